@@ -1,0 +1,201 @@
+//! The messages that the sidecar publishes, as the contract writes them.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::inbox::Outcome;
+use super::lifetime::{whole_second_down, whole_second_up};
+use super::token::Fingerprint;
+use super::trigger::Trigger;
+
+/// A message on `token:updated`, `token:failed` and their per-site twins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// A token is ready to be read.
+    #[serde(rename = "token:updated")]
+    Updated(Updated),
+    /// An attempt ended without a new token.
+    #[serde(rename = "token:failed")]
+    Failed(Failed),
+}
+
+/// A token is ready to be read. Instants are written in whole seconds, UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    /// The site's id.
+    pub site: String,
+    /// A new token, or the current one announced again.
+    pub cause: UpdatedCause,
+    /// Only grows.
+    pub version: u64,
+    /// Names the token: the first 16 hex digits of its SHA-256.
+    pub fingerprint: String,
+    /// The key to read it from.
+    pub key: String,
+    /// The seconds that the key lasts from now; `None` where it has no end.
+    pub ttl: Option<u64>,
+    /// The end of the token itself, where it says.
+    #[serde(serialize_with = "down")]
+    pub expires_at: Option<Timestamp>,
+    /// When the sidecar means to renew it by itself.
+    #[serde(serialize_with = "down")]
+    pub refresh_at: Option<Timestamp>,
+    /// When it was stored; `None` where nobody knows.
+    #[serde(serialize_with = "down")]
+    pub refreshed_at: Option<Timestamp>,
+    /// What brought the refresh about.
+    pub trigger: Trigger,
+    /// Which source the token came from.
+    pub source: String,
+}
+
+/// Why `token:updated` was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UpdatedCause {
+    /// A new token was stored.
+    Refreshed,
+    /// The current token is announced again, for somebody who asked late.
+    Repeated,
+}
+
+/// An attempt ended without a new token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// The site's id.
+    pub site: String,
+    /// An attempt that failed just now, or the back-off that is in force announced again.
+    #[serde(default = "repeated")]
+    pub cause: FailedCause,
+    /// The stage that failed: see [`super::verdict::Stage`].
+    pub stage: String,
+    /// What happened, without any secret.
+    pub error: String,
+    /// Failures in a row so far.
+    pub attempt: u32,
+    /// When the sidecar tries again by itself; whole seconds, rounded up.
+    #[serde(serialize_with = "up")]
+    pub retry_at: Timestamp,
+    /// Until when the stored token is good as far as is known.
+    #[serde(serialize_with = "down")]
+    pub valid_until: Option<Timestamp>,
+    /// What brought the refresh about.
+    pub trigger: Trigger,
+}
+
+/// Why `token:failed` was published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FailedCause {
+    /// An attempt failed just now.
+    Attempt,
+    /// The back-off that is in force is announced again.
+    Repeated,
+}
+
+const fn repeated() -> FailedCause {
+    FailedCause::Repeated
+}
+
+impl Event {
+    /// Reads a message; `None` where it is not one of ours.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    /// The message as it is published.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The attempt that this message says has just ended; a repeated announcement ends none.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
+                Fingerprint::parse(&updated.fingerprint).map(Outcome::Refreshed)
+            }
+            Self::Failed(failed) if failed.cause == FailedCause::Attempt => Some(Outcome::Failed),
+            _ => None,
+        }
+    }
+
+    /// The site's id.
+    #[must_use]
+    pub fn site(&self) -> &str {
+        match self {
+            Self::Updated(updated) => &updated.site,
+            Self::Failed(failed) => &failed.site,
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(whole_second_down).serialize(serializer)
+}
+
+fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    whole_second_up(*at).serialize(serializer)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn updated_reads_as_the_contract_has_it() {
+        let event = Event::Updated(Updated {
+            site: "chitai_gorod".into(),
+            cause: UpdatedCause::Refreshed,
+            version: 1_795_331_585_623,
+            fingerprint: "9f86d081884c7d65".into(),
+            key: "chitai_gorod_token".into(),
+            ttl: Some(86400),
+            expires_at: Some(at("2026-11-24T05:53:05Z")),
+            refresh_at: Some(at("2026-11-22T09:00:00Z")),
+            refreshed_at: Some(at("2026-11-22T07:13:05.623Z")),
+            trigger: Trigger::Invalid,
+            source: "flaresolverr".into(),
+        });
+        let json = concat!(
+            r#"{"event":"token:updated","site":"chitai_gorod","cause":"refreshed","version":1795331585623,"#,
+            r#""fingerprint":"9f86d081884c7d65","key":"chitai_gorod_token","ttl":86400,"#,
+            r#""expires_at":"2026-11-24T05:53:05Z","refresh_at":"2026-11-22T09:00:00Z","#,
+            r#""refreshed_at":"2026-11-22T07:13:05Z","trigger":"invalid","source":"flaresolverr"}"#
+        );
+        assert_eq!(event.to_json(), json);
+        assert_eq!(event.outcome(), Some(Outcome::Refreshed(Fingerprint::of("test"))));
+    }
+
+    #[test]
+    fn failed_reads_as_the_contract_has_it_and_rounds_its_retry_up() {
+        let event = Event::Failed(Failed {
+            site: "chitai_gorod".into(),
+            cause: FailedCause::Attempt,
+            stage: "solve".into(),
+            error: "FlareSolverr: timeout after 60 s".into(),
+            attempt: 3,
+            retry_at: at("2026-11-22T07:14:04.001Z"),
+            valid_until: None,
+            trigger: Trigger::Invalid,
+        });
+        let json: serde_json::Value = serde_json::from_str(&event.to_json()).unwrap();
+        assert_eq!(json["retry_at"], "2026-11-22T07:14:05Z");
+        assert_eq!(json["valid_until"], serde_json::Value::Null);
+        assert_eq!(event.outcome(), Some(Outcome::Failed));
+        // The contract's sample, which knows no cause, is no attempt that ended just now.
+        let sample = br#"{"event":"token:failed","site":"chitai_gorod","stage":"solve","error":"x","attempt":3,
+            "retry_at":"2026-11-22T07:14:05Z","valid_until":null,"trigger":"invalid"}"#;
+        assert_eq!(Event::parse(sample).unwrap().outcome(), None);
+        assert_eq!(Event::parse(b"now"), None);
+    }
+}

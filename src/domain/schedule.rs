@@ -1,0 +1,173 @@
+//! When a refresh is due by the clock: the same instants for every replica of a site.
+
+use std::fmt;
+use std::time::Duration;
+
+use cronexpr::Crontab;
+use jiff::Timestamp;
+
+use super::duration;
+use super::lifetime::later;
+use super::token::Fingerprint;
+
+/// The due times of a site.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    rule: Rule,
+    /// How long after each instant of the rule the tick comes: spreads many sites over time.
+    offset: Duration,
+    text: String,
+}
+
+#[derive(Debug, Clone)]
+enum Rule {
+    Off,
+    /// At multiples of this since the epoch.
+    Every(Duration),
+    Cron(Box<Crontab>),
+}
+
+/// Why a schedule cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// Not a span after `every`.
+    #[error("after `every` a time of at least 1s is expected, such as `every 3h`: {0}")]
+    Every(String),
+    /// Not a crontab expression, or not a known time zone.
+    #[error("expected a crontab expression such as `0 */3 * * *`, `every 3h` or `off`: {0}")]
+    Cron(String),
+    /// A date that never comes.
+    #[error("this date never comes")]
+    Never,
+}
+
+impl Schedule {
+    /// Reads `off`, `every 3h`, or the five fields of a crontab, which count in the IANA `zone`.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] says what would be right.
+    pub fn parse(text: &str, zone: &str) -> Result<Self, ScheduleError> {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rule = if text.eq_ignore_ascii_case("off") {
+            Rule::Off
+        } else if let Some(span) = text.strip_prefix("every ") {
+            let span = duration::parse(span).map_err(|e| ScheduleError::Every(e.to_string()))?;
+            if span < Duration::from_secs(1) {
+                return Err(ScheduleError::Every(format!("{} is shorter", duration::text(span))));
+            }
+            Rule::Every(span)
+        } else {
+            let zone = zone.trim_start_matches(':');
+            let zone = if zone.is_empty() { "UTC" } else { zone };
+            let zoned = if text.split(' ').count() > 5 { text.clone() } else { format!("{text} {zone}") };
+            let cron = cronexpr::parse_crontab(&zoned).map_err(|e| ScheduleError::Cron(one_line(&e.to_string())))?;
+            cron.find_next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never)?;
+            Rule::Cron(Box::new(cron))
+        };
+        Ok(Self { rule, offset: Duration::ZERO, text })
+    }
+
+    /// The same instants, each later by a share of `jitter` that follows from the site's name alone: all
+    /// replicas of a site agree, and many sites do not tick at once.
+    #[must_use]
+    pub fn spread(mut self, site: &str, jitter: Duration) -> Self {
+        let spread = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
+        if spread > 0 {
+            let share = u64::from_str_radix(&Fingerprint::of(site).to_string(), 16).unwrap_or(0) % spread;
+            self.offset = Duration::from_millis(share);
+        }
+        self
+    }
+
+    /// The first due time after `now`.
+    #[must_use]
+    pub fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let earlier = now.checked_sub(self.offset).ok()?;
+        let instant = match &self.rule {
+            Rule::Off => return None,
+            Rule::Every(span) => {
+                let span = i64::try_from(span.as_millis()).ok()?;
+                let count = earlier.as_millisecond().div_euclid(span).checked_add(1)?;
+                Timestamp::from_millisecond(count.checked_mul(span)?).ok()?
+            }
+            Rule::Cron(cron) => cron.find_next(earlier).ok()?.timestamp(),
+        };
+        Some(later(instant, self.offset))
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn next(schedule: &str, zone: &str, now: &str) -> String {
+        let schedule = Schedule::parse(schedule, zone).unwrap();
+        schedule.next_after(now.parse().unwrap()).map_or("never".to_owned(), |t| t.to_string())
+    }
+
+    #[test]
+    fn ticks_come_at_the_instants_of_the_rule() {
+        for (schedule, zone, now, expected) in [
+            ("0 */3 * * *", "Europe/Moscow", "2026-11-22T07:13:05Z", "2026-11-22T09:00:00Z"),
+            ("0 */3 * * *", "UTC", "2026-11-22T09:00:00Z", "2026-11-22T12:00:00Z"),
+            ("0 4 * * *", ":Asia/Yekaterinburg", "2026-11-22T00:00:00Z", "2026-11-22T23:00:00Z"),
+            ("30 2 * * * Europe/Berlin", "UTC", "2026-11-22T00:00:00Z", "2026-11-22T01:30:00Z"),
+            ("every 3h", "", "2026-11-22T07:13:05Z", "2026-11-22T09:00:00Z"),
+            ("every 90s", "", "1970-01-01T00:01:30Z", "1970-01-01T00:03:00Z"),
+            ("off", "", "2026-11-22T07:13:05Z", "never"),
+        ] {
+            assert_eq!(next(schedule, zone, now), expected, "{schedule} in {zone}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_said_with_what_would_be_right() {
+        for (schedule, zone) in [
+            ("", "UTC"),
+            ("tomorrow", "UTC"),
+            ("every", "UTC"),
+            ("every 0s", "UTC"),
+            ("every 3 moons", "UTC"),
+            ("61 * * * *", "UTC"),
+            ("0 0 0 0 0", "UTC"),
+            ("0 0 30 2 *", "UTC"),
+            ("* * * * *", "Mars/Olympus"),
+            ("* * * * * * *", "UTC"),
+        ] {
+            assert!(Schedule::parse(schedule, zone).is_err(), "{schedule} in {zone}");
+        }
+    }
+
+    #[test]
+    fn jitter_is_the_same_for_all_replicas_of_a_site_and_differs_between_sites() {
+        let now = "2026-11-22T07:13:05Z".parse().unwrap();
+        let tick = |site| {
+            let schedule = Schedule::parse("every 3h", "UTC").unwrap();
+            schedule.spread(site, Duration::from_secs(300)).next_after(now).unwrap()
+        };
+        let base: Timestamp = "2026-11-22T09:00:00Z".parse().unwrap();
+        assert_eq!(tick("chitai_gorod"), tick("chitai_gorod"));
+        assert_ne!(tick("chitai_gorod"), tick("wildberries"));
+        assert!(tick("chitai_gorod") >= base && tick("chitai_gorod") < later(base, Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn a_tick_with_jitter_is_not_missed_between_the_instant_and_its_offset() {
+        let schedule = Schedule::parse("every 3h", "UTC").unwrap().spread("x", Duration::from_secs(300));
+        let tick = schedule.next_after("2026-11-22T07:00:00Z".parse().unwrap()).unwrap();
+        let just_before = tick.checked_sub(Duration::from_millis(1)).unwrap();
+        assert_eq!(schedule.next_after(just_before), Some(tick));
+        assert!(schedule.next_after(tick).unwrap() > tick);
+    }
+}

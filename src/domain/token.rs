@@ -1,0 +1,191 @@
+//! The bearer token and its fingerprint.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// The longest token that is accepted, in bytes.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// A bare bearer token: a `b64token` of RFC 6750, section 2.1, without `Bearer `.
+///
+/// Prints as its [`Fingerprint`]; the secret itself leaves only through [`Token::expose`].
+#[derive(Clone)]
+pub struct Token {
+    secret: SecretString,
+    fingerprint: Fingerprint,
+}
+
+/// Why a value is not a token. Never says what the value was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Nothing is left once `Bearer ` and blanks are gone.
+    #[error("the value is empty")]
+    Empty,
+    /// Longer than [`MAX_TOKEN_BYTES`].
+    #[error("the value is longer than {MAX_TOKEN_BYTES} bytes")]
+    TooLong,
+    /// A character that RFC 6750 does not allow.
+    #[error("the value has a character that a bearer token cannot have (RFC 6750, b64token)")]
+    Malformed,
+}
+
+impl Token {
+    /// Reads a value with or without `Bearer ` in front.
+    ///
+    /// # Errors
+    /// [`TokenError`] where what is left is not a `b64token` of at most [`MAX_TOKEN_BYTES`].
+    pub fn parse(value: &str) -> Result<Self, TokenError> {
+        let bare = without_scheme(value.trim());
+        if bare.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        if bare.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let body = bare.trim_end_matches('=');
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
+        if body.is_empty() || !body.bytes().all(allowed) {
+            return Err(TokenError::Malformed);
+        }
+        Ok(Self { secret: SecretString::from(bare), fingerprint: Fingerprint::of(bare) })
+    }
+
+    /// The bare token, for the places that must have it: Redis, the `.env` and the API.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.secret.expose_secret()
+    }
+
+    /// The first 16 hex digits of its SHA-256.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+fn without_scheme(value: &str) -> &str {
+    const SCHEME: &str = "bearer";
+    match value.get(..SCHEME.len()) {
+        Some(head) if head.eq_ignore_ascii_case(SCHEME) => {
+            let rest = &value[SCHEME.len()..];
+            if rest.is_empty() || rest.starts_with(char::is_whitespace) { rest.trim_start() } else { value }
+        }
+        _ => value,
+    }
+}
+
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Token {}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token({})", self.fingerprint)
+    }
+}
+
+/// Names a token without giving it away: the first 16 hex digits of the SHA-256 of the bare token.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 8]);
+
+impl Fingerprint {
+    /// The fingerprint of a bare value, whether or not it is a well-formed token.
+    #[must_use]
+    pub fn of(bare: &str) -> Self {
+        let digest = Sha256::digest(bare.as_bytes());
+        let mut head = [0; 8];
+        head.copy_from_slice(&digest[..8]);
+        Self(head)
+    }
+
+    /// Reads 16 hex digits in either case; anything else is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().map(|n| Self(n.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_token_is_read_with_and_without_its_scheme() {
+        for value in ["abc.DEF-123", "Bearer abc.DEF-123", "bearer  abc.DEF-123", " abc.DEF-123\n"] {
+            assert_eq!(Token::parse(value).map(|t| t.expose().to_owned()), Ok("abc.DEF-123".to_owned()));
+        }
+        assert_eq!(Token::parse("bearerish").map(|t| t.expose().to_owned()), Ok("bearerish".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_b64token_is_refused_with_its_reason() {
+        let long = "a".repeat(MAX_TOKEN_BYTES + 1);
+        for (value, error) in [
+            ("", TokenError::Empty),
+            ("Bearer ", TokenError::Empty),
+            ("==", TokenError::Malformed),
+            ("a b", TokenError::Malformed),
+            ("a=b", TokenError::Malformed),
+            ("a%20b", TokenError::Malformed),
+            ("tökén", TokenError::Malformed),
+            ("a\nSET x y", TokenError::Malformed),
+            (&long, TokenError::TooLong),
+        ] {
+            assert_eq!(Token::parse(value), Err(error), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_the_head_of_the_sha256() {
+        // SHA-256("test") = 9f86d081884c7d65…, the sample of the contract.
+        assert_eq!(Fingerprint::of("test").to_string(), "9f86d081884c7d65");
+        assert_eq!(Fingerprint::parse("9F86D081884C7D65"), Some(Fingerprint::of("test")));
+        for text in ["", "9f86d081884c7d6", "9f86d081884c7d650", "9f86d081884c7d6g", "+f86d081884c7d65"] {
+            assert_eq!(Fingerprint::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_fingerprint_and_not_the_token() {
+        let token = Token::parse("test").map(|t| format!("{t:?}"));
+        assert_eq!(token, Ok("Token(9f86d081884c7d65)".to_owned()));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_keeps_what_it_accepts(value in "\\PC{0,64}") {
+            if let Ok(token) = Token::parse(&value) {
+                prop_assert!(value.contains(token.expose()));
+                prop_assert_eq!(Token::parse(token.expose()).map(|t| t == token), Ok(true));
+            }
+        }
+    }
+}

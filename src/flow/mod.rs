@@ -1,0 +1,3 @@
+//! The order of the steps: from what is pending to an outcome. Speaks to the outside through ports alone.
+
+pub mod ports;

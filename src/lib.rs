@@ -1,0 +1,5 @@
+//! Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
+
+pub mod config;
+pub mod domain;
+pub mod flow;
