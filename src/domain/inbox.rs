@@ -155,6 +155,30 @@ impl Inbox {
         }
     }
 
+    /// Folds in what arrived later than all of this.
+    pub fn absorb(&mut self, later: Self) {
+        self.forced = match (self.forced, later.forced) {
+            (Some(Trigger::Manual), _) | (_, Some(Trigger::Manual)) => Some(Trigger::Manual),
+            (one, other) => one.or(other),
+        };
+        for fingerprint in later.reported.iter() {
+            self.bare |= !self.reported.insert(fingerprint);
+        }
+        self.bare |= later.bare;
+        self.implicit = match (self.implicit, later.implicit) {
+            (_, Some(Trigger::Startup)) => Some(Trigger::Startup),
+            (one, other) => one.or(other),
+        };
+        self.tick = self.tick.max(later.tick);
+        self.expiry |= later.expiry;
+        self.retry |= later.retry;
+        self.note = Note {
+            reason: later.note.reason.or(self.note.reason.take()),
+            source: later.note.source.or(self.note.source.take()),
+        };
+        self.folded += later.folded;
+    }
+
     /// Takes out what an attempt that ended just now has answered. A report on the very token that the
     /// attempt stored stays: nothing that came before it could know that token, unless it was the same.
     pub fn settle(&mut self, outcome: Outcome) {
@@ -172,7 +196,7 @@ impl Inbox {
     /// Whether nothing is pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        *self == Self::default() || (!self.asks() && !self.states())
+        self.implicit.is_none() && !self.states()
     }
 
     /// Whether somebody states that a new token is wanted.
@@ -184,12 +208,6 @@ impl Inbox {
             || self.tick.is_some()
             || self.expiry
             || self.retry
-    }
-
-    /// Whether there is a question that only asks.
-    #[must_use]
-    pub fn asks(&self) -> bool {
-        self.implicit.is_some()
     }
 
     /// Whether somebody outside waits for an answer: a message, a hand, or a gap in which messages may
@@ -204,6 +222,7 @@ impl Inbox {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn report(text: &str) -> Arrival {
         let fingerprint = Some(Fingerprint::of(text));
@@ -251,6 +270,39 @@ mod tests {
         inbox.fold(report("same"));
         inbox.settle(Outcome::Refreshed(Fingerprint::of("same")));
         assert!(inbox.states() && inbox.reported.contains(Fingerprint::of("same")));
+    }
+
+    proptest! {
+        #[test]
+        fn taking_and_restoring_loses_nothing(arrivals in proptest::collection::vec(arrival(), 0..40), cut in 0usize..40) {
+            let mut whole = Inbox::default();
+            let (mut early, mut late) = (Inbox::default(), Inbox::default());
+            for (n, arrival) in arrivals.into_iter().enumerate() {
+                whole.fold(arrival.clone());
+                if n < cut { early.fold(arrival) } else { late.fold(arrival) }
+            }
+            early.absorb(late);
+            prop_assert_eq!(early, whole);
+        }
+    }
+
+    fn arrival() -> impl Strategy<Value = Arrival> {
+        let message = (proptest::option::of(0u8..12), any::<bool>(), proptest::option::of("[ab]")).prop_map(
+            |(token, force, reason)| {
+                let fingerprint = token.map(|t| Fingerprint::of(&t.to_string()));
+                Arrival::Message(Report { fingerprint, force, reason, ..Report::default() })
+            },
+        );
+        let tick = (0i64..9).prop_map(|s| Arrival::Tick(Timestamp::from_second(s).unwrap()));
+        let rest = proptest::sample::select(vec![
+            Arrival::Manual,
+            Arrival::Expiry,
+            Arrival::Retry,
+            Arrival::Startup,
+            Arrival::Reconnect,
+            Arrival::Vanished,
+        ]);
+        prop_oneof![4 => message, 1 => tick, 2 => rest]
     }
 
     #[test]

@@ -1,3 +1,8 @@
 //! The order of the steps: from what is pending to an outcome. Speaks to the outside through ports alone.
 
+mod attempt;
+pub mod driver;
+pub mod mailbox;
 pub mod ports;
+mod refresh;
+pub mod site;

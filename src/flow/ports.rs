@@ -19,6 +19,9 @@ pub trait Store: Send + Sync {
     /// Reads the site's state.
     fn look(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
+    /// Whether the token's key exists: a cheap question.
+    fn has_token(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Takes the lock, if it is free and the state is still the one that `etag` names.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
@@ -32,7 +35,7 @@ pub trait Store: Send + Sync {
 
     /// Notes a failed attempt, announces it and frees the lock. Does nothing where the claim was lost to
     /// somebody else. Asked twice for one claim, it does it once.
-    fn fail(&self, failed: &FailedAttempt) -> impl Future<Output = Result<Noted, StoreError>> + Send;
+    fn fail(&self, failed: &FailedAttempt) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
     /// Announces the state again, if it is still the one that `etag` names and nobody holds the lock.
     fn announce(&self, etag: &str, event: &Event) -> impl Future<Output = Result<Announced, StoreError>> + Send;
@@ -108,8 +111,13 @@ pub trait Observer: Send + Sync {
 #[derive(Debug, Clone)]
 pub enum Observation<'a> {
     /// The state was read.
-    Looked(&'a Snapshot),
-    /// Triggers led to a decision, by its word: `solve`, `follow`, `backoff`, `repeat`, `verify`, `defer`, `nothing`.
+    Looked {
+        /// The state.
+        snapshot: &'a Snapshot,
+        /// The next tick of the schedule.
+        tick: Option<Timestamp>,
+    },
+    /// Triggers led to a decision, by its word: `solve`, `follow`, `backoff`, `repeat`, `verify`, `adopt`, `nothing`.
     Decided {
         /// The decision's word.
         decision: &'static str,
@@ -235,9 +243,9 @@ pub struct FailedAttempt {
 
 /// The answer to a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Noted {
-    /// Noted and announced, now or when it was asked before.
-    Noted(Snapshot),
+pub enum Recorded {
+    /// Recorded and announced, now or when it was asked before.
+    Done(Snapshot),
     /// The claim was lost to somebody else, whose outcome counts.
     Dropped(Snapshot),
     /// The estimate of the store's clock was off; try again with the right one.

@@ -1,0 +1,210 @@
+//! One attempt at a new token: solve → extract → verify, source after source.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
+use super::site::{Site, World};
+use crate::domain::claims::Claims;
+use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
+use crate::domain::inbox::Fingerprints;
+use crate::domain::lifetime::{later, time_to_live};
+use crate::domain::site::Verify;
+use crate::domain::snapshot::Snapshot;
+use crate::domain::trigger::Trigger;
+use crate::domain::verdict::{Failure, Pace, Stage, Timings, Verdict};
+
+/// How often an answer of the API that says nothing is asked for again.
+const VERIFICATIONS: u32 = 3;
+
+/// The name under which a configured token is stored.
+const BOOTSTRAP: &str = "bootstrap";
+
+/// What an attempt starts from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start<'a> {
+    /// What brought it about.
+    pub(super) trigger: Trigger,
+    /// The state at the claim.
+    pub(super) snapshot: &'a Snapshot,
+    /// The reading of the clock at which the state was read.
+    pub(super) read_at: Duration,
+    /// The tokens that were reported as refused.
+    pub(super) refused: Fingerprints,
+}
+
+/// A token that may be stored.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) candidate: Candidate,
+    pub(super) source: String,
+    pub(super) trigger: Trigger,
+    pub(super) ttl: Duration,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) timings: Timings,
+}
+
+/// An attempt that brought nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Missed {
+    pub(super) failure: Failure,
+    pub(super) source: String,
+    pub(super) timings: Timings,
+}
+
+/// Whether the next source is worth trying.
+enum Next {
+    Source(Failure),
+    Nobody(Failure),
+}
+
+impl<W: World> Site<W> {
+    /// Tries one source after the other until one brings a token that may be stored.
+    pub(super) async fn attempt(&self, start: Start<'_>) -> Result<Found, Missed> {
+        let mut timings = Timings::default();
+        let mut failures: Vec<Failure> = Vec::new();
+        let mut tried: Vec<&str> = Vec::new();
+
+        if let Some(found) = self.bootstrapped(start, &mut timings).await {
+            return Ok(found);
+        }
+        for source in &self.sources {
+            tried.push(source.name());
+            match self.try_source(source, start, &mut timings).await {
+                Ok((candidate, ttl)) => {
+                    let expires_at = Claims::of(&candidate.token).expires_at;
+                    let source = source.name().to_owned();
+                    return Ok(Found { candidate, source, trigger: start.trigger, ttl, expires_at, timings });
+                }
+                Err(Next::Source(failure)) => {
+                    tracing::info!(
+                        site = %self.id, source = source.name(), stage = %failure.stage, error = %failure.error,
+                        "a source brought no token",
+                    );
+                    failures.push(failure);
+                }
+                Err(Next::Nobody(failure)) => {
+                    failures.push(failure);
+                    break;
+                }
+            }
+        }
+        Err(Missed { failure: summary(failures), source: tried.join(","), timings })
+    }
+
+    /// The configured token, where the store has none and this is the first question.
+    async fn bootstrapped(&self, start: Start<'_>, timings: &mut Timings) -> Option<Found> {
+        if start.trigger != Trigger::Startup || start.snapshot.current.is_some() {
+            return None;
+        }
+        let bare = Bare(self.bootstrap.as_ref()?.expose().to_owned());
+        let solution = Solution { bare: Some(bare), ..Solution::default() };
+        match self.prove(&solution, start, timings).await {
+            Ok((candidate, ttl)) => {
+                let expires_at = Claims::of(&candidate.token).expires_at;
+                let (source, timings) = (BOOTSTRAP.to_owned(), *timings);
+                Some(Found { candidate, source, trigger: Trigger::Bootstrap, ttl, expires_at, timings })
+            }
+            Err(Next::Source(failure) | Next::Nobody(failure)) => {
+                tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");
+                None
+            }
+        }
+    }
+
+    async fn try_source(
+        &self,
+        source: &W::Source,
+        start: Start<'_>,
+        timings: &mut Timings,
+    ) -> Result<(Candidate, Duration), Next> {
+        self.observer.observe(Observation::Entered(Stage::Solve.as_str()));
+        let began = self.clock.now();
+        let answer = source.solve().await;
+        let took = self.clock.now().saturating_sub(began);
+        timings.solve += took;
+        self.observer.observe(Observation::Timed(Stage::Solve.as_str(), took));
+        match answer {
+            Ok(solution) => self.prove(&solution, start, timings).await,
+            Err(error) => Err(Next::Source(Failure { stage: Stage::Solve, error: error.message, pace: error.pace })),
+        }
+    }
+
+    /// Extracts the candidate of an answer and asks the API about it.
+    async fn prove(
+        &self,
+        solution: &Solution,
+        start: Start<'_>,
+        timings: &mut Timings,
+    ) -> Result<(Candidate, Duration), Next> {
+        self.observer.observe(Observation::Entered(Stage::Extract.as_str()));
+        let began = self.clock.now();
+        let now = later(start.snapshot.at, began.saturating_sub(start.read_at));
+        let extracted = extract::candidate(solution, &self.cookie, &self.page, &start.refused, now).and_then(|c| {
+            let ttl = time_to_live(Claims::of(&c.token), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
+            Ok((c, ttl))
+        });
+        let took = self.clock.now().saturating_sub(began);
+        timings.extract += took;
+        self.observer.observe(Observation::Timed(Stage::Extract.as_str(), took));
+        let (candidate, ttl) = extracted.map_err(|error| {
+            Next::Source(Failure { stage: Stage::Extract, error: error.to_string(), pace: Pace::Ordinary })
+        })?;
+
+        self.observer.observe(Observation::Entered(Stage::Verify.as_str()));
+        let began = self.clock.now();
+        let verdict = self.verify(&candidate).await;
+        let took = self.clock.now().saturating_sub(began);
+        timings.verify += took;
+        self.observer.observe(Observation::Timed(Stage::Verify.as_str(), took));
+        let failure = |error| Failure { stage: Stage::Verify, error, pace: Pace::Ordinary };
+        match verdict {
+            Verdict::Accepted => Ok((candidate, ttl)),
+            Verdict::Refused(error) => Err(Next::Source(failure(format!("the API refused a fresh token: {error}")))),
+            Verdict::Blocked(error) => {
+                Err(Next::Source(failure(format!("the API blocked us, which says nothing about the token: {error}"))))
+            }
+            Verdict::Unclear(_) if self.policy.verify == Verify::Tolerant && !start.stands() => Ok((candidate, ttl)),
+            Verdict::Unclear(error) => {
+                Err(Next::Nobody(failure(format!("the API said nothing clear about a fresh token: {error}"))))
+            }
+        }
+    }
+
+    /// The API's word on a candidate; asked again a few times where it says nothing.
+    async fn verify(&self, candidate: &Candidate) -> Verdict {
+        if self.policy.verify == Verify::Off {
+            return Verdict::Accepted;
+        }
+        let mut asked = 1;
+        loop {
+            let verdict =
+                self.probe.verify(&candidate.token, &candidate.cookies, candidate.user_agent.as_deref()).await;
+            match verdict {
+                Verdict::Unclear(error) if asked < VERIFICATIONS => {
+                    tracing::debug!(site = %self.id, %error, asked, "the API said nothing clear: asking again");
+                    self.clock.sleep(self.chance.pause(asked)).await;
+                    asked += 1;
+                }
+                verdict => return verdict,
+            }
+        }
+    }
+}
+
+impl Start<'_> {
+    /// Whether a token stands that nobody has reported as refused.
+    fn stands(&self) -> bool {
+        self.snapshot.fingerprint().is_some_and(|f| !self.refused.contains(f))
+    }
+}
+
+/// One failure for all sources: the last one's stage, every one's words.
+fn summary(failures: Vec<Failure>) -> Failure {
+    let pace = if failures.iter().any(|f| f.pace == Pace::Long) { Pace::Long } else { Pace::Ordinary };
+    let stage = failures.last().map_or(Stage::Solve, |f| f.stage);
+    let mut errors: Vec<String> = failures.into_iter().map(|f| f.error).collect();
+    errors.dedup();
+    Failure { stage, error: errors.join("; then "), pace }
+}

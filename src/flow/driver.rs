@@ -1,0 +1,246 @@
+//! One task a site: waits for something to be pending, decides, acts, and waits again.
+
+mod announcement;
+mod pulse;
+mod question;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use self::pulse::{Seen, Woken, first_look};
+use super::attempt::Start;
+use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
+use super::refresh::{Claim, Ended, Work};
+use super::site::{Site, World};
+use crate::domain::decide::{Decision, decide};
+use crate::domain::event::FailedCause;
+use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
+use crate::domain::lifetime::later;
+use crate::domain::snapshot::Failing;
+use crate::domain::token::Fingerprint;
+use crate::domain::trigger::Trigger;
+use crate::domain::verdict::{Pace, Stage};
+
+/// How often the driver looks whether the key is still there.
+const HEARTBEAT: Duration = Duration::from_secs(12);
+/// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
+const FOLLOW_SLACK: Duration = Duration::from_millis(20);
+
+/// Drives one site until it is stopped.
+pub struct Driver<W: World> {
+    site: Site<W>,
+    seen: Seen,
+    /// The greatest version this process has ever seen.
+    floor: u64,
+    /// The tokens that were reported as refused since the last refresh.
+    refused: Fingerprints,
+    /// The next tick of the schedule.
+    tick: Option<Timestamp>,
+    /// No announcement before this reading of the clock.
+    quiet_until: Duration,
+    /// The next look at the key, by the clock.
+    heartbeat: Duration,
+    /// A failure that the store could not note.
+    unrecorded: Option<Failing>,
+    /// What the sinks hold.
+    sunk: Option<Fingerprint>,
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Begin nothing new.
+    pub graceful: CancellationToken,
+    /// Give up what is under way.
+    pub now: CancellationToken,
+}
+
+impl<W: World> Driver<W> {
+    /// Runs a site: asks the question of start-up, then serves triggers until it is stopped.
+    pub async fn run(site: Site<W>, stop: Stop) {
+        site.mailbox.post(Arrival::Startup);
+        let Some(seen) = first_look(&site, &stop).await else { return };
+        let mut driver = Self {
+            floor: 0,
+            refused: Fingerprints::default(),
+            tick: None,
+            quiet_until: Duration::ZERO,
+            heartbeat: site.clock.now() + HEARTBEAT,
+            unrecorded: None,
+            sunk: None,
+            site,
+            seen,
+        };
+        let snapshot = driver.seen.snapshot.clone();
+        driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
+        driver.learn(snapshot).await;
+        while !stop.graceful.is_cancelled() {
+            if let Err(error) = driver.turn(&stop).await {
+                tracing::warn!(site = %driver.site.id, %error, "Redis did not answer; what is pending stays pending");
+                driver.recover(&stop).await;
+            }
+        }
+    }
+
+    /// One decision and what follows from it.
+    async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
+        if self.site.mailbox.take_hint() || self.clock_now() >= self.heartbeat {
+            self.look_if_changed().await?;
+        }
+        self.post_what_is_due().await?;
+        let inbox = self.site.mailbox.take();
+        let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
+        self.note_refused(&inbox);
+        match decision {
+            Decision::Nothing => {
+                self.decided("nothing", &inbox);
+                self.wait(stop, None).await;
+            }
+            Decision::Follow(rest) => self.follow(rest, inbox, stop).await?,
+            Decision::Backoff => self.announce(inbox, self.failed_again(), "backoff", stop).await?,
+            Decision::Repeat => self.announce(inbox, self.updated_again(), "repeat", stop).await?,
+            Decision::Defer(due) => {
+                self.site.mailbox.restore(inbox);
+                self.wait(stop, Some(due)).await;
+            }
+            Decision::Verify(trigger) => self.question(trigger, inbox, stop).await?,
+            Decision::Solve(trigger) => self.solve(trigger, inbox, stop).await?,
+        }
+        Ok(())
+    }
+
+    /// Claims and runs a refresh, unless the state has changed meanwhile.
+    async fn solve(&mut self, trigger: Trigger, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
+        let Some(id) = self.claim(&inbox).await? else { return Ok(()) };
+        self.decided("solve", &inbox);
+        tracing::info!(
+            site = %self.site.id, %trigger, folded = inbox.folded,
+            reason = inbox.note.reason.as_deref().unwrap_or_default(),
+            source = inbox.note.source.as_deref().unwrap_or_default(),
+            "refresh begins",
+        );
+        let note = inbox.note.clone();
+        self.site.mailbox.restore(inbox);
+        let start = self.start(trigger);
+        let claim = Claim { id, start, floor: self.floor, note };
+        let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
+        self.conclude(ended).await;
+        Ok(())
+    }
+
+    /// Takes the lock; `None` where the state has changed, with everything pending put back.
+    async fn claim(&mut self, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
+        let id = self.site.chance.claim_id();
+        match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
+            Ok(Claimed::Taken(snapshot)) => {
+                self.learn(snapshot).await;
+                Ok(Some(id))
+            }
+            Ok(Claimed::Changed(snapshot)) => {
+                self.site.mailbox.restore(inbox.clone());
+                self.learn(snapshot).await;
+                Ok(None)
+            }
+            Err(StoreError::Refused(error)) => {
+                // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
+                let attempts = self.seen.snapshot.attempts().saturating_add(1);
+                let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
+                self.conclude(Ended::Unrecorded(Failing {
+                    attempts,
+                    retry_at: later(self.now(), delay),
+                    trigger: self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger),
+                    stage: Stage::Store.as_str().to_owned(),
+                    error: format!("Redis refused the claim: {error}"),
+                }))
+                .await;
+                Ok(None)
+            }
+            Err(error @ StoreError::Away(_)) => {
+                self.site.mailbox.restore(inbox.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the outcome of whoever holds the lock.
+    async fn follow(&mut self, rest: Duration, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
+        self.decided("follow", &inbox);
+        let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());
+        let until = self.clock_now() + rest.min(self.site.policy.lock_ttl) + FOLLOW_SLACK;
+        loop {
+            let left = until.saturating_sub(self.clock_now());
+            match self.sleep(stop, left).await {
+                Woken::Stopped => return Ok(()),
+                Woken::Changed if !self.site.mailbox.take_hint() => {}
+                Woken::Changed | Woken::Due => break,
+            }
+        }
+        self.look().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
+        let snapshot = &self.seen.snapshot;
+        let mut inbox = inbox;
+        if snapshot.version > before.0
+            && let Some(fingerprint) = snapshot.fingerprint()
+        {
+            inbox.settle(Outcome::Refreshed(fingerprint));
+        } else if snapshot.attempts() > before.1 {
+            inbox.settle(Outcome::Failed);
+        }
+        self.site.mailbox.restore(inbox);
+        Ok(())
+    }
+
+    /// Takes in how a refresh ended.
+    async fn conclude(&mut self, ended: Ended) {
+        match ended {
+            Ended::Refreshed(snapshot) => {
+                self.refused = Fingerprints::default();
+                self.unrecorded = None;
+                self.learn(snapshot).await;
+                tracing::info!(
+                    site = %self.site.id, version = self.seen.snapshot.version,
+                    fingerprint = self.seen.snapshot.fingerprint().map(tracing::field::display),
+                    "token updated",
+                );
+            }
+            Ended::Superseded(snapshot) => {
+                tracing::info!(site = %self.site.id, "another replica was faster: its outcome counts");
+                self.unrecorded = None;
+                self.learn(snapshot).await;
+            }
+            Ended::Failed(snapshot) => {
+                self.unrecorded = None;
+                self.learn(snapshot).await;
+            }
+            Ended::Unrecorded(failing) => {
+                let event = self.failed(&failing, FailedCause::Attempt);
+                self.unrecorded = Some(failing);
+                self.overlay();
+                if let Err(error) = self.site.store.publish(&event).await {
+                    tracing::error!(site = %self.site.id, %error, "failed to announce a failure");
+                }
+            }
+            Ended::Abandoned => {}
+        }
+    }
+
+    /// Remembers which reports name the token that stands: it is no candidate any more.
+    fn note_refused(&mut self, inbox: &Inbox) {
+        if let Some(current) = self.seen.snapshot.fingerprint()
+            && inbox.reported.contains(current)
+        {
+            self.refused.insert(current);
+        }
+    }
+
+    fn start(&self, trigger: Trigger) -> Start<'_> {
+        Start { trigger, snapshot: &self.seen.snapshot, read_at: self.seen.read_at, refused: self.refused }
+    }
+
+    fn decided(&self, decision: &'static str, inbox: &Inbox) {
+        if inbox.folded > 0 {
+            self.site.observer.observe(Observation::Decided { decision, folded: inbox.folded });
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What the driver knows of the store, what is due by the clock, and how it waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Driver, HEARTBEAT, Stop};
+use crate::domain::inbox::Arrival;
+use crate::domain::lifetime::{between, later};
+use crate::domain::snapshot::Snapshot;
+use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
+use crate::flow::site::{Site, World};
+
+/// The latest state, and when it was read.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) snapshot: Snapshot,
+    pub(super) read_at: Duration,
+}
+
+/// Why a wait ended.
+pub(super) enum Woken {
+    Stopped,
+    Changed,
+    Due,
+}
+
+impl<W: World> Driver<W> {
+    /// Takes in a newer state.
+    pub(super) async fn learn(&mut self, snapshot: Snapshot) {
+        self.floor = self.floor.max(snapshot.version);
+        self.seen = Seen { snapshot, read_at: self.clock_now() };
+        self.heartbeat = self.seen.read_at + HEARTBEAT;
+        self.overlay();
+        self.site.observer.observe(Observation::Looked { snapshot: &self.seen.snapshot, tick: self.tick });
+        let ours = self.seen.snapshot.current.as_ref().filter(|c| c.refresh().is_some());
+        if let Some(current) = ours
+            && self.sunk != Some(current.token.fingerprint())
+        {
+            for sink in &self.site.sinks {
+                sink.put(&current.token).await;
+            }
+            self.sunk = Some(current.token.fingerprint());
+        }
+    }
+
+    /// A failure that the store could not note counts as if it had.
+    pub(super) fn overlay(&mut self) {
+        if let Some(failing) = &self.unrecorded {
+            self.seen.snapshot.failing = Some(failing.clone());
+        }
+    }
+
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.site.store.look().await?;
+        self.learn(snapshot).await;
+        Ok(())
+    }
+
+    /// After a hint, or at the heartbeat: a cheap question first where nothing says that the state changed.
+    pub(super) async fn look_if_changed(&mut self) -> Result<(), StoreError> {
+        let now = self.clock_now();
+        if now < self.heartbeat {
+            return self.look().await;
+        }
+        self.heartbeat = now + HEARTBEAT;
+        let had = self.seen.snapshot.current.is_some();
+        if self.site.store.has_token().await? == had {
+            return Ok(());
+        }
+        self.look().await?;
+        if had && self.seen.snapshot.current.is_none() {
+            tracing::warn!(site = %self.site.id, "the token's key is gone");
+            self.site.mailbox.post(Arrival::Vanished);
+        }
+        Ok(())
+    }
+
+    /// Posts the triggers of the clock that are due, by a fresh reading of the store's clock.
+    pub(super) async fn post_what_is_due(&mut self) -> Result<(), StoreError> {
+        if self.next_due().is_none_or(|due| self.now() < due) {
+            return Ok(());
+        }
+        self.look().await?;
+        let now = self.now();
+        if let Some(due) = self.tick.filter(|due| *due <= now) {
+            self.tick = self.site.policy.schedule.next_after(now);
+            tracing::debug!(site = %self.site.id, %due, "tick");
+            self.site.mailbox.post(Arrival::Tick(due));
+        }
+        if self.renewal().is_some_and(|due| due <= now) {
+            self.site.mailbox.post(Arrival::Expiry);
+        }
+        if self.seen.snapshot.failing.as_ref().is_some_and(|f| f.retry_at <= now) {
+            self.site.mailbox.post(Arrival::Retry);
+        }
+        Ok(())
+    }
+
+    /// The next instant of the store's clock at which something is due by itself.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let retry = self.seen.snapshot.failing.as_ref().map(|f| f.retry_at);
+        [self.tick, self.renewal(), retry].into_iter().flatten().min()
+    }
+
+    /// When the current token is to be renewed; while failing, the retry sees to it.
+    pub(super) fn renewal(&self) -> Option<Timestamp> {
+        let snapshot = &self.seen.snapshot;
+        if snapshot.failing.is_some() {
+            return None;
+        }
+        snapshot.current.as_ref()?.renew_at(snapshot.at)
+    }
+
+    /// Waits until something arrives or is due.
+    pub(super) async fn wait(&self, stop: &Stop, deferred: Option<Timestamp>) {
+        let due = [self.next_due(), deferred].into_iter().flatten().min();
+        let until_due = due.map_or(HEARTBEAT, |due| between(self.now(), due) + Duration::from_millis(1));
+        let until_heartbeat = self.heartbeat.saturating_sub(self.clock_now());
+        self.sleep(stop, until_due.min(until_heartbeat)).await;
+    }
+
+    pub(super) async fn sleep(&self, stop: &Stop, span: Duration) -> Woken {
+        tokio::select! {
+            biased;
+            () = stop.graceful.cancelled() => Woken::Stopped,
+            () = self.site.mailbox.changed() => Woken::Changed,
+            () = self.site.clock.sleep(span) => Woken::Due,
+        }
+    }
+
+    /// After an error of the store: looks again at a growing pace until it answers.
+    pub(super) async fn recover(&mut self, stop: &Stop) {
+        if let Some(seen) = first_look(&self.site, stop).await {
+            self.learn(seen.snapshot).await;
+        }
+    }
+
+    pub(super) fn clock_now(&self) -> Duration {
+        self.site.clock.now()
+    }
+
+    /// An estimate of the store's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        later(self.seen.snapshot.at, self.clock_now().saturating_sub(self.seen.read_at))
+    }
+}
+
+/// Looks at a growing pace until the store answers or the site is stopped.
+pub(super) async fn first_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Seen> {
+    let mut absences = 0;
+    loop {
+        match site.store.look().await {
+            Ok(snapshot) => return Some(Seen { snapshot, read_at: site.clock.now() }),
+            Err(error) => {
+                absences += 1;
+                tracing::debug!(site = %site.id, %error, absences, "failed to read the state");
+                tokio::select! {
+                    () = stop.graceful.cancelled() => return None,
+                    () = site.clock.sleep(site.chance.pause(absences)) => {}
+                }
+            }
+        }
+    }
+}

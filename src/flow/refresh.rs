@@ -1,0 +1,314 @@
+//! A refresh from its claim to its outcome: attempt → commit, under a lease that is renewed meanwhile.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Found, Missed, Start};
+use super::ports::{
+    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Observation, Observer, Store,
+    StoreError,
+};
+use super::site::{Site, World};
+use crate::domain::inbox::{Note, Outcome};
+use crate::domain::lifetime::{later, renew_at, whole_second_up};
+use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::verdict::{Failure, Pace, Stage};
+
+/// How often a store that says no is asked again before the attempt counts as failed.
+const REFUSALS: u32 = 3;
+
+/// A claim that was taken.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) id: ClaimId,
+    pub(super) start: Start<'a>,
+    /// The greatest version that this process has ever seen.
+    pub(super) floor: u64,
+    pub(super) note: Note,
+}
+
+/// What is done under a claim.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Try the sources.
+    Attempt,
+    /// Make a token ours that the key holds already; it keeps the TTL it has.
+    Adopt(Found),
+}
+
+/// How a refresh ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A new token is stored and announced.
+    Refreshed(Snapshot),
+    /// Somebody else's newer token stands, or somebody else's outcome counts.
+    Superseded(Snapshot),
+    /// The attempt failed; noted and announced.
+    Failed(Snapshot),
+    /// The attempt failed, and the store cannot even note it.
+    Unrecorded(Failing),
+    /// Given up at shutdown: the lock is free.
+    Abandoned,
+}
+
+impl<W: World> Site<W> {
+    /// Runs a claimed refresh to its end, or until `abandon`.
+    pub(super) async fn refresh(&self, claim: &Claim<'_>, work: Work, abandon: &CancellationToken) -> Ended {
+        let trigger = claim.start.trigger;
+        self.observer.observe(Observation::Entered("claimed"));
+        let work = async {
+            match work {
+                Work::Adopt(found) => {
+                    let ttl = KeyTtl::Kept(found.ttl);
+                    self.commit(claim, found, ttl).await
+                }
+                Work::Attempt => match self.attempt(claim.start).await {
+                    Ok(found) => {
+                        let ttl = KeyTtl::New(found.ttl);
+                        self.commit(claim, found, ttl).await
+                    }
+                    Err(missed) => self.fail(claim, missed).await,
+                },
+            }
+        };
+        let ended = self.under_lease(claim, work, abandon).await;
+        let (outcome, stage) = match &ended {
+            Some(Ended::Refreshed(_)) => ("refreshed", ""),
+            Some(Ended::Superseded(_)) => ("superseded", ""),
+            Some(Ended::Failed(Snapshot { failing: Some(failing), .. }) | Ended::Unrecorded(failing)) => {
+                ("failed", stage_word(&failing.stage))
+            }
+            Some(Ended::Failed(_)) => ("failed", ""),
+            Some(Ended::Abandoned) | None => ("abandoned", ""),
+        };
+        self.observer.observe(Observation::Finished { trigger, outcome, stage });
+        let Some(ended) = ended else {
+            if let Err(error) = self.store.vacate(&claim.id).await {
+                tracing::warn!(site = %self.id, %error, "failed to free the lock: it ends by itself");
+            }
+            return Ended::Abandoned;
+        };
+        ended
+    }
+
+    /// Stores what was found, as often as it takes while the store is away.
+    async fn commit(&self, claim: &Claim<'_>, found: Found, ttl: KeyTtl) -> Ended {
+        self.observer.observe(Observation::Entered("commit"));
+        let began = self.clock.now();
+        let mut times = Times { at: claim.start.snapshot.at, read_at: claim.start.read_at };
+        let last_moment = found.expires_at.unwrap_or_else(|| later(times.now(began), found.ttl));
+        let mut commit = Commit {
+            claim: claim.id.clone(),
+            seen: claim.start.snapshot.version,
+            floor: claim.floor,
+            candidate: found.candidate,
+            ttl,
+            expires_at: found.expires_at,
+            refresh_at: None,
+            trigger: found.trigger,
+            source: found.source,
+            timings: found.timings,
+            now: times.at,
+            note: claim.note.clone(),
+        };
+        let (mut refusals, mut absences) = (0, 0);
+        let failure = loop {
+            commit.now = times.now(self.clock.now());
+            if commit.now >= last_moment {
+                break "the store was away until the token expired".to_owned();
+            }
+            commit.refresh_at = self.refresh_at(commit.now, found.ttl, found.expires_at);
+            // What arrived up to here is answered by the announcement that belongs to the commit.
+            let mut answered = self.mailbox.take();
+            let heard = self.mailbox.outcomes();
+            match self.store.commit(&commit).await {
+                Ok(Committed::Stored(snapshot)) => {
+                    answered.settle(Outcome::Refreshed(commit.candidate.token.fingerprint()));
+                    self.mailbox.restore(answered);
+                    self.observer.observe(Observation::Commit("stored"));
+                    self.observer.observe(Observation::Timed("commit", self.clock.now().saturating_sub(began)));
+                    self.hear_own_outcome(heard).await;
+                    return Ended::Refreshed(snapshot);
+                }
+                Ok(Committed::Superseded(snapshot)) => {
+                    self.observer.observe(Observation::Commit("superseded"));
+                    self.mailbox.restore(answered);
+                    return Ended::Superseded(snapshot);
+                }
+                Ok(Committed::Clock(snapshot)) => {
+                    times = Times { at: snapshot.at, read_at: self.clock.now() };
+                    self.mailbox.restore(answered);
+                }
+                Err(StoreError::Refused(error)) => {
+                    self.observer.observe(Observation::Commit("error"));
+                    self.mailbox.restore(answered);
+                    refusals += 1;
+                    if refusals >= REFUSALS {
+                        break format!("Redis refused to store the token: {error}");
+                    }
+                    self.clock.sleep(self.chance.pause(refusals)).await;
+                }
+                Err(StoreError::Away(error)) => {
+                    self.observer.observe(Observation::Commit("error"));
+                    self.mailbox.restore(answered);
+                    absences += 1;
+                    tracing::warn!(site = %self.id, %error, absences, "failed to store the new token: trying again");
+                    self.clock.sleep(self.chance.pause(absences)).await;
+                }
+            }
+        };
+        let failure = Failure { stage: Stage::Store, error: failure, pace: Pace::Ordinary };
+        self.fail(claim, Missed { failure, source: commit.source, timings: commit.timings }).await
+    }
+
+    /// Notes a failure, where the store can.
+    async fn fail(&self, claim: &Claim<'_>, missed: Missed) -> Ended {
+        let snapshot = claim.start.snapshot;
+        let mut times = Times { at: snapshot.at, read_at: claim.start.read_at };
+        let attempt = snapshot.attempts().saturating_add(1);
+        let delay = self.chance.backoff(attempt, missed.failure.pace);
+        let mut failed = FailedAttempt {
+            claim: claim.id.clone(),
+            seen: snapshot.version,
+            failure: missed.failure,
+            attempt,
+            retry_at: snapshot.at,
+            now: snapshot.at,
+            valid_until: snapshot.current.as_ref().and_then(|c| c.ends_at()),
+            trigger: claim.start.trigger,
+            source: missed.source,
+            timings: missed.timings,
+            note: claim.note.clone(),
+        };
+        tracing::warn!(
+            site = %self.id, trigger = %failed.trigger, stage = %failed.failure.stage, attempt,
+            retry.in_s = delay.as_secs(), error = %failed.failure.error, "refresh failed",
+        );
+        let (mut refusals, mut absences) = (0, 0);
+        loop {
+            failed.now = times.now(self.clock.now());
+            failed.retry_at = whole_second_up(later(failed.now, delay));
+            let answered = self.mailbox.take();
+            let heard = self.mailbox.outcomes();
+            match self.store.fail(&failed).await {
+                Ok(Recorded::Done(snapshot)) => {
+                    self.hear_own_outcome(heard).await;
+                    return Ended::Failed(snapshot);
+                }
+                Ok(Recorded::Dropped(snapshot)) => {
+                    self.mailbox.restore(answered);
+                    return Ended::Superseded(snapshot);
+                }
+                Ok(Recorded::Clock(snapshot)) => {
+                    self.mailbox.restore(answered);
+                    times = Times { at: snapshot.at, read_at: self.clock.now() };
+                }
+                Err(StoreError::Refused(error)) => {
+                    refusals += 1;
+                    if refusals >= REFUSALS {
+                        tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
+                        // Whoever waits is told all the same; the caller announces it without the keys.
+                        return Ended::Unrecorded(failing(&failed));
+                    }
+                    self.mailbox.restore(answered);
+                    self.clock.sleep(self.chance.pause(refusals)).await;
+                }
+                Err(StoreError::Away(error)) => {
+                    self.mailbox.restore(answered);
+                    absences += 1;
+                    tracing::warn!(site = %self.id, %error, absences, "failed to note the failure: trying again");
+                    self.clock.sleep(self.chance.pause(absences)).await;
+                }
+            }
+        }
+    }
+
+    /// When a token that is stored now will be renewed: at the next tick, or ahead of its end.
+    pub(super) fn refresh_at(&self, now: Timestamp, ttl: Duration, expires_at: Option<Timestamp>) -> Option<Timestamp> {
+        let key_end = later(now, ttl);
+        let renewal = renew_at(now, expires_at.map_or(key_end, |e| e.min(key_end)));
+        let tick = self.policy.schedule.next_after(now);
+        Some(tick.map_or(renewal, |t| t.min(renewal)))
+    }
+
+    /// Messages that came before our own outcome are still on their way to us. Waits until the outcome
+    /// itself has come the same way, so that none of them is taken for a new one.
+    async fn hear_own_outcome(&self, heard_before: u64) {
+        const LONGEST: Duration = Duration::from_millis(250);
+        if self.mailbox.is_empty() {
+            return;
+        }
+        let heard = async {
+            while self.mailbox.outcomes() == heard_before {
+                self.mailbox.changed().await;
+            }
+        };
+        tokio::select! {
+            () = heard => {}
+            () = self.clock.sleep(LONGEST) => {}
+        }
+        self.mailbox.hint();
+    }
+
+    /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
+    /// lost does not end the work: a solve cannot be cancelled, and the commit has its own fence.
+    async fn under_lease<T>(
+        &self,
+        claim: &Claim<'_>,
+        work: impl Future<Output = T>,
+        abandon: &CancellationToken,
+    ) -> Option<T> {
+        let keeper = async {
+            let mut held = Lease::Held;
+            loop {
+                self.clock.sleep(self.policy.lock_ttl / 3).await;
+                match self.store.renew(&claim.id, claim.start.snapshot.version).await {
+                    Ok(lease) => {
+                        if held == Lease::Held && lease == Lease::Lost {
+                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");
+                            self.observer.observe(Observation::LeaseLost);
+                        }
+                        held = lease;
+                    }
+                    Err(error) => tracing::warn!(site = %self.id, %error, "failed to renew the lock"),
+                }
+            }
+        };
+        let (work, keeper) = (pin!(work), pin!(keeper));
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = abandon.cancelled() => None,
+            () = keeper => None,
+        }
+    }
+}
+
+/// The store's clock, as last read.
+struct Times {
+    at: Timestamp,
+    read_at: Duration,
+}
+
+impl Times {
+    fn now(&self, clock: Duration) -> Timestamp {
+        later(self.at, clock.saturating_sub(self.read_at))
+    }
+}
+
+fn failing(failed: &FailedAttempt) -> Failing {
+    Failing {
+        attempts: failed.attempt,
+        retry_at: failed.retry_at,
+        trigger: failed.trigger,
+        stage: failed.failure.stage.as_str().to_owned(),
+        error: failed.failure.error.clone(),
+    }
+}
+
+fn stage_word(stage: &str) -> &'static str {
+    Stage::ALL.iter().map(|s| s.as_str()).find(|word| *word == stage).unwrap_or("")
+}
