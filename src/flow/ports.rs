@@ -111,12 +111,7 @@ pub trait Observer: Send + Sync {
 #[derive(Debug, Clone)]
 pub enum Observation<'a> {
     /// The state was read.
-    Looked {
-        /// The state.
-        snapshot: &'a Snapshot,
-        /// The next tick of the schedule.
-        tick: Option<Timestamp>,
-    },
+    Looked(&'a Snapshot),
     /// Triggers led to a decision, by its word: `solve`, `follow`, `backoff`, `repeat`, `verify`, `adopt`, `nothing`.
     Decided {
         /// The decision's word.

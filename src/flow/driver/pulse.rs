@@ -32,7 +32,7 @@ impl<W: World> Driver<W> {
         self.seen = Seen { snapshot, read_at: self.clock_now() };
         self.heartbeat = self.seen.read_at + HEARTBEAT;
         self.overlay();
-        self.site.observer.observe(Observation::Looked { snapshot: &self.seen.snapshot, tick: self.tick });
+        self.site.observer.observe(Observation::Looked(&self.seen.snapshot));
         let ours = self.seen.snapshot.current.as_ref().filter(|c| c.refresh().is_some());
         if let Some(current) = ours
             && self.sunk != Some(current.token.fingerprint())

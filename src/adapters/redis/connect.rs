@@ -1,0 +1,256 @@
+//! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::error::{LinkError, classify};
+use crate::config::RedisConfig;
+use crate::config::redis::Topology;
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a command may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Opens connections as configured.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Single(Client),
+    Sentinel { nodes: Vec<ConnectionInfo>, master: String, node: SentinelNodeConnectionInfo },
+    Cluster { client: ClusterClient, nodes: Vec<Client> },
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "single",
+            Self::Sentinel { .. } => "sentinel",
+            Self::Cluster { .. } => "cluster",
+        })
+    }
+}
+
+impl Connector {
+    /// Reads the certificates and checks the URLs; connects to nothing.
+    ///
+    /// # Errors
+    /// A [`LinkError::Config`] that names the setting.
+    pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
+        let certificates = certificates(config)?;
+        let base = info(&config.url, config, "redis.url")?;
+        let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
+            (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
+                Client::build_with_tls(info, certificates.clone())
+            }
+            _ => Client::open(info),
+        };
+        let nodes_of = |nodes: &[SecretString], setting| -> Result<Vec<ConnectionInfo>, LinkError> {
+            nodes.iter().map(|node| info(node, config, setting)).collect()
+        };
+        let kind = match &config.topology {
+            Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
+            Topology::Sentinel { nodes, master } => {
+                let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(base.redis_settings().clone());
+                if config.url.expose_secret().starts_with("rediss:") {
+                    node = node.set_tls_mode(TlsMode::Secure);
+                }
+                Kind::Sentinel { nodes: nodes_of(nodes, "redis.sentinel.nodes")?, master: master.clone(), node }
+            }
+            Topology::Cluster { nodes } => {
+                let infos = nodes_of(nodes, "redis.cluster.nodes")?;
+                let infos: Vec<ConnectionInfo> = infos
+                    .into_iter()
+                    .map(|i| {
+                        let settings = base.redis_settings().clone();
+                        i.set_redis_settings(settings)
+                    })
+                    .collect();
+                let mut builder = ClusterClientBuilder::new(infos.clone())
+                    .retries(2)
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(RESPONSE_TIMEOUT);
+                if let Some(certificates) = &certificates {
+                    builder = builder.certs(certificates.clone());
+                }
+                let error = |e| config_error("redis.cluster.nodes", &e);
+                let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
+                Kind::Cluster { client: builder.build().map_err(error)?, nodes }
+            }
+        };
+        Ok(Self { kind })
+    }
+
+    /// A connection for commands.
+    ///
+    /// # Errors
+    /// [`LinkError`] says whether Redis is away or refuses us.
+    pub async fn commands(&self) -> Result<Commands, LinkError> {
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let connecting = async {
+            match &self.kind {
+                Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
+                _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
+            }
+        };
+        within(CONNECT_TIMEOUT * 2, connecting).await
+    }
+
+    /// A connection for a subscription: what is pushed is handed to `receive` on the spot. On a Cluster
+    /// any node will do, since messages go to all of them.
+    ///
+    /// # Errors
+    /// [`LinkError`] says whether Redis is away or refuses us.
+    pub async fn subscription(
+        &self,
+        receive: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<MultiplexedConnection, LinkError> {
+        let receive = move |push| -> Result<(), std::convert::Infallible> {
+            receive(push);
+            Ok(())
+        };
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_push_sender(receive);
+        within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
+    }
+
+    /// Connections for commands to every node that is known, to ask each of them the same.
+    ///
+    /// # Errors
+    /// [`LinkError`] says whether Redis is away or refuses us.
+    pub async fn every_node(&self) -> Result<Vec<Commands>, LinkError> {
+        let Kind::Cluster { client, .. } = &self.kind else { return Ok(vec![self.commands().await?]) };
+        within(CONNECT_TIMEOUT * 2, client.get_async_connection()).await.map(|c| vec![Commands::Cluster(c)])
+    }
+
+    /// Whether the keys are spread over a Cluster.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self.kind, Kind::Cluster { .. })
+    }
+
+    async fn node(
+        &self,
+        settings: &AsyncConnectionConfig,
+        protocol: ProtocolVersion,
+    ) -> RedisResult<MultiplexedConnection> {
+        let speaking = |client: &Client| {
+            let info = client.get_connection_info().clone();
+            let spoken = info.redis_settings().clone().set_protocol(protocol);
+            Client::open(info.set_redis_settings(spoken))
+        };
+        match &self.kind {
+            Kind::Single(client) => speaking(client)?.get_multiplexed_async_connection_with_config(settings).await,
+            Kind::Sentinel { nodes, master, node } => {
+                let mut sentinels =
+                    SentinelClient::build(nodes.clone(), master, Some(node.clone()), SentinelServerType::Master)?;
+                let client = sentinels.async_get_client().await?;
+                speaking(&client)?.get_multiplexed_async_connection_with_config(settings).await
+            }
+            Kind::Cluster { nodes, .. } => {
+                let mut last = None;
+                for client in nodes {
+                    match speaking(client)?.get_multiplexed_async_connection_with_config(settings).await {
+                        Ok(connection) => return Ok(connection),
+                        Err(error) => last = Some(error),
+                    }
+                }
+                Err(last.unwrap_or_else(|| (redis::ErrorKind::InvalidClientConfig, "no node is configured").into()))
+            }
+        }
+    }
+}
+
+async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<T>>) -> Result<T, LinkError> {
+    match tokio::time::timeout(span, connecting).await {
+        Ok(connected) => connected.map_err(|e| classify(&e)),
+        Err(_) => Err(LinkError::Away(format!("no connection within {} s", span.as_secs()))),
+    }
+}
+
+fn info(url: &SecretString, config: &RedisConfig, setting: &str) -> Result<ConnectionInfo, LinkError> {
+    let info = url.expose_secret().into_connection_info().map_err(|e| config_error(setting, &e))?;
+    let mut settings = info.redis_settings().clone().set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"));
+    if settings.password().is_none()
+        && let Some(password) = &config.password
+    {
+        settings = settings.set_password(password.expose_secret());
+    }
+    Ok(info.set_redis_settings(settings))
+}
+
+fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkError> {
+    let read = |path: &Option<std::path::PathBuf>, setting: &str| -> Result<Option<Vec<u8>>, LinkError> {
+        let Some(path) = path else { return Ok(None) };
+        let error = |e| LinkError::Config(format!("{setting} = {}: {e}", path.display()));
+        std::fs::read(path).map(Some).map_err(error)
+    };
+    let root_cert = read(&config.tls.ca_file, "redis.tls_ca_file")?;
+    let cert = read(&config.tls.cert_file, "redis.tls_cert_file")?;
+    let key = read(&config.tls.key_file, "redis.tls_key_file")?;
+    let client_tls = match (cert, key) {
+        (Some(client_cert), Some(client_key)) => Some(ClientTlsConfig { client_cert, client_key }),
+        (None, None) => None,
+        _ => return Err(LinkError::Config("redis.tls_cert_file and redis.tls_key_file belong together".to_owned())),
+    };
+    Ok((root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
+}
+
+fn config_error(setting: &str, error: &redis::RedisError) -> LinkError {
+    // The URL may hold a password: the error's own words only.
+    LinkError::Config(format!("{setting}: {}", error.category()))
+}
+
+/// A connection for commands.
+#[derive(Clone)]
+pub enum Commands {
+    /// To one server.
+    Single(MultiplexedConnection),
+    /// To all nodes of a Cluster.
+    Cluster(ClusterConnection),
+}
+
+impl ConnectionLike for Commands {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

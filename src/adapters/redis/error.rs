@@ -1,0 +1,62 @@
+//! What a failure of Redis means: away, or a refusal.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::flow::ports::StoreError;
+
+/// Why there is no answer from Redis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// Not there, or not ready: it may come back.
+    #[error("{0}")]
+    Away(String),
+    /// It says no, and will until somebody acts.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<LinkError> for StoreError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Away(message) => Self::Away(message),
+            LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
+        }
+    }
+}
+
+/// Sorts an error of the client library. Its text never holds what was sent.
+#[must_use]
+pub fn classify(error: &RedisError) -> LinkError {
+    let text = one_line(error);
+    let refused = match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => true,
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask
+            | ServerErrorKind::NoScript,
+        ) => false,
+        ErrorKind::Server(_) => true,
+        _ => error.code().is_some_and(|code| !PASSING.contains(&code)),
+    };
+    if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
+}
+
+/// Answers of a server that is not ready yet, beyond those that the library knows.
+const PASSING: [&str; 4] = ["LOADING", "BUSY", "NOREPLICAS", "UNBLOCKED"];
+
+fn one_line(error: &RedisError) -> String {
+    let text = error.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(300).collect();
+    if let Some(script) = line.find(" script: ") {
+        line.truncate(script);
+    }
+    line
+}

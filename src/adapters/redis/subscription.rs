@@ -1,0 +1,274 @@
+//! Hears the channels of all sites on one connection, and knows whether it still hears.
+//!
+//! Messages are folded into the mailboxes inside the connection's own reader: nothing is queued in
+//! between, however fast they come. A subscription that looks alive but is dead is found out by a canary:
+//! what is published on the other connection must come back here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::error::{LinkError, classify};
+use super::link::Link;
+use super::store::Channels;
+use crate::domain::event::Event;
+use crate::domain::inbox::Arrival;
+use crate::domain::site::SiteId;
+use crate::domain::trigger::Report;
+use crate::flow::mailbox::Mailbox;
+use crate::flow::ports::{Chance, Clock};
+use crate::flow::status::LinkObserver;
+
+/// How often a canary flies.
+pub const CANARY_PERIOD: Duration = Duration::from_secs(12);
+/// How long it may be on its way.
+pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long all channels together may take to be subscribed to.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many channels one command subscribes to.
+const CHANNELS_A_COMMAND: usize = 1000;
+
+/// The subscription to the channels of all sites.
+pub struct Subscription<C, H, O> {
+    link: Arc<Link<C>>,
+    clock: C,
+    chance: H,
+    ear: Arc<Ear<O>>,
+    channels: Vec<String>,
+    canary_channel: String,
+    instance: String,
+}
+
+/// Takes in what is pushed.
+struct Ear<O> {
+    routes: HashMap<String, Route>,
+    observer: O,
+    /// The number of the canary that came back last.
+    canary: AtomicU64,
+    instance: String,
+    wake: Notify,
+}
+
+struct Route {
+    site: SiteId,
+    mailbox: Arc<Mailbox>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Invalid,
+    Event,
+    Canary,
+}
+
+/// Why a session ended.
+enum Ended {
+    Stopped,
+    Lost(LinkError),
+}
+
+impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
+    /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'.
+    pub fn new(
+        link: Arc<Link<C>>,
+        clock: C,
+        chance: H,
+        observer: O,
+        instance: String,
+        sites: Vec<(SiteId, Arc<Mailbox>)>,
+    ) -> Self {
+        let mut routes = HashMap::new();
+        let mut canary_channel = String::new();
+        for (site, mailbox) in sites {
+            let channels = Channels::of(&site);
+            if canary_channel.is_empty() {
+                canary_channel.clone_from(&channels.canary);
+            }
+            for (channel, kind) in [
+                (channels.invalid, Kind::Invalid),
+                (channels.updated, Kind::Event),
+                (channels.failed, Kind::Event),
+                (channels.canary, Kind::Canary),
+            ] {
+                routes.insert(channel, Route { site: site.clone(), mailbox: Arc::clone(&mailbox), kind });
+            }
+        }
+        let channels = routes.keys().cloned().collect();
+        let ear = Arc::new(Ear {
+            routes,
+            observer,
+            canary: AtomicU64::new(0),
+            instance: instance.clone(),
+            wake: Notify::new(),
+        });
+        Self { link, clock, chance, ear, channels, canary_channel, instance }
+    }
+
+    /// Subscribes, and again whenever the connection is lost, until it is stopped. `ready` is cancelled when
+    /// the first subscription is there.
+    ///
+    /// # Errors
+    /// Where Redis refuses us before it has ever let us in: a wrong password, no permission.
+    pub async fn run(self, ready: CancellationToken, stop: CancellationToken) -> Result<(), LinkError> {
+        let mut losses = 0;
+        let mut number = 0;
+        loop {
+            let ended = self.session(&mut losses, &mut number, &ready, &stop).await;
+            let error = match ended {
+                Ended::Stopped => return Ok(()),
+                Ended::Lost(error @ (LinkError::Refused(_) | LinkError::Config(_))) if !ready.is_cancelled() => {
+                    return Err(error);
+                }
+                Ended::Lost(error) => error,
+            };
+            losses += 1;
+            self.ear.observer.disconnected(&error.to_string());
+            if losses == 1 {
+                tracing::warn!(%error, "Redis is not heard; trying again until it is");
+            } else {
+                tracing::debug!(%error, losses, "Redis is still not heard");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = self.clock.sleep(self.chance.pause(losses)) => {}
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        losses: &mut u32,
+        number: &mut u64,
+        ready: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> Ended {
+        let broken = CancellationToken::new();
+        let subscribing = async {
+            let (ear, closed) = (Arc::clone(&self.ear), broken.clone());
+            let mut connection = self.link.connector().subscription(move |push| ear.hear(push, &closed)).await?;
+            for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
+                connection.subscribe(channels).await.map_err(|e| classify(&e))?;
+            }
+            *number += 1;
+            self.fly(*number).await?;
+            Ok(connection)
+        };
+        let connection = tokio::select! {
+            () = stop.cancelled() => return Ended::Stopped,
+            subscribed = tokio::time::timeout(SUBSCRIBE_TIMEOUT, subscribing) => match subscribed {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => return Ended::Lost(error),
+                Err(_) => return Ended::Lost(LinkError::Away("subscribing took too long".to_owned())),
+            },
+        };
+        self.ear.observer.connected();
+        tracing::info!(channels = self.channels.len(), "listening");
+        *losses = 0;
+        if ready.is_cancelled() {
+            // Pub/sub forgets: what was said meanwhile is asked for.
+            for route in self.ear.routes.values().filter(|r| matches!(r.kind, Kind::Invalid)) {
+                route.mailbox.post(Arrival::Reconnect);
+                route.mailbox.hint();
+            }
+        }
+        ready.cancel();
+        let ended = loop {
+            tokio::select! {
+                () = stop.cancelled() => break Ended::Stopped,
+                () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
+                () = self.clock.sleep(CANARY_PERIOD) => {
+                    *number += 1;
+                    if let Err(error) = self.fly(*number).await {
+                        break Ended::Lost(error);
+                    }
+                }
+            }
+        };
+        drop(connection);
+        ended
+    }
+
+    /// Sends a canary and waits until it is back.
+    async fn fly(&self, number: u64) -> Result<(), LinkError> {
+        let began = self.clock.now();
+        let flight = async {
+            let publish = redis::cmd("PUBLISH")
+                .arg(&self.canary_channel)
+                .arg(format!("{}:{number}", self.instance))
+                .clone();
+            self.link.command::<i64>(&publish).await?;
+            while self.ear.canary.load(Ordering::Relaxed) < number {
+                self.ear.wake.notified().await;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(CANARY_TIMEOUT, flight).await {
+            Ok(Ok(())) => {
+                self.ear.observer.canary(self.clock.now().saturating_sub(began));
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(LinkError::Away(format!(
+                "what was published on {} did not come back within {} s",
+                self.canary_channel,
+                CANARY_TIMEOUT.as_secs()
+            ))),
+        }
+    }
+}
+
+impl<O: LinkObserver> Ear<O> {
+    /// Called by the connection's reader for everything that is pushed.
+    fn hear(&self, push: PushInfo, broken: &CancellationToken) {
+        match push.kind {
+            PushKind::Disconnection => broken.cancel(),
+            PushKind::Message => {
+                if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
+                    && let Some(route) = std::str::from_utf8(channel).ok().and_then(|c| self.routes.get(c))
+                {
+                    self.route(route, payload);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn route(&self, route: &Route, payload: &[u8]) {
+        match route.kind {
+            Kind::Invalid => {
+                let report = Report::parse(payload);
+                self.observer.message(&route.site, report.payload);
+                route.mailbox.post(Arrival::Message(report));
+            }
+            Kind::Event => {
+                let Some(event) = Event::parse(payload) else { return };
+                if let Some(outcome) = event.outcome() {
+                    route.mailbox.hear(outcome);
+                }
+                self.observer.event(&event);
+            }
+            Kind::Canary => self.canary(route, payload),
+        }
+    }
+
+    fn canary(&self, route: &Route, payload: &[u8]) {
+        let text = std::str::from_utf8(payload).unwrap_or_default();
+        match text.rsplit_once(':') {
+            Some((instance, number)) if instance == self.instance => {
+                if let Ok(number) = number.parse() {
+                    self.canary.fetch_max(number, Ordering::Relaxed);
+                    self.wake.notify_one();
+                }
+            }
+            Some(_) => {}
+            // Another replica gave a refresh up: the lock is free.
+            None => route.mailbox.hint(),
+        }
+    }
+}
