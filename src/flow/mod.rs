@@ -5,4 +5,6 @@ pub mod driver;
 pub mod mailbox;
 pub mod ports;
 mod refresh;
+pub mod report;
 pub mod site;
+pub mod status;
