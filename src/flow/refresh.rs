@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Found, Missed, Start};
 use super::ports::{
-    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Observation, Observer, Store,
+    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Observation, Observer, Recorded, Store,
     StoreError,
 };
 use super::site::{Site, World};

@@ -31,7 +31,7 @@ pub struct Connector {
 enum Kind {
     Single(Client),
     Sentinel { nodes: Vec<ConnectionInfo>, master: String, node: SentinelNodeConnectionInfo },
-    Cluster { client: ClusterClient, nodes: Vec<Client> },
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
 }
 
 impl std::fmt::Debug for Kind {
@@ -64,7 +64,8 @@ impl Connector {
         let kind = match &config.topology {
             Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
             Topology::Sentinel { nodes, master } => {
-                let mut node = SentinelNodeConnectionInfo::default().set_redis_connection_info(base.redis_settings().clone());
+                let mut node =
+                    SentinelNodeConnectionInfo::default().set_redis_connection_info(base.redis_settings().clone());
                 if config.url.expose_secret().starts_with("rediss:") {
                     node = node.set_tls_mode(TlsMode::Secure);
                 }
@@ -88,7 +89,7 @@ impl Connector {
                 }
                 let error = |e| config_error("redis.cluster.nodes", &e);
                 let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
-                Kind::Cluster { client: builder.build().map_err(error)?, nodes }
+                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes }
             }
         };
         Ok(Self { kind })

@@ -90,7 +90,12 @@ impl<C: Clock> Link<C> {
         };
         // READONLY: the server is a replica now; behind Sentinel a new connection finds the master.
         let moved = error.code() == Some("READONLY");
-        if moved || error.is_io_error() || error.is_timeout() || error.is_connection_dropped() || error.is_unrecoverable_error() {
+        if moved
+            || error.is_io_error()
+            || error.is_timeout()
+            || error.is_connection_dropped()
+            || error.is_unrecoverable_error()
+        {
             let mut state = self.state.lock().await;
             if state.generation == generation {
                 state.open = None;

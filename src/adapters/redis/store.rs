@@ -91,13 +91,7 @@ type State = (i64, String, Option<Vec<u8>>, i64, i64, Meta);
 
 impl<C: Clock> RedisStore<C> {
     /// The store of one site.
-    pub const fn new(
-        link: Arc<Link<C>>,
-        site: SiteId,
-        keys: KeyNames,
-        lock_ttl: Duration,
-        instance: String,
-    ) -> Self {
+    pub const fn new(link: Arc<Link<C>>, site: SiteId, keys: KeyNames, lock_ttl: Duration, instance: String) -> Self {
         Self { link, site, keys, lock_ttl, instance }
     }
 
