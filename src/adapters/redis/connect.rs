@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
@@ -132,13 +133,24 @@ impl Connector {
         within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
     }
 
-    /// Connections for commands to every node that is known, to ask each of them the same.
+    /// How many subscribers a channel has, over all nodes.
     ///
     /// # Errors
     /// [`LinkError`] says whether Redis is away or refuses us.
-    pub async fn every_node(&self) -> Result<Vec<Commands>, LinkError> {
-        let Kind::Cluster { client, .. } = &self.kind else { return Ok(vec![self.commands().await?]) };
-        within(CONNECT_TIMEOUT * 2, client.get_async_connection()).await.map(|c| vec![Commands::Cluster(c)])
+    pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
+        let ask = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
+        let mut commands = self.commands().await?;
+        let counts: Vec<(String, usize)> = match &mut commands {
+            Commands::Single(connection) => ask.query_async(connection).await.map_err(|e| classify(&e))?,
+            Commands::Cluster(connection) => {
+                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
+                let answer = connection.route_command(ask, everywhere).await.map_err(|e| classify(&e))?;
+                let Value::Map(nodes) = answer else { return Ok(0) };
+                let counts = nodes.into_iter().map(|(_, counts)| redis::from_redis_value(counts));
+                counts.collect::<Result<Vec<Vec<(String, usize)>>, _>>().unwrap_or_default().concat()
+            }
+        };
+        Ok(counts.into_iter().map(|(_, count)| count).sum())
     }
 
     /// Whether the keys are spread over a Cluster.

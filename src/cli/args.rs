@@ -1,0 +1,201 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::domain::duration;
+
+/// Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
+#[derive(Debug, Parser)]
+#[command(
+    name = "token-sidecar",
+    version,
+    about,
+    after_help = EXAMPLES,
+    after_long_help = EXAMPLES,
+    arg_required_else_help = false,
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Settings of every command.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  token-sidecar                              run the sidecar with the settings of the environment and .env
+  token-sidecar check-config                 show every setting and where it comes from
+  token-sidecar doctor                       check Redis, the solver, the API and the clock
+  token-sidecar trigger --wait               ask for a new token and wait for it
+  TOKEN=$(token-sidecar token --wait)        the current token, as soon as there is one
+  redis-cli PUBLISH chitai_gorod:token:invalid now   the same trigger by hand
+
+Settings come from flags, then the environment, then .env in this folder, then the file of --config, then
+the built-in site. Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
+69 Redis out of reach, 75 failed for now: try again later.";
+
+/// Settings that are given as flags; they beat the environment.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Settings {
+    /// A TOML file with settings [env: SIDECAR_CONFIG]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How Redis is reached: redis://, rediss:// or unix:// [env: REDIS_URL] [default: redis://127.0.0.1:6379/0]
+    #[arg(long, global = true, value_name = "URL")]
+    pub redis_url: Option<String>,
+
+    /// The site, where more than one is configured
+    #[arg(long, global = true, value_name = "SITE")]
+    pub site: Option<String>,
+
+    /// Where to listen for health checks, metrics and the status page, or `off` [env: SIDECAR_LISTEN]
+    /// [default: 127.0.0.1:9188]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+
+    /// `text` for people, `json` for machines [env: SIDECAR_LOG_FORMAT] [default: text]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Any setting by its path in the TOML file, for instance `sites.chitai_gorod.debounce=5s`
+    #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = assignment)]
+    pub assignments: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// The flags as paths and values of the TOML file.
+    #[must_use]
+    pub fn flags(&self) -> Vec<(String, String)> {
+        let named = [("redis.url", &self.redis_url), ("server.listen", &self.listen), ("log.format", &self.log_format)];
+        let named = named.into_iter().filter_map(|(path, value)| Some((path.to_owned(), value.clone()?)));
+        named.chain(self.assignments.iter().cloned()).collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Run the sidecar until SIGTERM or SIGINT (the default)
+    Run,
+
+    /// Fetch a new token here and now, as if forced, and exit: 0 with a new token, 75 without
+    Refresh,
+
+    /// Publish the message that the token does not work
+    #[command(after_help = "\
+Exit codes: 0 published (with --wait: a token is ready), 69 nobody listens, 75 failed or timed out.
+
+Examples:
+  token-sidecar trigger --wait                  wait up to 60 s for the outcome
+  token-sidecar trigger --wait=90s --force      solve even inside the debounce window and while backing off
+  token-sidecar trigger --reason 'deploy of parser 7'")]
+    Trigger(Trigger),
+
+    /// Print the current token, and nothing else, on stdout
+    #[command(after_help = "Example:\n  curl -H \"Authorization: Bearer $(token-sidecar token)\" https://…")]
+    Token(Token),
+
+    /// Show the state: age, time left, next tick, last attempts
+    #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none.")]
+    Status(Status),
+
+    /// Print events as they come, until interrupted
+    Watch,
+
+    /// Check settings, Redis, every source, the API and the clock, and say what to do about each failure
+    Doctor,
+
+    /// Show the effective settings with each one's origin, secrets redacted
+    CheckConfig,
+
+    /// Ask the running sidecar whether it is healthy: for containers without curl
+    Healthcheck,
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page
+    #[command(after_help = "Example:\n  token-sidecar man | man -l -")]
+    Man,
+}
+
+/// Flags of `trigger`.
+#[derive(Debug, Clone, Args)]
+pub struct Trigger {
+    /// Wait for the outcome, 60 s unless said otherwise
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
+    pub wait: Option<Duration>,
+
+    /// Solve even inside the debounce window and while backing off
+    #[arg(long)]
+    pub force: bool,
+
+    /// Why, for the logs and the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Flags of `token`.
+#[derive(Debug, Clone, Args)]
+pub struct Token {
+    /// Wait until there is one, 60 s unless said otherwise
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
+    pub wait: Option<Duration>,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    duration::parse(text).map_err(|e| e.to_string())
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("expected PATH=VALUE")?;
+    Ok((path.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
