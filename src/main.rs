@@ -1,3 +1,5 @@
-//! The binary.
+//! The binary of token-sidecar: see [`token_sidecar::cli`].
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    token_sidecar::cli::main()
+}

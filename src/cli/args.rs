@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
+use crate::config::Flag;
 use crate::domain::duration;
 
 /// Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
@@ -73,12 +74,23 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The flags as paths and values of the TOML file.
+    /// The flags as settings.
     #[must_use]
-    pub fn flags(&self) -> Vec<(String, String)> {
-        let named = [("redis.url", &self.redis_url), ("server.listen", &self.listen), ("log.format", &self.log_format)];
-        let named = named.into_iter().filter_map(|(path, value)| Some((path.to_owned(), value.clone()?)));
-        named.chain(self.assignments.iter().cloned()).collect()
+    pub fn flags(&self) -> Vec<Flag> {
+        let named = [
+            ("--redis-url", "redis.url", &self.redis_url),
+            ("--listen", "server.listen", &self.listen),
+            ("--log-format", "log.format", &self.log_format),
+        ];
+        let named = named.into_iter().filter_map(|(name, path, value)| {
+            Some(Flag { name: name.to_owned(), path: path.to_owned(), value: value.clone()? })
+        });
+        let assigned = self.assignments.iter().map(|(path, value)| Flag {
+            name: format!("--set {path}"),
+            path: path.clone(),
+            value: value.clone(),
+        });
+        named.chain(assigned).collect()
     }
 }
 
@@ -163,21 +175,6 @@ pub struct Status {
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
-
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
-    pub color: Colour,
-}
-
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 fn span(text: &str) -> Result<Duration, String> {

@@ -18,7 +18,7 @@ use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
 use crate::domain::lifetime::later;
-use crate::domain::snapshot::Failing;
+use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
@@ -57,13 +57,44 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
+/// How one refresh on demand ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Once {
+    /// There is a new token.
+    Refreshed(Box<Snapshot>),
+    /// The attempt failed.
+    Failed(Failing),
+    /// Stopped before it ended.
+    Stopped,
+}
+
 impl<W: World> Driver<W> {
-    /// Runs a site: asks the question of start-up, then serves triggers until it is stopped.
-    pub async fn run(site: Site<W>, stop: Stop) {
-        site.mailbox.post(Arrival::Startup);
-        let Some(seen) = first_look(&site, &stop).await else { return };
-        let mut driver = Self {
-            floor: 0,
+    /// One refresh, forced, here or wherever the lock is held.
+    pub async fn once(site: Site<W>, stop: Stop) -> Once {
+        let Some(seen) = first_look(&site, &stop).await else { return Once::Stopped };
+        let before = seen.snapshot.version;
+        let mut driver = Self::new(site, seen);
+        driver.site.mailbox.post(Arrival::Manual);
+        while !stop.graceful.is_cancelled() {
+            if driver.turn(&stop).await.is_err() {
+                driver.recover(&stop).await;
+            }
+            let snapshot = &driver.seen.snapshot;
+            if driver.site.mailbox.is_empty() && snapshot.version > before {
+                return Once::Refreshed(Box::new(snapshot.clone()));
+            }
+            if driver.site.mailbox.is_empty()
+                && let Some(failing) = &snapshot.failing
+            {
+                return Once::Failed(failing.clone());
+            }
+        }
+        Once::Stopped
+    }
+
+    fn new(site: Site<W>, seen: Seen) -> Self {
+        Self {
+            floor: seen.snapshot.version,
             refused: Fingerprints::default(),
             tick: None,
             quiet_until: Duration::ZERO,
@@ -72,7 +103,14 @@ impl<W: World> Driver<W> {
             sunk: None,
             site,
             seen,
-        };
+        }
+    }
+
+    /// Runs a site: asks the question of start-up, then serves triggers until it is stopped.
+    pub async fn run(site: Site<W>, stop: Stop) {
+        site.mailbox.post(Arrival::Startup);
+        let Some(seen) = first_look(&site, &stop).await else { return };
+        let mut driver = Self::new(site, seen);
         let snapshot = driver.seen.snapshot.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;

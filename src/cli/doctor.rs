@@ -1,0 +1,38 @@
+//! `doctor`: what works, what does not, and what to do about it.
+
+use super::{Exit, Stopped, screen};
+use crate::app::checkup::{self, Finding};
+use crate::config::{Config, SiteConfig};
+
+pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
+    let mut broken = 0;
+    let mut show = |finding: Finding| -> Result<(), Stopped> {
+        match finding {
+            Finding::Works { what, how } => screen::line(format!("{}  {what}: {how}", screen::good("ok  ")))?,
+            Finding::Odd { what, why, cure } => {
+                screen::line(format!("{}  {what}: {why}", console::style("odd ").yellow()))?;
+                screen::line(format!("      → {cure}"))?;
+            }
+            Finding::Broken { what, why, cure } => {
+                broken += 1;
+                screen::line(format!("{}  {what}: {why}", screen::bad("FAIL")))?;
+                screen::line(format!("      → {cure}"))?;
+            }
+        }
+        Ok(())
+    };
+    show(Finding::Works { what: "settings".into(), how: format!("{} site(s)", config.sites.len()) })?;
+    for finding in checkup::redis(config).await? {
+        show(finding)?;
+    }
+    for site in sites {
+        for finding in checkup::site(config, site).await? {
+            show(finding)?;
+        }
+    }
+    if broken == 0 {
+        return Ok(Exit::Done);
+    }
+    screen::line(format!("{broken} to mend"))?;
+    Ok(Exit::Unhealthy)
+}

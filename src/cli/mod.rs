@@ -1,0 +1,175 @@
+//! The commands: one file each.
+
+pub mod args;
+mod check_config;
+mod doctor;
+mod healthcheck;
+mod local;
+mod manual;
+mod patience;
+mod refresh;
+mod run;
+mod screen;
+mod status;
+mod token;
+mod trigger;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use tokio_util::sync::CancellationToken;
+
+use self::args::{Cli, Command};
+use crate::app::AppError;
+use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
+use crate::runtime::{Signals, telemetry};
+
+/// How a command ended; the numbers of `sysexits.h` where they fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Not fresh, not healthy, or something to mend.
+    Unhealthy = 1,
+    /// Wrong usage, as clap has it.
+    Usage = 2,
+    /// Settings that cannot be used.
+    Config = 64,
+    /// Redis or the address to listen on cannot be had, or nobody listens.
+    Unavailable = 69,
+    /// Failed for now: try again later.
+    TryAgain = 75,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+struct Stopped {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Stopped {
+    fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+
+    fn because(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, error: anyhow::anyhow!(message.into()) }
+    }
+}
+
+impl From<AppError> for Stopped {
+    fn from(error: AppError) -> Self {
+        let exit = match error {
+            AppError::Config(_) => Exit::Config,
+            AppError::Redis(_) | AppError::Listen { .. } => Exit::Unavailable,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Self {
+        // Whoever read our output has had enough, as `head` does.
+        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Unavailable };
+        Self::new(exit, error)
+    }
+}
+
+/// Reads the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match dispatch(&cli) {
+        Ok(exit) => exit.into(),
+        Err(stopped) => {
+            if stopped.exit != Exit::Done {
+                for line in format!("{:#}", stopped.error).lines() {
+                    screen::complain(line);
+                }
+            }
+            stopped.exit.into()
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
+    let command = cli.command.clone().unwrap_or(Command::Run);
+    match command {
+        Command::Completions { shell } => return manual::completions(shell),
+        Command::Man => return manual::page(),
+        _ => {}
+    }
+    let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
+    let loaded = config::load(&inputs).map_err(|errors| Stopped::new(Exit::Config, errors))?;
+    if matches!(command, Command::CheckConfig) {
+        return check_config::print(&loaded);
+    }
+    let Loaded { config, warnings, .. } = loaded;
+    let logs = matches!(command, Command::Run | Command::Refresh);
+    if logs {
+        telemetry::init(config.log_format, Some(&config.log_filter)).map_err(|e| Stopped::new(Exit::Config, e))?;
+    }
+    for warning in warnings {
+        if logs {
+            tracing::warn!("{warning}");
+        } else {
+            screen::complain(&warning);
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let site = || one_site(&config, cli.settings.site.as_deref());
+    runtime.block_on(async {
+        match &command {
+            Command::Run => run::run(config).await,
+            Command::Refresh => refresh::run(&config, site()?).await,
+            Command::Trigger(flags) => trigger::run(&config, site()?, flags).await,
+            Command::Token(flags) => token::run(&config, site()?, flags).await,
+            Command::Status(flags) => {
+                status::run(&config, &some_sites(&config, cli.settings.site.as_deref())?, flags).await
+            }
+            Command::Watch => watch::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
+            Command::Doctor => doctor::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
+            Command::Healthcheck => healthcheck::run(&config).await,
+            Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+        }
+    })
+}
+
+/// The one site that a command is about.
+fn one_site<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a SiteConfig, Stopped> {
+    match (name, &config.sites[..]) {
+        (None, [only]) => Ok(only),
+        (None, sites) => Err(Stopped::because(Exit::Usage, format!("say which site with --site: {}", names(sites)))),
+        (Some(name), sites) => sites.iter().find(|s| s.id.as_str() == name).ok_or_else(|| {
+            Stopped::because(Exit::Usage, format!("there is no site `{name}`; configured: {}", names(sites)))
+        }),
+    }
+}
+
+/// The sites that a command is about: one by name, or all.
+fn some_sites<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a SiteConfig>, Stopped> {
+    match name {
+        None => Ok(config.sites.iter().collect()),
+        some => Ok(vec![one_site(config, some)?]),
+    }
+}
+
+fn names(sites: &[SiteConfig]) -> String {
+    sites.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; the second ends the process.
+fn on_signal() -> Result<CancellationToken, Stopped> {
+    let shutdown = CancellationToken::new();
+    let signals = Signals::install()?;
+    crate::app::in_background(signals.obey(shutdown.clone()));
+    Ok(shutdown)
+}

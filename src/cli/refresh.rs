@@ -1,0 +1,26 @@
+//! `refresh`: one refresh here and now.
+
+use super::patience::PATIENCE;
+use super::{Exit, Stopped, on_signal, screen};
+use crate::app;
+use crate::config::{Config, SiteConfig};
+use crate::flow::driver::Once;
+
+pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
+    let shutdown = on_signal()?;
+    match app::refresh(config, site, PATIENCE, shutdown).await? {
+        Once::Refreshed(snapshot) => {
+            let fingerprint = snapshot.fingerprint().map(|f| f.to_string()).unwrap_or_default();
+            screen::line(format!("{}: new token {fingerprint}, version {}", site.id, snapshot.version))?;
+            Ok(Exit::Done)
+        }
+        Once::Failed(failing) => Err(Stopped::because(
+            Exit::TryAgain,
+            format!(
+                "{}: no new token: {} failed: {}; the sidecar tries again at {}",
+                site.id, failing.stage, failing.error, failing.retry_at
+            ),
+        )),
+        Once::Stopped => Err(Stopped::because(Exit::TryAgain, "stopped before the refresh ended; its lock is free")),
+    }
+}
