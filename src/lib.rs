@@ -1,5 +1,6 @@
 //! Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
 
+pub mod adapters;
 pub mod config;
 pub mod domain;
 pub mod flow;
