@@ -1,0 +1,1 @@
+//! A `.env` that holds the current token.

@@ -1,0 +1,80 @@
+//! A stranger's text, made fit for one line of a log or an event.
+
+/// The first line that says something, at most `limit` characters of it, without control characters and with
+/// everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
+pub(crate) fn excerpt(text: &str, limit: usize) -> String {
+    // FlareSolverr writes a line's end as the two characters `\n`.
+    let line = text.split(['\n', '\r']).flat_map(|part| part.split("\\n")).map(str::trim).find(|part| !part.is_empty());
+    // What lies beyond is cut anyhow; a message may be megabytes long.
+    let head: String = line.unwrap_or_default().chars().take(8 * limit).collect();
+    let words: Vec<String> =
+        head.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).map(masked).collect();
+    let shown = words.join(" ");
+    if shown.chars().count() <= limit {
+        return shown;
+    }
+    shown.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
+fn masked(word: &str) -> String {
+    let word = without_login(word);
+    let mut shown = String::with_capacity(word.len());
+    let mut rest = word.as_str();
+    while !rest.is_empty() {
+        let run = rest.find(|c: char| !of_a_secret(c)).unwrap_or(rest.len());
+        shown.push_str(if looks_secret(&rest[..run]) { "…" } else { &rest[..run] });
+        let next = rest[run..].find(of_a_secret).map_or(rest.len(), |i| run + i);
+        shown.push_str(&rest[run..next]);
+        rest = &rest[next..];
+    }
+    shown
+}
+
+/// `http://user:password@host/` without the user and the password.
+fn without_login(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let Some(at) = rest[..end].rfind('@').or_else(|| rest.rfind('@')) else { return word.to_owned() };
+    format!("{scheme}://…{}", &rest[at..])
+}
+
+fn of_a_secret(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '+' | '=' | '%' | '~')
+}
+
+fn looks_secret(run: &str) -> bool {
+    let has = |test: fn(&u8) -> bool| run.as_bytes().iter().any(test);
+    run.len() >= 24 && has(u8::is_ascii_lowercase) && (has(u8::is_ascii_uppercase) || has(u8::is_ascii_digit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_line_is_shown_without_what_nobody_should_read() {
+        for (text, shown) in [
+            ("", ""),
+            ("\r\n\\n  first\\nsecond", "first"),
+            ("a\u{7}b\tc", "a b c"),
+            ("net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON", "net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON"),
+            ("proxy http://u:p@proxy:3128/ is down", "proxy http://…@proxy:3128/ is down"),
+            ("proxy http://u:p/w@proxy:3128 is down", "proxy http://…@proxy:3128 is down"),
+            ("Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzaG9wLnRlc3Qi.c2ln", "Bearer ….….c2ln"),
+            ("{\"x\":\"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\"}", "{\"x\":\"…\"}"),
+        ] {
+            assert_eq!(excerpt(text, 300), shown, "{text:?}");
+        }
+        assert_eq!(excerpt("abcdef", 4), "abc…");
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_one_short_line_whatever_comes(text in "\\PC*|[\\x00-\\x7f]*", limit in 1_usize..80) {
+            let shown = excerpt(&text, limit);
+            prop_assert!(shown.chars().count() <= limit);
+            prop_assert!(!shown.contains(char::is_control));
+        }
+    }
+}
