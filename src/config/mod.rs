@@ -1,14 +1,38 @@
-//! The effective settings: built-in site < TOML file < environment and `.env` < flags.
+//! The effective settings: built-in site < TOML file < `.env` < environment < flags.
+//!
+//! [`keys::KEYS`] is the list of all keys. [`layers`] finds the strongest value of each, [`reader`] turns it into
+//! its type, and each section's file says what it is made of. [`environment`] alone reads the outside.
 
+mod checks;
+mod environment;
+mod error;
+#[cfg(test)]
+#[expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+mod fixture;
+mod hint;
+pub mod key;
+pub mod keys;
+mod layers;
+mod load;
+mod reader;
+mod redaction;
 pub mod redis;
 pub mod server;
+mod setting;
 pub mod site;
 pub mod source;
+mod template;
+mod value;
 
 use std::time::Duration;
 
+pub use environment::{Flag, Inputs};
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{Loaded, load};
+pub use redaction::Secrecy;
 pub use redis::RedisConfig;
 pub use server::{LogFormat, ServerConfig};
+pub use setting::{Origin, Setting};
 pub use site::{KeyNames, ProbeConfig, SiteConfig};
 pub use source::{FlaresolverrConfig, HttpConfig, SourceConfig, TokenPlace};
 
@@ -21,6 +45,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// How logs are written.
     pub log_format: LogFormat,
+    /// Which logs are written, in the syntax of `RUST_LOG`.
+    pub log_filter: String,
     /// How long a refresh under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// The sites, at least one.

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::reader::{Read, Reader};
+use super::value;
 
 /// How Redis is reached.
 #[derive(Debug, Clone)]
@@ -46,4 +50,71 @@ pub enum Topology {
         /// Some nodes to start from, as URLs.
         nodes: Vec<SecretString>,
     },
+}
+
+impl RedisConfig {
+    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
+        let url = reader.required("redis.url", value::redis_address);
+        let password = reader.optional("redis.password", value::secret);
+        let tls = TlsConfig::read(reader);
+        let topology = Topology::read(reader);
+        let (url, mut password, tls, topology) = (url?, password?, tls?, topology?);
+        let parsed = Url::parse(url.expose_secret()).ok();
+        if password.is_some() && parsed.as_ref().is_some_and(|url| url.password().is_some()) {
+            reader.warn("redis.password (REDIS_PASSWORD) is not used: redis.url has a password".to_owned());
+            password = None;
+        }
+        let nodes: Vec<&SecretString> = match &topology {
+            Topology::Single => vec![&url],
+            Topology::Sentinel { nodes, .. } | Topology::Cluster { nodes } => {
+                std::iter::once(&url).chain(nodes).collect()
+            }
+        };
+        if tls.is_set() && !nodes.iter().any(|node| node.expose_secret().starts_with("rediss:")) {
+            reader.warn("the certificates of redis are not used: no address begins with rediss://".to_owned());
+        }
+        let database = parsed.as_ref().map_or("", |url| url.path().trim_matches('/'));
+        if matches!(topology, Topology::Cluster { .. }) && !matches!(database, "" | "0") {
+            return Err(reader.conflict(format!("redis.url: a Cluster has database 0 alone, not {database}")));
+        }
+        Ok(Self { url, password, tls, topology })
+    }
+}
+
+impl TlsConfig {
+    fn read(reader: &mut Reader) -> Read<Self> {
+        let ca_file = reader.optional("redis.tls_ca_file", value::present_file);
+        let cert_file = reader.optional("redis.tls_cert_file", value::present_file);
+        let key_file = reader.optional("redis.tls_key_file", value::present_file);
+        let tls = Self { ca_file: ca_file?, cert_file: cert_file?, key_file: key_file? };
+        if tls.cert_file.is_some() != tls.key_file.is_some() {
+            let both = "redis.tls_cert_file (REDIS_TLS_CERT_FILE) and redis.tls_key_file (REDIS_TLS_KEY_FILE)";
+            return Err(reader.conflict(format!("{both} need each other: only one is set")));
+        }
+        Ok(tls)
+    }
+
+    const fn is_set(&self) -> bool {
+        self.ca_file.is_some() || self.cert_file.is_some()
+    }
+}
+
+impl Topology {
+    fn read(reader: &mut Reader) -> Read<Self> {
+        let sentinels = reader.list("redis.sentinel.nodes", value::redis_address);
+        let master = reader.optional("redis.sentinel.master", value::text);
+        let cluster = reader.list("redis.cluster.nodes", value::redis_address);
+        match (sentinels?, master?, cluster?) {
+            (sentinels, None, nodes) if sentinels.is_empty() && nodes.is_empty() => Ok(Self::Single),
+            (sentinels, None, nodes) if sentinels.is_empty() => Ok(Self::Cluster { nodes }),
+            (nodes, Some(master), cluster) if !nodes.is_empty() && cluster.is_empty() => {
+                Ok(Self::Sentinel { nodes, master })
+            }
+            (_, _, cluster) if !cluster.is_empty() => {
+                Err(reader.conflict("redis.sentinel and redis.cluster are both set: keep one of them".to_owned()))
+            }
+            (_, None, _) => Err(reader.missing("redis.sentinel.master", "the name under which they watch the master")),
+            (..) => Err(reader.missing("redis.sentinel.nodes", "expected a list such as [\"redis://sentinel:26379\"]")),
+        }
+    }
 }

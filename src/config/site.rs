@@ -5,9 +5,20 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::source::SourceConfig;
+use super::reader::{Read, Reader};
+use super::redaction;
+use super::source::{FlaresolverrConfig, HttpConfig, SourceConfig, read_headers};
+use super::template::Places;
+use super::value;
 use crate::domain::extract::CookieRule;
-use crate::domain::site::{Policy, SiteId};
+use crate::domain::schedule::Schedule;
+use crate::domain::site::{Policy, SiteId, Verify};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// One site.
 #[derive(Debug, Clone)]
@@ -53,15 +64,206 @@ impl KeyNames {
     pub fn companion(&self, name: &str) -> String {
         if self.token.contains('{') { format!("{}:{name}", self.token) } else { format!("{{{}}}:{name}", self.token) }
     }
+
+    /// Whether a Cluster surely keeps both in one slot: what is hashed of them is the same.
+    #[must_use]
+    pub fn share_a_slot(&self) -> bool {
+        hashed(&self.token) == hashed(&self.cookies)
+    }
+
+    /// Whether the companions of the token's key lie in its slot, as its braces demand.
+    fn has_companions(&self) -> bool {
+        hashed(&self.companion("meta")) == hashed(&self.token)
+    }
 }
 
-/// How a token is proved: a `GET` with `Authorization: Bearer …`.
-#[derive(Debug, Clone)]
+/// What a Cluster hashes of a key: what stands in its first braces, and all of it where that is nothing.
+fn hashed(key: &str) -> &str {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
+/// How a token is proved: a `GET` with `Authorization: Bearer …`. Its `Debug` hides what may be secret.
+#[derive(Clone)]
 pub struct ProbeConfig {
-    /// The whole URL, query included.
+    /// The whole URL, query included; empty where nothing is verified and the API is unknown.
     pub url: String,
     /// Further headers.
     pub headers: Vec<(String, String)>,
     /// How long one answer may take.
     pub timeout: Duration,
+}
+
+impl std::fmt::Debug for ProbeConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let url = redaction::address(&self.url);
+        f.debug_struct("ProbeConfig").field("url", &url).field("headers", &headers).finish_non_exhaustive()
+    }
+}
+
+/// A source by its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Flaresolverr,
+    Http,
+}
+
+impl SiteConfig {
+    /// Reads a site; cron counts in `zone`.
+    pub(super) fn read(reader: &mut Reader, id: &SiteId, zone: &str) -> Read<Self> {
+        let site = id.as_str();
+        let at = |key: &str| format!("sites.{site}.{key}");
+        let page = reader.optional(&at("page_url"), value::address);
+        let places = read_places(reader, site);
+        let bootstrap = reader.optional(&at("bootstrap_token"), value::token);
+        let cookie = read_cookie(reader, site);
+        let keys = KeyNames::read(reader, site);
+        let kinds =
+            reader.list(&at("sources"), value::choice(&[("flaresolverr", Kind::Flaresolverr), ("http", Kind::Http)]));
+        let policy = read_policy(reader, site, zone);
+        let backoff = read_backoff(reader, site);
+        let env_file = reader.optional(&at("env_file"), value::file);
+        let env_key = reader.required(&at("env_key"), value::variable);
+        let (page, places, cookie, kinds) = (page?, places?, cookie?, kinds?);
+
+        let http = HttpConfig::read(reader, site, &places);
+        let verify = policy.as_ref().map_or(Verify::Strict, |policy| policy.verify);
+        let probe = ProbeConfig::read(reader, site, &places, verify);
+        let http = http?;
+        let page = match (page, &http) {
+            (Some(page), _) => page,
+            (None, Some(http)) if kinds == [Kind::Http] => http.url.clone(),
+            (None, _) => {
+                return Err(reader.missing(&at("page_url"), "expected the page to open, such as https://shop.test/"));
+            }
+        };
+        let sources = read_sources(reader, site, &kinds, &page, &cookie, http);
+        let (backoff_initial, backoff_max) = backoff?;
+        Ok(Self {
+            id: id.clone(),
+            page,
+            cookie,
+            keys: keys?,
+            policy: policy?,
+            sources: sources?,
+            probe: probe?,
+            backoff_initial,
+            backoff_max,
+            bootstrap: bootstrap?,
+            env_file: env_file?,
+            env_key: env_key?,
+        })
+    }
+}
+
+fn read_places(reader: &mut Reader, site: &str) -> Read<Places> {
+    let api = reader.optional(&format!("sites.{site}.api_url"), value::base_address);
+    let user_id = reader.optional(&format!("sites.{site}.user_id"), value::header);
+    let city_id = reader.optional(&format!("sites.{site}.city_id"), value::header);
+    Ok(Places { site: site.to_owned(), api: api?, city_id: city_id?, user_id: user_id? })
+}
+
+fn read_cookie(reader: &mut Reader, site: &str) -> Read<CookieRule> {
+    let name = reader.required(&format!("sites.{site}.cookie"), value::name);
+    let fallbacks = reader.list(&format!("sites.{site}.cookie_fallbacks"), value::name);
+    let prefix = reader.optional(&format!("sites.{site}.cookie_prefix"), value::verbatim);
+    Ok(CookieRule { name: name?, fallbacks: fallbacks?, prefix: prefix?.unwrap_or_default() })
+}
+
+fn read_policy(reader: &mut Reader, site: &str, zone: &str) -> Read<Policy> {
+    let at = |key: &str| format!("sites.{site}.{key}");
+    let debounce = reader.required(&at("debounce"), value::span(MILLISECOND..=DAY));
+    let lock_ttl = reader.required(&at("lock_ttl"), value::span(SECOND..=HOUR));
+    let token_ttl = reader.required(&at("token_ttl"), value::span(SECOND..=YEAR));
+    let verify = reader.required(
+        &at("verify"),
+        value::choice(&[("strict", Verify::Strict), ("tolerant", Verify::Tolerant), ("off", Verify::Off)]),
+    );
+    let schedule = reader.required(&at("schedule"), |text| Schedule::parse(text, zone).map_err(|e| e.to_string()));
+    let jitter = reader.required(&at("schedule_jitter"), value::span(Duration::ZERO..=DAY));
+    Ok(Policy {
+        debounce: debounce?,
+        lock_ttl: lock_ttl?,
+        token_ttl: token_ttl?,
+        verify: verify?,
+        schedule: schedule?.spread(site, jitter?),
+    })
+}
+
+fn read_backoff(reader: &mut Reader, site: &str) -> Read<(Duration, Duration)> {
+    let initial = reader.required(&format!("sites.{site}.backoff_initial"), value::span(MILLISECOND..=DAY));
+    let max = reader.required(&format!("sites.{site}.backoff_max"), value::span(MILLISECOND..=DAY));
+    let (initial, max) = (initial?, max?);
+    if initial > max {
+        let both = "backoff_initial (SIDECAR_BACKOFF_INITIAL) is longer than backoff_max (SIDECAR_BACKOFF_MAX)";
+        return Err(reader.conflict(format!("sites.{site}: {both}")));
+    }
+    Ok((initial, max))
+}
+
+fn read_sources(
+    reader: &mut Reader,
+    site: &str,
+    kinds: &[Kind],
+    page: &str,
+    cookie: &CookieRule,
+    http: Option<HttpConfig>,
+) -> Read<Vec<SourceConfig>> {
+    let path = format!("sites.{site}.sources");
+    if kinds.is_empty() {
+        return Err(reader.missing(&path, "expected flaresolverr, http or both"));
+    }
+    let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
+    let flaresolverr = FlaresolverrConfig::read(reader, site, page.to_owned(), wanted)?;
+    let mut sources: Vec<SourceConfig> = Vec::new();
+    for kind in kinds {
+        let source = match kind {
+            Kind::Flaresolverr => SourceConfig::Flaresolverr(flaresolverr.clone()),
+            Kind::Http => match &http {
+                Some(http) => SourceConfig::Http(http.clone()),
+                None => {
+                    let reason = "the sources name http, which needs an address such as https://shop.test/auth";
+                    return Err(reader.missing(&format!("sites.{site}.http.url"), reason));
+                }
+            },
+        };
+        if sources.iter().any(|other| other.name() == source.name()) {
+            return Err(reader.conflict(format!("{path} (SIDECAR_SOURCES) names {} twice", source.name())));
+        }
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+impl KeyNames {
+    fn read(reader: &mut Reader, site: &str) -> Read<Self> {
+        let path = format!("sites.{site}.token_key");
+        let token = reader.required(&path, value::redis_key);
+        let cookies = reader.required(&format!("sites.{site}.cookies_key"), value::redis_key);
+        let keys = Self { token: token?, cookies: cookies? };
+        if !keys.has_companions() {
+            let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
+            return Err(reader.conflict(format!("{path} = {:?}: {reason}", keys.token)));
+        }
+        Ok(keys)
+    }
+}
+
+impl ProbeConfig {
+    fn read(reader: &mut Reader, site: &str, places: &Places, verify: Verify) -> Read<Self> {
+        let table = format!("sites.{site}.probe");
+        let url = reader.required(&format!("{table}.url"), |text| match places.address(text) {
+            // Where nothing is verified, the API may be unknown: nobody is asked then.
+            Err(_) if verify == Verify::Off && places.api.is_none() => Ok(String::new()),
+            filled => value::address(&filled?),
+        });
+        let headers = read_headers(reader, &format!("{table}.headers"), places);
+        let timeout = reader.required(&format!("{table}.timeout"), value::span(SECOND..=HOUR));
+        let (url, headers, timeout) = (url?, headers?, timeout?);
+        if headers.iter().any(|(name, _)| name == "authorization") {
+            return Err(reader.conflict(format!("{table}.headers: authorization carries the token that is proved")));
+        }
+        Ok(Self { url, headers, timeout })
+    }
 }

@@ -1,0 +1,106 @@
+//! What must hold between sites, and between a site and Redis.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use super::key::env_prefix;
+use super::reader::Reader;
+use super::redis::Topology;
+use super::site::SiteConfig;
+use super::source::{FlaresolverrConfig, SourceConfig};
+
+/// Notes everything that does not go together.
+pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
+    if matches!(topology, Topology::Cluster { .. }) {
+        slots(reader, sites);
+    }
+    keys(reader, sites);
+    variables(reader, sites);
+    env_files(reader, sites);
+    solvers(reader, sites);
+}
+
+/// On a Cluster token and cookies are written in one step, which one slot alone allows.
+fn slots(reader: &mut Reader, sites: &[SiteConfig]) {
+    for site in sites.iter().filter(|site| !site.keys.share_a_slot()) {
+        let (token, cookies, right) = (&site.keys.token, &site.keys.cookies, site.keys.companion("cookies"));
+        reader.conflict(format!(
+            "sites.{}.cookies_key = {cookies:?}: on a Redis Cluster it must share the hash slot of {token:?}: use {right:?}",
+            site.id
+        ));
+    }
+}
+
+/// No key is written by two, and none is one of the companions that are kept beside the token.
+fn keys(reader: &mut Reader, sites: &[SiteConfig]) {
+    let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+    for site in sites {
+        for (key, name) in [("token_key", &site.keys.token), ("cookies_key", &site.keys.cookies)] {
+            let path = format!("sites.{}.{key}", site.id);
+            if let Some(other) = owners.get(name.as_str()) {
+                reader.conflict(format!("{path} = {name:?}: {other} has this name already"));
+            }
+            let companion_of = sites.iter().find(|s| name.starts_with(&s.keys.companion("")));
+            if let Some(owner) = companion_of.filter(|s| *name != s.keys.companion("cookies")) {
+                let kept = owner.keys.companion("");
+                reader.conflict(format!("{path} = {name:?}: names that begin with {kept:?} are kept for the sidecar"));
+            }
+            owners.entry(name).or_insert(path);
+        }
+    }
+}
+
+/// No two sites read the same variables.
+fn variables(reader: &mut Reader, sites: &[SiteConfig]) {
+    let mut owners: BTreeMap<String, &SiteConfig> = BTreeMap::new();
+    for site in sites {
+        let prefix = env_prefix(site.id.as_str());
+        if let Some(other) = owners.get(&prefix) {
+            reader.conflict(format!("sites.{} and sites.{} would share the variables {prefix}_…", other.id, site.id));
+        }
+        owners.entry(prefix).or_insert(site);
+    }
+}
+
+/// No two sites write the same line.
+fn env_files(reader: &mut Reader, sites: &[SiteConfig]) {
+    let mut owners: BTreeMap<(&Path, &str), &SiteConfig> = BTreeMap::new();
+    for site in sites {
+        let Some(file) = site.env_file.as_deref() else { continue };
+        let line = (file, site.env_key.as_str());
+        if let Some(other) = owners.get(&line) {
+            let text = format!("write the same line {} of {}", site.env_key, file.display());
+            reader.conflict(format!("sites.{} and sites.{} {text}", other.id, site.id));
+        }
+        owners.entry(line).or_insert(site);
+    }
+}
+
+/// Who shares a FlareSolverr agrees on how much it bears, and shares no session.
+fn solvers(reader: &mut Reader, sites: &[SiteConfig]) {
+    let mut seen: Vec<(&SiteConfig, &FlaresolverrConfig)> = Vec::new();
+    for site in sites {
+        let solver = site.sources.iter().find_map(|source| match source {
+            SourceConfig::Flaresolverr(solver) => Some(solver),
+            SourceConfig::Http(_) => None,
+        });
+        let Some(solver) = solver else { continue };
+        let shared =
+            |other: &&(&SiteConfig, &FlaresolverrConfig)| other.1.url.expose_secret() == solver.url.expose_secret();
+        let both = |other: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", other.id, site.id);
+        if let Some((other, theirs)) = seen.iter().find(shared)
+            && theirs.concurrency != solver.concurrency
+        {
+            let (one, two) = (theirs.concurrency, solver.concurrency);
+            reader.conflict(format!("{}: its concurrency cannot be both {one} and {two}", both(other)));
+        }
+        let in_session =
+            seen.iter().filter(shared).find(|(_, theirs)| theirs.session.is_some() && theirs.session == solver.session);
+        if let Some((other, _)) = in_session {
+            reader.conflict(format!("{}: in one session they would get each other's page", both(other)));
+        }
+        seen.push((site, solver));
+    }
+}

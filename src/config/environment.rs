@@ -1,0 +1,156 @@
+//! The outside as far as settings go: variables, the `.env`, files and the system's time zone. Nothing else in
+//! the project reads the environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::ConfigError;
+
+/// The `.env` that is looked for in the working folder.
+const DOTENV: &str = ".env";
+
+/// All that the settings are made of.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    /// The variables of the process.
+    pub environment: BTreeMap<String, String>,
+    /// The `.env`; one that does not exist is as good as none.
+    pub dotenv: Option<PathBuf>,
+    /// The TOML file that a flag names; without one, `SIDECAR_CONFIG` counts.
+    pub config_file: Option<PathBuf>,
+    /// What the command line says.
+    pub flags: Vec<Flag>,
+    /// The system's time zone, where it is known by its IANA name.
+    pub zone: Option<String>,
+}
+
+/// A setting on the command line.
+#[derive(Clone)]
+pub struct Flag {
+    /// As it is typed: `--debounce`.
+    pub name: String,
+    /// The key that it sets: `sites.*.debounce` means every site.
+    pub path: String,
+    /// The value.
+    pub value: String,
+}
+
+impl Inputs {
+    /// What this process was started with.
+    #[must_use]
+    pub fn of_the_process(config_file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        Self {
+            environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
+            dotenv: Some(PathBuf::from(DOTENV)),
+            config_file,
+            flags,
+            zone: jiff::tz::TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned)),
+        }
+    }
+}
+
+impl fmt::Debug for Inputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inputs")
+            .field("dotenv", &self.dotenv)
+            .field("config_file", &self.config_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Flag({})", self.name)
+    }
+}
+
+/// A `.env`, as far as it could be read.
+#[derive(Default)]
+pub(super) struct Dotenv {
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) broken: Vec<BrokenLine>,
+}
+
+/// A line of a `.env` that sets nothing.
+pub(super) struct BrokenLine {
+    pub(super) number: usize,
+    /// The variable that it seems to be about.
+    pub(super) name: String,
+    /// Whether a quote that is never closed makes it swallow all that follows.
+    pub(super) is_open: bool,
+}
+
+/// Reads a `.env`, without a change to the process's own environment.
+pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
+    let mut text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dotenv::default()),
+        Err(error) => return Err(unreadable(file, &error)),
+    };
+    // dotenvy takes a blank at the very end for an open quote.
+    text.push('\n');
+    let variables = dotenvy::from_read_iter(text.as_bytes()).filter_map(Result::ok).collect();
+    Ok(Dotenv { variables, broken: broken_lines(&text) })
+}
+
+/// dotenvy's errors have the line in them, and so perhaps a secret, but not its number: each is tried alone.
+fn broken_lines(text: &str) -> Vec<BrokenLine> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut broken = Vec::new();
+    let mut start = 0;
+    while start < lines.len() {
+        let mut end = start + 1;
+        let is_open = loop {
+            let tried = lines[start..end].concat();
+            match dotenvy::from_read_iter(tried.as_bytes()).next() {
+                // All of it is given back where a quote is open: the next line may close it.
+                Some(Err(dotenvy::Error::LineParse(back, at))) if back == tried && at == tried.len() => {
+                    if end == lines.len() {
+                        break Some(true);
+                    }
+                    end += 1;
+                }
+                Some(Err(_)) => break Some(false),
+                Some(Ok(_)) | None => break None,
+            }
+        };
+        if let Some(is_open) = is_open {
+            let name = lines[start].split('=').next().unwrap_or_default().trim();
+            let name = name.strip_prefix("export ").unwrap_or(name).trim().to_owned();
+            broken.push(BrokenLine { number: start + 1, name, is_open });
+        }
+        start = end;
+    }
+    broken
+}
+
+/// Reads the TOML file. An error names the line, and never shows it.
+pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
+    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    text.parse::<toml::Table>().map_err(|error| {
+        let line = error
+            .span()
+            .map(|span| text.as_bytes()[..span.start.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1);
+        let file = line.map_or_else(|| name(file), |line| format!("{}, line {line}", name(file)));
+        ConfigError::File { file, reason: error.message().to_owned() }
+    })
+}
+
+/// Reads the file of a secret; the newline at its end is not part of it.
+pub(super) fn secret(file: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> ConfigError {
+    ConfigError::File { file: name(file), reason: format!("cannot be read: {error}") }
+}
+
+fn name(file: &Path) -> String {
+    file.display().to_string()
+}

@@ -1,0 +1,108 @@
+//! What may be shown of a value.
+
+/// Stands where a value may not be shown.
+pub(super) const HIDDEN: &str = "(hidden)";
+
+/// Stands in an address where something may not be shown.
+const MASK: &str = "***";
+
+/// Parts of the names of headers and parameters whose values are taken for secrets.
+const TELLING: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+
+/// What may be shown of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// An address that should hold no secret; one that does is shown without.
+    Address,
+    /// An address that may hold a secret: shown without, and not at all where it is no address.
+    SecretAddress,
+    /// The value of a header: shown unless the header's name says that it is a secret.
+    Header,
+    /// Nothing.
+    Secret,
+}
+
+impl Secrecy {
+    pub(super) const fn is_secret(self) -> bool {
+        !matches!(self, Self::Open | Self::Address)
+    }
+}
+
+/// What may be shown of `value`, whose last name is `name`.
+pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
+    let has_scheme = value.contains("://");
+    match secrecy {
+        Secrecy::Open => value.to_owned(),
+        Secrecy::Header if !is_telling(name) => value.to_owned(),
+        Secrecy::Address if !has_scheme && !value.contains('@') => value.to_owned(),
+        Secrecy::Address | Secrecy::SecretAddress if has_scheme => address(value),
+        _ => HIDDEN.to_owned(),
+    }
+}
+
+/// An address without the secrets in it. It works on the text, as the address may be malformed: what stands
+/// before the last `@` is taken for credentials, wherever a parser would see the end of the host.
+pub(super) fn address(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return HIDDEN.to_owned() };
+    let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(head, tail)| (Some(head), tail));
+    let credentials = match credentials.map(|c| c.split_once(':')) {
+        None => String::new(),
+        Some(Some((user, _))) => format!("{user}:{MASK}@"),
+        Some(None) => format!("{MASK}@"),
+    };
+    let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}://{credentials}{rest}") };
+    let shown: Vec<String> = query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_telling(name) || name.contains('%') => format!("{name}={MASK}"),
+            _ => pair.to_owned(),
+        })
+        .collect();
+    format!("{scheme}://{credentials}{place}?{}", shown.join("&"))
+}
+
+fn is_telling(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TELLING.iter().any(|part| name.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        for (value, shown) in [
+            ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+            ("redis://user:hunter2@redis:6379/0", "redis://user:***@redis:6379/0"),
+            ("redis://:hunter2@redis", "redis://:***@redis"),
+            ("redis://hunter2@redis", "redis://***@redis"),
+            ("redis://:hun@ter/2@redis:6379", "redis://:***@redis:6379"),
+            ("redis://:hun?ter#2@redis:6379", "redis://:***@redis:6379"),
+            ("unix:///run/redis.sock?db=1&pass=hunter2", "unix:///run/redis.sock?db=1&pass=***"),
+            ("https://shop.test/?phrase=x&api_key=hunter2", "https://shop.test/?phrase=x&api_key=***"),
+            ("https://shop.test/?%70ass=hunter2", "https://shop.test/?%70ass=***"),
+        ] {
+            assert_eq!(address(value), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_shown_depends_on_what_the_value_is() {
+        for (secrecy, name, value, shown) in [
+            (Secrecy::Open, "debounce", "10s", "10s"),
+            (Secrecy::Secret, "password", "hunter2", HIDDEN),
+            (Secrecy::SecretAddress, "url", "hunter2", HIDDEN),
+            (Secrecy::SecretAddress, "url", "redis:/:hunter2@x", HIDDEN),
+            (Secrecy::Address, "page_url", "www.shop.test", "www.shop.test"),
+            (Secrecy::Address, "page_url", "user:hunter2@www.shop.test", HIDDEN),
+            (Secrecy::Header, "platform", "desktop", "desktop"),
+            (Secrecy::Header, "Authorization", "hunter2", HIDDEN),
+            (Secrecy::Header, "x-api-key", "hunter2", HIDDEN),
+        ] {
+            assert_eq!(show(secrecy, name, value), shown, "{name}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! From texts to values: each function either understands a text or says what would be right.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::domain::duration;
+use crate::domain::token::Token;
+
+/// Understands a text or says what would be right.
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// Any text that is not empty.
+pub(super) fn text(text: &str) -> Parsed<String> {
+    let text = text.trim();
+    if text.is_empty() { Err("expected a text".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// A text as it is, its blanks included.
+pub(super) fn verbatim(text: &str) -> Parsed<String> {
+    Ok(text.to_owned())
+}
+
+/// A secret as it is.
+pub(super) fn secret(text: &str) -> Parsed<SecretString> {
+    Ok(SecretString::from(text))
+}
+
+/// The name of a file.
+pub(super) fn file(name: &str) -> Parsed<PathBuf> {
+    text(name).map(PathBuf::from).map_err(|_| "expected a file's name".to_owned())
+}
+
+/// The name of a file that is there.
+pub(super) fn present_file(name: &str) -> Parsed<PathBuf> {
+    let file = file(name)?;
+    if file.is_file() { Ok(file) } else { Err("there is no such file".to_owned()) }
+}
+
+/// A span within bounds.
+pub(super) fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
+    move |text| match duration::parse(text) {
+        Err(_) => Err("expected a time such as 10s, 5m or 24h".to_owned()),
+        Ok(span) if bounds.contains(&span) => Ok(span),
+        Ok(span) => {
+            let (least, most) = (duration::text(*bounds.start()), duration::text(*bounds.end()));
+            let unit = if text.trim().bytes().all(|b| b.is_ascii_digit()) {
+                format!(" (a number without a unit counts seconds: this is {})", duration::text(span))
+            } else {
+                String::new()
+            };
+            Err(format!("expected a time from {least} to {most}{unit}"))
+        }
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> {
+    move |text| {
+        let number = text.trim().parse().ok().filter(|n| bounds.contains(n));
+        number.ok_or_else(|| format!("expected a number from {} to {}", bounds.start(), bounds.end()))
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn switch(text: &str) -> Parsed<bool> {
+    text.trim().parse().map_err(|_| "expected true or false".to_owned())
+}
+
+/// One of some words.
+pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
+    move |text| {
+        let chosen = choices.iter().find(|(word, _)| *word == text.trim());
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().unwrap_or((&"", &[]));
+            format!("expected {} or {last}", others.join(", "))
+        })
+    }
+}
+
+/// Where to listen, or `off`.
+pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
+    if text.trim() == "off" {
+        return Ok(None);
+    }
+    let address = text.trim().parse().map(Some);
+    address.map_err(|_| "expected an address with a port such as 127.0.0.1:9188 or [::]:9188, or off".to_owned())
+}
+
+/// An IANA time zone.
+pub(super) fn zone(text: &str) -> Parsed<String> {
+    let name = text.trim().trim_start_matches(':');
+    let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
+    let known = jiff::tz::TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
+    if known { Ok(name.to_owned()) } else { Err("expected an IANA time zone such as UTC or Europe/Moscow".to_owned()) }
+}
+
+/// The address of a page or an API, without credentials.
+pub(super) fn address(text: &str) -> Parsed<String> {
+    let url = web(text, &["http", "https"], "https://shop.test/")?;
+    if has_credentials(&url) {
+        return Err(
+            "user and password cannot stand in this address: an `authorization` header can hold them".to_owned()
+        );
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// The address below which an API lies, without the slash at its end.
+pub(super) fn base_address(text: &str) -> Parsed<String> {
+    let address = address(text)?;
+    if address.contains(['?', '#']) {
+        return Err("expected an address without a query".to_owned());
+    }
+    Ok(address.trim_end_matches('/').to_owned())
+}
+
+/// The address of a FlareSolverr; without a path `/v1` is meant.
+pub(super) fn solver_address(text: &str) -> Parsed<String> {
+    let url = web(text, &["http", "https"], "http://flaresolverr:8191/v1")?;
+    let address = text.trim().trim_end_matches('/');
+    Ok(if url.path() == "/" { format!("{address}/v1") } else { address.to_owned() })
+}
+
+/// The address of a proxy, without credentials.
+pub(super) fn proxy_address(text: &str) -> Parsed<String> {
+    let url = web(text, &["http", "https", "socks4", "socks5"], "http://proxy:3128 or socks5://proxy:1080")?;
+    if has_credentials(&url) {
+        return Err("a browser ignores the credentials in it: set `username` and `password` beside it".to_owned());
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// The address of a Redis.
+pub(super) fn redis_address(text: &str) -> Parsed<SecretString> {
+    let wrong = || {
+        "expected redis://host:6379/0, rediss://host:6379/0 or unix:///path; what is special in user and password \
+         must be percent-encoded"
+            .to_owned()
+    };
+    let url = Url::parse(text.trim()).map_err(|_| wrong())?;
+    let database = url.path().trim_matches('/');
+    let right = match url.scheme() {
+        "redis" | "rediss" => {
+            url.has_host() && (database.is_empty() || database.parse::<u32>().is_ok()) && url.fragment().is_none()
+        }
+        "unix" => !database.is_empty(),
+        _ => false,
+    };
+    if right { Ok(SecretString::from(text.trim())) } else { Err(wrong()) }
+}
+
+/// A bearer token, with or without `Bearer `, percent-encoded or not.
+pub(super) fn token(text: &str) -> Parsed<SecretString> {
+    let decoded = percent_decode_str(text).decode_utf8_lossy();
+    Token::parse(&decoded).map(|token| SecretString::from(token.expose())).map_err(|error| error.to_string())
+}
+
+/// What a header can carry after `Bearer `.
+pub(super) fn admin_token(text: &str) -> Parsed<SecretString> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(SecretString::from(text))
+    } else {
+        Err("expected letters, digits and signs without blanks".to_owned())
+    }
+}
+
+/// The name of a cookie or a header: a `token` of RFC 9110.
+pub(super) fn name(text: &str) -> Parsed<String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let legal = !text.is_empty() && text.bytes().all(allowed);
+    if legal { Ok(text.to_owned()) } else { Err("expected a name without blanks and separators".to_owned()) }
+}
+
+/// The value of a header.
+pub(super) fn header(text: &str) -> Parsed<String> {
+    let legal = text.bytes().all(|b| b == b'\t' || b == b' ' || b.is_ascii_graphic());
+    if legal { Ok(text.trim().to_owned()) } else { Err("expected ASCII on one line".to_owned()) }
+}
+
+/// The name of a Redis key.
+pub(super) fn redis_key(text: &str) -> Parsed<String> {
+    const MOST: usize = 256;
+    let legal = (1..=MOST).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    if legal { Ok(text.to_owned()) } else { Err(format!("expected 1 to {MOST} characters without blanks")) }
+}
+
+/// The name of a variable.
+pub(super) fn variable(text: &str) -> Parsed<String> {
+    let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    if legal { Ok(text.to_owned()) } else { Err("expected a name such as SHOP_BEARER_TOKEN".to_owned()) }
+}
+
+/// Whether a URL has a user or a password in it.
+pub(super) fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
+}
+
+fn web(text: &str, schemes: &[&str], example: &str) -> Parsed<Url> {
+    let url = Url::parse(text.trim()).ok().filter(|url| schemes.contains(&url.scheme()) && url.has_host());
+    url.ok_or_else(|| format!("expected an address such as {example}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn the_address_of_a_redis_is_checked() {
+        for right in [
+            "redis://127.0.0.1:6379/0",
+            "redis://redis",
+            "rediss://user:p%40ss@redis:6380/3",
+            "redis://:p@ss@redis/1?protocol=resp3",
+            "unix:///run/redis.sock?db=1",
+        ] {
+            assert!(redis_address(right).is_ok(), "{right}");
+        }
+        for wrong in ["", "redis", "redis://", "http://redis", "redis://:p/ss@redis/0", "redis://redis/zero", "unix://"]
+        {
+            assert!(redis_address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_solver_without_a_path_means_its_first_version() {
+        for (text, url) in [
+            ("http://solver:8191", "http://solver:8191/v1"),
+            ("http://solver:8191/", "http://solver:8191/v1"),
+            ("http://solver:8191/v1/", "http://solver:8191/v1"),
+            ("https://u:p@solver/some/v1", "https://u:p@solver/some/v1"),
+        ] {
+            assert_eq!(solver_address(text), Ok(url.to_owned()));
+        }
+        assert!(solver_address("solver:8191").is_err());
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_said_to_be_seconds_where_that_is_too_much() {
+        let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
+        assert_eq!(
+            span(bounds)("60000"),
+            Err("expected a time from 1s to 10m (a number without a unit counts seconds: this is 16h40m)".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_bootstrap_token_may_be_as_the_browser_had_it() {
+        for text in ["abc.def", "Bearer abc.def", "Bearer%20abc.def"] {
+            assert_eq!(token(text).map(|t| t.expose_secret().to_owned()), Ok("abc.def".to_owned()));
+        }
+        assert!(token("abc def").is_err());
+    }
+
+    #[test]
+    fn zones_are_known_by_their_iana_names() {
+        for (text, zone_name) in [
+            ("UTC", Some("UTC")),
+            (":Europe/Moscow", Some("Europe/Moscow")),
+            ("/usr/share/zoneinfo/Europe/Moscow", Some("Europe/Moscow")),
+            ("Mars/Olympus", None),
+            ("MSK-3", None),
+        ] {
+            assert_eq!(zone(text).ok().as_deref(), zone_name, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_stand_in_its_place_is_refused() {
+        assert!(name("").is_err() && name("a b").is_err() && name("a=b").is_err() && name("a;b").is_err());
+        assert!(header("a\nb").is_err() && header("ä").is_err());
+        assert!(redis_key("").is_err() && redis_key("a b").is_err());
+        assert!(variable("1A").is_err() && variable("A-B").is_err() && variable("A=B").is_err());
+        assert!(address("https://user:x@shop.test").is_err() && address("ftp://shop.test").is_err());
+        assert!(base_address("https://shop.test/api?x=1").is_err());
+        assert!(proxy_address("http://user:x@proxy:3128").is_err());
+        assert!(listen("localhost:9188").is_err() && listen("127.0.0.1").is_err());
+        assert!(admin_token("a b").is_err());
+    }
+}
