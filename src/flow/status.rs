@@ -82,8 +82,8 @@ pub struct LinkStatus {
     pub subscription: Subscription,
     /// The last canary that came back.
     pub canary: Option<Canary>,
-    /// How often the subscription came back after it was lost.
-    pub reconnects: u64,
+    /// How often the subscription was made, the first time included.
+    pub connects: u64,
 }
 
 /// The state of the subscription. Spans are monotonic.
@@ -194,6 +194,14 @@ impl SiteStatus {
         let renewal = reading.token.as_ref().and_then(|t| t.renew_at);
         let tick = schedule.next_after(reading.time_of(seen));
         renewal.into_iter().chain(tick).min()
+    }
+}
+
+impl LinkStatus {
+    /// How often the subscription came back after it was lost.
+    #[must_use]
+    pub const fn reconnects(&self) -> u64 {
+        self.connects.saturating_sub(1)
     }
 }
 

@@ -1,0 +1,344 @@
+//! `/api/status`, `/api/history` and `POST /api/sites/S/refresh`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use tokio::time::timeout;
+
+use super::board::Board;
+use super::health::{health, millis};
+use super::problem::Problem;
+use super::state::Shared;
+use crate::domain::site::SiteId;
+use crate::flow::report::SiteReport;
+use crate::flow::status::Subscription;
+
+/// How many entries of the history are given unless asked otherwise, and at most.
+const HISTORY_ENTRIES: (usize, usize) = (50, 500);
+
+/// What `/api/status` answers with.
+#[derive(Debug, Serialize)]
+struct Status<'a> {
+    version: &'static str,
+    instance: &'a str,
+    /// The store's clock, as estimated; `null` until it was read.
+    time: Option<Timestamp>,
+    redis: Link,
+    sites: Vec<SiteReport>,
+}
+
+/// How Redis is heard.
+#[derive(Debug, Serialize)]
+struct Link {
+    /// `connecting`, `up` or `down`.
+    subscription: &'static str,
+    /// For how many seconds.
+    since_s: Option<u64>,
+    /// Why `/healthz` says no; `null` where it says yes.
+    problem: Option<String>,
+    /// How many seconds ago the last canary came back.
+    canary_age_s: Option<u64>,
+    /// How long it was on its way.
+    round_trip_ms: Option<f64>,
+    /// How often the subscription came back after it was lost.
+    reconnects: u64,
+}
+
+/// What `/api/history` can be asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryQuery {
+    /// Can be left out where there is one site alone.
+    site: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /api/status`.
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    let board = &shared.board;
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        instance: &shared.instance,
+        time: board.time().map(crate::domain::lifetime::whole_second_down),
+        redis: Link::of(board, shared.limits.canary),
+        sites: board.reports(),
+    })
+    .into_response()
+}
+
+/// `GET /api/history?site=S&limit=50`: the latest attempts, newest first.
+pub(super) async fn history(
+    State(shared): State<Arc<Shared>>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
+    let site = match query.site {
+        Some(name) => known(&shared.board, &name)?,
+        None => only(&shared.board)?,
+    };
+    let (usual, most) = HISTORY_ENTRIES;
+    let limit = query.limit.unwrap_or(usual).clamp(1, most);
+    let reading = async {
+        // Few at a time: whoever floods this must not flood the store.
+        let _turn = shared.readers.acquire().await.map_err(|e| e.to_string())?;
+        shared.history.recent(&site, limit).await
+    };
+    let entries = timeout(shared.limits.history, reading)
+        .await
+        .unwrap_or_else(|_| Err("the store takes too long".to_owned()))
+        .map_err(|e| Problem::unavailable(format!("the history cannot be read: {e}")))?;
+    Ok(Json(serde_json::json!({ "site": site.as_str(), "entries": entries })).into_response())
+}
+
+/// `POST /api/sites/S/refresh`: a manual trigger. The body is not read.
+pub(super) async fn refresh(
+    State(shared): State<Arc<Shared>>,
+    site: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some(admin_token) = &shared.admin_token else { return Err(Problem::not_found("there is no such page")) };
+    if !authorized(&headers, admin_token) {
+        return Err(Problem(
+            StatusCode::UNAUTHORIZED,
+            "the header `Authorization: Bearer …` is missing or wrong".into(),
+        ));
+    }
+    let Path(name) = site.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
+    let site = known(&shared.board, &name)?;
+    if !(shared.refresh)(&site) {
+        return Err(Problem::unavailable("the sidecar is shutting down"));
+    }
+    tracing::info!(site = %site, "a refresh was asked for over HTTP");
+    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "accepted": true }))).into_response())
+}
+
+impl Link {
+    fn of(board: &Board, bound: Duration) -> Self {
+        let (link, now) = (board.link(), board.now());
+        let (subscription, since) = match link.subscription {
+            Subscription::Connecting => ("connecting", None),
+            Subscription::Up { since } => ("up", Some(since)),
+            Subscription::Down { since, .. } => ("down", Some(since)),
+        };
+        let seconds = |at: Duration| now.saturating_sub(at).as_secs();
+        Self {
+            subscription,
+            since_s: since.map(seconds),
+            problem: health(&link, now, bound).err(),
+            canary_age_s: link.canary.map(|c| seconds(c.at)),
+            round_trip_ms: link.canary.map(|c| millis(c.round_trip)),
+            reconnects: link.reconnects(),
+        }
+    }
+}
+
+fn known(board: &Board, name: &str) -> Result<SiteId, Problem> {
+    SiteId::parse(name).filter(|site| board.knows(site)).ok_or_else(|| Problem::not_found("there is no such site"))
+}
+
+fn only(board: &Board) -> Result<SiteId, Problem> {
+    let mut sites = board.site_ids();
+    match (sites.next(), sites.next()) {
+        (Some(site), None) => Ok(site.clone()),
+        _ => Err(Problem(StatusCode::BAD_REQUEST, "there are several sites: add `?site=…`".into())),
+    }
+}
+
+/// Compares digests, so that neither the content nor the length of the token shows in the time it takes.
+fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return false };
+    let Some((scheme, credentials)) = value.to_str().ok().and_then(|v| v.split_once(' ')) else { return false };
+    let given = Sha256::digest(credentials.trim().as_bytes());
+    let right = Sha256::digest(admin_token.expose_secret().as_bytes());
+    scheme.eq_ignore_ascii_case("bearer") && bool::from(given.ct_eq(&right))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::trial::{ADMIN, Past, TOKEN, Trial, ask, failing, site, snapshot};
+    use crate::domain::snapshot::Snapshot;
+    use crate::domain::token::Fingerprint;
+    use crate::domain::trigger::{Payload, Trigger};
+    use crate::flow::ports::{Observation, Observer};
+    use crate::flow::status::LinkObserver;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    const REFRESH: &str = "/api/sites/shop/refresh";
+
+    #[tokio::test]
+    async fn the_status_has_all_that_is_known() {
+        let trial = Trial::new();
+        trial.board.connected();
+        trial.board.canary(Duration::from_micros(700));
+        trial.look(&Snapshot { failing: Some(failing()), ..snapshot() });
+        trial.shop.observe(Observation::Entered("solve"));
+        trial.pass(Duration::from_secs(5));
+        let answer = trial.get("/api/status").await;
+        let expected = json!({
+            "version": env!("CARGO_PKG_VERSION"), "instance": "box-1", "time": "2026-11-22T07:20:05Z",
+            "redis": {
+                "subscription": "up", "since_s": 5, "problem": null, "canary_age_s": 5, "round_trip_ms": 0.7,
+                "reconnects": 0,
+            },
+            "sites": [{
+                "site": "shop", "state": "fresh",
+                "token": {
+                    "fingerprint": Fingerprint::of(TOKEN).to_string(), "version": 1_795_331_585_623_u64,
+                    "refreshed_at": "2026-11-22T07:13:05Z", "expires_at": null,
+                    "key_ends_at": "2026-11-23T07:13:05Z", "trigger": "invalid", "source": "flaresolverr",
+                },
+                "refresh_at": "2026-11-22T09:00:00Z", "next_tick": "2026-11-22T09:00:00Z",
+                "refresh": { "stage": "solve", "since": "2026-11-22T07:20:00Z" },
+                "failing": {
+                    "attempts": 3, "retry_at": "2026-11-22T07:21:00Z", "stage": "verify",
+                    "error": "the API refuses <b>fresh</b> tokens", "trigger": "expiry",
+                },
+                "last_attempt_at": "2026-11-22T07:20:00Z", "last_success_at": "2026-11-22T07:13:05Z",
+                "read_at": "2026-11-22T07:20:00Z",
+            }],
+        });
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
+        assert_eq!(answer.header("content-type"), "application/json");
+    }
+
+    #[tokio::test]
+    async fn before_anything_is_known_the_status_says_so() {
+        let status = Trial::new().get("/api/status").await.json();
+        assert_eq!(status["time"], Value::Null);
+        assert_eq!(status["redis"]["subscription"], "connecting");
+        assert_eq!(status["sites"][0]["state"], "unknown");
+    }
+
+    #[tokio::test]
+    async fn the_history_is_given_in_bounds() {
+        let trial = Trial::new();
+        for (path, count) in [
+            ("/api/history?site=shop", 50),
+            ("/api/history", 50),
+            ("/api/history?site=shop&limit=3", 3),
+            ("/api/history?limit=0", 1),
+            ("/api/history?limit=999999", 500),
+        ] {
+            let answer = trial.get(path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            assert_eq!(answer.json()["entries"].as_array().unwrap().len(), count, "{path}");
+            assert_eq!(answer.json()["site"], "shop");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_history_that_cannot_be_given_is_refused_with_a_reason() {
+        let mut trial = Trial::with_two_sites();
+        trial.limits.history = Duration::from_millis(20);
+        for (past, path, status, error) in [
+            (Past::Entries(1), "/api/history", 400, "there are several sites: add `?site=…`"),
+            (Past::Entries(1), "/api/history?site=other", 404, "there is no such site"),
+            (Past::Entries(1), "/api/history?site=..%2F", 404, "there is no such site"),
+            (Past::Away, "/api/history?site=shop", 503, "the history cannot be read: connection refused"),
+            (Past::Silence, "/api/history?site=shop", 503, "the history cannot be read: the store takes too long"),
+        ] {
+            trial.past = past;
+            let answer = trial.get(path).await;
+            assert_eq!((answer.status.as_u16(), answer.json()), (status, json!({ "error": error })), "{path}");
+        }
+        let answer = trial.get("/api/history?limit=many").await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.json()["error"].is_string());
+    }
+
+    #[tokio::test]
+    async fn only_the_right_admin_token_acts() {
+        let trial = Trial::new();
+        let right = format!("Bearer {ADMIN}");
+        for (headers, status) in [
+            (vec![], 401),
+            (vec![("authorization", "Bearer")], 401),
+            (vec![("authorization", "Bearer ")], 401),
+            (vec![("authorization", "Bearer wrong")], 401),
+            (vec![("authorization", "Basic very-secret-admin")], 401),
+            (vec![("authorization", "very-secret-admin")], 401),
+            (vec![("authorization", "Bearer very-secret-admi")], 401),
+            (vec![("authorization", "Bearer very-secret-admin-")], 401),
+            (vec![("authorization", right.as_str()), ("authorization", right.as_str())], 401),
+            (vec![("authorization", right.as_str())], 202),
+            (vec![("authorization", "bearer  very-secret-admin")], 202),
+        ] {
+            let answer = trial.ask("POST", REFRESH, &headers).await;
+            assert_eq!(answer.status.as_u16(), status, "{headers:?}");
+            let challenge = if status == 401 { "Bearer" } else { "" };
+            assert_eq!(answer.header("www-authenticate"), challenge);
+            assert!(!answer.text.contains("very-secret"));
+        }
+        assert_eq!(*trial.triggered.lock().unwrap(), ["shop", "shop"]);
+        let answer = trial.ask("POST", REFRESH, &[("authorization", right.as_str())]).await;
+        assert_eq!(answer.json(), json!({ "accepted": true }));
+    }
+
+    #[tokio::test]
+    async fn without_an_admin_token_nothing_that_acts_exists() {
+        for admin_token in [None, Some("")] {
+            let trial = Trial { admin_token, ..Trial::new() };
+            for (method, header) in [("POST", "Bearer "), ("POST", "Bearer very-secret-admin"), ("GET", "")] {
+                let answer = trial.ask(method, REFRESH, &[("authorization", header)]).await;
+                assert_eq!(answer.status, 404);
+                assert_eq!(answer.json(), json!({ "error": "there is no such page" }));
+            }
+            assert!(trial.triggered.lock().unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn every_refusal_is_json_with_an_error() {
+        let bearer = format!("Bearer {ADMIN}");
+        let bearer = [("authorization", bearer.as_str())];
+        let trial = Trial::new();
+        for (method, path, status) in [
+            ("POST", "/api/sites/other/refresh", 404),
+            ("POST", "/api/sites/%ff/refresh", 400),
+            ("GET", REFRESH, 405),
+            ("DELETE", "/healthz", 405),
+            ("POST", "/", 405),
+            ("GET", "/nothing", 404),
+            ("GET", "/api/", 404),
+        ] {
+            let answer = trial.ask(method, path, &bearer).await;
+            assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+            assert!(answer.json()["error"].is_string(), "{method} {path}");
+        }
+        let closed = Trial { open: false, ..Trial::new() };
+        assert_eq!(closed.ask("POST", REFRESH, &bearer).await.status, 503);
+    }
+
+    #[tokio::test]
+    async fn no_answer_holds_a_secret_or_may_be_kept() {
+        let trial = Trial::new();
+        trial.board.connected();
+        trial.board.canary(Duration::ZERO);
+        trial.board.message(&site("shop"), Payload::Details);
+        trial.look(&Snapshot { failing: Some(failing()), ..snapshot() });
+        trial.shop.observe(Observation::Finished { trigger: Trigger::Invalid, outcome: "refreshed", stage: "" });
+        let shared = trial.shared();
+        for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/nothing"] {
+            let answer = ask(&shared, "GET", path, &[]).await;
+            assert!(!answer.text.contains("very-secret"), "{path}");
+            assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+            assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+            assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
+            let head = ask(&shared, "HEAD", path, &[]).await;
+            assert_eq!((head.status, head.text.as_str()), (answer.status, ""), "{path}");
+        }
+    }
+}

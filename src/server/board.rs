@@ -1,0 +1,214 @@
+//! The board that the process writes its state on, and the server reads.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+
+use super::tally::{SiteTally, Tally};
+use crate::domain::event::Event;
+use crate::domain::schedule::Schedule;
+use crate::domain::site::SiteId;
+use crate::domain::trigger::Payload;
+use crate::flow::ports::{Observation, Observer};
+use crate::flow::report::SiteReport;
+use crate::flow::status::{Canary, LinkObserver, LinkStatus, SiteStatus, Subscription};
+
+/// Reads the monotonic clock that all spans on the board count by.
+pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// How many events a slow subscriber may be behind before it is dropped.
+const EVENT_BUFFER: usize = 64;
+
+/// A larger event is none of ours: anybody may publish on the channels.
+const MAX_EVENT_BYTES: usize = 16 * 1024;
+
+/// What is to be seen of this process.
+pub struct Board {
+    clock: Monotonic,
+    sites: BTreeMap<SiteId, Arc<Post>>,
+    link: watch::Sender<LinkStatus>,
+    events: broadcast::Sender<Notice>,
+    tally: Tally,
+}
+
+/// One site's place on the board.
+struct Post {
+    schedule: Schedule,
+    status: watch::Sender<SiteStatus>,
+    tally: SiteTally,
+}
+
+/// Writes one site's place: given to whoever drives the site.
+#[derive(Clone)]
+pub struct SiteObserver {
+    clock: Monotonic,
+    post: Arc<Post>,
+}
+
+/// An event as subscribers get it.
+#[derive(Debug, Clone)]
+pub(super) struct Notice {
+    /// `token:updated` or `token:failed`.
+    pub(super) name: &'static str,
+    /// The message.
+    pub(super) json: Arc<str>,
+}
+
+impl Board {
+    /// An empty board.
+    #[must_use]
+    pub fn new(clock: Monotonic) -> Self {
+        Self {
+            clock,
+            sites: BTreeMap::new(),
+            link: watch::Sender::default(),
+            events: broadcast::Sender::new(EVENT_BUFFER),
+            tally: Tally::new(),
+        }
+    }
+
+    /// Makes a place for a site.
+    pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
+        let post = Arc::new(Post { schedule, status: watch::Sender::default(), tally: self.tally.site(site) });
+        self.sites.insert(site.clone(), post.clone());
+        SiteObserver { clock: self.clock.clone(), post }
+    }
+
+    /// Follows a site; `None` for one without a place.
+    #[must_use]
+    pub fn watch(&self, site: &SiteId) -> Option<watch::Receiver<SiteStatus>> {
+        self.sites.get(site).map(|post| post.status.subscribe())
+    }
+
+    /// Follows how Redis is heard.
+    #[must_use]
+    pub fn watch_link(&self) -> watch::Receiver<LinkStatus> {
+        self.link.subscribe()
+    }
+
+    /// The sites as they are shown now.
+    #[must_use]
+    pub fn reports(&self) -> Vec<SiteReport> {
+        let now = self.now();
+        let report =
+            |(site, post): (&SiteId, &Arc<Post>)| SiteReport::of(site, &post.status.borrow(), &post.schedule, now);
+        self.sites.iter().map(report).collect()
+    }
+
+    /// An estimate of the store's clock, from the latest reading; `None` before the first.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        let latest = self.sites.values().filter_map(|post| post.status.borrow().reading.clone()).max_by_key(|r| r.seen);
+        latest.map(|reading| reading.time_of(self.now()))
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    pub(super) fn knows(&self, site: &SiteId) -> bool {
+        self.sites.contains_key(site)
+    }
+
+    pub(super) fn site_ids(&self) -> impl Iterator<Item = &SiteId> {
+        self.sites.keys()
+    }
+
+    /// Calls with every site's id, state and schedule.
+    pub(super) fn each(&self, mut show: impl FnMut(&SiteId, &SiteStatus, &Schedule)) {
+        for (site, post) in &self.sites {
+            show(site, &post.status.borrow(), &post.schedule);
+        }
+    }
+
+    pub(super) fn link(&self) -> LinkStatus {
+        self.link.borrow().clone()
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Notice> {
+        self.events.subscribe()
+    }
+
+    pub(super) fn subscribers(&self) -> usize {
+        self.events.receiver_count()
+    }
+
+    pub(super) const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").field("sites", &self.sites.keys()).finish_non_exhaustive()
+    }
+}
+
+impl LinkObserver for Board {
+    fn connected(&self) {
+        let since = self.now();
+        self.link.send_modify(|link| {
+            link.connects += 1;
+            link.subscription = Subscription::Up { since };
+        });
+    }
+
+    fn disconnected(&self, reason: &str) {
+        let now = self.now();
+        self.link.send_modify(|link| {
+            let since = match link.subscription {
+                // It is still away: the new attempt has failed too.
+                Subscription::Down { since, .. } => since,
+                Subscription::Up { .. } | Subscription::Connecting => now,
+            };
+            link.subscription = Subscription::Down { since, reason: reason.to_owned() };
+        });
+    }
+
+    fn canary(&self, round_trip: Duration) {
+        let at = self.now();
+        self.link.send_modify(|link| link.canary = Some(Canary { at, round_trip }));
+    }
+
+    fn message(&self, site: &SiteId, payload: Payload) {
+        if let Some(post) = self.sites.get(site) {
+            post.tally.message(payload);
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        let name = match event {
+            Event::Updated(_) => "token:updated",
+            Event::Failed(_) => "token:failed",
+        };
+        let ours = SiteId::parse(event.site()).is_some_and(|site| self.knows(&site));
+        let json = event.to_json();
+        if ours && json.len() <= MAX_EVENT_BYTES {
+            // Nobody listening is no error.
+            let _ = self.events.send(Notice { name, json: json.into() });
+        }
+    }
+}
+
+impl Observer for SiteObserver {
+    fn observe(&self, observation: Observation<'_>) {
+        let now = (self.clock)();
+        let Post { status, tally, .. } = &*self.post;
+        match observation {
+            Observation::Looked(snapshot) => status.send_modify(|s| s.look(snapshot, now)),
+            Observation::Decided { decision, folded } => tally.decided(decision, folded),
+            Observation::Entered(stage) => status.send_modify(|s| s.enter(stage, now)),
+            Observation::Timed(stage, took) => tally.timed(stage, took),
+            Observation::Finished { trigger, outcome, stage } => {
+                tally.finished(trigger, outcome, stage);
+                status.send_modify(SiteStatus::finish);
+            }
+            Observation::LeaseLost => tally.lease_lost(),
+            Observation::Commit(result) => tally.committed(result),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The HTTP server: health, metrics, the status page and its API.
+//!
+//! It reads a [`Board`] that the process writes, and sends triggers; it never touches the flow.
+
+mod api;
+mod board;
+mod events;
+mod health;
+mod listener;
+mod metrics;
+mod page;
+mod problem;
+mod state;
+mod tally;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod trial;
+
+pub use board::{Board, Monotonic, SiteObserver};
+pub use listener::serve;
+pub use state::{History, Limits, Reading, Server};

@@ -1,0 +1,86 @@
+//! `/`: one page that shows the state to people. It is whole in itself and lives on `/api/status`,
+//! `/api/history` and `/api/events`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::state::Shared;
+
+const FRAME: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = include_str!("page/page.js");
+
+/// The page and the policy under which browsers run it.
+pub(super) struct Page {
+    html: String,
+    policy: HeaderValue,
+}
+
+impl Page {
+    /// Puts the page together. Its style and script are allowed by their digests, and nothing else is.
+    pub(super) fn build() -> Self {
+        let html = FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT);
+        let policy = format!(
+            "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            digest(STYLE),
+            digest(SCRIPT),
+        );
+        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Self { html, policy }
+    }
+}
+
+/// `GET /`.
+pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, shared.page.policy.clone()),
+    ];
+    (headers, shared.page.html.clone()).into_response()
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256-{}", BASE64_STANDARD.encode(Sha256::digest(text)))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::trial::Trial;
+    use super::{SCRIPT, STYLE, digest};
+
+    #[tokio::test]
+    async fn the_page_runs_what_is_in_it_and_nothing_else() {
+        let answer = Trial::new().get("/").await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+        let between = |open: &str, close: &str| {
+            let (_, rest) = answer.text.split_once(open).unwrap();
+            rest.split_once(close).unwrap().0.to_owned()
+        };
+        let policy = answer.header("content-security-policy");
+        assert!(policy.contains(&format!("script-src '{}'", digest(&between("<script>", "</script>")))));
+        assert!(policy.contains(&format!("style-src '{}'", digest(&between("<style>", "</style>")))));
+        assert!(!policy.contains("unsafe"));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_sets_no_markup() {
+        for (text, words) in [
+            (SCRIPT, ["innerHTML", "insertAdjacentHTML", "document.write", "eval("]),
+            (STYLE, ["@import", "url(", "http:", "https:"]),
+        ] {
+            for word in words {
+                assert!(!text.contains(word), "{word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A server to try things on: a clock that is set by hand, two sites, a history and a record of triggers.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::board::{Board, SiteObserver};
+use super::state::{History, Limits, Reading, Server, Shared, router};
+use crate::domain::schedule::Schedule;
+use crate::domain::site::SiteId;
+use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
+use crate::domain::token::Token;
+use crate::domain::trigger::Trigger;
+use crate::flow::ports::{Observation, Observer};
+use crate::flow::report::HistoryEntry;
+
+pub(super) const TOKEN: &str = "very-secret-token";
+pub(super) const ADMIN: &str = "very-secret-admin";
+
+/// What a past attempt reads like; `Err` for a store that is away; `Silence` for one that hangs.
+#[derive(Clone)]
+pub(super) enum Past {
+    Entries(usize),
+    Away,
+    Silence,
+}
+
+pub(super) struct Trial {
+    pub(super) board: Arc<Board>,
+    pub(super) shop: SiteObserver,
+    pub(super) limits: Limits,
+    pub(super) past: Past,
+    pub(super) admin_token: Option<&'static str>,
+    pub(super) open: bool,
+    pub(super) triggered: Arc<Mutex<Vec<String>>>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) clock: Arc<AtomicU64>,
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap()
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+pub(super) fn site(name: &str) -> SiteId {
+    SiteId::parse(name).unwrap()
+}
+
+/// A token that was stored at 07:13:05 for a day, read at 07:20.
+pub(super) fn snapshot() -> Snapshot {
+    let refresh = Refresh {
+        at: "2026-11-22T07:13:05Z".parse().unwrap(),
+        trigger: Trigger::Invalid,
+        source: "flaresolverr".into(),
+        user_agent: None,
+    };
+    Snapshot {
+        at: "2026-11-22T07:20:00Z".parse().unwrap(),
+        etag: String::new(),
+        version: 1_795_331_585_623,
+        current: Some(Current {
+            token: Token::parse(TOKEN).unwrap(),
+            key_ends_at: Some("2026-11-23T07:13:05Z".parse().unwrap()),
+            provenance: Provenance::Sidecar(refresh),
+        }),
+        lock: None,
+        failing: None,
+    }
+}
+
+pub(super) fn failing() -> Failing {
+    Failing {
+        attempts: 3,
+        retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),
+        trigger: Trigger::Expiry,
+        stage: "verify".into(),
+        error: "the API refuses <b>fresh</b> tokens".into(),
+    }
+}
+
+impl Trial {
+    /// A shop that was not read yet, on a clock that stands at 100 s.
+    pub(super) fn new() -> Self {
+        let clock = Arc::new(AtomicU64::new(100_000));
+        let reader = clock.clone();
+        let mut board = Board::new(Arc::new(move || Duration::from_millis(reader.load(Relaxed))));
+        let shop = board.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
+        Self {
+            board: Arc::new(board),
+            shop,
+            limits: Limits::STANDARD,
+            past: Past::Entries(1000),
+            admin_token: Some(ADMIN),
+            open: true,
+            triggered: Arc::default(),
+            shutdown: CancellationToken::new(),
+            clock,
+        }
+    }
+
+    /// The same with a second site.
+    pub(super) fn with_two_sites() -> Self {
+        let trial = Self::new();
+        let clock = trial.clock.clone();
+        let mut board = Board::new(Arc::new(move || Duration::from_millis(clock.load(Relaxed))));
+        let shop = board.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
+        board.add(&site("books"), Schedule::parse("off", "UTC").unwrap());
+        Self { board: Arc::new(board), shop, ..trial }
+    }
+
+    pub(super) fn look(&self, snapshot: &Snapshot) {
+        self.shop.observe(Observation::Looked(snapshot));
+    }
+
+    pub(super) fn pass(&self, span: Duration) {
+        self.clock.fetch_add(u64::try_from(span.as_millis()).unwrap(), Relaxed);
+    }
+
+    pub(super) fn server(&self) -> Server {
+        let (triggered, open) = (self.triggered.clone(), self.open);
+        Server {
+            board: self.board.clone(),
+            history: Arc::new(self.past.clone()),
+            refresh: Arc::new(move |site| {
+                triggered.lock().unwrap().push(site.to_string());
+                open
+            }),
+            admin_token: self.admin_token.map(Into::into),
+            instance: "box-1".into(),
+            limits: self.limits,
+        }
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Shared::new(self.server(), self.shutdown.clone())
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, &[]).await
+    }
+
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        ask(&self.shared(), method, path, headers).await
+    }
+}
+
+/// One request to the routes, without a connection.
+pub(super) async fn ask(shared: &Arc<Shared>, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let response = begin(shared, method, path, headers).await;
+    let (head, body) = response.into_parts();
+    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    Answer { status: head.status, headers: head.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+}
+
+/// The same, with the body left to be read.
+pub(super) async fn begin(
+    shared: &Arc<Shared>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> axum::http::Response<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let routes = TowerToHyperService::new(router(shared.clone()));
+    routes.call(request.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+impl History for Past {
+    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Reading<'a> {
+        Box::pin(async move {
+            match self {
+                Self::Entries(count) => Ok((0..limit.min(*count)).map(|n| entry(site, n)).collect()),
+                Self::Away => Err("connection refused".to_owned()),
+                Self::Silence => std::future::pending().await,
+            }
+        })
+    }
+}
+
+fn entry(site: &SiteId, n: usize) -> HistoryEntry {
+    HistoryEntry {
+        at: "2026-11-22T07:13:05Z".parse().unwrap(),
+        outcome: "refreshed".into(),
+        trigger: Some("invalid".into()),
+        source: Some(format!("{site}-{n}")),
+        stage: None,
+        error: None,
+        version: Some(7),
+        solve_ms: Some(17_000),
+        extract_ms: Some(0),
+        verify_ms: Some(300),
+        reason: None,
+        instance: Some("box-1".into()),
+    }
+}
