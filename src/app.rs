@@ -1,5 +1,7 @@
 //! Puts the process together: the only place that names concrete adapters.
 
+pub mod checkup;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +56,9 @@ pub enum AppError {
     #[error("Redis: {0}")]
     Redis(LinkError),
     /// The address to listen on cannot be had.
-    #[error("failed to listen on {address}: {error}; change it with SIDECAR_LISTEN, or switch it off with SIDECAR_LISTEN=off")]
+    #[error(
+        "failed to listen on {address}: {error}; change it with SIDECAR_LISTEN, or switch it off with SIDECAR_LISTEN=off"
+    )]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
@@ -106,8 +110,9 @@ impl Process {
         let sources = config.sources.iter().map(|s| AnySource::new(s, &config.cookie, &self.solvers));
         let bootstrap = config.bootstrap.as_ref().map(|secret| {
             use secrecy::ExposeSecret as _;
-            Token::parse(secret.expose_secret())
-                .map_err(|error| AppError::Config(format!("the bootstrap token of {} cannot be used: {error}", config.id)))
+            Token::parse(secret.expose_secret()).map_err(|error| {
+                AppError::Config(format!("the bootstrap token of {} cannot be used: {error}", config.id))
+            })
         });
         let mailbox = Arc::new(Mailbox::default());
         self.mailboxes.push((config.id.clone(), Arc::clone(&mailbox)));
@@ -139,14 +144,12 @@ impl Process {
 ///
 /// # Errors
 /// [`AppError`]: settings that cannot be used, Redis that refuses us from the start, an address that is taken.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppError> {
+pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), AppError> {
     let listener = match config.server.listen {
-        Some(address) => {
-            Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?)
-        }
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let mut process = Process::new(&config)?;
+    let mut process = Process::new(config)?;
     let sites = config.sites.iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
     let Process { clock, link, solvers, board, instance, mailboxes } = process;
     let board = Arc::new(board);
@@ -160,7 +163,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     if let Some(listener) = listener {
         let server = Server {
             board: Arc::clone(&board),
-            history: Arc::new(Past::new(&link, &config)),
+            history: Arc::new(Past::new(&link, config)),
             refresh: Arc::new(refresher(&mailboxes)),
             admin_token: config.server.admin_token.clone(),
             instance: instance.clone(),
@@ -282,6 +285,7 @@ impl History for Past {
 /// Names this process in the history and in canaries: the host and something random.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+    let host: String =
+        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(40).collect();
     format!("{}-{:08x}", if host.is_empty() { "sidecar" } else { &host }, fastrand::u32(..))
 }

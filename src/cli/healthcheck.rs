@@ -10,9 +10,9 @@ pub(super) async fn run(config: &Config) -> Result<Exit, Stopped> {
             "the sidecar does not listen (SIDECAR_LISTEN=off), so its health cannot be asked",
         ));
     };
-    let answer = local::get(listen, "/healthz").await.map_err(|error| {
-        Stopped::because(Exit::Unhealthy, format!("no sidecar answers on {listen}: {error}"))
-    })?;
+    let answer = local::get(listen, "/healthz")
+        .await
+        .map_err(|error| Stopped::because(Exit::Unhealthy, format!("no sidecar answers on {listen}: {error}")))?;
     if answer.status == 200 {
         screen::line(answer.body.trim())?;
         return Ok(Exit::Done);

@@ -31,7 +31,8 @@ pub(super) async fn get(listen: SocketAddr, path: &str) -> std::io::Result<Answe
         let status = status.ok_or_else(|| std::io::Error::other("what answers there does not speak HTTP"))?;
         Ok(Answer { status, body: body.to_owned() })
     };
-    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {} s", TIMEOUT.as_secs()));
+    let late =
+        || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {} s", TIMEOUT.as_secs()));
     tokio::time::timeout(TIMEOUT, asking).await.map_err(|_| late())?
 }
 

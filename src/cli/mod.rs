@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use self::args::{Cli, Command};
 use crate::app::AppError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
-use crate::runtime::{Signals, telemetry};
+use crate::runtime::shutdown::Signals;
+use crate::runtime::telemetry;
 
 /// How a command ended; the numbers of `sysexits.h` where they fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +129,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let site = || one_site(&config, cli.settings.site.as_deref());
     runtime.block_on(async {
         match &command {
-            Command::Run => run::run(config).await,
+            Command::Run => run::run(&config).await,
             Command::Refresh => refresh::run(&config, site()?).await,
             Command::Trigger(flags) => trigger::run(&config, site()?, flags).await,
             Command::Token(flags) => token::run(&config, site()?, flags).await,
@@ -166,10 +167,12 @@ fn names(sites: &[SiteConfig]) -> String {
     sites.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Cancelled by the first SIGTERM or SIGINT; the second ends the process.
-fn on_signal() -> Result<CancellationToken, Stopped> {
+/// Works until it is done; the first SIGTERM or SIGINT cancels the token, the second ends the process.
+async fn under_signals<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, Stopped> {
     let shutdown = CancellationToken::new();
     let signals = Signals::install()?;
-    crate::app::in_background(signals.obey(shutdown.clone()));
-    Ok(shutdown)
+    tokio::select! {
+        done = work(shutdown.clone()) => Ok(done),
+        () = signals.obey(shutdown) => Err(Stopped::because(Exit::TryAgain, "ended by a signal")),
+    }
 }

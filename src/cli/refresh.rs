@@ -1,14 +1,14 @@
 //! `refresh`: one refresh here and now.
 
 use super::patience::PATIENCE;
-use super::{Exit, Stopped, on_signal, screen};
+use super::{Exit, Stopped, screen, under_signals};
 use crate::app;
 use crate::config::{Config, SiteConfig};
 use crate::flow::driver::Once;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
-    let shutdown = on_signal()?;
-    match app::refresh(config, site, PATIENCE, shutdown).await? {
+    let once = under_signals(async |shutdown| app::refresh(config, site, PATIENCE, shutdown).await).await??;
+    match once {
         Once::Refreshed(snapshot) => {
             let fingerprint = snapshot.fingerprint().map(|f| f.to_string()).unwrap_or_default();
             screen::line(format!("{}: new token {fingerprint}, version {}", site.id, snapshot.version))?;

@@ -1,11 +1,10 @@
 //! `run`: the sidecar.
 
-use super::{Exit, Stopped, on_signal};
+use super::{Exit, Stopped, under_signals};
 use crate::app;
 use crate::config::Config;
 
-pub(super) async fn run(config: Config) -> Result<Exit, Stopped> {
-    let shutdown = on_signal()?;
-    app::run(config, shutdown).await?;
+pub(super) async fn run(config: &Config) -> Result<Exit, Stopped> {
+    under_signals(async |shutdown| app::run(config, shutdown).await).await??;
     Ok(Exit::Done)
 }

@@ -69,9 +69,10 @@ fn readable(report: &Report) -> Vec<String> {
     let mut row = |name: &str, text: String| lines.push(format!("  {}  {text}", screen::faint(&format!("{name:<10}"))));
     if let Some(token) = &site.token {
         row("token", format!("{}  version {}", token.fingerprint, token.version));
-        let by = token.trigger.map_or_else(|| "somebody else".to_owned(), |t| {
-            format!("{} through {}", t, token.source.as_deref().unwrap_or("?"))
-        });
+        let by = token.trigger.map_or_else(
+            || "somebody else".to_owned(),
+            |t| format!("{} through {}", t, token.source.as_deref().unwrap_or("?")),
+        );
         row("stored", token.refreshed_at.map_or_else(|| by.clone(), |at| format!("{} ago by {by}", span(at, now))));
         if let Some(end) = token.expires_at {
             row("expires", ahead(end, now));

@@ -70,7 +70,11 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         )),
         Err(_) => Err(Stopped::because(
             Exit::TryAgain,
-            format!("{}: no outcome within {} s; the refresh goes on: see `token-sidecar status`", site.id, wait.as_secs()),
+            format!(
+                "{}: no outcome within {} s; the refresh goes on: see `token-sidecar status`",
+                site.id,
+                wait.as_secs()
+            ),
         )),
     }
 }

@@ -52,12 +52,22 @@ fn readable(event: &Event) -> String {
             };
             format!(
                 "{} {word} {} {} by {} ({}), version {}",
-                screen::faint(&now), updated.site, updated.fingerprint, updated.source, updated.trigger, updated.version
+                screen::faint(&now),
+                updated.site,
+                updated.fingerprint,
+                updated.source,
+                updated.trigger,
+                updated.version
             )
         }
         Event::Failed(failed) => format!(
             "{} {} {} at {}, attempt {}: {}; next try {}",
-            screen::faint(&now), screen::bad("failed  "), failed.site, failed.stage, failed.attempt, failed.error,
+            screen::faint(&now),
+            screen::bad("failed  "),
+            failed.site,
+            failed.stage,
+            failed.attempt,
+            failed.error,
             failed.retry_at
         ),
     }

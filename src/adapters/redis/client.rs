@@ -166,15 +166,22 @@ impl Events {
         Ok(Self { received, _connection: connection })
     }
 
-    /// The next event as it was published.
+    /// The next message, whatever it says.
     ///
     /// # Errors
-    /// [`LinkError::Away`] where the connection broke: events may have been missed, so listen and read again.
+    /// [`LinkError::Away`] where the connection broke: messages may have been missed, so listen and read again.
+    pub async fn raw(&mut self) -> Result<Vec<u8>, LinkError> {
+        let payload = self.received.recv().await;
+        payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// See [`Self::raw`].
     pub async fn next(&mut self) -> Result<Event, LinkError> {
         loop {
-            let payload = self.received.recv().await;
-            let payload = payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))?;
-            if let Some(event) = Event::parse(&payload) {
+            if let Some(event) = Event::parse(&self.raw().await?) {
                 return Ok(event);
             }
         }
@@ -183,7 +190,7 @@ impl Events {
     /// The next event, as the end of a wait.
     ///
     /// # Errors
-    /// See [`Self::next`].
+    /// See [`Self::raw`].
     pub async fn answer(&mut self) -> Result<Answer, LinkError> {
         Ok(match self.next().await? {
             Event::Updated(updated) => Answer::Updated(updated),

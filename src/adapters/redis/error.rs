@@ -27,6 +27,15 @@ impl From<LinkError> for StoreError {
     }
 }
 
+impl From<StoreError> for LinkError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Away(message) => Self::Away(message),
+            StoreError::Refused(message) => Self::Refused(message),
+        }
+    }
+}
+
 /// Sorts an error of the client library. Its text never holds what was sent.
 #[must_use]
 pub fn classify(error: &RedisError) -> LinkError {

@@ -47,7 +47,7 @@ pub struct Subscription<C, H, O> {
 /// Takes in what is pushed.
 struct Ear<O> {
     routes: HashMap<String, Route>,
-    observer: O,
+    observer: Arc<O>,
     /// The number of the canary that came back last.
     canary: AtomicU64,
     instance: String,
@@ -79,7 +79,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         link: Arc<Link<C>>,
         clock: C,
         chance: H,
-        observer: O,
+        observer: Arc<O>,
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
