@@ -27,7 +27,7 @@ use crate::flow::driver::{Driver, Once, Stop};
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::Clock as _;
 use crate::flow::site::{Site, World};
-use crate::server::{Board, History, Limits, Reading, Server, SiteObserver, serve};
+use crate::server::{Board, Entries, History, Limits, Server, SiteObserver, serve};
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -274,7 +274,7 @@ impl Past {
 }
 
 impl History for Past {
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Reading<'a> {
+    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a> {
         Box::pin(async move {
             let keys = self.keys.get(site).ok_or_else(|| format!("unknown site {site}"))?;
             history::latest(&self.link, keys, limit).await.map_err(|error| error.to_string())

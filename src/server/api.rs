@@ -20,6 +20,7 @@ use super::board::Board;
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::state::Shared;
+use crate::domain::lifetime::whole_second_down;
 use crate::domain::site::SiteId;
 use crate::flow::report::SiteReport;
 use crate::flow::status::Subscription;
@@ -69,7 +70,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     Json(Status {
         version: env!("CARGO_PKG_VERSION"),
         instance: &shared.instance,
-        time: board.time().map(crate::domain::lifetime::whole_second_down),
+        time: board.time().map(whole_second_down),
         redis: Link::of(board, shared.limits.canary),
         sites: board.reports(),
     })

@@ -212,3 +212,52 @@ impl Observer for SiteObserver {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::trial::{Trial, site, snapshot};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_site_can_be_followed() {
+        let trial = Trial::new();
+        let mut shop = trial.board.watch(&site("shop")).unwrap();
+        assert_eq!(*shop.borrow_and_update(), SiteStatus::default());
+        trial.look(&snapshot());
+        shop.changed().await.unwrap();
+        assert_eq!(shop.borrow_and_update().reading.as_ref().unwrap().at, snapshot().at);
+        assert!(trial.board.watch(&site("other")).is_none());
+    }
+
+    #[test]
+    fn the_link_is_up_or_down_since_the_change_not_since_the_last_word_on_it() {
+        let trial = Trial::new();
+        let link = trial.board.watch_link();
+        let s = Duration::from_secs;
+        assert_eq!(*link.borrow(), LinkStatus::default());
+        trial.board.disconnected("refused");
+        trial.pass(s(10));
+        trial.board.disconnected("refused again");
+        assert_eq!(link.borrow().subscription, Subscription::Down { since: s(100), reason: "refused again".into() });
+        trial.board.connected();
+        assert_eq!(
+            (link.borrow().subscription.clone(), link.borrow().reconnects()),
+            (Subscription::Up { since: s(110) }, 0)
+        );
+        trial.pass(s(10));
+        trial.board.disconnected("reset");
+        assert_eq!(link.borrow().subscription, Subscription::Down { since: s(120), reason: "reset".into() });
+        trial.board.connected();
+        assert_eq!(link.borrow().reconnects(), 1);
+    }
+
+    #[test]
+    fn the_time_is_the_latest_reading_and_what_has_passed_since() {
+        let trial = Trial::new();
+        assert_eq!(trial.board.time(), None);
+        trial.look(&snapshot());
+        trial.pass(Duration::from_millis(2_500));
+        assert_eq!(trial.board.time(), Some("2026-11-22T07:20:02.5Z".parse().unwrap()));
+    }
+}

@@ -83,7 +83,6 @@ pub(super) fn millis(span: Duration) -> f64 {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::{Trial, snapshot};
     use crate::flow::status::LinkObserver;

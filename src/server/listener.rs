@@ -124,3 +124,201 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, asked: Arc<
         let _ = timeout(limits.follow, connection).await;
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::trial::{Past, Trial, site};
+    use super::*;
+    use crate::domain::event::{Event, Failed, FailedCause};
+    use crate::domain::trigger::Trigger;
+    use crate::flow::status::LinkObserver;
+    use std::net::SocketAddr;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    /// Far more than a healthy server needs, far less than any client's time-out.
+    const PROMPT: Duration = Duration::from_secs(2);
+
+    /// A server on a port of its own; it ends with the test.
+    struct Live {
+        address: SocketAddr,
+        server: JoinSet<()>,
+    }
+
+    impl Live {
+        async fn start(trial: &Trial) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut server = JoinSet::new();
+            server.spawn(serve(listener, trial.server(), trial.shutdown.clone()));
+            Self { address, server }
+        }
+
+        async fn send(&self, text: &str) -> TcpStream {
+            let mut stream = TcpStream::connect(self.address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            stream
+        }
+
+        async fn exchange(&self, text: &str) -> String {
+            rest(&mut self.send(text).await).await
+        }
+
+        async fn is_prompt(&self) {
+            let answer = timeout(PROMPT, self.exchange(HEALTHZ)).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        }
+    }
+
+    /// What comes until the server closes, a reset included.
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8(bytes).unwrap()
+    }
+
+    async fn until(stream: &mut TcpStream, words: &str) -> String {
+        let mut text = String::new();
+        while !text.contains(words) {
+            let mut bytes = [0; 1024];
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "the end came before `{words}`: {text}");
+            text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+        text
+    }
+
+    fn healthy() -> Trial {
+        let trial = Trial::new();
+        trial.board.connected();
+        trial.board.canary(Duration::ZERO);
+        trial
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_one_request() {
+        let live = Live::start(&healthy()).await;
+        let answer = live.exchange(&format!("{HEALTHZ}{HEALTHZ}")).await;
+        assert_eq!(answer.matches("HTTP/1.1").count(), 1);
+        assert!(answer.contains("connection: close\r\n"), "{answer}");
+        assert!(live.exchange("GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.0 200 OK"));
+    }
+
+    #[tokio::test]
+    async fn idle_connections_do_not_delay_a_probe() {
+        let live = Live::start(&healthy()).await;
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            idle.push(live.send("").await);
+        }
+        live.is_prompt().await;
+    }
+
+    #[tokio::test]
+    async fn when_all_places_are_taken_the_oldest_that_asks_nothing_gives_way() {
+        let mut trial = healthy();
+        trial.limits.connections = 3;
+        let live = Live::start(&trial).await;
+        let mut follower = live.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        until(&mut follower, "following").await;
+        let mut oldest = live.send("").await;
+        let _younger = live.send("GET / HT").await;
+        live.is_prompt().await;
+        assert_eq!(timeout(PROMPT, rest(&mut oldest)).await.unwrap(), "");
+        for _ in 0..50 {
+            drop(live.send("").await);
+        }
+        live.is_prompt().await;
+        trial.board.event(&failed());
+        until(&mut follower, "event: token:failed").await;
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_cut_off_and_delays_nobody() {
+        let mut trial = healthy();
+        trial.limits.head = Duration::from_millis(50);
+        let live = Live::start(&trial).await;
+        let mut slow = live.send("GET /healthz HTTP/1.1\r\nX: ").await;
+        let mut silent = live.send("").await;
+        live.is_prompt().await;
+        for stream in [&mut slow, &mut silent] {
+            let said = timeout(PROMPT, rest(stream)).await.unwrap();
+            assert!(!said.contains("200 OK"), "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn heads_are_bounded_in_size_and_number() {
+        let live = Live::start(&healthy()).await;
+        let long = format!("GET /healthz HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024));
+        let many = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(100));
+        let path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(12 * 1024));
+        for (request, status) in [(long, ""), (many, "431"), (path, "404"), ("nonsense\r\n\r\n".into(), "400")] {
+            let answer = timeout(PROMPT, async {
+                let mut stream = TcpStream::connect(live.address).await.unwrap();
+                // The server may close before all of it is sent.
+                let _ = stream.write_all(request.as_bytes()).await;
+                rest(&mut stream).await
+            });
+            let answer = answer.await.unwrap();
+            assert!(!answer.contains("200 OK"), "{answer}");
+            assert!(answer.is_empty() && status.is_empty() || answer.contains(&format!(" {status}")), "{answer}");
+        }
+        live.is_prompt().await;
+    }
+
+    #[tokio::test]
+    async fn a_body_is_not_waited_for() {
+        let live = Live::start(&healthy()).await;
+        let head = "POST /api/sites/shop/refresh HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
+        let mut stream = live.send(head).await;
+        let answer = timeout(PROMPT, until(&mut stream, "\r\n\r\n")).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_when_the_time_of_an_answer_is_over() {
+        let mut trial = healthy();
+        trial.past = Past::Silence;
+        trial.limits.answer = Duration::from_millis(50);
+        let live = Live::start(&trial).await;
+        let mut follower = live.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        until(&mut follower, "following").await;
+        // Begun later, so the follower's time is over when this one's is.
+        let cut = live.exchange("GET /api/history HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert_eq!(cut, "");
+        trial.board.event(&failed());
+        until(&mut follower, "event: token:failed").await;
+    }
+
+    #[tokio::test]
+    async fn the_end_closes_what_follows_and_cuts_off_what_hangs() {
+        let mut trial = healthy();
+        trial.past = Past::Silence;
+        trial.limits.farewell = Duration::from_millis(50);
+        let mut live = Live::start(&trial).await;
+        let mut follower = live.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        until(&mut follower, "following").await;
+        let mut hanging = live.send("GET /api/history?site=shop HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        live.is_prompt().await;
+        trial.shutdown.cancel();
+        timeout(PROMPT, live.server.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(rest(&mut follower).await, "0\r\n\r\n");
+        assert_eq!(rest(&mut hanging).await, "");
+        assert!(TcpStream::connect(live.address).await.is_err());
+    }
+
+    fn failed() -> Event {
+        Event::Failed(Failed {
+            site: site("shop").to_string(),
+            cause: FailedCause::Attempt,
+            stage: "solve".into(),
+            error: "FlareSolverr: timeout".into(),
+            attempt: 1,
+            retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),
+            valid_until: None,
+            trigger: Trigger::Invalid,
+        })
+    }
+}

@@ -18,4 +18,4 @@ mod trial;
 
 pub use board::{Board, Monotonic, SiteObserver};
 pub use listener::serve;
-pub use state::{History, Limits, Reading, Server};
+pub use state::{Entries, History, Limits, Server};

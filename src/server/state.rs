@@ -41,11 +41,11 @@ pub struct Server {
 /// Where past attempts are read.
 pub trait History: Send + Sync {
     /// The latest attempts of a site, newest first. The error must hold no secret.
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Reading<'a>;
+    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a>;
 }
 
 /// Past attempts being read.
-pub type Reading<'a> = Pin<Box<dyn Future<Output = Result<Vec<HistoryEntry>, String>> + Send + 'a>>;
+pub type Entries<'a> = Pin<Box<dyn Future<Output = Result<Vec<HistoryEntry>, String>> + Send + 'a>>;
 
 /// What clients may take, so that none can keep the others waiting.
 #[derive(Debug, Clone, Copy)]

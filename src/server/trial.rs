@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, SiteObserver};
-use super::state::{History, Limits, Reading, Server, Shared, router};
+use super::state::{Entries, History, Limits, Server, Shared, router};
 use crate::domain::schedule::Schedule;
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
@@ -186,7 +186,7 @@ pub(super) async fn begin(
 }
 
 impl History for Past {
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Reading<'a> {
+    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a> {
         Box::pin(async move {
             match self {
                 Self::Entries(count) => Ok((0..limit.min(*count)).map(|n| entry(site, n)).collect()),

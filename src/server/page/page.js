@@ -87,7 +87,7 @@ function tokenFacts(site) {
 function progress(refresh) {
   if (!refresh) return null;
   if (!refresh.stage) return make("p", "notice wait", "Another replica is refreshing the token.");
-  return make("p", "notice wait", "Refreshing: " + refresh.stage + ", since ", when(refresh.since));
+  return make("p", "notice wait", "Refreshing: " + refresh.stage + ", begun ", when(refresh.since));
 }
 
 function failure(failing) {
@@ -134,8 +134,8 @@ function card(site) {
 }
 
 function render() {
-  const { time, ...rest } = status;
-  const fresh = JSON.stringify([rest.sites, [...histories]]);
+  // A mere new reading is no change: what somebody is selecting stays.
+  const fresh = JSON.stringify([status.sites, [...histories]], (key, value) => key === "read_at" ? undefined : value);
   const link = status.redis;
   const healthy = !link.problem;
   byId("link").className = "pill " + (healthy ? "good" : "bad");

@@ -1,0 +1,100 @@
+//! The simulator as a program.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use simulator::{Faults, FlareSolverrVersion, Settings, Simulator};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A rehearsal world for token-sidecar: a FlareSolverr look-alike, the shop's page and its API on one port.
+///
+/// The first line on stdout is the URL that it listens on. Nothing is asked of any other machine.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+struct Arguments {
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:8191", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+
+    /// How long a new token lives, like 168000s, 46h or 90s.
+    #[arg(long, default_value = "168000s", value_name = "TIME", value_parser = time)]
+    token_life: Duration,
+
+    /// Give the same tokens (but for their times) at every start with this seed.
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+
+    /// Which FlareSolverr to be: 3.5.2 reads the cookies after `waitInSeconds`, 3.5.0 before.
+    #[arg(long, value_enum, default_value = "3.5.0", value_name = "VERSION")]
+    flaresolverr: Version,
+
+    /// What goes wrong from the start, as for PUT /control/faults.
+    #[arg(long, value_name = "JSON", value_parser = faults)]
+    faults: Option<Faults>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Version {
+    #[value(name = "3.5.0")]
+    V3_5_0,
+    #[value(name = "3.5.2")]
+    V3_5_2,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  token-sidecar-simulator
+  token-sidecar-simulator --listen 127.0.0.1:0 --token-life 90s --seed 1
+  token-sidecar-simulator --faults '{\"page\": \"challenge\", \"solve_delay\": 2000}'
+
+Point parsers and the sidecar at it:
+  FLARESOLVERR_URL=http://127.0.0.1:8191/v1
+  CHITAI_GOROD_SITE_URL=http://127.0.0.1:8191/shop
+  CHITAI_GOROD_API_URL=http://127.0.0.1:8191/web/api/v2
+
+Make things go wrong while it runs:
+  curl -X PUT 127.0.0.1:8191/control/faults -d '{\"solve_error\": \"timeout\", \"remaining\": 2}'
+  curl -X POST 127.0.0.1:8191/control/revoke
+  curl -X DELETE 127.0.0.1:8191/control/faults
+  curl 127.0.0.1:8191/control/statistics";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> io::Result<()> {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let simulator = Simulator::start(Settings {
+        listen: arguments.listen,
+        token_life: arguments.token_life,
+        seed: arguments.seed,
+        version: match arguments.flaresolverr {
+            Version::V3_5_0 => FlareSolverrVersion::V3_5_0,
+            Version::V3_5_2 => FlareSolverrVersion::V3_5_2,
+        },
+        ..Settings::default()
+    })?;
+    if let Some(faults) = arguments.faults {
+        simulator.faults(faults);
+    }
+    writeln!(io::stdout(), "{}", simulator.url(""))?;
+    tokio::select! {
+        () = simulator.run() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(time).map_err(|_| "a time before now".to_owned())
+}
+
+fn faults(json: &str) -> Result<Faults, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
