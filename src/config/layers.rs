@@ -176,6 +176,7 @@ impl Layers {
         if let Some(other) = layer.get(&path) {
             let (one, other) = (other.name.clone(), name.clone());
             self.faults.push(ConfigError::Twice { place: origin.place(), one, other });
+            return;
         }
         layer.insert(path, Leaf { raw, origin: origin.clone(), name });
     }
