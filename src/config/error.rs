@@ -267,6 +267,16 @@ mod tests {
             "[redis]\npassword = \"hunter2",
             "[redis]\nhunter2",
             "[redis]\npassword = 'a' hunter2",
+            "[redis]\npassword = 12hunter2",
+            "[redis]\npassword = \"\\qhunter2\"",
+            "[redis]\npassword = 'x'\u{1}hunter2",
+            "[redis]\npassword hunter2 = 1",
+            "[redis]\npassword.hunter2",
+            "[redis]\npassword = 2024-99-99hunter2",
+            "[redis]\npassword = +hunter2",
+            "[redis]\npassword = 0xhunter2",
+            "[redis]\npassword = truehunter2",
+            "[redis]\npassword = @hunter2",
         ] {
             let error = Given::nothing().toml(toml).refused();
             assert!(error.starts_with("sidecar.toml, line 2: ") && !error.contains("hunter2"), "{error}");

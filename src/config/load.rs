@@ -146,6 +146,14 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_value_of_a_variable_makes_it_panic(which in 0..CONTRACT.len(), value in "\\PC{0,24}|[0-9*/, -]{1,12}") {
+            let environment = std::iter::once((CONTRACT[which].0.to_owned(), value)).collect();
+            load(&Inputs { environment, ..Inputs::default() }).ok();
+        }
+    }
+
     #[test]
     fn every_secret_of_the_contract_may_come_from_a_file() {
         for (variable, path, content) in [

@@ -96,6 +96,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_password_is_shown_whatever_is_in_it(before in "\\PC{0,12}", after in "\\PC{0,12}", user in "[a-z]{0,4}") {
+            for head in ["redis://", "rediss:", "unix:///run/redis.sock?pass=x&", ""] {
+                let value = format!("{head}{user}:{before}hunter2{after}@redis:6379/0");
+                proptest::prop_assert!(!show(Secrecy::SecretAddress, "url", &value).contains("hunter2"));
+            }
+        }
+    }
+
     #[test]
     fn what_is_shown_depends_on_what_the_value_is() {
         for (secrecy, name, value, shown) in [
