@@ -214,7 +214,7 @@ mod tests {
                 "sites.chitai_gorod.cookie is not set: expected a name without blanks and separators",
             ),
             ("[redis]\npassword = [\"hunter2\"]", "sidecar.toml: redis.password = (hidden): expected a text in quotes"),
-            ("[redis]\npassword_file = 5", "sidecar.toml: redis.password_file = 5: expected a file's name"),
+            ("[redis]\npassword_file = 5", "sidecar.toml: redis.password_file = (hidden): expected a file's name"),
             (
                 "[redis]\npassword = \"hunter2\"\npassword_file = \"x\"",
                 "sidecar.toml: redis.password and redis.password_file are both set: keep one of them",
