@@ -171,8 +171,8 @@ mod tests {
         let toml = format!("[sites.a-b]\n{TWO}[sites.a_b]\n{TWO}");
         assert_eq!(Given::nothing().toml(&toml).refused(), "sites.a-b and sites.a_b would share the variables A_B_…");
         let toml = format!("[sites.two]\n{TWO}env_key = \"CHITAI_GOROD_BEARER_TOKEN\"");
-        let given = Given::nothing().toml(&toml).variable("SIDECAR_ENV_FILE", "/shared/.env");
-        let error = "sites.chitai_gorod and sites.two write the same line CHITAI_GOROD_BEARER_TOKEN of /shared/.env";
+        let given = Given::nothing().toml(&toml).variable("SIDECAR_ENV_FILE", "/data/.env");
+        let error = "sites.chitai_gorod and sites.two write the same line CHITAI_GOROD_BEARER_TOKEN of /data/.env";
         assert_eq!(given.refused(), error);
     }
 

@@ -124,7 +124,7 @@ mod tests {
         ("SIDECAR_BACKOFF_INITIAL", "sites.chitai_gorod.backoff_initial", "5s", "1s"),
         ("SIDECAR_BACKOFF_MAX", "sites.chitai_gorod.backoff_max", "10m", "1h"),
         ("SIDECAR_VERIFY", "sites.chitai_gorod.verify", "strict", "tolerant"),
-        ("SIDECAR_ENV_FILE", "sites.chitai_gorod.env_file", "", "/shared/.env"),
+        ("SIDECAR_ENV_FILE", "sites.chitai_gorod.env_file", "", "/data/.env"),
         ("SIDECAR_LISTEN", "server.listen", "127.0.0.1:9188", "off"),
         ("SIDECAR_ADMIN_TOKEN", "server.admin_token", "", "hunter2"),
         ("SIDECAR_SHUTDOWN_GRACE", "shutdown_grace", "8s", "20s"),
