@@ -69,6 +69,19 @@ async fn a_user_agent_that_is_configured_is_sent_and_told() {
 }
 
 #[tokio::test]
+async fn a_password_and_a_key_of_the_url_are_sent_and_not_handed_on() {
+    let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
+    let url = stub.url.replace("://", "://user:hunter2@") + "?key=hidden";
+    let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
+    let solution = source.solve().await.unwrap();
+    assert_eq!(solution.url, stub.url);
+    assert_eq!(format!("{source:?}"), format!("HttpSource({})", &stub.url["http://".len()..stub.url.len() - 3]));
+    let request = &stub.seen()[0];
+    assert_eq!(request.line, "POST /v1?key=hidden HTTP/1.1");
+    assert_eq!(request.header("authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+}
+
+#[tokio::test]
 async fn a_cookie_that_comes_with_a_redirect_counts() {
     let act = Act::Bytes(
         b"HTTP/1.1 302 X\r\nLocation: /\r\nSet-Cookie: access-token=abc\r\nContent-Length: 0\r\n\r\n".to_vec(),
