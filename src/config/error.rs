@@ -87,7 +87,7 @@ mod tests {
                 "soon",
                 r#"environment: SIDECAR_DEBOUNCE = "soon": expected a time such as 10s, 5m or 24h"#,
             ),
-            ("SIDECAR_DEBOUNCE", "0s", r#"environment: SIDECAR_DEBOUNCE = "0s": expected a time from 1ms to 1d"#),
+            ("SIDECAR_LOCK_TTL", "0s", r#"environment: SIDECAR_LOCK_TTL = "0s": expected a time from 1s to 1h"#),
             ("SIDECAR_LOCK_TTL", "10ms", r#"environment: SIDECAR_LOCK_TTL = "10ms": expected a time from 1s to 1h"#),
             (
                 "FLARESOLVERR_MAX_TIMEOUT",
