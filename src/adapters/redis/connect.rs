@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisResult, TlsCertificates, TlsMode,
 };
 use secrecy::{ExposeSecret, SecretString};
 
+use super::commands::Commands;
 use super::error::{LinkError, classify};
 use crate::config::RedisConfig;
 use crate::config::redis::Topology;
@@ -217,41 +217,4 @@ fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkErr
 fn config_error(setting: &str, error: &redis::RedisError) -> LinkError {
     // The URL may hold a password: the error's own words only.
     LinkError::Config(format!("{setting}: {}", error.category()))
-}
-
-/// A connection for commands.
-#[derive(Clone)]
-pub enum Commands {
-    /// To one server.
-    Single(MultiplexedConnection),
-    /// To all nodes of a Cluster.
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Commands {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
 }

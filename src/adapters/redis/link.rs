@@ -5,7 +5,8 @@ use std::time::Duration;
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
 use tokio::sync::Mutex;
 
-use super::connect::{Commands, Connector};
+use super::commands::Commands;
+use super::connect::Connector;
 use super::error::{LinkError, classify};
 use crate::flow::ports::Clock;
 

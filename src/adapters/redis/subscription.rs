@@ -13,9 +13,9 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::channels::Channels;
 use super::error::{LinkError, classify};
 use super::link::Link;
-use super::store::Channels;
 use crate::domain::event::Event;
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
