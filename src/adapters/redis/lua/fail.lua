@@ -8,11 +8,8 @@ local fields = tonumber(ARGV[10])
 if redis.call('HGET', META, 'claim') == claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
-local wrong = check_types()
-if wrong then return wrong end
 local holder = redis.call('GET', LOCK)
-local failures = tonumber(redis.call('HGET', META, 'failures') or '0') or 0
-if (holder and holder ~= claim) or version() > seen or failures >= attempt then
+if (holder and holder ~= claim) or version() > seen or failures() >= attempt then
   free(claim)
   return { 'dropped', state() } -- somebody else works on it, or has an outcome already
 end
