@@ -7,6 +7,13 @@ local estimate, tolerance = tonumber(ARGV[5]), tonumber(ARGV[6])
 local new, cookies, ttl = ARGV[7], ARGV[8], tonumber(ARGV[10])
 local fields = tonumber(ARGV[15])
 
+-- What somebody wrote, less what the domain's `Token::parse` takes away too.
+local function bare(value)
+  local text = string.match(value or '', '^%s*(.-)%s*$')
+  local scheme, rest = string.match(text, '^(%a+)%s+(.*)$')
+  return scheme and string.lower(scheme) == 'bearer' and rest or text
+end
+
 if redis.call('HGET', META, 'claim') == claim then
   return { 'stored', state() } -- asked before, and the answer was lost
 end
@@ -17,7 +24,7 @@ if current > seen then
   return { 'superseded', state() }
 end
 if ARGV[9] == 'kept' then
-  if token() ~= new then
+  if bare(token()) ~= new then
     free(claim)
     return { 'superseded', state() }
   end
