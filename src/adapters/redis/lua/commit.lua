@@ -17,6 +17,12 @@ end
 if redis.call('HGET', META, 'claim') == claim then
   return { 'stored', state() } -- asked before, and the answer was lost
 end
+local refused = forbidden({
+  { 'XADD', HISTORY, '*', 'f', 'v' }, { 'PUBLISH', ARGV[11], 'm' }, { 'PUBLISH', ARGV[12], 'm' },
+  { 'HSET', META, 'f', 'v' }, { 'HDEL', META, 'f' }, { 'SET', TOKEN, 'v' }, { 'SET', COOKIES, 'v' },
+  { 'DEL', LOCK },
+})
+if refused then return refused end
 local current = version()
 if current > seen then
   record(16 + fields, 'outcome', 'superseded', 'version', string.format('%.0f', current))
@@ -38,7 +44,7 @@ end
 
 local next_version = string.format('%.0f', math.max(now, current + 1, floor + 1))
 local entry = record(16 + fields, 'outcome', 'refreshed', 'version', next_version)
-local refused = announce(entry, ARGV[11], ARGV[12], ARGV[13] .. next_version .. ARGV[14])
+refused = announce(entry, ARGV[11], ARGV[12], ARGV[13] .. next_version .. ARGV[14])
 if refused then return refused end
 redis.call('HSET', META, 'version', next_version, 'claim', claim, 'failures', '0', unpack(ARGV, 16, 15 + fields))
 redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error')

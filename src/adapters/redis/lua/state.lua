@@ -51,6 +51,16 @@ local function state()
   return { now_ms(), etag, value, redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
 end
 
+-- Replies an error before anything is written where the user may not do all of it. Redis 7 and later can
+-- tell; before that, an outcome that is refused halfway stays half done.
+local function forbidden(commands)
+  for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not run ' .. command[1] .. ' on ' .. command[2])
+    end
+  end
+end
+
 local function free(claim)
   if redis.call('GET', LOCK) == claim then
     redis.call('DEL', LOCK)
