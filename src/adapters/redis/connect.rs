@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisResult, TlsCertificates, TlsMode,
+    RedisResult, TlsCertificates,
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use super::commands::Commands;
 use super::error::{LinkError, classify};
+use super::sentinel::Sentinels;
 use crate::config::RedisConfig;
 use crate::config::redis::Topology;
 
@@ -30,7 +30,7 @@ pub struct Connector {
 #[derive(Clone)]
 enum Kind {
     Single(Client),
-    Sentinel { nodes: Vec<ConnectionInfo>, master: String, node: SentinelNodeConnectionInfo },
+    Sentinel(Box<Sentinels>),
     Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
 }
 
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Single(_) => "single",
-            Self::Sentinel { .. } => "sentinel",
+            Self::Sentinel(_) => "sentinel",
             Self::Cluster { .. } => "cluster",
         })
     }
@@ -51,7 +51,7 @@ impl Connector {
     /// A [`LinkError::Config`] that names the setting.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
         let certificates = certificates(config)?;
-        let base = info(&config.url, config, "redis.url")?;
+        let base = info(&config.url, config.password.as_ref(), "redis.url")?;
         let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
             (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
                 Client::build_with_tls(info, certificates.clone())
@@ -59,17 +59,22 @@ impl Connector {
             _ => Client::open(info),
         };
         let nodes_of = |nodes: &[SecretString], setting| -> Result<Vec<ConnectionInfo>, LinkError> {
-            nodes.iter().map(|node| info(node, config, setting)).collect()
+            nodes.iter().map(|node| info(node, None, setting)).collect()
         };
         let kind = match &config.topology {
             Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
             Topology::Sentinel { nodes, master } => {
-                let mut node =
-                    SentinelNodeConnectionInfo::default().set_redis_connection_info(base.redis_settings().clone());
-                if config.url.expose_secret().starts_with("rediss:") {
-                    node = node.set_tls_mode(TlsMode::Secure);
+                let setting = "redis.sentinel.nodes";
+                let trusting = |node| client(node).map(|c| c.get_connection_info().clone());
+                let nodes: RedisResult<Vec<_>> = nodes_of(nodes, setting)?.into_iter().map(trusting).collect();
+                let nodes = nodes.map_err(|e| config_error(setting, &e))?;
+                if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
+                    let message = format!("{setting}: all of them must have the same user and password");
+                    return Err(LinkError::Config(message));
                 }
-                Kind::Sentinel { nodes: nodes_of(nodes, "redis.sentinel.nodes")?, master: master.clone(), node }
+                let sentinels = Sentinels { nodes, master: master.clone(), data: base, certificates };
+                sentinels.client().map_err(|e| config_error(setting, &e))?;
+                Kind::Sentinel(Box::new(sentinels))
             }
             Topology::Cluster { nodes } => {
                 let infos = nodes_of(nodes, "redis.cluster.nodes")?;
@@ -155,14 +160,12 @@ impl Connector {
         let speaking = |client: &Client| {
             let info = client.get_connection_info().clone();
             let spoken = info.redis_settings().clone().set_protocol(protocol);
-            Client::open(info.set_redis_settings(spoken))
+            Client::open(info.set_redis_settings(spoken.set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))))
         };
         match &self.kind {
             Kind::Single(client) => speaking(client)?.get_multiplexed_async_connection_with_config(settings).await,
-            Kind::Sentinel { nodes, master, node } => {
-                let mut sentinels =
-                    SentinelClient::build(nodes.clone(), master, Some(node.clone()), SentinelServerType::Master)?;
-                let client = sentinels.async_get_client().await?;
+            Kind::Sentinel(sentinels) => {
+                let client = sentinels.client()?.async_get_client().await?;
                 speaking(&client)?.get_multiplexed_async_connection_with_config(settings).await
             }
             Kind::Cluster { nodes, .. } => {
@@ -186,11 +189,11 @@ async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<
     }
 }
 
-fn info(url: &SecretString, config: &RedisConfig, setting: &str) -> Result<ConnectionInfo, LinkError> {
+fn info(url: &SecretString, password: Option<&SecretString>, setting: &str) -> Result<ConnectionInfo, LinkError> {
     let info = url.expose_secret().into_connection_info().map_err(|e| config_error(setting, &e))?;
-    let mut settings = info.redis_settings().clone().set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"));
+    let mut settings = info.redis_settings().clone();
     if settings.password().is_none()
-        && let Some(password) = &config.password
+        && let Some(password) = password
     {
         settings = settings.set_password(password.expose_secret());
     }
@@ -212,6 +215,11 @@ fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkErr
         _ => return Err(LinkError::Config("redis.tls_cert_file and redis.tls_key_file belong together".to_owned())),
     };
     Ok((root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
+}
+
+fn share_credentials(one: &ConnectionInfo, other: &ConnectionInfo) -> bool {
+    let (one, other) = (one.redis_settings(), other.redis_settings());
+    one.username() == other.username() && one.password() == other.password()
 }
 
 fn config_error(setting: &str, error: &redis::RedisError) -> LinkError {

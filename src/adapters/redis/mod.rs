@@ -5,6 +5,7 @@ pub mod commands;
 pub mod connect;
 pub mod error;
 pub mod link;
+mod sentinel;
 mod state;
 pub mod store;
 pub mod subscription;
