@@ -2,7 +2,8 @@
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Cmd, Pipeline, RedisFuture, Value};
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 /// A connection for commands.
 #[derive(Clone)]
@@ -11,6 +12,21 @@ pub enum Commands {
     Single(MultiplexedConnection),
     /// To all nodes of a Cluster.
     Cluster(ClusterConnection),
+}
+
+impl Commands {
+    /// Publishes from a node that is left to chance: on a Cluster a channel has its own node otherwise, and
+    /// would say nothing of the way from the others.
+    pub(super) async fn publish_anywhere(&mut self, channel: &str, payload: &str) -> RedisResult<()> {
+        let publish = redis::cmd("PUBLISH").arg(channel).arg(payload).clone();
+        match self {
+            Self::Single(connection) => publish.exec_async(connection).await,
+            Self::Cluster(connection) => {
+                let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                connection.route_command(publish, anywhere).await?.extract_error().map(|_| ())
+            }
+        }
+    }
 }
 
 impl ConnectionLike for Commands {

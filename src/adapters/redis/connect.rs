@@ -1,5 +1,8 @@
 //! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -31,7 +34,7 @@ pub struct Connector {
 enum Kind {
     Single(Client),
     Sentinel(Box<Sentinels>),
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client>, turn: Arc<AtomicUsize> },
 }
 
 impl std::fmt::Debug for Kind {
@@ -94,7 +97,7 @@ impl Connector {
                 }
                 let error = |e| config_error("redis.cluster.nodes", &e);
                 let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
-                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes }
+                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes, turn: Arc::default() }
             }
         };
         Ok(Self { kind })
@@ -110,7 +113,11 @@ impl Connector {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let connecting = async {
             match &self.kind {
-                Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
+                Kind::Cluster { client, .. } => match client.get_async_connection().await {
+                    Ok(connection) => Ok(Commands::Cluster(connection)),
+                    // Whatever the nodes said, the library makes an I/O error of it: one of them says it again.
+                    Err(error) => Err(self.node(&settings, ProtocolVersion::RESP2).await.err().unwrap_or(error)),
+                },
                 _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
             }
         };
@@ -137,13 +144,16 @@ impl Connector {
         within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
     }
 
-    /// Connections for commands to every node that is known, to ask each of them the same.
+    /// How many subscribers a channel has; on a Cluster all nodes are asked.
     ///
     /// # Errors
     /// [`LinkError`] says whether Redis is away or refuses us.
-    pub async fn every_node(&self) -> Result<Vec<Commands>, LinkError> {
-        let Kind::Cluster { client, .. } = &self.kind else { return Ok(vec![self.commands().await?]) };
-        within(CONNECT_TIMEOUT * 2, client.get_async_connection()).await.map(|c| vec![Commands::Cluster(c)])
+    pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
+        let mut commands = self.commands().await?;
+        let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
+        // The library asks every node of a Cluster and adds up what they say.
+        let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| classify(&e))?;
+        Ok(counts.values().sum())
     }
 
     /// Whether the keys are spread over a Cluster.
@@ -168,9 +178,11 @@ impl Connector {
                 let client = sentinels.client()?.async_get_client().await?;
                 speaking(&client)?.get_multiplexed_async_connection_with_config(settings).await
             }
-            Kind::Cluster { nodes, .. } => {
+            Kind::Cluster { nodes, turn, .. } => {
+                // Each time from another one on: a node that has left the Cluster still answers, but hears nothing.
+                let turn = turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
                 let mut last = None;
-                for client in nodes {
+                for client in nodes.iter().cycle().skip(turn).take(nodes.len()) {
                     match speaking(client)?.get_multiplexed_async_connection_with_config(settings).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = Some(error),

@@ -59,6 +59,16 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
+    /// Publishes from whichever node of a Cluster comes up.
+    ///
+    /// # Errors
+    /// [`LinkError`]; after `Away` it may have been published or not.
+    pub async fn publish_anywhere(&self, channel: &str, payload: &str) -> Result<(), LinkError> {
+        let (mut commands, generation) = self.open().await?;
+        let answer = commands.publish_anywhere(channel, payload).await;
+        self.settle(answer, generation).await
+    }
+
     async fn open(&self) -> Result<(Commands, u64), LinkError> {
         let mut state = self.state.lock().await;
         if let Some(commands) = &state.open {

@@ -198,9 +198,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
     async fn fly(&self, number: u64) -> Result<(), LinkError> {
         let began = self.clock.now();
         let flight = async {
-            let publish =
-                redis::cmd("PUBLISH").arg(&self.canary_channel).arg(format!("{}:{number}", self.instance)).clone();
-            self.link.command::<i64>(&publish).await?;
+            let canary = format!("{}:{number}", self.instance);
+            self.link.publish_anywhere(&self.canary_channel, &canary).await?;
             while self.ear.canary.load(Ordering::Relaxed) < number {
                 self.ear.wake.notified().await;
             }
