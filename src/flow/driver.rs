@@ -44,6 +44,8 @@ pub struct Driver<W: World> {
     heartbeat: Duration,
     /// A failure that the store could not note.
     unrecorded: Option<Failing>,
+    /// How often in a row the store has failed a turn.
+    errors: u32,
     /// What the sinks hold.
     sunk: Option<Fingerprint>,
 }
@@ -76,9 +78,7 @@ impl<W: World> Driver<W> {
         let mut driver = Self::new(site, seen);
         driver.site.mailbox.post(Arrival::Manual);
         while !stop.graceful.is_cancelled() {
-            if driver.turn(&stop).await.is_err() {
-                driver.recover(&stop).await;
-            }
+            driver.step(&stop).await;
             let snapshot = &driver.seen.snapshot;
             if driver.site.mailbox.is_empty() && snapshot.version > before {
                 return Once::Refreshed(Box::new(snapshot.clone()));
@@ -100,6 +100,7 @@ impl<W: World> Driver<W> {
             quiet_until: Duration::ZERO,
             heartbeat: site.clock.now() + HEARTBEAT,
             unrecorded: None,
+            errors: 0,
             sunk: None,
             site,
             seen,
@@ -115,11 +116,24 @@ impl<W: World> Driver<W> {
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;
         while !stop.graceful.is_cancelled() {
-            if let Err(error) = driver.turn(&stop).await {
-                tracing::warn!(site = %driver.site.id, %error, "Redis did not answer; what is pending stays pending");
-                driver.recover(&stop).await;
-            }
+            driver.step(&stop).await;
         }
+    }
+
+    /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
+    /// some questions and fail others.
+    async fn step(&mut self, stop: &Stop) {
+        let Err(error) = self.turn(stop).await else {
+            self.errors = 0;
+            return;
+        };
+        self.errors = self.errors.saturating_add(1);
+        if self.errors == 1 {
+            tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
+        } else {
+            tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
+        }
+        self.recover(stop).await;
     }
 
     /// One decision and what follows from it.

@@ -131,6 +131,10 @@ impl<W: World> Driver<W> {
 
     /// After an error of the store: looks again at a growing pace until it answers.
     pub(super) async fn recover(&mut self, stop: &Stop) {
+        tokio::select! {
+            () = stop.graceful.cancelled() => return,
+            () = self.site.clock.sleep(self.site.chance.pause(self.errors)) => {}
+        }
         if let Some(seen) = first_look(&self.site, stop).await {
             self.learn(seen.snapshot).await;
         }
