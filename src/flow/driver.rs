@@ -17,7 +17,7 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::lifetime::later;
+use crate::domain::lifetime::{later, whole_second_up};
 use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
@@ -25,6 +25,8 @@ use crate::domain::verdict::{Pace, Stage};
 
 /// How often the driver looks whether the key is still there.
 const HEARTBEAT: Duration = Duration::from_secs(12);
+/// How often a claim is asked for while its answer does not arrive.
+const CLAIM_TRIES: u32 = 3;
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
 const FOLLOW_SLACK: Duration = Duration::from_millis(20);
 
@@ -165,7 +167,7 @@ impl<W: World> Driver<W> {
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
     async fn solve(&mut self, trigger: Trigger, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
-        let Some(id) = self.claim(&inbox).await? else { return Ok(()) };
+        let Some(id) = self.claim(trigger, &inbox).await? else { return Ok(()) };
         self.decided("solve", &inbox);
         tracing::info!(
             site = %self.site.id, %trigger, folded = inbox.folded,
@@ -178,20 +180,34 @@ impl<W: World> Driver<W> {
         let start = self.start(trigger);
         let claim = Claim { id, start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
-        self.conclude(ended).await;
-        Ok(())
+        self.conclude(ended).await
     }
 
-    /// Takes the lock; `None` where the state has changed, with everything pending put back.
-    async fn claim(&mut self, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
+    /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back
+    /// or answered.
+    async fn claim(&mut self, trigger: Trigger, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
         let id = self.site.chance.claim_id();
-        match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
+        let mut tries = 1;
+        let claimed = loop {
+            match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
+                // The lock may be ours without our knowing: asked again for the same claim, the store says so.
+                Err(StoreError::Away(error)) if tries < CLAIM_TRIES => {
+                    tracing::debug!(site = %self.site.id, %error, tries, "failed to claim: trying again");
+                    self.site.clock.sleep(self.site.chance.pause(tries)).await;
+                    tries += 1;
+                }
+                claimed => break claimed,
+            }
+        };
+        if !matches!(claimed, Ok(Claimed::Taken(_))) {
+            self.site.mailbox.restore(inbox.clone());
+        }
+        match claimed {
             Ok(Claimed::Taken(snapshot)) => {
                 self.learn(snapshot).await;
                 Ok(Some(id))
             }
             Ok(Claimed::Changed(snapshot)) => {
-                self.site.mailbox.restore(inbox.clone());
                 self.learn(snapshot).await;
                 Ok(None)
             }
@@ -199,20 +215,17 @@ impl<W: World> Driver<W> {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
                 let attempts = self.seen.snapshot.attempts().saturating_add(1);
                 let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
-                self.conclude(Ended::Unrecorded(Failing {
+                let failing = Failing {
                     attempts,
-                    retry_at: later(self.now(), delay),
-                    trigger: self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger),
+                    retry_at: whole_second_up(later(self.now(), delay)),
+                    trigger,
                     stage: Stage::Store.as_str().to_owned(),
                     error: format!("Redis refused the claim: {error}"),
-                }))
-                .await;
+                };
+                self.conclude(Ended::Unrecorded(failing)).await?;
                 Ok(None)
             }
-            Err(error @ StoreError::Away(_)) => {
-                self.site.mailbox.restore(inbox.clone());
-                Err(error)
-            }
+            Err(error @ StoreError::Away(_)) => Err(error),
         }
     }
 
@@ -244,7 +257,7 @@ impl<W: World> Driver<W> {
     }
 
     /// Takes in how a refresh ended.
-    async fn conclude(&mut self, ended: Ended) {
+    async fn conclude(&mut self, ended: Ended) -> Result<(), StoreError> {
         match ended {
             Ended::Refreshed(snapshot) => {
                 self.refused = Fingerprints::default();
@@ -269,12 +282,21 @@ impl<W: World> Driver<W> {
                 let event = self.failed(&failing, FailedCause::Attempt);
                 self.unrecorded = Some(failing);
                 self.overlay();
-                if let Err(error) = self.site.store.publish(&event).await {
-                    tracing::error!(site = %self.site.id, %error, "failed to announce a failure");
+                let answered = self.site.mailbox.take();
+                match self.site.store.publish(&event).await {
+                    Ok(()) => {}
+                    Err(StoreError::Refused(error)) => {
+                        tracing::error!(site = %self.site.id, %error, "failed to announce a failure: nobody can be told");
+                    }
+                    Err(error @ StoreError::Away(_)) => {
+                        self.site.mailbox.restore(answered);
+                        return Err(error);
+                    }
                 }
             }
             Ended::Abandoned => {}
         }
+        Ok(())
     }
 
     /// Remembers which reports name the token that stands: it is no candidate any more.

@@ -207,13 +207,13 @@ impl<W: World> Site<W> {
                     times = Times { at: snapshot.at, read_at: self.clock.now() };
                 }
                 Err(StoreError::Refused(error)) => {
+                    self.mailbox.restore(answered);
                     refusals += 1;
                     if refusals >= REFUSALS {
                         tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
                         // Whoever waits is told all the same; the caller announces it without the keys.
                         return Ended::Unrecorded(failing(&failed));
                     }
-                    self.mailbox.restore(answered);
                     self.clock.sleep(self.chance.pause(refusals)).await;
                 }
                 Err(StoreError::Away(error)) => {

@@ -63,7 +63,7 @@ impl<W: World> Driver<W> {
     /// Makes a token that somebody else wrote ours, with the TTL it has.
     async fn adopt(&mut self, current: Current, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
         let mut cookies = self.site.store.cookies().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
-        let Some(id) = self.claim(&inbox).await? else { return Ok(()) };
+        let Some(id) = self.claim(Trigger::Bootstrap, &inbox).await? else { return Ok(()) };
         self.decided("adopt", &inbox);
         cookies.hold(&self.site.cookie, &current.token);
         let claims = Claims::of(&current.token);
@@ -80,7 +80,6 @@ impl<W: World> Driver<W> {
         };
         let claim = Claim { id, start, floor: self.floor, note: inbox.note };
         let ended = self.site.refresh(&claim, Work::Adopt(found), &stop.now).await;
-        self.conclude(ended).await;
-        Ok(())
+        self.conclude(ended).await
     }
 }
