@@ -36,7 +36,7 @@ pub struct Driver<W: World> {
     seen: Seen,
     /// The greatest version this process has ever seen.
     floor: u64,
-    /// The tokens that were reported as refused since the last refresh.
+    /// The tokens that were reported as refused since the last refresh, whosever it was.
     refused: Fingerprints,
     /// The next tick of the schedule.
     tick: Option<Timestamp>,
@@ -140,8 +140,10 @@ impl<W: World> Driver<W> {
 
     /// One decision and what follows from it.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
-        if self.site.mailbox.take_hint() || self.clock_now() >= self.heartbeat {
-            self.look_if_changed().await?;
+        if self.site.mailbox.take_hint() {
+            self.look().await?;
+        } else if self.clock_now() >= self.heartbeat {
+            self.beat().await?;
         }
         self.post_what_is_due().await?;
         let inbox = self.site.mailbox.take();
@@ -260,8 +262,6 @@ impl<W: World> Driver<W> {
     async fn conclude(&mut self, ended: Ended) -> Result<(), StoreError> {
         match ended {
             Ended::Refreshed(snapshot) => {
-                self.refused = Fingerprints::default();
-                self.unrecorded = None;
                 self.learn(snapshot).await;
                 tracing::info!(
                     site = %self.site.id, version = self.seen.snapshot.version,
