@@ -87,6 +87,12 @@ impl Snapshot {
         self.current.as_ref().and_then(Current::refresh).map(|r| r.at)
     }
 
+    /// Whether a refresh has completed at `due` or later. A time of storing that lies ahead says nothing.
+    #[must_use]
+    pub fn is_refreshed_since(&self, due: Timestamp, now: Timestamp) -> bool {
+        self.refreshed_at().is_some_and(|at| due <= at && at <= later(now, CLOCK_TOLERANCE))
+    }
+
     /// The failures in a row.
     #[must_use]
     pub fn attempts(&self) -> u32 {

@@ -38,6 +38,8 @@ impl<W: World> Driver<W> {
             tracing::warn!(site = %self.site.id, "the token's key is gone");
             self.site.mailbox.post(Arrival::Vanished);
         }
+        // A clock that was set back leaves no tick in the far future.
+        self.tick = self.tick.min(self.site.policy.schedule.next_after(snapshot.at));
         self.seen = Seen { snapshot, read_at: self.clock_now() };
         self.heartbeat = self.seen.read_at + HEARTBEAT;
         self.overlay();
