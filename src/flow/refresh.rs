@@ -120,7 +120,8 @@ impl<W: World> Site<W> {
         let mut answered = self.mailbox.take();
         let heard = self.mailbox.outcomes();
         let failure = loop {
-            commit.now = times.now(self.clock.now());
+            let asked = self.clock.now();
+            commit.now = times.now(asked);
             if commit.now >= last_moment {
                 break "the store was away until the token expired".to_owned();
             }
@@ -139,7 +140,7 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Committed::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: self.clock.now() },
+                Ok(Committed::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     self.observer.observe(Observation::Commit("error"));
                     refusals += 1;
@@ -188,7 +189,8 @@ impl<W: World> Site<W> {
         let answered = self.mailbox.take();
         let heard = self.mailbox.outcomes();
         loop {
-            failed.now = times.now(self.clock.now());
+            let asked = self.clock.now();
+            failed.now = times.now(asked);
             failed.retry_at = whole_second_up(later(failed.now, delay));
             match self.store.fail(&failed).await {
                 Ok(Recorded::Done(snapshot)) => {
@@ -199,7 +201,7 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Recorded::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: self.clock.now() },
+                Ok(Recorded::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     refusals += 1;
                     if refusals >= REFUSALS {
@@ -276,7 +278,8 @@ impl<W: World> Site<W> {
     }
 }
 
-/// The store's clock, as last read.
+/// The store's clock, as last read. Counted from when a question was asked it says what that clock will show
+/// when the next one arrives, however long the way is.
 struct Times {
     at: Timestamp,
     read_at: Duration,
