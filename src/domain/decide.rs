@@ -44,9 +44,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     if let Some(trigger) = adoptable(snapshot, inbox, now) {
         return Decision::Verify(trigger);
     }
-    if let Some(failing) = &snapshot.failing
-        && now < failing.retry_at
-    {
+    if snapshot.backs_off(now) {
         return if inbox.wants_answer() { Decision::Backoff } else { Decision::Nothing };
     }
     let Some(current) = &snapshot.current else {

@@ -93,6 +93,12 @@ impl Snapshot {
         self.refreshed_at().is_some_and(|at| due <= at && at <= later(now, CLOCK_TOLERANCE))
     }
 
+    /// Whether failures forbid another attempt for now.
+    #[must_use]
+    pub fn backs_off(&self, now: Timestamp) -> bool {
+        self.failing.as_ref().is_some_and(|f| now < f.retry_at)
+    }
+
     /// The failures in a row.
     #[must_use]
     pub fn attempts(&self) -> u32 {
