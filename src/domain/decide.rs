@@ -63,11 +63,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
         return Decision::Defer(later(stored_at, policy.debounce));
     }
     if let Some(trigger) = inbox.implicit {
-        return if current.ends_at().is_some_and(|end| end <= now) {
-            Decision::Solve(trigger)
-        } else {
-            Decision::Verify(trigger)
-        };
+        return if current.has_ended(now) { Decision::Solve(trigger) } else { Decision::Verify(trigger) };
     }
     if inbox.wants_answer() { Decision::Repeat } else { Decision::Nothing }
 }
@@ -75,9 +71,8 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
 /// A token that somebody else wrote is looked at even while backing off: it may be what ends the failures.
 fn adoptable(snapshot: &Snapshot, inbox: &Inbox, now: Timestamp) -> Option<Trigger> {
     let current = snapshot.current.as_ref()?;
-    let alive = current.ends_at().is_none_or(|end| now < end);
     let silent = !inbox.states();
-    (alive && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
+    (!current.has_ended(now) && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
 }
 
 /// The word for a solve: the strongest statement that is pending; a retry keeps the word of what it retries.

@@ -126,6 +126,12 @@ impl Current {
         }
     }
 
+    /// Whether it has stopped working by itself.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends_at().is_some_and(|end| end <= now)
+    }
+
     /// When it is to be renewed ahead of its end; `seen_at` stands in for the time of storing where nobody knows it.
     #[must_use]
     pub fn renew_at(&self, seen_at: Timestamp) -> Option<Timestamp> {
