@@ -30,6 +30,7 @@ use super::store::{Channels, RedisStore};
 use crate::adapters::clock::SystemClock;
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, Updated};
+use crate::domain::extract::Cookies;
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::token::{Fingerprint, Token};
@@ -132,6 +133,14 @@ impl Client {
     /// [`StoreError`] where Redis is away or refuses.
     pub async fn look(&self) -> Result<Snapshot, StoreError> {
         self.store.look().await
+    }
+
+    /// The cookies that belong to the current token; none where there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where Redis is away or refuses.
+    pub async fn cookies(&self) -> Result<Cookies, StoreError> {
+        self.store.cookies().await
     }
 
     /// The latest attempts, newest first.
