@@ -104,3 +104,90 @@ fn solvers(reader: &mut Reader, sites: &[SiteConfig]) {
         seen.push((site, solver));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Given;
+
+    const TWO: &str = "cookie = \"t\"\npage_url = \"https://two.test/\"\napi_url = \"https://two.test/api\"\n";
+
+    fn cluster(keys: &str) -> Given {
+        Given::nothing().toml(&format!("[redis.cluster]\nnodes = [\"redis://one\"]\n[sites.chitai_gorod]\n{keys}"))
+    }
+
+    #[test]
+    fn on_a_cluster_the_keys_of_a_site_must_share_a_slot() {
+        assert_eq!(
+            cluster("").refused(),
+            "sites.chitai_gorod.cookies_key = \"chitai_gorod_cookies\": on a Redis Cluster it must share the hash slot of \
+             \"chitai_gorod_token\": use \"{chitai_gorod_token}:cookies\""
+        );
+        for keys in [
+            "cookies_key = \"{chitai_gorod_token}:cookies\"",
+            "token_key = \"{shop}:token\"\ncookies_key = \"{shop}:cookies\"",
+            "token_key = \"{shop}:token\"\ncookies_key = \"shop\"",
+        ] {
+            assert_eq!(cluster(keys).loaded().config.sites.len(), 1, "{keys}");
+        }
+        assert!(cluster("token_key = \"{shop}:token\"").refused().ends_with("use \"{shop}:token:cookies\""));
+    }
+
+    #[test]
+    fn a_cluster_has_one_database() {
+        let given = cluster("cookies_key = \"{chitai_gorod_token}:cookies\"").variable("REDIS_URL", "redis://one/2");
+        assert_eq!(given.refused(), "redis.url: a Cluster has database 0 alone, not 2");
+    }
+
+    #[test]
+    fn a_token_key_whose_braces_are_no_hash_tag_is_refused() {
+        for key in ["{}shop", "shop{", "a}b", "{shop"] {
+            let given = Given::nothing().toml(&format!("[sites.chitai_gorod]\ntoken_key = \"{key}\""));
+            assert!(given.refused().contains("its braces must hold a hash tag"), "{key}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_written_by_two() {
+        for (toml, error) in [
+            (
+                format!("[sites.two]\n{TWO}token_key = \"chitai_gorod_cookies\""),
+                "sites.two.token_key = \"chitai_gorod_cookies\": sites.chitai_gorod.cookies_key has this name already",
+            ),
+            (
+                "[sites.chitai_gorod]\ncookies_key = \"chitai_gorod_token\"".to_owned(),
+                "sites.chitai_gorod.cookies_key = \"chitai_gorod_token\": sites.chitai_gorod.token_key has this name already",
+            ),
+            (
+                format!("[sites.two]\n{TWO}cookies_key = \"{{chitai_gorod_token}}:meta\""),
+                "sites.two.cookies_key = \"{chitai_gorod_token}:meta\": names that begin with \"{chitai_gorod_token}:\" are kept for the sidecar",
+            ),
+        ] {
+            assert_eq!(Given::nothing().toml(&toml).refused(), error);
+        }
+    }
+
+    #[test]
+    fn sites_do_not_share_variables_and_lines() {
+        let toml = format!("[sites.a-b]\n{TWO}[sites.a_b]\n{TWO}");
+        assert_eq!(Given::nothing().toml(&toml).refused(), "sites.a-b and sites.a_b would share the variables A_B_…");
+        let toml = format!("[sites.two]\n{TWO}env_key = \"CHITAI_GOROD_BEARER_TOKEN\"");
+        let given = Given::nothing().toml(&toml).variable("SIDECAR_ENV_FILE", "/data/.env");
+        let error = "sites.chitai_gorod and sites.two write the same line CHITAI_GOROD_BEARER_TOKEN of /data/.env";
+        assert_eq!(given.refused(), error);
+    }
+
+    #[test]
+    fn who_shares_a_flaresolverr_agrees_on_it() {
+        let toml = format!("[sites.two]\n{TWO}flaresolverr.concurrency = 4");
+        let error = "sites.chitai_gorod and sites.two share a FlareSolverr: its concurrency cannot be both 2 and 4";
+        assert_eq!(Given::nothing().toml(&toml).refused(), error);
+        let toml = format!(
+            "[sites.chitai_gorod]\nflaresolverr.session = \"s\"\n[sites.two]\n{TWO}flaresolverr.session = \"s\""
+        );
+        let error =
+            "sites.chitai_gorod and sites.two share a FlareSolverr: in one session they would get each other's page";
+        assert_eq!(Given::nothing().toml(&toml).refused(), error);
+        let toml = format!("[sites.two]\n{TWO}flaresolverr.concurrency = 4\nflaresolverr.url = \"http://other:8191\"");
+        assert_eq!(Given::nothing().toml(&toml).loaded().config.sites.len(), 2);
+    }
+}

@@ -87,7 +87,7 @@ pub(super) struct BrokenLine {
 /// Reads a `.env`, without a change to the process's own environment.
 pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
     let mut text = match fs::read_to_string(file) {
-        Ok(text) => text,
+        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dotenv::default()),
         Err(error) => return Err(unreadable(file, &error)),
     };

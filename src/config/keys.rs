@@ -113,3 +113,132 @@ pub const KEYS: &[Key] = &[
     Key::new("sites.*.probe.headers.*", "a header; placeholders count, an empty one is not sent").is(Header),
     Key::new("sites.*.probe.timeout", "how long one answer may take").or("10s"),
 ];
+
+#[cfg(test)]
+#[expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fmt::Write;
+
+    use super::super::fixture::Given;
+    use super::super::key::{Fallback, env_prefix};
+    use super::super::layers::PRESET;
+    use super::*;
+
+    const SITE: &str = "chitai_gorod";
+
+    /// The built-in site's file; with `examples`, what is commented out counts too.
+    fn preset_text(examples: bool) -> String {
+        let example = |line: &'static str| {
+            let line = line.strip_prefix("# ")?;
+            line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' ')).then_some(line)
+        };
+        let lines = PRESET.lines().map(|line| example(line).filter(|_| examples).unwrap_or(line));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The same as leaves.
+    fn preset(examples: bool) -> BTreeMap<String, toml::Value> {
+        let mut leaves = BTreeMap::new();
+        let table = preset_text(examples).parse().expect("the preset is TOML");
+        collect("", &toml::Value::Table(table), &mut leaves);
+        leaves
+    }
+
+    fn collect(path: &str, value: &toml::Value, leaves: &mut BTreeMap<String, toml::Value>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (name, value) in table {
+                    collect(&super::super::layers::join(path, name), value, leaves);
+                }
+            }
+            value => {
+                leaves.insert(path.to_owned(), value.clone());
+            }
+        }
+    }
+
+    fn plain(value: &toml::Value) -> String {
+        match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        }
+    }
+
+    /// What counts for the built-in site where nobody sets the key.
+    fn default_of(key: &Key) -> Option<String> {
+        match key.fallback {
+            Fallback::Text(text) => Some(text.replace("{site}", SITE).replace("{SITE}", &env_prefix(SITE))),
+            Fallback::As(path) => Key::of(path).and_then(default_of),
+            Fallback::None => None,
+        }
+    }
+
+    fn reference() -> String {
+        let mut text = String::new();
+        let preset = preset(false);
+        for (title, is_of_a_site) in [("The process", false), ("A site", true)] {
+            writeln!(text, "\n### {title}\n\n| TOML | environment | default | |\n| --- | --- | --- | --- |")
+                .expect("a string takes all");
+            for key in KEYS.iter().filter(|key| key.is_of_a_site() == is_of_a_site) {
+                let file = if key.has_file() { ", `…_FILE`" } else { "" };
+                let env = key.env.map_or("–".to_owned(), |env| format!("`{env}`{file}"));
+                let path = key.path.strip_prefix("sites.*.").unwrap_or(key.path);
+                let path = format!("`{path}`{}", if key.has_file() { ", `…_file`" } else { "" });
+                let default = match (preset.get(&key.path_of(SITE)), key.fallback) {
+                    (Some(value), _) => format!("`{}` (built-in site)", plain(value)),
+                    (None, Fallback::Text(default)) => format!("`{default}`"),
+                    (None, Fallback::As(other)) => format!("as `{other}`"),
+                    (None, Fallback::None) => "–".to_owned(),
+                };
+                let default = default.replace('|', "\\|");
+                writeln!(text, "| {path} | {env} | {default} | {} |", key.meaning).expect("a string takes all");
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_page_for_people_has_every_key() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let page = std::fs::read_to_string(file).expect("docs/configuration.md");
+        let (_, rest) = page.split_once("<!-- keys -->\n").expect("a mark where the tables begin");
+        let (written, _) = rest.split_once("\n<!-- /keys -->").expect("a mark where they end");
+        let right = reference();
+        assert!(written == right, "docs/configuration.md is stale; between its marks should stand:\n{right}");
+    }
+
+    #[test]
+    fn the_built_in_site_shows_every_key_of_a_site_with_its_default() {
+        let (shown, set) = (preset(true), preset(false));
+        for key in KEYS.iter().filter(|key| key.is_of_a_site() && !key.path.ends_with(".*")) {
+            let path = key.path_of(SITE);
+            let value = shown.get(&path).unwrap_or_else(|| panic!("{path} is not shown"));
+            if let (Some(default), false) = (default_of(key), set.contains_key(&path)) {
+                assert_eq!(plain(value), default, "{path}");
+            }
+        }
+        for path in shown.keys() {
+            assert!(Key::of(path).is_some(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_built_in_site_are_right() {
+        assert_eq!(Given::nothing().toml(&preset_text(true)).loaded().config.sites.len(), 1);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let loaded = Given::nothing().loaded();
+        for key in
+            KEYS.iter().filter(|key| !key.path.ends_with(".*") && !key.path.starts_with("sites.*.flaresolverr.proxy"))
+        {
+            let path = key.path_of(SITE);
+            assert!(loaded.settings.iter().any(|setting| setting.path == path), "{path} is never read");
+        }
+        let paths: BTreeSet<&String> = loaded.settings.iter().map(|setting| &setting.path).collect();
+        assert_eq!(paths.len(), loaded.settings.len(), "each is listed once");
+    }
+}

@@ -89,6 +89,8 @@ impl Layers {
     ) {
         for (name, value) in table {
             let full = join(path, name);
+            // Headers are the same in any case.
+            let place = if pattern.ends_with(".headers") { full.to_ascii_lowercase() } else { full.clone() };
             let wrong = |reason: &str, shown: String| ConfigError::Wrong {
                 place: origin.place(),
                 name: full.clone(),
@@ -119,12 +121,14 @@ impl Layers {
                 (Some(Child::Table(_)), _) => {
                     self.faults.push(wrong("expected a table", super::redaction::HIDDEN.to_owned()));
                 }
-                (Some(Child::Value), value) => self.put(layer, full.clone(), full, Raw::Toml(value.clone()), origin),
+                (Some(Child::Value), value) => self.put(layer, place, full, Raw::Toml(value.clone()), origin),
                 (Some(Child::File), toml::Value::String(file)) => {
-                    let base = full.strip_suffix("_file").unwrap_or(&full).to_owned();
+                    let base = place.strip_suffix("_file").unwrap_or(&place).to_owned();
                     self.put(layer, base, full, Raw::File(file.clone()), origin);
                 }
-                (Some(Child::File), value) => self.faults.push(wrong("expected a file's name", value.to_string())),
+                (Some(Child::File), _) => {
+                    self.faults.push(wrong("expected a file's name", super::redaction::HIDDEN.to_owned()));
+                }
             }
         }
     }
@@ -176,6 +180,7 @@ impl Layers {
         if let Some(other) = layer.get(&path) {
             let (one, other) = (other.name.clone(), name.clone());
             self.faults.push(ConfigError::Twice { place: origin.place(), one, other });
+            return;
         }
         layer.insert(path, Leaf { raw, origin: origin.clone(), name });
     }
@@ -292,7 +297,7 @@ mod tests {
     #[test]
     fn the_file_beats_the_built_in_site_key_by_key() {
         let given = Given::nothing().toml(
-            "[sites.chitai_gorod]\ncity_id = 213\n[sites.chitai_gorod.probe.headers]\nplatform = \"\"\nx-y = \"z\"",
+            "[sites.chitai_gorod]\ncity_id = 213\n[sites.chitai_gorod.probe.headers]\nPlatform = \"\"\nx-y = \"z\"",
         );
         let probe = &given.loaded().config.sites[0].probe;
         assert!(probe.url.contains("customerCityId=213&"));

@@ -1,7 +1,7 @@
 //! The effective settings: built-in site < TOML file < `.env` < environment < flags.
 //!
-//! [`keys::KEYS`] is the list of all keys. [`layers`] finds the strongest value of each, [`reader`] turns it into
-//! its type, and each section's file says what it is made of. [`environment`] alone reads the outside.
+//! [`keys::KEYS`] is the list of all keys. `layers` finds the strongest value of each, `reader` turns it into
+//! its type, and each section's file says what it is made of. `environment` alone reads the outside.
 
 mod checks;
 mod environment;

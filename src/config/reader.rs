@@ -171,20 +171,20 @@ impl Reader {
 
     fn record(&mut self, path: &str, key: &Key, value: Option<String>, origin: &Origin) {
         let env = key.env_of(site_of(path));
+        // What sites inherit is read for each of them.
+        if self.settings.iter().any(|setting| setting.path == path) {
+            return;
+        }
         self.settings.push(Setting { path: path.to_owned(), env, value, origin: origin.clone() });
     }
 
     fn wrong(&mut self, path: &str, key: &Key, found: &Found, value: Option<&str>, reason: String) -> Faulty {
-        let value = match (&found.content, value) {
+        let is_text = !matches!(&found.content, Content::Toml(value) if !value.is_str() && key.shape != Shape::List);
+        let value = match (&found.content, value.map(|value| key.show(path, value))) {
             (Content::File(_, file), _) => format!("{file:?}"),
             (_, None) => HIDDEN.to_owned(),
-            (Content::Toml(toml::Value::Integer(_) | toml::Value::Boolean(_) | toml::Value::Float(_)), Some(value)) => {
-                key.show(path, value)
-            }
-            (_, Some(value)) => match key.show(path, value) {
-                shown if shown == HIDDEN => shown,
-                shown => format!("{:?}", shorten(&shown)),
-            },
+            (_, Some(shown)) if shown == HIDDEN || !is_text => shown,
+            (_, Some(shown)) => format!("{:?}", shorten(&shown)),
         };
         let (place, name) = (found.origin.place(), found.name.clone());
         self.fault(ConfigError::Wrong { place, name, value, reason })

@@ -32,12 +32,12 @@ impl Secrecy {
 
 /// What may be shown of `value`, whose last name is `name`.
 pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
-    let has_scheme = value.contains("://");
+    let is_address = start(value).is_some();
     match secrecy {
         Secrecy::Open => value.to_owned(),
         Secrecy::Header if !is_telling(name) => value.to_owned(),
-        Secrecy::Address if !has_scheme && !value.contains('@') => value.to_owned(),
-        Secrecy::Address | Secrecy::SecretAddress if has_scheme => address(value),
+        Secrecy::Address if !is_address && !value.contains('@') => value.to_owned(),
+        Secrecy::Address | Secrecy::SecretAddress if is_address => address(value),
         _ => HIDDEN.to_owned(),
     }
 }
@@ -45,14 +45,14 @@ pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
 /// An address without the secrets in it. It works on the text, as the address may be malformed: what stands
 /// before the last `@` is taken for credentials, wherever a parser would see the end of the host.
 pub(super) fn address(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return HIDDEN.to_owned() };
+    let Some((scheme, rest)) = start(text).map(|at| text.split_at(at)) else { return HIDDEN.to_owned() };
     let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(head, tail)| (Some(head), tail));
     let credentials = match credentials.map(|c| c.split_once(':')) {
         None => String::new(),
         Some(Some((user, _))) => format!("{user}:{MASK}@"),
         Some(None) => format!("{MASK}@"),
     };
-    let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}://{credentials}{rest}") };
+    let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}{credentials}{rest}") };
     let shown: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
@@ -60,7 +60,13 @@ pub(super) fn address(text: &str) -> String {
             _ => pair.to_owned(),
         })
         .collect();
-    format!("{scheme}://{credentials}{place}?{}", shown.join("&"))
+    format!("{scheme}{credentials}{place}?{}", shown.join("&"))
+}
+
+/// Where the host of an address begins, or what follows its first placeholder.
+fn start(text: &str) -> Option<usize> {
+    let placeholder = || text.starts_with('{').then(|| text.find('}')).flatten().map(|at| at + 1);
+    text.find("://").map(|at| at + 3).or_else(placeholder)
 }
 
 fn is_telling(name: &str) -> bool {
@@ -84,8 +90,19 @@ mod tests {
             ("unix:///run/redis.sock?db=1&pass=hunter2", "unix:///run/redis.sock?db=1&pass=***"),
             ("https://shop.test/?phrase=x&api_key=hunter2", "https://shop.test/?phrase=x&api_key=***"),
             ("https://shop.test/?%70ass=hunter2", "https://shop.test/?%70ass=***"),
+            ("{api}/search?city={city_id}&api_key=hunter2", "{api}/search?city={city_id}&api_key=***"),
         ] {
             assert_eq!(address(value), shown);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_password_is_shown_whatever_is_in_it(before in "\\PC{0,12}", after in "\\PC{0,12}", user in "[a-z]{0,4}") {
+            for head in ["redis://", "rediss:", "unix:///run/redis.sock?pass=x&", ""] {
+                let value = format!("{head}{user}:{before}hunter2{after}@redis:6379/0");
+                proptest::prop_assert!(!show(Secrecy::SecretAddress, "url", &value).contains("hunter2"));
+            }
         }
     }
 

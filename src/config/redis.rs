@@ -60,7 +60,7 @@ impl RedisConfig {
         let topology = Topology::read(reader);
         let (url, mut password, tls, topology) = (url?, password?, tls?, topology?);
         let parsed = Url::parse(url.expose_secret()).ok();
-        if password.is_some() && parsed.as_ref().is_some_and(|url| url.password().is_some()) {
+        if password.is_some() && parsed.as_ref().is_some_and(has_password) {
             reader.warn("redis.password (REDIS_PASSWORD) is not used: redis.url has a password".to_owned());
             password = None;
         }
@@ -79,6 +79,11 @@ impl RedisConfig {
         }
         Ok(Self { url, password, tls, topology })
     }
+}
+
+/// A socket's URL has its password among the parameters.
+fn has_password(url: &Url) -> bool {
+    url.password().is_some() || (url.scheme() == "unix" && url.query_pairs().any(|(name, _)| name == "pass"))
 }
 
 impl TlsConfig {

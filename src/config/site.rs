@@ -173,7 +173,7 @@ fn read_cookie(reader: &mut Reader, site: &str) -> Read<CookieRule> {
 
 fn read_policy(reader: &mut Reader, site: &str, zone: &str) -> Read<Policy> {
     let at = |key: &str| format!("sites.{site}.{key}");
-    let debounce = reader.required(&at("debounce"), value::span(MILLISECOND..=DAY));
+    let debounce = reader.required(&at("debounce"), value::span(Duration::ZERO..=DAY));
     let lock_ttl = reader.required(&at("lock_ttl"), value::span(SECOND..=HOUR));
     let token_ttl = reader.required(&at("token_ttl"), value::span(SECOND..=YEAR));
     let verify = reader.required(
@@ -265,5 +265,117 @@ impl ProbeConfig {
             return Err(reader.conflict(format!("{table}.headers: authorization carries the token that is proved")));
         }
         Ok(Self { url, headers, timeout })
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+mod tests {
+    use super::super::fixture::Given;
+    use super::*;
+
+    fn site(toml: &str) -> SiteConfig {
+        let given = Given::nothing().toml(&format!("sites.chitai_gorod.enabled = false\n[sites.shop]\n{toml}"));
+        let [site] = given.loaded().config.sites.try_into().unwrap_or_else(|_| panic!("one site"));
+        site
+    }
+
+    #[test]
+    fn a_site_of_ones_own_needs_little() {
+        let site =
+            site("page_url = \"https://shop.test/\"\napi_url = \"https://shop.test/api/me/\"\ncookie = \"auth\"");
+        assert_eq!((site.keys.token.as_str(), site.keys.cookies.as_str()), ("shop_token", "shop_cookies"));
+        assert_eq!(site.env_key, "SHOP_BEARER_TOKEN");
+        assert_eq!(site.probe.url, "https://shop.test/api/me");
+        assert_eq!((site.cookie.prefix.as_str(), site.cookie.fallbacks.len()), ("", 0));
+        assert_eq!(site.sources.iter().map(SourceConfig::name).collect::<Vec<_>>(), ["flaresolverr"]);
+    }
+
+    #[test]
+    fn a_site_without_a_browser_needs_no_page_and_one_without_verification_no_api() {
+        let site = site(
+            "cookie = \"auth\"\nsources = \"http\"\nverify = \"off\"\nhttp.url = \"https://shop.test/{site}\"\n\
+             http.token = \"header:X-Token\"",
+        );
+        let [SourceConfig::Http(http)] = site.sources.as_slice() else { panic!("one source") };
+        assert_eq!((http.method.as_str(), http.url.as_str()), ("GET", "https://shop.test/shop"));
+        assert_eq!(http.token, super::super::TokenPlace::Header("X-Token".to_owned()));
+        assert_eq!((site.page.as_str(), site.probe.url.as_str()), ("https://shop.test/shop", ""));
+    }
+
+    #[test]
+    fn a_body_is_posted_as_json_unless_said_otherwise() {
+        let http = |more: &str| {
+            let site = site(&format!(
+                "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\nhttp.body = \"{{}}\"\n{more}"
+            ));
+            let Some(SourceConfig::Http(http)) = site.sources.into_iter().next() else { panic!("a plain request") };
+            (http.method, http.headers)
+        };
+        let header = |value: &str| vec![("content-type".to_owned(), value.to_owned())];
+        assert_eq!(http(""), ("POST".to_owned(), header("application/json")));
+        let more = "http.method = \"PUT\"\nhttp.headers = { Content-Type = \"text/plain\" }";
+        assert_eq!(http(more), ("PUT".to_owned(), header("text/plain")));
+    }
+
+    #[test]
+    fn a_sites_own_flaresolverr_beats_that_of_all_sites_and_a_proxy_is_taken_as_a_whole() {
+        let given = Given::nothing()
+            .variable("FLARESOLVERR_URL", "http://everybody:8191/v1")
+            .variable("FLARESOLVERR_MAX_TIMEOUT", "90s")
+            .toml(
+                r#"
+                [flaresolverr]
+                disable_media = true
+                proxy = { url = "http://proxy:3128", username = "u", password = "p" }
+                [sites.chitai_gorod]
+                flaresolverr = { url = "http://own:8191", wait = "5s", proxy = { url = "socks5://other:1080" } }
+                [sites.shop]
+                page_url = "https://shop.test/"
+                api_url = "https://shop.test/api"
+                cookie = "auth"
+                "#,
+            );
+        let solvers: Vec<FlaresolverrConfig> = given
+            .loaded()
+            .config
+            .sites
+            .into_iter()
+            .flat_map(|s| s.sources)
+            .map(|source| match source {
+                SourceConfig::Flaresolverr(solver) => solver,
+                SourceConfig::Http(_) => panic!("a browser"),
+            })
+            .collect();
+        let [own, shared] = solvers.as_slice() else { panic!("two") };
+        let url = |solver: &FlaresolverrConfig| secrecy::ExposeSecret::expose_secret(&solver.url).to_owned();
+        assert_eq!((url(own).as_str(), url(shared).as_str()), ("http://own:8191/v1", "http://everybody:8191/v1"));
+        assert_eq!((own.wait, shared.wait), (Some(Duration::from_secs(5)), None));
+        assert!(own.max_timeout == shared.max_timeout && own.disable_media && shared.disable_media);
+        let proxy =
+            |solver: &FlaresolverrConfig| solver.proxy.clone().map(|p| (p.url, p.username, p.password.is_some()));
+        assert_eq!(proxy(own), Some(("socks5://other:1080".to_owned(), None, false)));
+        assert_eq!(proxy(shared), Some(("http://proxy:3128".to_owned(), Some("u".to_owned()), true)));
+        assert_eq!(given.setting("sites.shop.flaresolverr.url").1, "environment FLARESOLVERR_URL");
+    }
+
+    #[test]
+    fn companions_share_the_slot_of_their_key() {
+        for (token, companion) in
+            [("shop_token", "{shop_token}:meta"), ("{shop}:token", "{shop}:token:meta"), ("a{b}c", "a{b}c:meta")]
+        {
+            let keys = KeyNames { token: token.to_owned(), cookies: token.to_owned() };
+            assert_eq!(keys.companion("meta"), companion);
+            assert!(keys.has_companions());
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_hashes_is_the_first_tag_or_all() {
+        for (key, tag) in
+            [("abc", "abc"), ("{a}bc", "a"), ("x{a}{b}", "a"), ("{}bc", "{}bc"), ("{abc", "{abc"), ("a}{b}", "b")]
+        {
+            assert_eq!(hashed(key), tag);
+        }
     }
 }

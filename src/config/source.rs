@@ -132,7 +132,7 @@ impl Server {
 }
 
 impl FlaresolverrConfig {
-    /// Reads a site's part; what it does not say, is as for all sites.
+    /// Reads a site's part; what it does not say is as for all sites.
     pub(super) fn read(reader: &mut Reader, site: &str, page: String, wanted: Vec<String>) -> Read<Self> {
         let table = format!("sites.{site}.flaresolverr");
         let server = Server::read(reader, &table);
