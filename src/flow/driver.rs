@@ -3,6 +3,7 @@
 mod announcement;
 mod pulse;
 mod question;
+mod refusal;
 
 use std::time::Duration;
 
@@ -17,11 +18,9 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
-use crate::domain::verdict::{Pace, Stage};
 
 /// How often the driver looks whether the key is still there.
 const HEARTBEAT: Duration = Duration::from_secs(12);
@@ -76,8 +75,8 @@ impl<W: World> Driver<W> {
         let mut driver = Self::new(site, seen);
         driver.site.mailbox.post(Arrival::Manual);
         while !stop.graceful.is_cancelled() {
-            if driver.turn(&stop).await.is_err() {
-                driver.recover(&stop).await;
+            if let Err(error) = driver.turn(&stop).await {
+                driver.endure(error, &stop).await;
             }
             let snapshot = &driver.seen.snapshot;
             if driver.site.mailbox.is_empty() && snapshot.version > before {
@@ -116,8 +115,7 @@ impl<W: World> Driver<W> {
         driver.learn(snapshot).await;
         while !stop.graceful.is_cancelled() {
             if let Err(error) = driver.turn(&stop).await {
-                tracing::warn!(site = %driver.site.id, %error, "Redis did not answer; what is pending stays pending");
-                driver.recover(&stop).await;
+                driver.endure(error, &stop).await;
             }
         }
     }
@@ -183,16 +181,7 @@ impl<W: World> Driver<W> {
             }
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
-                let attempts = self.seen.snapshot.attempts().saturating_add(1);
-                let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
-                self.conclude(Ended::Unrecorded(Failing {
-                    attempts,
-                    retry_at: later(self.now(), delay),
-                    trigger: self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger),
-                    stage: Stage::Store.as_str().to_owned(),
-                    error: format!("Redis refused the claim: {error}"),
-                }))
-                .await;
+                self.fail_unrecorded(&error).await;
                 Ok(None)
             }
             Err(error @ StoreError::Away(_)) => {

@@ -1,0 +1,58 @@
+//! A store that says no where the state should be read: whoever waits is told, at the pace of the back-off.
+
+use std::time::Duration;
+
+use super::{Driver, HEARTBEAT, Stop};
+use crate::domain::lifetime::{between, later};
+use crate::domain::snapshot::Failing;
+use crate::domain::trigger::Trigger;
+use crate::domain::verdict::{Pace, Stage};
+use crate::flow::ports::{Chance, StoreError};
+use crate::flow::refresh::Ended;
+use crate::flow::site::World;
+
+impl<W: World> Driver<W> {
+    /// After an error of the store: waits until it answers, or answers in its place where it refuses.
+    pub(super) async fn endure(&mut self, error: StoreError, stop: &Stop) {
+        match error {
+            StoreError::Away(error) => {
+                tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
+                self.recover(stop).await;
+            }
+            StoreError::Refused(error) => self.refused(&error, stop).await,
+        }
+    }
+
+    pub(super) async fn refused(&mut self, error: &str, stop: &Stop) {
+        let in_force = self.unrecorded.as_ref().filter(|failing| self.now() < failing.retry_at);
+        let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
+            tracing::warn!(site = %self.site.id, %error, "Redis refuses us");
+            let _answered_by_what_follows = self.site.mailbox.take();
+            self.fail_unrecorded(error).await;
+            return;
+        };
+        let inbox = self.site.mailbox.take();
+        if inbox.wants_answer() {
+            if let Err(error) = self.announce(inbox, self.failed_again(), "backoff", stop).await {
+                tracing::warn!(site = %self.site.id, %error, "failed to announce a failure");
+            }
+            return;
+        }
+        let rest = between(self.now(), retry_at) + Duration::from_millis(1);
+        self.sleep(stop, rest.min(HEARTBEAT)).await;
+    }
+
+    /// Announces an attempt that the store can neither begin nor note.
+    pub(super) async fn fail_unrecorded(&mut self, error: &str) {
+        let attempts = self.seen.snapshot.attempts().saturating_add(1);
+        let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
+        self.conclude(Ended::Unrecorded(Failing {
+            attempts,
+            retry_at: later(self.now(), delay),
+            trigger: self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger),
+            stage: Stage::Store.as_str().to_owned(),
+            error: format!("Redis refuses us: {error}"),
+        }))
+        .await;
+    }
+}
