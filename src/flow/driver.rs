@@ -3,6 +3,7 @@
 mod announcement;
 mod pulse;
 mod question;
+mod refusal;
 
 use std::time::Duration;
 
@@ -17,11 +18,9 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::lifetime::{later, whole_second_up};
 use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
-use crate::domain::verdict::{Pace, Stage};
 
 /// How often the driver looks whether the key is still there.
 const HEARTBEAT: Duration = Duration::from_secs(12);
@@ -125,17 +124,10 @@ impl<W: World> Driver<W> {
     /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
     /// some questions and fail others.
     async fn step(&mut self, stop: &Stop) {
-        let Err(error) = self.turn(stop).await else {
-            self.errors = 0;
-            return;
-        };
-        self.errors = self.errors.saturating_add(1);
-        if self.errors == 1 {
-            tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
-        } else {
-            tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
+        match self.turn(stop).await {
+            Ok(()) => self.errors = 0,
+            Err(error) => self.endure(error, stop).await,
         }
-        self.recover(stop).await;
     }
 
     /// One decision and what follows from it.
@@ -215,16 +207,7 @@ impl<W: World> Driver<W> {
             }
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
-                let attempts = self.seen.snapshot.attempts().saturating_add(1);
-                let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
-                let failing = Failing {
-                    attempts,
-                    retry_at: whole_second_up(later(self.now(), delay)),
-                    trigger,
-                    stage: Stage::Store.as_str().to_owned(),
-                    error: format!("Redis refused the claim: {error}"),
-                };
-                self.conclude(Ended::Unrecorded(failing)).await?;
+                self.fail_unrecorded(trigger, &error).await?;
                 Ok(None)
             }
             Err(error @ StoreError::Away(_)) => Err(error),
