@@ -1,6 +1,8 @@
 //! Puts the process together: the only place that names concrete adapters.
 
 pub mod checkup;
+mod past;
+mod process;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,41 +12,30 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::past::Past;
+use self::process::Process;
 use crate::adapters::chance::Delays;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::env_file::EnvFile;
 use crate::adapters::http_client::ClientError;
-use crate::adapters::probe::HttpProbe;
-use crate::adapters::redis::client::Client;
+use crate::adapters::redis::client;
 use crate::adapters::redis::subscription::Subscription;
-use crate::adapters::redis::{Connector, Link, LinkError, RedisStore, history};
-use crate::adapters::source::{AnySource, Solvers};
-use crate::config::{Config, KeyNames, SiteConfig};
+use crate::adapters::redis::{Channels, Connector, Link};
+use crate::config::{Config, SiteConfig};
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
-use crate::domain::token::Token;
 use crate::flow::driver::{Driver, Once, Stop};
 use crate::flow::mailbox::Mailbox;
-use crate::flow::ports::Clock as _;
-use crate::flow::site::{Site, World};
-use crate::server::{Board, Entries, History, Limits, Server, SiteObserver, serve};
+use crate::flow::ports::StoreError;
+use crate::server::{Limits, Server, serve};
+
+pub use crate::adapters::redis::LinkError;
+pub use crate::adapters::redis::client::{Answer, Events};
+
+/// A parser's side of a site: see [`client`].
+pub type Client = client::Client<SystemClock>;
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
-
-/// The real outside.
-#[derive(Debug)]
-pub struct Outside;
-
-impl World for Outside {
-    type Store = RedisStore<SystemClock>;
-    type Source = AnySource;
-    type Probe = HttpProbe;
-    type Sink = EnvFile;
-    type Clock = SystemClock;
-    type Chance = Delays;
-    type Observer = SiteObserver;
-}
 
 /// Why the process cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -82,61 +73,9 @@ impl From<LinkError> for AppError {
     }
 }
 
-/// What all sites of the process share.
-struct Process {
-    clock: SystemClock,
-    link: Arc<Link<SystemClock>>,
-    solvers: Solvers,
-    board: Board,
-    instance: String,
-    mailboxes: Vec<(SiteId, Arc<Mailbox>)>,
-}
-
-impl Process {
-    fn new(config: &Config) -> Result<Self, AppError> {
-        let clock = SystemClock::start();
-        let connector = Connector::new(&config.redis)?;
-        Ok(Self {
-            clock,
-            link: Arc::new(Link::new(connector, clock)),
-            solvers: Solvers::default(),
-            board: Board::new(Arc::new(move || clock.now())),
-            instance: instance(),
-            mailboxes: Vec::new(),
-        })
-    }
-
-    fn site(&mut self, config: &SiteConfig) -> Result<Site<Outside>, AppError> {
-        let sources = config.sources.iter().map(|s| AnySource::new(s, &config.cookie, &self.solvers));
-        let bootstrap = config.bootstrap.as_ref().map(|secret| {
-            use secrecy::ExposeSecret as _;
-            Token::parse(secret.expose_secret()).map_err(|error| {
-                AppError::Config(format!("the bootstrap token of {} cannot be used: {error}", config.id))
-            })
-        });
-        let mailbox = Arc::new(Mailbox::default());
-        self.mailboxes.push((config.id.clone(), Arc::clone(&mailbox)));
-        Ok(Site {
-            id: config.id.clone(),
-            policy: config.policy.clone(),
-            cookie: config.cookie.clone(),
-            page: config.page.clone(),
-            bootstrap: bootstrap.transpose()?,
-            mailbox,
-            store: RedisStore::new(
-                Arc::clone(&self.link),
-                config.id.clone(),
-                config.keys.clone(),
-                config.policy.lock_ttl,
-                self.instance.clone(),
-            ),
-            sources: sources.collect::<Result<_, _>>()?,
-            probe: HttpProbe::new(&config.probe)?,
-            sinks: config.env_file.iter().map(|path| EnvFile::new(path.clone(), config.env_key.clone())).collect(),
-            clock: self.clock,
-            chance: Delays::new(config.backoff_initial, config.backoff_max),
-            observer: self.board.add(&config.id, config.policy.schedule.clone()),
-        })
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        LinkError::from(error).into()
     }
 }
 
@@ -245,7 +184,29 @@ pub async fn refresh(
 /// # Errors
 /// [`AppError::Config`] where a setting of Redis cannot be used.
 pub fn client(config: &Config, site: &SiteConfig) -> Result<Client, AppError> {
-    Ok(Client::new(Connector::new(&config.redis)?, site.id.clone(), site.keys.clone()))
+    let link = Arc::new(Link::new(Connector::new(&config.redis)?, SystemClock::start()));
+    Ok(Client::new(link, site.id.clone(), site.keys.clone()))
+}
+
+/// The events of some sites.
+///
+/// # Errors
+/// [`AppError`]: a setting that cannot be used, Redis that is away or refuses us.
+pub async fn events(config: &Config, sites: &[&SiteConfig]) -> Result<Events, AppError> {
+    let channels: Vec<String> = sites
+        .iter()
+        .flat_map(|site| {
+            let channels = Channels::of(&site.id);
+            [channels.updated, channels.failed]
+        })
+        .collect();
+    Ok(Events::on(&Connector::new(&config.redis)?, &channels).await?)
+}
+
+/// The wall clock, for what people read.
+#[must_use]
+pub fn wall_clock() -> jiff::Timestamp {
+    SystemClock::wall()
 }
 
 /// Sends a manual trigger to a site of this process.
@@ -258,34 +219,4 @@ fn refresher(mailboxes: &[(SiteId, Arc<Mailbox>)]) -> impl Fn(&SiteId) -> bool +
         }
         mailbox.is_some()
     }
-}
-
-/// The history of all sites, for the server.
-struct Past {
-    link: Arc<Link<SystemClock>>,
-    keys: BTreeMap<SiteId, KeyNames>,
-}
-
-impl Past {
-    fn new(link: &Arc<Link<SystemClock>>, config: &Config) -> Self {
-        let keys = config.sites.iter().map(|site| (site.id.clone(), site.keys.clone()));
-        Self { link: Arc::clone(link), keys: keys.collect() }
-    }
-}
-
-impl History for Past {
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a> {
-        Box::pin(async move {
-            let keys = self.keys.get(site).ok_or_else(|| format!("unknown site {site}"))?;
-            history::latest(&self.link, keys, limit).await.map_err(|error| error.to_string())
-        })
-    }
-}
-
-/// Names this process in the history and in canaries: the host and something random.
-fn instance() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String =
-        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(40).collect();
-    format!("{}-{:08x}", if host.is_empty() { "sidecar" } else { &host }, fastrand::u32(..))
 }

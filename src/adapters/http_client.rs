@@ -109,7 +109,7 @@ pub(crate) fn client(url: &Url, route: Route) -> Result<Client, ClientError> {
     if route == Route::Direct || is_here(url) {
         builder = builder.no_proxy();
     }
-    if url.scheme() == "http" && (route == Route::Direct || is_here(url)) {
+    if url.scheme() == "http" {
         // Plain HTTP must work in an image without CA certificates too.
         builder = builder.tls_certs_only([]);
     }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::AppError;
+use super::{AppError, Client};
 use crate::adapters::clock::SystemClock;
 use crate::adapters::probe::HttpProbe;
-use crate::adapters::redis::client::{Client, Events};
+use crate::adapters::redis::client::Events;
 use crate::adapters::redis::{Channels, Connector, Link, LinkError};
 use crate::adapters::source::{AnySource, Solvers};
 use crate::config::{Config, SiteConfig};

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{Exit, Stopped};
-use crate::adapters::redis::LinkError;
-use crate::app::AppError;
+use crate::app::{AppError, LinkError};
 
 /// How long a command tries to reach Redis.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -14,15 +13,15 @@ const PACE: Duration = Duration::from_millis(250);
 /// Asks until there is an answer, a refusal, or no patience left.
 pub(super) async fn reach<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, Stopped>
 where
-    LinkError: From<E>,
+    AppError: From<E>,
 {
     let mut last = LinkError::Away(format!("no answer within {} s", PATIENCE.as_secs()));
     let trying = async {
         loop {
-            match ask().await.map_err(LinkError::from) {
+            match ask().await.map_err(AppError::from) {
                 Ok(answer) => return Ok(answer),
-                Err(error @ LinkError::Away(_)) => last = error,
-                Err(error) => return Err(Stopped::from(AppError::from(error))),
+                Err(AppError::Redis(error @ LinkError::Away(_))) => last = error,
+                Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(PACE).await;
         }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use super::args::Token as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, screen};
-use crate::adapters::redis::LinkError;
-use crate::adapters::redis::client::Client;
-use crate::app;
+use crate::app::{self, Client, LinkError};
 use crate::config::{Config, SiteConfig};
 use crate::domain::token::Token;
 

@@ -1,13 +1,12 @@
 //! `trigger`: says that the token does not work, and waits for the outcome where asked to.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use super::args::Trigger as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, local, screen};
-use crate::adapters::redis::LinkError;
-use crate::adapters::redis::client::{Answer, Client};
-use crate::app;
+use crate::app::{self, Answer, Client, Events, LinkError};
 use crate::config::{Config, SiteConfig};
 use crate::domain::event::UpdatedCause;
 
@@ -39,17 +38,9 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
             }
         }
     };
-    let watching = async {
-        loop {
-            tokio::time::sleep(STAGE_PACE).await;
-            if let Some(stage) = stage(config, site, &client).await {
-                progress.stage(&stage);
-            }
-        }
-    };
     let answer = tokio::select! {
         answer = tokio::time::timeout(wait, answer) => answer,
-        () = watching => unreachable_loop(),
+        never = show_stages(config, site, &client, &mut progress) => match never {},
     };
     drop(progress);
     match answer {
@@ -79,8 +70,19 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     }
 }
 
-fn unreachable_loop<T>() -> Result<T, tokio::time::error::Elapsed> {
-    unreachable!("the loop above has no end")
+/// Follows what the sidecar is at, until it is dropped.
+async fn show_stages(
+    config: &Config,
+    site: &SiteConfig,
+    client: &Client,
+    progress: &mut screen::Progress,
+) -> Infallible {
+    loop {
+        tokio::time::sleep(STAGE_PACE).await;
+        if let Some(stage) = stage(config, site, client).await {
+            progress.stage(&stage);
+        }
+    }
 }
 
 fn expect_listeners(site: &SiteConfig, heard: usize) -> Result<(), Stopped> {
@@ -94,7 +96,7 @@ fn expect_listeners(site: &SiteConfig, heard: usize) -> Result<(), Stopped> {
 }
 
 /// After a broken connection: what was said meanwhile is lost, so it is asked again.
-async fn again(client: &Client, reason: &str, force: bool) -> crate::adapters::redis::client::Events {
+async fn again(client: &Client, reason: &str, force: bool) -> Events {
     let listen = async || -> Result<_, LinkError> {
         let events = client.listen().await?;
         client.report(None, reason, force).await?;

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use super::patience::reach;
 use super::{Exit, Stopped, screen};
-use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::client::Events;
-use crate::adapters::redis::{Channels, Connector};
-use crate::app::AppError;
+use crate::app;
 use crate::config::{Config, SiteConfig};
 use crate::domain::event::{Event, UpdatedCause};
 
@@ -16,15 +13,7 @@ use crate::domain::event::{Event, UpdatedCause};
 const PACE: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
-    let connector = Connector::new(&config.redis).map_err(AppError::from)?;
-    let channels: Vec<String> = sites
-        .iter()
-        .flat_map(|site| {
-            let channels = Channels::of(&site.id);
-            [channels.updated, channels.failed]
-        })
-        .collect();
-    let mut events = reach(async || Events::on(&connector, &channels).await).await?;
+    let mut events = reach(async || app::events(config, sites).await).await?;
     loop {
         match events.next().await {
             Ok(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
@@ -32,7 +21,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
             Err(error) => {
                 screen::complain(&format!("{error}; listening again, what was said meanwhile is not known"));
                 events = loop {
-                    match Events::on(&connector, &channels).await {
+                    match app::events(config, sites).await {
                         Ok(events) => break events,
                         Err(_) => tokio::time::sleep(PACE).await,
                     }
@@ -43,7 +32,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
 }
 
 fn readable(event: &Event) -> String {
-    let now = SystemClock::wall().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
+    let now = app::wall_clock().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
     match event {
         Event::Updated(updated) => {
             let word = match updated.cause {

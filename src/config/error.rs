@@ -87,7 +87,7 @@ mod tests {
                 "soon",
                 r#"environment: SIDECAR_DEBOUNCE = "soon": expected a time such as 10s, 5m or 24h"#,
             ),
-            ("SIDECAR_DEBOUNCE", "0s", r#"environment: SIDECAR_DEBOUNCE = "0s": expected a time from 1ms to 1d"#),
+            ("SIDECAR_LOCK_TTL", "0s", r#"environment: SIDECAR_LOCK_TTL = "0s": expected a time from 1s to 1h"#),
             ("SIDECAR_LOCK_TTL", "10ms", r#"environment: SIDECAR_LOCK_TTL = "10ms": expected a time from 1s to 1h"#),
             (
                 "FLARESOLVERR_MAX_TIMEOUT",
@@ -177,8 +177,8 @@ mod tests {
                 "sidecar.toml: sites.chitai_gorod.debounce = true: expected a time such as 10s, 5m or 24h",
             ),
             (
-                "[sites.chitai_gorod]\ndebounce = 0",
-                "sidecar.toml: sites.chitai_gorod.debounce = 0: expected a time from 1ms to 1d (a number without a unit counts seconds: this is 0s)",
+                "[sites.chitai_gorod]\nlock_ttl = 0",
+                "sidecar.toml: sites.chitai_gorod.lock_ttl = 0: expected a time from 1s to 1h (a number without a unit counts seconds: this is 0s)",
             ),
             (
                 "[sites.chitai_gorod]\ndebonce = \"10s\"",

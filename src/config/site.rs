@@ -173,7 +173,7 @@ fn read_cookie(reader: &mut Reader, site: &str) -> Read<CookieRule> {
 
 fn read_policy(reader: &mut Reader, site: &str, zone: &str) -> Read<Policy> {
     let at = |key: &str| format!("sites.{site}.{key}");
-    let debounce = reader.required(&at("debounce"), value::span(MILLISECOND..=DAY));
+    let debounce = reader.required(&at("debounce"), value::span(Duration::ZERO..=DAY));
     let lock_ttl = reader.required(&at("lock_ttl"), value::span(SECOND..=HOUR));
     let token_ttl = reader.required(&at("token_ttl"), value::span(SECOND..=YEAR));
     let verify = reader.required(

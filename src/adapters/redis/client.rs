@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! # use std::time::Duration;
-//! # use token_sidecar::adapters::redis::client::{Answer, Client};
+//! # use token_sidecar::app::{Answer, Client};
 //! # async fn example(client: Client, refused: &str) -> Result<(), Box<dyn std::error::Error>> {
 //! // The API answered 401 to `refused`: say so, and wait for the one that follows.
 //! let mut events = client.listen().await?;
@@ -27,13 +27,12 @@ use super::error::{LinkError, classify};
 use super::history;
 use super::link::Link;
 use super::store::{Channels, RedisStore};
-use crate::adapters::clock::SystemClock;
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, Updated};
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::token::{Fingerprint, Token};
-use crate::flow::ports::{Store as _, StoreError};
+use crate::flow::ports::{Clock, Store as _, StoreError};
 use crate::flow::report::HistoryEntry;
 
 /// How many events may wait to be read; what comes beyond that is left out.
@@ -41,11 +40,11 @@ const EVENTS_WAITING: usize = 1024;
 
 /// A parser's side of one site.
 #[derive(Debug)]
-pub struct Client {
-    link: Arc<Link<SystemClock>>,
+pub struct Client<C> {
+    link: Arc<Link<C>>,
     site: SiteId,
     keys: KeyNames,
-    store: RedisStore<SystemClock>,
+    store: RedisStore<C>,
 }
 
 /// What ends a wait.
@@ -64,11 +63,10 @@ pub struct Events {
     _connection: MultiplexedConnection,
 }
 
-impl Client {
+impl<C: Clock> Client<C> {
     /// A client that connects when it is first used.
     #[must_use]
-    pub fn new(connector: Connector, site: SiteId, keys: KeyNames) -> Self {
-        let link = Arc::new(Link::new(connector, SystemClock::start()));
+    pub fn new(link: Arc<Link<C>>, site: SiteId, keys: KeyNames) -> Self {
         // A client takes no lock: the TTL is what a lock that somebody set by hand without one is given.
         const LOCK_TTL: std::time::Duration = std::time::Duration::from_secs(15);
         let store = RedisStore::new(Arc::clone(&link), site.clone(), keys.clone(), LOCK_TTL, String::new());

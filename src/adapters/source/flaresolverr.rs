@@ -16,6 +16,7 @@ mod complaint;
 mod loose;
 mod server;
 mod slots;
+mod solvers;
 mod wire;
 
 use std::fmt;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
-pub use self::server::{Health, Solvers};
+pub use self::server::Health;
+pub use self::solvers::Solvers;
 
 use self::complaint::{Complaint, State};
 use self::server::{GRACE, OwnSession, Reading, Server};
@@ -194,6 +196,15 @@ impl Flaresolverr {
         })
     }
 
+    /// A server may say back what it was told.
+    fn without_password(&self, mut error: SourceError) -> SourceError {
+        let password = self.proxy.as_ref().and_then(|proxy| proxy.password.as_ref()).map(SecretString::expose_secret);
+        if let Some(password) = password.filter(|password| !password.is_empty()) {
+            error.message = error.message.replace(password, "…");
+        }
+        error
+    }
+
     fn has_wanted(&self, page: &Page) -> bool {
         let mut cookies = page.cookies.iter().flatten();
         cookies.any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name))
@@ -206,7 +217,7 @@ impl Source for Flaresolverr {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        self.page().await.map_err(|complaint| complaint.error)
+        self.page().await.map_err(|complaint| self.without_password(complaint.error))
     }
 }
 

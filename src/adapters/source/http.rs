@@ -86,7 +86,7 @@ impl HttpSource {
             Place::Json(pointer) => Some(self.text_at(answer, pointer)?),
         };
         let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Solution { cookies, bare: bare.map(Bare), url: self.url.to_string(), user_agent })
+        Ok(Solution { cookies, bare: bare.map(Bare), url: without_secrets(&self.url), user_agent })
     }
 
     fn text_at(&self, answer: &Answer, pointer: &str) -> Result<String, String> {
@@ -141,6 +141,14 @@ impl fmt::Debug for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HttpSource({})", http_client::peer(&self.url))
     }
+}
+
+/// Host and path, which cookies are matched by: no password and no key of the query is handed on.
+fn without_secrets(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.into()
 }
 
 /// Says so where the answer is a web page: the mark of a challenge.

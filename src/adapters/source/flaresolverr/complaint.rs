@@ -111,7 +111,11 @@ impl Complaint {
         if has("net::ERR_") {
             return Self::new(&format!("its browser cannot open the page ({text})"));
         }
-        Self::new(if text.is_empty() { "an error without a reason" } else { text })
+        Self::new(&match text {
+            "" => "an error without a reason".to_owned(),
+            _ if line.contains("Error solving the challenge") => format!("the solve failed ({text})"),
+            _ => text.to_owned(),
+        })
     }
 }
 
@@ -150,6 +154,10 @@ mod tests {
                 "its browser does not start; has it memory enough? (session not created: cannot connect to chrome at 127.0.0.1:1)",
             ),
             ("Error: Request parameter 'cmd' is mandatory.", "Request parameter 'cmd' is mandatory"),
+            (
+                "Error: Error solving the challenge. 'NoneType' object is not iterable",
+                "the solve failed ('NoneType' object is not iterable)",
+            ),
             ("Error: ", "an error without a reason"),
             ("cannot use http://me:secret@proxy:1/", "cannot use http://…@proxy:1/"),
         ] {

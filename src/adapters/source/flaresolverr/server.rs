@@ -31,10 +31,6 @@ const MAX_ANSWER: usize = 16 << 20;
 /// A session that is not there may still be on its way in: so often it is looked for.
 const SWEEPS: u8 = 3;
 
-/// All servers that this process asks, by their URL.
-#[derive(Default)]
-pub struct Solvers(Mutex<HashMap<String, Arc<Server>>>);
-
 /// A server that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
@@ -79,37 +75,8 @@ struct Orphan {
     sweeps: u8,
 }
 
-impl Solvers {
-    /// Destroys the sessions that solves have left behind when they were broken off. Before the process ends this is
-    /// worth a few seconds, or their browsers stay.
-    pub async fn sweep(&self) {
-        let servers: Vec<_> = lock(&self.0).values().cloned().collect();
-        for server in servers {
-            server.sweep().await;
-        }
-    }
-
-    pub(super) fn server(&self, url: &SecretString, concurrency: usize) -> Result<Arc<Server>, ClientError> {
-        let url = http_client::address(url.expose_secret(), "FlareSolverr")?;
-        let mut servers = lock(&self.0);
-        if let Some(server) = servers.get(url.as_str()) {
-            server.slots.narrow(concurrency);
-            return Ok(Arc::clone(server));
-        }
-        let server = Arc::new(Server::new(url.clone(), concurrency)?);
-        servers.insert(url.into(), Arc::clone(&server));
-        Ok(server)
-    }
-}
-
-impl fmt::Debug for Solvers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(lock(&self.0).values()).finish()
-    }
-}
-
 impl Server {
-    fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
+    pub(super) fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
         let client = http_client::client(&url, Route::Direct)?;
         let login = login(&mut url);
         Ok(Self {
@@ -336,27 +303,22 @@ mod tests {
         assert!(version("3.3.21rc4").unwrap() < [3, 5, 2]);
     }
 
-    #[test]
-    fn user_and_password_of_the_url_are_used_and_never_shown() {
-        let solvers = Solvers::default();
-        let server = solvers.server(&SecretString::from("http://m%40e:s%2Fecret@127.0.0.1:8191/v1"), 1).unwrap();
-        let (user, password) = server.login.as_ref().unwrap();
-        assert_eq!((user.as_str(), password.expose_secret()), ("m@e", "s/ecret"));
-        assert_eq!(server.url.as_str(), "http://127.0.0.1:8191/v1");
-        assert_eq!(format!("{solvers:?}"), "{Server(127.0.0.1:8191)}");
+    fn server(url: &str) -> Arc<Server> {
+        Arc::new(Server::new(Url::parse(url).unwrap(), 1).unwrap())
     }
 
     #[test]
-    fn sources_of_one_url_share_a_server() {
-        let solvers = Solvers::default();
-        let server = |url: &str| solvers.server(&SecretString::from(url), 1).unwrap();
-        assert!(Arc::ptr_eq(&server("http://a:1/v1"), &server("http://a:1/v1")));
-        assert!(!Arc::ptr_eq(&server("http://a:1/v1"), &server("http://a:2/v1")));
+    fn user_and_password_of_the_url_are_used_and_never_shown() {
+        let server = server("http://m%40e:s%2Fecret@127.0.0.1:8191/v1");
+        let (user, password) = server.login.as_ref().unwrap();
+        assert_eq!((user.as_str(), password.expose_secret()), ("m@e", "s/ecret"));
+        assert_eq!(server.url.as_str(), "http://127.0.0.1:8191/v1");
+        assert_eq!(format!("{server:?}"), "Server(127.0.0.1:8191)");
     }
 
     #[test]
     fn a_session_that_is_dropped_is_remembered() {
-        let server = Solvers::default().server(&SecretString::from("http://a:1/v1"), 1).unwrap();
+        let server = server("http://a:1/v1");
         let id = OwnSession::new(Arc::clone(&server)).id().to_owned();
         assert_eq!(lock(&server.orphans).iter().map(|o| o.id.clone()).collect::<Vec<_>>(), [id]);
     }

@@ -1,0 +1,208 @@
+//! Changing one value of a `.env`: every other byte stays.
+
+use std::ops::Range;
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// The file with `key` set to `value` in every line that sets it, or in a new line at the end; `None` where it is so
+/// already. `value` has no character that a line or quotes could not hold.
+pub(super) fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+    let body = if file.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut edited = file[..body].to_vec();
+    let mut rest = &file[body..];
+    let mut is_set = false;
+    while !rest.is_empty() {
+        let entry = Entry::at(rest, key.as_bytes());
+        if entry.name.as_ref().is_some_and(|name| &rest[name.clone()] == key.as_bytes()) {
+            is_set = true;
+            edited.extend_from_slice(&rest[..entry.value.start]);
+            edited.extend_from_slice(value.as_bytes());
+            edited.extend_from_slice(&rest[entry.value.end..entry.end]);
+        } else {
+            edited.extend_from_slice(&rest[..entry.end]);
+        }
+        rest = &rest[entry.end..];
+    }
+    if !is_set {
+        let line_end: &[u8] = if ends_lines_with_cr(file) { b"\r\n" } else { b"\n" };
+        if edited.len() > body && !edited.ends_with(b"\n") {
+            edited.extend_from_slice(line_end);
+        }
+        for part in [key.as_bytes(), b"=", value.as_bytes(), line_end] {
+            edited.extend_from_slice(part);
+        }
+    }
+    (edited != file).then_some(edited)
+}
+
+/// A line, or as many as a quoted value spans.
+struct Entry {
+    /// The name that is set; none in a comment and the like.
+    name: Option<Range<usize>>,
+    /// Its value, without quotes.
+    value: Range<usize>,
+    /// Where the next entry begins.
+    end: usize,
+}
+
+impl Entry {
+    fn at(text: &[u8], key: &[u8]) -> Self {
+        Self::assignment(text, key).unwrap_or_else(|| Self { name: None, value: 0..0, end: line_end(text, 0) })
+    }
+
+    fn assignment(text: &[u8], key: &[u8]) -> Option<Self> {
+        let mut start = skip_blanks(text, 0);
+        if let Some(after) = text[start..].strip_prefix(b"export").filter(|after| after.first().is_some_and(is_blank)) {
+            start = skip_blanks(text, text.len() - after.len());
+        }
+        let length = text[start..].iter().position(|b| is_blank(b) || b"=#\r\n".contains(b))?;
+        let name = start..start + length;
+        let equals = skip_blanks(text, name.end);
+        if name.is_empty() || text.get(equals) != Some(&b'=') {
+            return None;
+        }
+        let begin = skip_blanks(text, equals + 1);
+        // Other values may span lines, and what looks like ours inside of them is none. Ours never does: quotes that
+        // are left open must not swallow the lines below.
+        let within = if &text[name.clone()] == key { line_end(text, begin) } else { text.len() };
+        if let Some(close) = closing_quote(&text[..within], begin) {
+            return Some(Self { name: Some(name), value: begin + 1..close, end: line_end(text, close) });
+        }
+        let end = line_end(text, begin);
+        let mut value = begin..begin;
+        for at in begin..end {
+            match text[at] {
+                b'#' if is_blank(&text[at - 1]) => break,
+                b'\r' | b'\n' | b' ' | b'\t' => {}
+                _ => value.end = at + 1,
+            }
+        }
+        if value.is_empty() {
+            // `KEY= # comment`: the value goes where a shell would take it for one.
+            value = equals + 1..equals + 1;
+        }
+        Some(Self { name: Some(name), value, end })
+    }
+}
+
+/// Where the quotes that open at `begin` close; none where they never do, which no reader takes for quotes.
+fn closing_quote(text: &[u8], begin: usize) -> Option<usize> {
+    let quote = *text.get(begin).filter(|b| b"'\"`".contains(b))?;
+    let mut at = begin + 1;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'\\' if quote == b'"' => at += 1,
+            _ if byte == quote => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+fn line_end(text: &[u8], from: usize) -> usize {
+    text[from..].iter().position(|&b| b == b'\n').map_or(text.len(), |at| from + at + 1)
+}
+
+fn skip_blanks(text: &[u8], from: usize) -> usize {
+    from + text[from..].iter().take_while(|b| is_blank(b)).count()
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn ends_lines_with_cr(file: &[u8]) -> bool {
+    let first = file.iter().position(|&b| b == b'\n');
+    first.is_some_and(|at| at > 0 && file[at - 1] == b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn edited(file: &str) -> Option<String> {
+        edit(file.as_bytes(), "KEY", "new").map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    #[test]
+    fn the_value_changes_and_nothing_else() {
+        for (file, expected) in [
+            ("", "KEY=new\n"),
+            ("\u{feff}", "\u{feff}KEY=new\n"),
+            ("KEY=old", "KEY=new"),
+            ("KEY=old\n", "KEY=new\n"),
+            ("KEY=old\r\nB=2\r\n", "KEY=new\r\nB=2\r\n"),
+            ("\u{feff}KEY=old\n", "\u{feff}KEY=new\n"),
+            ("A=1\n# c\n\n  KEY = old \nB=2", "A=1\n# c\n\n  KEY = new \nB=2"),
+            ("export KEY=old\n", "export KEY=new\n"),
+            ("export\t KEY=old\n", "export\t KEY=new\n"),
+            ("KEY=\"old\" # why\n", "KEY=\"new\" # why\n"),
+            ("KEY='old'\r\n", "KEY='new'\r\n"),
+            ("KEY=`old`\n", "KEY=`new`\n"),
+            ("KEY=\"a\\\"b\"\n", "KEY=\"new\"\n"),
+            ("KEY=\"open\nB=\"2\"\n", "KEY=new\nB=\"2\"\n"),
+            ("KEY=old # why\n", "KEY=new # why\n"),
+            ("KEY=a#b c # why\n", "KEY=new # why\n"),
+            ("KEY=\nB=2\n", "KEY=new\nB=2\n"),
+            ("KEY= # why\n", "KEY=new # why\n"),
+            ("KEY=  \r\n", "KEY=new  \r\n"),
+            ("KEY=\"\"\n", "KEY=\"new\"\n"),
+            ("KEY=1\n#KEY=2\nKEY=3\n", "KEY=new\n#KEY=2\nKEY=new\n"),
+            ("# KEY=old\n", "# KEY=old\nKEY=new\n"),
+            ("KEYS=1\nMY_KEY=2\nkey=3\nKEY\n", "KEYS=1\nMY_KEY=2\nkey=3\nKEY\nKEY=new\n"),
+            ("A=1", "A=1\nKEY=new\n"),
+            ("A=1\r\nB=2", "A=1\r\nB=2\r\nKEY=new\r\n"),
+            ("A=\"x\nKEY=inside\n\"\nKEY=old\n", "A=\"x\nKEY=inside\n\"\nKEY=new\n"),
+            ("A='it\nKEY=inside\n'\n", "A='it\nKEY=inside\n'\nKEY=new\n"),
+            ("exportKEY=1\nexport=2\n", "exportKEY=1\nexport=2\nKEY=new\n"),
+        ] {
+            assert_eq!(edited(file).as_deref(), Some(expected), "{file:?}");
+            assert_eq!(edited(expected), None, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let file = b"A=\xff\xfe\0\nKEY=\xff\n\x80";
+        assert_eq!(edit(file, "KEY", "new").as_deref(), Some(&b"A=\xff\xfe\0\nKEY=new\n\x80"[..]));
+    }
+
+    proptest! {
+        #[test]
+        fn every_other_byte_is_kept(
+            lines in proptest::collection::vec(("(export )?|  |# |#|X|", "old|a b|'old'|\"old\"|", " # c|  |", "\n|\r\n"), 0..8),
+            others in proptest::collection::vec("[A-Z]{1,3}=[a-z ]{0,6}|# [a-z=]{0,9}|[ \t]*", 8),
+        ) {
+            let (mut file, mut expected, mut is_set) = (String::new(), String::new(), false);
+            for ((head, value, tail, end), other) in lines.iter().zip(&others) {
+                let live = !head.contains('#') && !head.contains('X');
+                let quote = value.chars().next().filter(|c| "'\"".contains(*c)).map(String::from).unwrap_or_default();
+                let new = if live { format!("{quote}new{quote}") } else { value.clone() };
+                file += &format!("{head}KEY={value}{tail}{end}{other}Z{end}");
+                expected += &format!("{head}KEY={new}{tail}{end}{other}Z{end}");
+                is_set |= live;
+            }
+            if !is_set {
+                expected += if expected.lines().next().is_some() && file.split_once('\n').is_some_and(|(l, _)| l.ends_with('\r')) { "KEY=new\r\n" } else { "KEY=new\n" };
+            }
+            prop_assert_eq!(edited(&file).unwrap_or(file), expected);
+        }
+
+        #[test]
+        fn of_any_bytes_what_is_there_stays_there(file in proptest::collection::vec(any::<u8>(), 0..200)) {
+            // No random file sets this name.
+            let edited = edit(&file, "A_NAME_THAT_NOBODY_HAS", "new").unwrap_or_default();
+            prop_assert!(edited.starts_with(&file));
+            prop_assert_eq!(edit(&edited, "A_NAME_THAT_NOBODY_HAS", "new").is_none(), true);
+        }
+
+        #[test]
+        fn a_second_time_changes_nothing(file in "([ \t]*(export )?(KEY|#|A)?[ \t]*=?[ '\"`\\\\#a-z]{0,8}(\r?\n)?){0,6}") {
+            if let Some(once) = edited(&file) {
+                prop_assert_eq!(edited(&once), None, "{:?}", once);
+            }
+        }
+    }
+}

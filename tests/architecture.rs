@@ -1,0 +1,132 @@
+//! The arrows: main → cli → app → { adapters, server } → flow → domain, and config → domain.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What the files of a module may name of the crate, besides their own module.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("domain", &[]),
+    ("flow", &["domain"]),
+    ("config", &["domain"]),
+    ("adapters", &["config", "flow", "domain"]),
+    ("server", &["flow", "domain"]),
+    ("runtime", &["config"]),
+    ("app", &["adapters", "server", "config", "flow", "domain"]),
+    ("cli", &["app", "config", "runtime", "flow", "domain"]),
+    ("main", &[]),
+];
+
+/// What the domain may not touch.
+const IMPURE: [&str; 9] =
+    ["tokio", "redis::", "reqwest", "axum", "std::env", "std::fs", "std::net", "Instant::now", "Timestamp::now"];
+
+/// What the flow may not know.
+const OUTSIDE: [&str; 5] = ["redis::", "reqwest", "axum", "std::env", "std::fs"];
+
+/// Files of the adapters that others of them are made of.
+const FOUNDATIONS: [&str; 2] = ["excerpt", "http_client"];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    assert!(found.len() > 50, "the sources were not found");
+    found.into_iter().map(|(path, text)| (path.strip_prefix(&root).unwrap().to_owned(), text)).collect()
+}
+
+/// The code itself: no tests, no comments.
+fn code(text: &str) -> String {
+    let before_tests = text.split("#[cfg(test)]").next().unwrap();
+    before_tests.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn module(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The words that follow `marker`, wherever it stands.
+fn after<'a>(code: &'a str, marker: &str) -> BTreeSet<&'a str> {
+    let word = |rest: &'a str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+    code.match_indices(marker).map(|(at, _)| word(&code[at + marker.len()..])).filter(|w| !w.is_empty()).collect()
+}
+
+#[test]
+fn no_module_names_another_against_the_arrows() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let module = module(&path);
+        if module == "lib" {
+            continue;
+        }
+        let (_, allowed) = ARROWS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{module}?"));
+        for named in after(&code(&text), "crate::") {
+            let known = ARROWS.iter().any(|(name, _)| *name == named);
+            if known && named != module && !allowed.contains(&named) {
+                wrong.push(format!("{} names {named}", path.display()));
+            }
+        }
+        assert!(!code(&text).contains("use crate::{"), "{}: one path a line, so that arrows are seen", path.display());
+    }
+    assert!(wrong.is_empty(), "against the arrows:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_domain_touches_nothing_and_the_flow_knows_no_outside() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let banned: &[&str] = match module(&path).as_str() {
+            "domain" => &IMPURE,
+            "flow" => &OUTSIDE,
+            _ => continue,
+        };
+        let code = code(&text);
+        wrong.extend(banned.iter().filter(|b| code.contains(**b)).map(|b| format!("{}: {b}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn adapters_never_call_each_other() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Ok(inner) = path.strip_prefix("adapters") else { continue };
+        let own = module(inner);
+        if own == "mod" {
+            continue;
+        }
+        let code = code(&text);
+        let named = after(&code, "crate::adapters::").into_iter().filter(|n| *n != own && !FOUNDATIONS.contains(n));
+        wrong.extend(named.map(|n| format!("{} names {n}", path.display())));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_has_at_most_300_lines_before_its_tests() {
+    let long = sources().into_iter().filter_map(|(path, text)| {
+        let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
+        (lines > 300).then(|| format!("{}: {lines}", path.display()))
+    });
+    let long: Vec<_> = long.collect();
+    assert!(long.is_empty(), "too long:\n{}", long.join("\n"));
+}
+
+#[test]
+fn backoff_is_used_in_one_file() {
+    let users: Vec<_> = sources().into_iter().filter(|(_, text)| text.contains("use backoff::")).collect();
+    assert_eq!(users.iter().map(|(p, _)| p.display().to_string()).collect::<Vec<_>>(), ["adapters/chance.rs"]);
+}

@@ -1,0 +1,116 @@
+//! The API's word on a token, over the wire.
+
+use std::time::Duration;
+
+use serde_json::json;
+use token_sidecar::adapters::probe::HttpProbe;
+use token_sidecar::config::ProbeConfig;
+use token_sidecar::domain::extract::Cookies;
+use token_sidecar::domain::token::Token;
+use token_sidecar::domain::verdict::Verdict;
+use token_sidecar::flow::ports::Probe as _;
+
+use crate::stub::{AGENT, Act, Stub, answer};
+
+fn probe(url: &str) -> HttpProbe {
+    let headers = vec![("platform".to_owned(), "desktop".to_owned()), ("user-id".to_owned(), "7".to_owned())];
+    HttpProbe::new(&ProbeConfig { url: url.into(), headers, timeout: Duration::from_secs(5) }).unwrap()
+}
+
+async fn asked(url: &str) -> Verdict {
+    let cookies = Cookies::from_json(r#"{"access-token":"Bearer%20abc","__ddg1_":"x"}"#);
+    probe(url).verify(&Token::parse("abc").unwrap(), &cookies, Some(AGENT)).await
+}
+
+/// What stands in front of the API looks at address, user agent and cookies together.
+#[tokio::test]
+async fn defect_5_the_token_is_verified_with_all_that_the_solver_had() {
+    let stub = Stub::new(|_, _| Act::Json(200, json!({"data": {"type": "searchProductResult"}})));
+    let url = stub.url.replace("/v1", "/search/product?phrase=python&products[page]=1");
+    assert_eq!(asked(&url).await, Verdict::Accepted);
+    let request = &stub.seen()[0];
+    assert_eq!(request.line, "GET /search/product?phrase=python&products[page]=1 HTTP/1.1");
+    for (name, value) in [
+        ("user-agent", AGENT),
+        ("authorization", "Bearer abc"),
+        ("cookie", "__ddg1_=x; access-token=Bearer%20abc"),
+        ("platform", "desktop"),
+        ("user-id", "7"),
+    ] {
+        assert_eq!(request.header(name), Some(value), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn defect_6_a_refusal_a_block_and_a_fault_are_three_things() {
+    let big = format!("{{\"data\":\"{}\"}}", "x".repeat(1 << 20));
+    for (act, word) in [
+        (Act::Json(401, json!({"message": "Unauthorized"})), "refused"),
+        (Act::Json(403, json!({})), "blocked"),
+        (Act::Bytes(answer(403, "text/html", "<html>DDoS-Guard")), "blocked"),
+        (Act::Bytes(answer(200, "text/html", "<!doctype html>one moment")), "blocked"),
+        (Act::Json(429, json!({})), "unclear"),
+        (Act::Json(503, json!({})), "unclear"),
+        (
+            Act::Bytes(b"HTTP/1.1 302 X\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n".to_vec()),
+            "unclear",
+        ),
+        (Act::Bytes(answer(200, "application/json", &big)), "accepted"),
+        (Act::Flood(b"HTTP/1.1 200 OK\r\n\r\n{".to_vec(), vec![b' '; 1 << 16]), "accepted"),
+        (Act::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_vec()), "unclear"),
+        (Act::Bytes(b"garbage".to_vec()), "unclear"),
+        (Act::Close, "unclear"),
+    ] {
+        let act = std::sync::Mutex::new(Some(act));
+        let stub = Stub::new(move |_, _| act.lock().unwrap().take().unwrap_or(Act::Close));
+        let verdict = asked(&stub.url).await;
+        assert_eq!(verdict.as_str(), word, "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let verdict = asked(&format!("http://user:hunter2@{closed}/search?key=hidden")).await;
+    assert_eq!(verdict, Verdict::Unclear(format!("the API is not reachable at {closed}: connection refused")));
+    let mut stub = Stub::new(|_, _| Act::Silence(b"HTTP/1.1 200 OK\r\n".to_vec()));
+    let url = stub.url.clone();
+    let arrived = async {
+        stub.arrival().await;
+        tokio::time::pause();
+    };
+    let (verdict, ()) = tokio::join!(asked(&url), arrived);
+    assert_eq!(verdict, Verdict::Unclear("no answer of the API within 5s".into()));
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_errors_and_no_panics() {
+    let error = |url: &str, header: &str| {
+        let headers = vec![(header.to_owned(), "x".to_owned())];
+        let config = ProbeConfig { url: url.into(), headers, timeout: Duration::from_secs(1) };
+        HttpProbe::new(&config).unwrap_err().to_string()
+    };
+    assert_eq!(error("api", "x"), "the URL of the API is no http:// or https:// address");
+    assert_eq!(error("http://api/", "x y"), "the header `x y` has characters that a header cannot have");
+}
+
+/// Run by the test below, in a process where there are none.
+#[test]
+#[ignore = "needs a process without CA certificates"]
+fn without_ca_certificates_tls_is_an_error_that_says_so() {
+    let built =
+        |url: &str| HttpProbe::new(&ProbeConfig { url: url.into(), headers: vec![], timeout: Duration::from_secs(1) });
+    let error = built("https://user:hunter2@api.test/").unwrap_err().to_string();
+    assert!(error.starts_with("no TLS for api.test:443: ") && error.contains("ca-certificates"), "{error}");
+    assert!(built("http://api.test/").is_ok());
+}
+
+#[test]
+fn an_image_without_ca_certificates_is_no_panic() {
+    let name = "api::without_ca_certificates_tls_is_an_error_that_says_so";
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let again = again.args(["--ignored", "--exact", name]).env("SSL_CERT_FILE", "/none").env("SSL_CERT_DIR", "/none");
+    let output = again.output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && shown.contains("1 passed"), "{shown}");
+}

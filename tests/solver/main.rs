@@ -1,0 +1,10 @@
+//! The sources and the probe against servers that answer as real ones do, and as none should.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod api;
+mod hostile;
+mod late_cookies;
+mod plain_request;
+mod recorded;
+mod solver;
+mod stub;

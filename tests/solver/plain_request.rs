@@ -1,0 +1,129 @@
+//! Tokens that a plain request brings.
+
+use std::time::Duration;
+
+use serde_json::json;
+use token_sidecar::adapters::source::{AnySource, HttpSource, Solvers};
+use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
+use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
+use token_sidecar::flow::ports::{Source as _, SourceError};
+
+use crate::stub::{Act, Stub, answer};
+
+fn rule() -> CookieRule {
+    CookieRule { name: "access-token".into(), fallbacks: vec!["bearer_token".into()], prefix: "Bearer ".into() }
+}
+
+fn config(url: &str, token: TokenPlace) -> HttpConfig {
+    HttpConfig {
+        url: url.into(),
+        method: "post".into(),
+        headers: vec![("Content-Type".into(), "application/json".into())],
+        body: Some("{}".into()),
+        token,
+        timeout: Duration::from_secs(5),
+    }
+}
+
+async fn asked(act: Act, place: TokenPlace) -> Result<Solution, SourceError> {
+    let act = std::sync::Mutex::new(Some(act));
+    let stub = Stub::new(move |_, _| act.lock().unwrap().take().unwrap_or(Act::Close));
+    HttpSource::new(&config(&stub.url, place), &rule()).unwrap().solve().await
+}
+
+fn pointer() -> TokenPlace {
+    TokenPlace::Json("/token/accessToken".into())
+}
+
+#[tokio::test]
+async fn the_token_is_found_where_it_is_said_to_be() {
+    let stub = Stub::new(|_, _| {
+        let body = json!({"token": {"accessToken": "Bearer abc", "expAccessToken": 1}}).to_string();
+        let head = "HTTP/1.1 201 Created\r\nSet-Cookie: bearer_token=c; Path=/\r\nX-Token: h\r\nSet-Cookie: b=2\r\n";
+        Act::Bytes(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    });
+    let solvers = Solvers::default();
+    for (place, bare) in
+        [(pointer(), Some("Bearer abc")), (TokenPlace::Cookie, None), (TokenPlace::Header("x-token".into()), Some("h"))]
+    {
+        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &solvers).unwrap();
+        let solution = source.solve().await.unwrap();
+        assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| Bare(bare.into()))));
+        let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
+        assert_eq!(cookies, ["bearer_token 127.0.0.1", "b 127.0.0.1"]);
+        assert!(solution.user_agent.is_some_and(|name| name.starts_with("token-sidecar/")));
+    }
+    let request = &stub.seen()[0];
+    assert_eq!((request.line.as_str(), &request.body), ("POST /v1 HTTP/1.1", &json!({})));
+    assert_eq!(request.header("content-type"), Some("application/json"));
+}
+
+#[tokio::test]
+async fn a_user_agent_that_is_configured_is_sent_and_told() {
+    let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
+    let mut config = config(&stub.url, TokenPlace::Json(String::new()));
+    config.headers.push(("User-Agent".into(), "Shop/1".into()));
+    let solution = HttpSource::new(&config, &rule()).unwrap().solve().await.unwrap();
+    assert_eq!(solution.user_agent.as_deref(), Some("Shop/1"));
+    assert_eq!(stub.seen()[0].header("user-agent"), Some("Shop/1"));
+}
+
+#[tokio::test]
+async fn a_password_and_a_key_of_the_url_are_sent_and_not_handed_on() {
+    let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
+    let url = stub.url.replace("://", "://user:hunter2@") + "?key=hidden";
+    let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
+    let solution = source.solve().await.unwrap();
+    assert_eq!(solution.url, stub.url);
+    assert_eq!(format!("{source:?}"), format!("HttpSource({})", &stub.url["http://".len()..stub.url.len() - 3]));
+    let request = &stub.seen()[0];
+    assert_eq!(request.line, "POST /v1?key=hidden HTTP/1.1");
+    assert_eq!(request.header("authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+}
+
+#[tokio::test]
+async fn a_cookie_that_comes_with_a_redirect_counts() {
+    let act = Act::Bytes(
+        b"HTTP/1.1 302 X\r\nLocation: /\r\nSet-Cookie: access-token=abc\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    );
+    assert_eq!(asked(act, TokenPlace::Cookie).await.unwrap().cookies[0].value, "abc");
+}
+
+#[tokio::test]
+async fn what_brings_no_token_is_told_in_a_line() {
+    let page = || Act::Bytes(answer(200, "text/html", "\n<html>one moment"));
+    for (act, place, part) in [
+        (Act::Json(200, json!({"token": {}})), pointer(), "no text at `/token/accessToken`"),
+        (Act::Json(200, json!({"token": {"accessToken": 7}})), pointer(), "no text at `/token/accessToken`"),
+        (Act::Bytes(answer(200, "application/json", &"[".repeat(100_000))), pointer(), "no JSON"),
+        (page(), pointer(), "no JSON, but a web page"),
+        (page(), TokenPlace::Cookie, "sets no cookie `access-token`, but a web page"),
+        (page(), TokenPlace::Header("x-token".into()), "no header `x-token`"),
+        (Act::Json(401, json!({})), pointer(), "HTTP 401"),
+        (Act::Bytes(answer(403, "text/html", "<html>")), pointer(), "HTTP 403: blocked, but a web page"),
+        (Act::Json(429, json!({})), pointer(), "HTTP 429: too many requests"),
+        (Act::Json(502, json!({})), pointer(), "HTTP 502"),
+        (Act::Bytes(answer(302, "text/html", "")), pointer(), "a redirect"),
+        (Act::Flood(b"HTTP/1.1 200 OK\r\n\r\n\"".to_vec(), vec![b'x'; 1 << 16]), pointer(), "larger than 1 MiB"),
+        (Act::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{".to_vec()), pointer(), "broke off"),
+        (Act::Close, pointer(), "no answer"),
+    ] {
+        let message = asked(act, place).await.unwrap_err().message;
+        assert!(message.starts_with("http: 127.0.0.1:") && message.contains(part), "{message} has no {part:?}");
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_errors_and_no_panics() {
+    let error = |change: &dyn Fn(&mut HttpConfig)| {
+        let mut config = config("http://api.test/", TokenPlace::Cookie);
+        change(&mut config);
+        HttpSource::new(&config, &rule()).unwrap_err().to_string()
+    };
+    assert_eq!(error(&|c| c.url = "x".into()), "the URL of the source `http` is no http:// or https:// address");
+    assert_eq!(error(&|c| c.method = "GE T".into()), "`GE T` is no HTTP method");
+    assert_eq!(
+        error(&|c| c.token = TokenPlace::Header("x y".into())),
+        "the header `x y` has characters that a header cannot have"
+    );
+}

@@ -1,0 +1,202 @@
+//! One solver and those who ask it: how it is reached, how many solves it has at once, what it is told.
+
+use std::time::Duration;
+
+use serde_json::json;
+use token_sidecar::adapters::source::{Flaresolverr, Health, Solvers};
+use token_sidecar::domain::verdict::Pace;
+use token_sidecar::flow::ports::Source as _;
+use tokio::time::timeout;
+
+use crate::stub::{AGENT, Act, PAGE, Stub, answer, config, failure, page};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+fn is_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[tokio::test]
+async fn a_plain_solve_is_one_request_for_the_cookies_alone() {
+    let stub = Stub::new(|_, _| page("3.5.0", &[("access-token", "Bearer%20abc")]));
+    let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
+    let solution = is_send(source.solve()).await.unwrap();
+    assert_eq!((solution.url.as_str(), solution.user_agent.as_deref()), (PAGE, Some(AGENT)));
+    assert_eq!(solution.cookies[0].value, "Bearer%20abc");
+    let request = &stub.seen()[0];
+    assert_eq!(
+        (request.line.as_str(), request.header("content-type")),
+        ("POST /v1 HTTP/1.1", Some("application/json"))
+    );
+    let sent = json!({"cmd": "request.get", "url": PAGE, "maxTimeout": 60_000, "returnOnlyCookies": true});
+    assert_eq!(request.body, sent);
+}
+
+#[tokio::test]
+async fn media_are_left_out_where_that_is_wanted() {
+    let stub = Stub::new(|_, _| page("3.5.0", &[]));
+    let mut config = config(&stub.url);
+    config.disable_media = true;
+    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve().await.unwrap();
+    assert_eq!(stub.seen()[0].body["disableMedia"], true);
+}
+
+#[tokio::test]
+async fn a_ban_is_told_from_other_failures() {
+    let stub = Stub::new(|_, count| match count {
+        0 => failure("3.5.0", "Error solving the challenge. Cloudflare has blocked this request. Probably your IP …"),
+        _ => failure("3.5.0", "Error solving the challenge. Timeout after 60.0 seconds."),
+    });
+    let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
+    assert_eq!(source.solve().await.unwrap_err().pace, Pace::Long);
+    let timeout = source.solve().await.unwrap_err();
+    assert_eq!((timeout.message.as_str(), timeout.pace), ("FlareSolverr: timeout after 60 s", Pace::Ordinary));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_without_its_password() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let long = "x".repeat(64);
+    for (url, reason) in [
+        (
+            format!("http://user:hunter2@{closed}/v1?key=hidden"),
+            format!("{closed}: connection refused; is it running?"),
+        ),
+        // A label longer than 63 characters is asked of no name server.
+        (format!("http://user:hunter2@{long}:8191/v1"), format!("{long}:8191: the name does not resolve")),
+    ] {
+        let source = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
+        // The slot is free again at once: a second one need not wait.
+        for _ in 0..2 {
+            let message = source.solve().await.unwrap_err().message;
+            assert!(message.starts_with(&format!("FlareSolverr: not reachable at {reason}")), "{message}");
+            assert!(!message.contains("hunter2") && !message.contains("hidden"), "{message}");
+        }
+        let health = source.health().await.unwrap_err().message;
+        assert!(health.contains("not reachable") && !health.contains("hunter2"), "{health}");
+    }
+}
+
+#[tokio::test]
+async fn an_echoed_password_of_the_proxy_is_not_shown() {
+    let stub = Stub::new(|request, _| failure("3.5.0", &format!("bad proxy {}", request.body["proxy"])));
+    let mut config = config(&stub.url);
+    config.proxy = Some(token_sidecar::config::source::ProxyConfig {
+        url: "http://me:hunter1@proxy:1".into(),
+        username: Some("u".into()),
+        password: Some("hunter2".into()),
+    });
+    let message = Flaresolverr::new(&config, &Solvers::default()).unwrap().solve().await.unwrap_err().message;
+    assert!(message.contains("bad proxy") && !message.contains("hunter"), "{message}");
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_errors_and_no_panics() {
+    for url in ["", "flaresolverr:8191", "ftp://host/v1"] {
+        let error = Flaresolverr::new(&config(url), &Solvers::default()).unwrap_err();
+        assert_eq!(error.to_string(), "the URL of FlareSolverr is no http:// or https:// address");
+    }
+}
+
+#[tokio::test]
+async fn a_solve_whose_client_left_keeps_its_slot_until_it_is_over() {
+    let mut stub = Stub::new(|_, count| if count == 0 { Act::Silence(vec![]) } else { page("3.5.0", &[]) });
+    let solvers = Solvers::default();
+    let mut config = config(&stub.url);
+    config.max_timeout = 4 * SHORT;
+    // Two sites that share a server share its slots.
+    let [one, other] = [(); 2].map(|()| Flaresolverr::new(&config, &solvers).unwrap());
+    tokio::select! {
+        _ = one.solve() => panic!("nobody answers"),
+        () = stub.arrival() => {}
+    }
+    assert!(timeout(SHORT, other.solve()).await.is_err());
+    assert_eq!(stub.seen().len(), 1, "the second one waits");
+    other.solve().await.unwrap();
+    assert_eq!(stub.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_dies_frees_its_slot_at_once() {
+    let stub = Stub::new(|_, count| if count == 0 { Act::Close } else { page("3.5.0", &[]) });
+    let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
+    assert!(source.solve().await.is_err());
+    source.solve().await.unwrap();
+    let source = Flaresolverr::new(&config(&Stub::resetting()), &Solvers::default()).unwrap();
+    for _ in 0..2 {
+        let message = source.solve().await.unwrap_err().message;
+        assert!(message.ends_with(": connection reset; has it crashed or restarted?"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn as_many_solves_run_at_once_as_are_allowed() {
+    for (concurrency, session, at_once) in [(1, None, 1), (3, None, 3), (3, Some("ours"), 1)] {
+        let mut stub = Stub::new(|_, _| Act::Silence(vec![]));
+        let solvers = Solvers::default();
+        let mut config = config(&stub.url);
+        config.concurrency = concurrency;
+        config.session = session.map(str::to_owned);
+        let sources = [(); 4].map(|()| Flaresolverr::new(&config, &solvers).unwrap());
+        let all = async {
+            let [a, b, c, d] = &sources;
+            let _ = tokio::join!(a.solve(), b.solve(), c.solve(), d.solve());
+        };
+        let arrivals = async {
+            for _ in 0..at_once {
+                stub.arrival().await;
+            }
+            assert!(timeout(SHORT, stub.arrival()).await.is_err(), "{concurrency} {session:?}");
+        };
+        tokio::select! {
+            () = all => panic!("nobody answers"),
+            () = arrivals => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_gets_no_turn_is_told_so_in_the_end() {
+    let mut stub = Stub::new(|_, _| Act::Silence(vec![]));
+    let solvers = Solvers::default();
+    let mut long = config(&stub.url);
+    long.max_timeout = Duration::from_secs(600);
+    let one = Flaresolverr::new(&long, &solvers).unwrap();
+    let other = Flaresolverr::new(&config(&stub.url), &solvers).unwrap();
+    tokio::select! {
+        _ = one.solve() => panic!("nobody answers"),
+        () = stub.arrival() => tokio::time::pause(),
+    }
+    let message = other.solve().await.unwrap_err().message;
+    assert!(message.contains("no turn within 135 s"), "{message}");
+}
+
+/// The old design asked `{"cmd":"ping"}`, which is no command: a healthy server answered 500.
+#[tokio::test]
+async fn defect_11_health_is_asked_where_flaresolverr_tells_it() {
+    let stub = Stub::new(|request, _| match request.line.as_str() {
+        "GET /health HTTP/1.1" => Act::Json(200, json!({"status": "ok"})),
+        "GET / HTTP/1.1" => {
+            Act::Json(200, json!({"msg": "FlareSolverr is ready!", "version": "3.5.0", "userAgent": AGENT}))
+        }
+        _ => failure("3.5.0", "Request parameter 'cmd' = 'ping' is invalid."),
+    });
+    let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
+    let health = is_send(source.health()).await.unwrap();
+    assert_eq!(health, Health { version: Some("3.5.0".into()), user_agent: Some(AGENT.into()) });
+    assert_eq!(stub.commands(), ["GET /health HTTP/1.1", "GET / HTTP/1.1"]);
+}
+
+#[tokio::test]
+async fn another_server_of_the_same_kind_is_as_healthy_and_one_of_another_kind_is_not() {
+    for (health, index, is_healthy) in [
+        (Act::Json(200, json!({"msg": "healthy"})), Act::Json(404, json!({})), true),
+        (Act::Json(500, json!({"error": "no browser"})), Act::Json(200, json!({})), false),
+        (Act::Bytes(answer(200, "text/html", "<html>")), Act::Json(200, json!({})), false),
+    ] {
+        let acts = std::sync::Mutex::new(vec![index, health]);
+        let stub = Stub::new(move |_, _| acts.lock().unwrap().pop().unwrap_or(Act::Close));
+        let found = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap().health().await;
+        assert_eq!(found.is_ok(), is_healthy, "{found:?}");
+    }
+}
