@@ -53,7 +53,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     let fresh = current.is_younger_than(policy.debounce, now);
     let reported = inbox.reported.contains(current.token.fingerprint());
     let tick = inbox.tick.is_some_and(|due| !snapshot.is_refreshed_since(due, now));
-    let expiry = inbox.expiry && current.renew_at(snapshot.at).is_some_and(|due| due <= now);
+    let expiry = inbox.expiry && current.renew_at().is_some_and(|due| due <= now);
     let retry = inbox.retry && snapshot.failing.is_some();
     if tick || expiry || retry || (inbox.bare && !fresh) || (reported && !fresh) {
         return Decision::Solve(wanted(inbox, snapshot));
