@@ -110,7 +110,7 @@ impl<W: World> Driver<W> {
         if snapshot.failing.is_some() {
             return None;
         }
-        snapshot.current.as_ref()?.renew_at(snapshot.at)
+        snapshot.current.as_ref()?.renew_at()
     }
 
     /// Waits until something arrives or is due.
