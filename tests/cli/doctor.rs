@@ -19,9 +19,16 @@ fn where_all_is_well_it_is_0() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[]);
     let ran = world.call(&["doctor"]).expect(0);
-    for word in
-        ["settings", "Redis: version 7", "clock", "keys", "channels", "1 listening", "FlareSolverr 3.5.0", "it accepts the current token"]
-    {
+    for word in [
+        "settings",
+        "Redis: version 7",
+        "clock",
+        "keys",
+        "channels",
+        "1 listening",
+        "FlareSolverr 3.5.0",
+        "it accepts the current token",
+    ] {
         assert!(ran.stdout.contains(word), "{word}:\n{}", ran.stdout);
     }
     assert_eq!(world.solves(), 1, "it opens no page");

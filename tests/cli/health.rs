@@ -49,7 +49,9 @@ url = "{api}/search/product?phrase=x"
 #[test]
 fn two_sites_live_in_one_process_and_are_told_apart() {
     let world = World::start();
-    let toml = TWO_SITES.replace("{shop}", &world.simulator.shop_url()).replace("\"{api}\"", &format!("{:?}", world.simulator.api_url()));
+    let toml = TWO_SITES
+        .replace("{shop}", &world.simulator.shop_url())
+        .replace("\"{api}\"", &format!("{:?}", world.simulator.api_url()));
     world.write("sidecar.toml", &toml);
     let env = [("SIDECAR_CONFIG", "sidecar.toml")];
     let events = crate::process::Events::on(&world.redis, &["token:updated"]);

@@ -63,7 +63,18 @@ fn status_is_0_for_a_fresh_token_and_1_for_none() {
     let (sidecar, _events) = world.ready_sidecar(&[]);
     let schedule = [("SIDECAR_SCHEDULE", "0 */3 * * *")];
     let ran = world.call_with(&["status"], &schedule).expect(0);
-    for word in ["chitai_gorod", "fresh", "token", "stored", "expires", "key ends", "renewal", "next tick", "attempts", "startup"] {
+    for word in [
+        "chitai_gorod",
+        "fresh",
+        "token",
+        "stored",
+        "expires",
+        "key ends",
+        "renewal",
+        "next tick",
+        "attempts",
+        "startup",
+    ] {
         assert!(ran.stdout.contains(word), "{word}: {}", ran.stdout);
     }
     assert!(!ran.stdout.contains('\u{1b}'), "no colours where nobody looks");

@@ -19,7 +19,10 @@ fn it_stores_a_token_and_says_so() {
         let part = updated[part].to_string();
         assert!(ran.stdout.contains(part.trim_matches('"')), "{}", ran.stdout);
     }
-    assert_eq!(world.token().map(|token| simulator::fingerprint(&token)), updated["fingerprint"].as_str().map(str::to_owned));
+    assert_eq!(
+        world.token().map(|token| simulator::fingerprint(&token)),
+        updated["fingerprint"].as_str().map(str::to_owned)
+    );
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0);
     // As if forced: neither the debounce window nor a fresh token holds it.
     world.call(&["refresh"]).expect(0);

@@ -69,7 +69,11 @@ fn inside_the_debounce_window_the_token_counts_as_fresh_unless_forced() {
 #[test]
 fn a_failure_is_75_with_stage_reason_and_next_try() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms"), ("SIDECAR_BACKOFF_INITIAL", "1h"), ("SIDECAR_BACKOFF_MAX", "1h")]);
+    let (sidecar, _events) = world.ready_sidecar(&[
+        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_BACKOFF_INITIAL", "1h"),
+        ("SIDECAR_BACKOFF_MAX", "1h"),
+    ]);
     world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
     let ran = world.call(&["trigger", "--wait"]).expect(75);
     let ran = ran.complains("solve failed").complains("timeout after 60 s").complains("the next try is at");

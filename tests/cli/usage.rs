@@ -42,9 +42,26 @@ fn wrong_usage_is_2_and_says_what_is_possible() {
 fn help_shows_every_command_examples_and_exit_codes() {
     let help = call(&["--help"]).expect(0);
     for word in [
-        "run", "refresh", "trigger", "token", "status", "watch", "doctor", "check-config", "healthcheck",
-        "completions", "man", "Examples:", "redis-cli PUBLISH chitai_gorod:token:invalid now", "64", "69", "75",
-        "--site", "--config", "SIDECAR_CONFIG", "REDIS_URL",
+        "run",
+        "refresh",
+        "trigger",
+        "token",
+        "status",
+        "watch",
+        "doctor",
+        "check-config",
+        "healthcheck",
+        "completions",
+        "man",
+        "Examples:",
+        "redis-cli PUBLISH chitai_gorod:token:invalid now",
+        "64",
+        "69",
+        "75",
+        "--site",
+        "--config",
+        "SIDECAR_CONFIG",
+        "REDIS_URL",
     ] {
         assert!(help.stdout.contains(word), "{word}:\n{}", help.stdout);
     }
@@ -57,7 +74,9 @@ fn help_shows_every_command_examples_and_exit_codes() {
 
 #[test]
 fn completions_are_scripts_that_their_shells_can_read() {
-    for (shell, sign) in [("bash", "complete -F"), ("zsh", "#compdef token-sidecar"), ("fish", "complete -c token-sidecar")] {
+    for (shell, sign) in
+        [("bash", "complete -F"), ("zsh", "#compdef token-sidecar"), ("fish", "complete -c token-sidecar")]
+    {
         let script = call(&["completions", shell]).expect(0).prints(sign).prints("healthcheck");
         if shell == "bash" {
             let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
@@ -79,7 +98,10 @@ fn the_manual_page_is_roff_with_every_command() {
 fn a_reader_that_has_had_enough_is_no_error() {
     let world = World::start();
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("{} check-config | head -n 1; echo ${{PIPESTATUS:-}}", crate::process::sidecar::PROGRAM)]);
+    command.args([
+        "-c",
+        &format!("{} check-config | head -n 1; echo ${{PIPESTATUS:-}}", crate::process::sidecar::PROGRAM),
+    ]);
     let output = command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(world.folder.path()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }

@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::Events;
 use super::keys;
 use super::patience::DEADLINE;
 use super::sidecar::{PROGRAM, Ran, Running};
-use super::Events;
 use crate::support::redis_server::RedisServer;
 
 /// A Redis, a simulator, and a working folder.

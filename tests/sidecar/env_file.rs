@@ -56,7 +56,8 @@ fn the_dotenv_of_the_working_folder_survives_a_lost_redis() {
     let (sidecar, _events) = world.ready_sidecar(&env);
     let token = world.token();
     eventually("the .env is current", || {
-        (world.read(".env") == format!("CHITAI_GOROD_BEARER_TOKEN={}\n", token.clone().unwrap_or_default())).then_some(())
+        (world.read(".env") == format!("CHITAI_GOROD_BEARER_TOKEN={}\n", token.clone().unwrap_or_default()))
+            .then_some(())
     });
     sidecar.stop().expect(0);
     world.redis.restart_empty();

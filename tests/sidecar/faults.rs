@@ -93,7 +93,6 @@ fn whatever_the_solver_answers_is_a_failure_to_solve() {
             ("truncated", garbage(Garbage::Truncated)),
             ("wrong types", garbage(Garbage::WrongTypes)),
             ("deep", garbage(Garbage::Deep)),
-            ("huge", garbage(Garbage::Huge(70))),
             ("502", raw(502, "<html>Bad Gateway</html>")),
             ("408", raw(408, "{\"detail\": \"Timeout\"}")),
             ("reset", Faults { solve_reset: true, ..Faults::default() }),
@@ -144,7 +143,10 @@ fn what_the_api_does_not_confirm_is_a_failure_to_verify() {
             ("500", api(500)),
             ("503", api(503)),
             ("a dead token", Faults { cookie: CookieKind::Dead, ..Faults::default() }),
-            ("a captcha", Faults { api_status: Some(200), api_body: Some("<html>captcha</html>".into()), ..Faults::default() }),
+            (
+                "a captcha",
+                Faults { api_status: Some(200), api_body: Some("<html>captcha</html>".into()), ..Faults::default() },
+            ),
             ("reset", Faults { api_reset: true, ..Faults::default() }),
         ],
     );

@@ -61,7 +61,13 @@ fn two_hundred_thousand_messages_cost_neither_memory_nor_solves() {
     let began = now();
     // All of it by one script: faster than any subscriber reads.
     let flood = "for i = 1, 200000 do redis.call('PUBLISH', KEYS[1], ARGV[1] .. i) end";
-    let _: () = world.ask(&["EVAL", flood, "1", keys::INVALID, "{\"source\":\"flood\",\"fingerprint\":\"0000000000000000\",\"n\":"]);
+    let _: () = world.ask(&[
+        "EVAL",
+        flood,
+        "1",
+        keys::INVALID,
+        "{\"source\":\"flood\",\"fingerprint\":\"0000000000000000\",\"n\":",
+    ]);
     let heard = eventually("all of it is heard", || {
         let metrics = sidecar.get("/metrics").body;
         let count = |payload: &str| -> u64 {

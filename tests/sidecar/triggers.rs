@@ -45,8 +45,18 @@ fn a_message_leads_to_updated_on_both_channels_and_the_keys_hold_what_it_says() 
 
     let event = first.message;
     let contract = [
-        "cause", "event", "expires_at", "fingerprint", "key", "refresh_at", "refreshed_at", "site", "source", "trigger",
-        "ttl", "version",
+        "cause",
+        "event",
+        "expires_at",
+        "fingerprint",
+        "key",
+        "refresh_at",
+        "refreshed_at",
+        "site",
+        "source",
+        "trigger",
+        "ttl",
+        "version",
     ];
     assert_eq!(fields(&event), contract);
     let token = world.token().unwrap();

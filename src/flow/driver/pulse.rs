@@ -28,6 +28,11 @@ pub(super) enum Woken {
 impl<W: World> Driver<W> {
     /// Takes in a newer state.
     pub(super) async fn learn(&mut self, snapshot: Snapshot) {
+        // Whichever look finds it out: the heartbeat, one after an outcome, one at a due time.
+        if self.seen.snapshot.current.is_some() && snapshot.current.is_none() {
+            tracing::warn!(site = %self.site.id, "the token's key is gone");
+            self.site.mailbox.post(Arrival::Vanished);
+        }
         self.floor = self.floor.max(snapshot.version);
         self.seen = Seen { snapshot, read_at: self.clock_now() };
         self.heartbeat = self.seen.read_at + HEARTBEAT;
@@ -68,12 +73,7 @@ impl<W: World> Driver<W> {
         if self.site.store.has_token().await? == had {
             return Ok(());
         }
-        self.look().await?;
-        if had && self.seen.snapshot.current.is_none() {
-            tracing::warn!(site = %self.site.id, "the token's key is gone");
-            self.site.mailbox.post(Arrival::Vanished);
-        }
-        Ok(())
+        self.look().await
     }
 
     /// Posts the triggers of the clock that are due, by a fresh reading of the store's clock.
