@@ -1,5 +1,6 @@
 //! Puts the process together: the only place that names concrete adapters.
 
+mod admission;
 pub mod checkup;
 mod past;
 mod process;
@@ -112,7 +113,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     }
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(link, clock, delays, board, instance, mailboxes);
+    let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes);
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The question of start-up is asked only once messages are heard: none falls in between.
@@ -120,6 +121,11 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
         ended = &mut hearing => return Ok(ended?),
         () = shutdown.cancelled() => return Ok(()),
         () = ready.cancelled() => {}
+    }
+    tokio::select! {
+        ended = &mut hearing => return Ok(ended?),
+        () = shutdown.cancelled() => return Ok(()),
+        admitted = admission::admitted(&link, &sites) => admitted?,
     }
     let drivers = TaskTracker::new();
     for site in sites {
@@ -161,11 +167,15 @@ pub async fn refresh(
     let Process { clock, link, solvers, board, instance, mailboxes } = process;
     let (ready, last) = (CancellationToken::new(), CancellationToken::new());
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(link, clock, delays, Arc::new(board), instance, mailboxes);
+    let subscription = Subscription::new(Arc::clone(&link), clock, delays, Arc::new(board), instance, mailboxes);
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
+    let admission = async {
+        ready.cancelled().await;
+        admission::admitted(&link, std::slice::from_ref(&site)).await
+    };
     tokio::select! {
         ended = &mut hearing => ended?,
-        () = ready.cancelled() => {}
+        admitted = admission => admitted?,
         () = tokio::time::sleep(patience) => {
             return Err(LinkError::Away(format!("out of reach for {} s", patience.as_secs())).into());
         }

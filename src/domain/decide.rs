@@ -44,9 +44,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     if let Some(trigger) = adoptable(snapshot, inbox, now) {
         return Decision::Verify(trigger);
     }
-    if let Some(failing) = &snapshot.failing
-        && now < failing.retry_at
-    {
+    if snapshot.backs_off(now) {
         return if inbox.wants_answer() { Decision::Backoff } else { Decision::Nothing };
     }
     let Some(current) = &snapshot.current else {
@@ -54,7 +52,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     };
     let fresh = current.is_younger_than(policy.debounce, now);
     let reported = inbox.reported.contains(current.token.fingerprint());
-    let tick = inbox.tick.is_some_and(|due| snapshot.refreshed_at().is_none_or(|at| at < due));
+    let tick = inbox.tick.is_some_and(|due| !snapshot.is_refreshed_since(due, now));
     let expiry = inbox.expiry && current.renew_at(snapshot.at).is_some_and(|due| due <= now);
     let retry = inbox.retry && snapshot.failing.is_some();
     if tick || expiry || retry || (inbox.bare && !fresh) || (reported && !fresh) {
@@ -65,11 +63,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
         return Decision::Defer(later(stored_at, policy.debounce));
     }
     if let Some(trigger) = inbox.implicit {
-        return if current.ends_at().is_some_and(|end| end <= now) {
-            Decision::Solve(trigger)
-        } else {
-            Decision::Verify(trigger)
-        };
+        return if current.has_ended(now) { Decision::Solve(trigger) } else { Decision::Verify(trigger) };
     }
     if inbox.wants_answer() { Decision::Repeat } else { Decision::Nothing }
 }
@@ -77,9 +71,8 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
 /// A token that somebody else wrote is looked at even while backing off: it may be what ends the failures.
 fn adoptable(snapshot: &Snapshot, inbox: &Inbox, now: Timestamp) -> Option<Trigger> {
     let current = snapshot.current.as_ref()?;
-    let alive = current.ends_at().is_none_or(|end| now < end);
     let silent = !inbox.states();
-    (alive && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
+    (!current.has_ended(now) && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
 }
 
 /// The word for a solve: the strongest statement that is pending; a retry keeps the word of what it retries.

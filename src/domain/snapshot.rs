@@ -87,6 +87,18 @@ impl Snapshot {
         self.current.as_ref().and_then(Current::refresh).map(|r| r.at)
     }
 
+    /// Whether a refresh has completed at `due` or later. A time of storing that lies ahead says nothing.
+    #[must_use]
+    pub fn is_refreshed_since(&self, due: Timestamp, now: Timestamp) -> bool {
+        self.refreshed_at().is_some_and(|at| due <= at && at <= later(now, CLOCK_TOLERANCE))
+    }
+
+    /// Whether failures forbid another attempt for now.
+    #[must_use]
+    pub fn backs_off(&self, now: Timestamp) -> bool {
+        self.failing.as_ref().is_some_and(|f| now < f.retry_at)
+    }
+
     /// The failures in a row.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -112,6 +124,12 @@ impl Current {
             (Some(token), Some(key)) => Some(token.min(key)),
             (one, other) => one.or(other),
         }
+    }
+
+    /// Whether it has stopped working by itself.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends_at().is_some_and(|end| end <= now)
     }
 
     /// When it is to be renewed ahead of its end; `seen_at` stands in for the time of storing where nobody knows it.

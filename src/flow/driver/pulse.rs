@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Driver, HEARTBEAT, Stop};
-use crate::domain::inbox::Arrival;
+use crate::domain::inbox::{Arrival, Fingerprints};
 use crate::domain::lifetime::{between, later};
 use crate::domain::snapshot::Snapshot;
 use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
@@ -28,7 +28,18 @@ pub(super) enum Woken {
 impl<W: World> Driver<W> {
     /// Takes in a newer state.
     pub(super) async fn learn(&mut self, snapshot: Snapshot) {
-        self.floor = self.floor.max(snapshot.version);
+        if snapshot.version > self.floor {
+            // Somebody has stored a token: what was held against the one before is void.
+            self.floor = snapshot.version;
+            self.refused = Fingerprints::default();
+            self.unrecorded = None;
+        }
+        if self.seen.snapshot.current.is_some() && snapshot.current.is_none() {
+            tracing::warn!(site = %self.site.id, "the token's key is gone");
+            self.site.mailbox.post(Arrival::Vanished);
+        }
+        // A clock that was set back leaves no tick in the far future.
+        self.tick = self.tick.min(self.site.policy.schedule.next_after(snapshot.at));
         self.seen = Seen { snapshot, read_at: self.clock_now() };
         self.heartbeat = self.seen.read_at + HEARTBEAT;
         self.overlay();
@@ -57,23 +68,13 @@ impl<W: World> Driver<W> {
         Ok(())
     }
 
-    /// After a hint, or at the heartbeat: a cheap question first where nothing says that the state changed.
-    pub(super) async fn look_if_changed(&mut self) -> Result<(), StoreError> {
-        let now = self.clock_now();
-        if now < self.heartbeat {
-            return self.look().await;
-        }
-        self.heartbeat = now + HEARTBEAT;
-        let had = self.seen.snapshot.current.is_some();
-        if self.site.store.has_token().await? == had {
+    /// The heartbeat: a cheap question, and a look where the key has come or gone.
+    pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
+        self.heartbeat = self.clock_now() + HEARTBEAT;
+        if self.site.store.has_token().await? == self.seen.snapshot.current.is_some() {
             return Ok(());
         }
-        self.look().await?;
-        if had && self.seen.snapshot.current.is_none() {
-            tracing::warn!(site = %self.site.id, "the token's key is gone");
-            self.site.mailbox.post(Arrival::Vanished);
-        }
-        Ok(())
+        self.look().await
     }
 
     /// Posts the triggers of the clock that are due, by a fresh reading of the store's clock.
@@ -129,10 +130,15 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// After an error of the store: looks again at a growing pace until it answers.
+    /// While the store is away: looks again at a growing pace until it answers.
     pub(super) async fn recover(&mut self, stop: &Stop) {
-        if let Some(seen) = first_look(&self.site, stop).await {
-            self.learn(seen.snapshot).await;
+        if rest(&self.site, stop, self.errors).await.is_none() {
+            return;
+        }
+        match patient_look(&self.site, stop).await {
+            Some(Ok(seen)) => self.learn(seen.snapshot).await,
+            Some(Err(refusal)) => self.refused(&refusal, stop).await,
+            None => {}
         }
     }
 
@@ -146,20 +152,41 @@ impl<W: World> Driver<W> {
     }
 }
 
-/// Looks at a growing pace until the store answers or the site is stopped.
+/// Looks at a growing pace until the store tells the state or the site is stopped.
 pub(super) async fn first_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Seen> {
+    let mut refusals = 0;
+    loop {
+        match patient_look(site, stop).await? {
+            Ok(seen) => return Some(seen),
+            Err(error) => {
+                refusals += 1;
+                tracing::warn!(site = %site.id, %error, refusals, "Redis refuses us: trying again");
+                rest(site, stop, refusals).await?;
+            }
+        }
+    }
+}
+
+/// Looks at a growing pace while the store is away; gives the words with which it refuses.
+async fn patient_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Result<Seen, String>> {
     let mut absences = 0;
     loop {
         match site.store.look().await {
-            Ok(snapshot) => return Some(Seen { snapshot, read_at: site.clock.now() }),
-            Err(error) => {
+            Ok(snapshot) => return Some(Ok(Seen { snapshot, read_at: site.clock.now() })),
+            Err(StoreError::Refused(error)) => return Some(Err(error)),
+            Err(StoreError::Away(error)) => {
                 absences += 1;
                 tracing::debug!(site = %site.id, %error, absences, "failed to read the state");
-                tokio::select! {
-                    () = stop.graceful.cancelled() => return None,
-                    () = site.clock.sleep(site.chance.pause(absences)) => {}
-                }
+                rest(site, stop, absences).await?;
             }
         }
+    }
+}
+
+/// `None` where the site is stopped meanwhile.
+async fn rest<W: World>(site: &Site<W>, stop: &Stop, repetition: u32) -> Option<()> {
+    tokio::select! {
+        () = stop.graceful.cancelled() => None,
+        () = site.clock.sleep(site.chance.pause(repetition)) => Some(()),
     }
 }
