@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::claims::Claims;
-use super::lifetime::{later, renew_at};
+use super::lifetime::{later, renew_at, renew_at_latest};
 use super::token::{Fingerprint, Token};
 use super::trigger::Trigger;
 
@@ -132,11 +132,11 @@ impl Current {
         self.ends_at().is_some_and(|end| end <= now)
     }
 
-    /// When it is to be renewed ahead of its end; `seen_at` stands in for the time of storing where nobody knows it.
+    /// When it is to be renewed ahead of its end: at the last moment where nobody knows since when it is there.
     #[must_use]
-    pub fn renew_at(&self, seen_at: Timestamp) -> Option<Timestamp> {
-        let stored_at = self.refresh().map_or(seen_at, |r| r.at);
-        Some(renew_at(stored_at, self.ends_at()?))
+    pub fn renew_at(&self) -> Option<Timestamp> {
+        let ends_at = self.ends_at()?;
+        Some(self.refresh().map_or_else(|| renew_at_latest(ends_at), |r| renew_at(r.at, ends_at)))
     }
 
     /// Whether it was stored less than `window` before `now`. A time of storing that lies ahead, as after

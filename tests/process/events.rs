@@ -43,10 +43,11 @@ impl Events {
             }
             subscribed.send(()).unwrap();
             while let Ok(message) = subscription.get_message() {
-                let text: String = message.get_payload().unwrap();
-                let message_value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+                let payload = message.get_payload_bytes();
+                let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
                 let channel = message.get_channel_name().to_owned();
-                if send.send(Heard { channel, message: message_value }).is_err() {
+                let message = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+                if send.send(Heard { channel, message }).is_err() {
                     return;
                 }
             }

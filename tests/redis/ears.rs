@@ -129,7 +129,7 @@ impl Ears {
             link,
             clock,
             Delays::new(Duration::from_secs(1), Duration::from_secs(2)),
-            recorder.clone(),
+            Arc::new(recorder.clone()),
             "one:with-colon".to_owned(),
             sites.into_iter().zip(mailboxes.iter().cloned()).collect(),
         );

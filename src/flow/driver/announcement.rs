@@ -60,7 +60,7 @@ impl<W: World> Driver<W> {
         let refresh = current.refresh();
         let now = self.now();
         let tick = self.site.policy.schedule.next_after(now);
-        let renewal = current.renew_at(snapshot.at);
+        let renewal = current.renew_at();
         Some(Event::Updated(Updated {
             site: self.site.id.to_string(),
             cause: UpdatedCause::Repeated,

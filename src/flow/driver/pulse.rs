@@ -34,6 +34,7 @@ impl<W: World> Driver<W> {
             self.refused = Fingerprints::default();
             self.unrecorded = None;
         }
+        // Whichever look finds it out: the heartbeat, one after an outcome, one at a due time.
         if self.seen.snapshot.current.is_some() && snapshot.current.is_none() {
             tracing::warn!(site = %self.site.id, "the token's key is gone");
             self.site.mailbox.post(Arrival::Vanished);
@@ -110,7 +111,7 @@ impl<W: World> Driver<W> {
         if snapshot.failing.is_some() {
             return None;
         }
-        snapshot.current.as_ref()?.renew_at(snapshot.at)
+        snapshot.current.as_ref()?.renew_at()
     }
 
     /// Waits until something arrives or is due.
