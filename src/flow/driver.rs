@@ -160,9 +160,9 @@ impl<W: World> Driver<W> {
         let note = inbox.note.clone();
         self.site.mailbox.restore(inbox);
         let start = self.start(trigger);
-        let claim = Claim { id, start, floor: self.floor, note };
+        let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
-        self.conclude(ended).await;
+        self.release(&id, ended).await;
         Ok(())
     }
 
