@@ -44,9 +44,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     if let Some(trigger) = adoptable(snapshot, inbox, now) {
         return Decision::Verify(trigger);
     }
-    if let Some(failing) = &snapshot.failing
-        && now < failing.retry_at
-    {
+    if snapshot.backs_off(now) {
         return if inbox.wants_answer() { Decision::Backoff } else { Decision::Nothing };
     }
     let Some(current) = &snapshot.current else {
@@ -54,8 +52,8 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
     };
     let fresh = current.is_younger_than(policy.debounce, now);
     let reported = inbox.reported.contains(current.token.fingerprint());
-    let tick = inbox.tick.is_some_and(|due| snapshot.refreshed_at().is_none_or(|at| at < due));
-    let expiry = inbox.expiry && current.renew_at(snapshot.at).is_some_and(|due| due <= now);
+    let tick = inbox.tick.is_some_and(|due| !snapshot.is_refreshed_since(due, now));
+    let expiry = inbox.expiry && current.renew_at().is_some_and(|due| due <= now);
     let retry = inbox.retry && snapshot.failing.is_some();
     if tick || expiry || retry || (inbox.bare && !fresh) || (reported && !fresh) {
         return Decision::Solve(wanted(inbox, snapshot));
@@ -65,11 +63,7 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
         return Decision::Defer(later(stored_at, policy.debounce));
     }
     if let Some(trigger) = inbox.implicit {
-        return if current.ends_at().is_some_and(|end| end <= now) {
-            Decision::Solve(trigger)
-        } else {
-            Decision::Verify(trigger)
-        };
+        return if current.has_ended(now) { Decision::Solve(trigger) } else { Decision::Verify(trigger) };
     }
     if inbox.wants_answer() { Decision::Repeat } else { Decision::Nothing }
 }
@@ -77,9 +71,8 @@ pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestam
 /// A token that somebody else wrote is looked at even while backing off: it may be what ends the failures.
 fn adoptable(snapshot: &Snapshot, inbox: &Inbox, now: Timestamp) -> Option<Trigger> {
     let current = snapshot.current.as_ref()?;
-    let alive = current.ends_at().is_none_or(|end| now < end);
     let silent = !inbox.states();
-    (alive && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
+    (!current.has_ended(now) && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
 }
 
 /// The word for a solve: the strongest statement that is pending; a retry keeps the word of what it retries.
@@ -94,5 +87,308 @@ fn wanted(inbox: &Inbox, snapshot: &Snapshot) -> Trigger {
         Trigger::Expiry
     } else {
         inbox.implicit.unwrap_or(Trigger::Invalid)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::domain::inbox::{Arrival, Fingerprints};
+    use crate::domain::schedule::Schedule;
+    use crate::domain::site::Verify;
+    use crate::domain::snapshot::{Current, Failing, Refresh};
+    use crate::domain::token::{Fingerprint, Token};
+    use crate::domain::trigger::Report;
+    use proptest::prelude::*;
+
+    const DAY: u64 = 86_400;
+    const NOW: i64 = 1_795_331_400;
+    const RESTS: Decision = Decision::Follow(Duration::from_secs(7));
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn policy() -> Policy {
+        Policy {
+            debounce: Duration::from_secs(10),
+            lock_ttl: Duration::from_secs(15),
+            token_ttl: Duration::from_secs(DAY),
+            verify: Verify::Strict,
+            schedule: Schedule::parse("off", "UTC").unwrap(),
+        }
+    }
+
+    /// No token, no lock, no failure.
+    fn empty() -> Snapshot {
+        Snapshot { at: at(NOW), etag: String::new(), version: 1, current: None, lock: None, failing: None }
+    }
+
+    /// A token that a sidecar stored so many seconds ago for a day.
+    fn stored(age: i64) -> Snapshot {
+        let refresh =
+            Refresh { at: at(NOW - age), trigger: Trigger::Startup, source: "solver".into(), user_agent: None };
+        with_token(Provenance::Sidecar(refresh), later(at(NOW - age), Duration::from_secs(DAY)))
+    }
+
+    /// A token that somebody else wrote and that ends so many seconds from now.
+    fn foreign(left: i64) -> Snapshot {
+        with_token(Provenance::Foreign, at(NOW + left))
+    }
+
+    fn with_token(provenance: Provenance, ends_at: Timestamp) -> Snapshot {
+        let token = Token::parse("current").unwrap();
+        Snapshot { current: Some(Current { token, key_ends_at: Some(ends_at), provenance }), ..empty() }
+    }
+
+    /// The same with failures whose retry is due so many seconds from now.
+    fn failing(retry_in: i64, snapshot: Snapshot) -> Snapshot {
+        let failing = Failing {
+            attempts: 3,
+            retry_at: at(NOW + retry_in),
+            trigger: Trigger::Expiry,
+            stage: "solve".into(),
+            error: "down".into(),
+        };
+        Snapshot { failing: Some(failing), ..snapshot }
+    }
+
+    fn locked(snapshot: Snapshot) -> Snapshot {
+        Snapshot { lock: Some(Duration::from_secs(7)), ..snapshot }
+    }
+
+    fn bare() -> Arrival {
+        Arrival::Message(Report::default())
+    }
+
+    fn force() -> Arrival {
+        Arrival::Message(Report { force: true, ..Report::default() })
+    }
+
+    fn report(token: &str) -> Arrival {
+        Arrival::Message(Report { fingerprint: Some(Fingerprint::of(token)), ..Report::default() })
+    }
+
+    /// A tick that was due so many seconds ago.
+    fn tick(ago: i64) -> Arrival {
+        Arrival::Tick(at(NOW - ago))
+    }
+
+    fn inbox(arrivals: impl IntoIterator<Item = Arrival>) -> Inbox {
+        let mut inbox = Inbox::default();
+        arrivals.into_iter().for_each(|arrival| inbox.fold(arrival));
+        inbox
+    }
+
+    #[test]
+    fn each_row_of_the_contract_leads_where_it_says() {
+        use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
+        use Decision::{Backoff, Defer, Nothing, Repeat, Solve, Verify};
+        use Trigger as T;
+        for (snapshot, arrivals, expected, why) in [
+            // Nothing is pending.
+            (stored(3600), vec![], Nothing, "nobody asks"),
+            (locked(empty()), vec![], Nothing, "nobody asks, and somebody is at it"),
+            // A refresh is under way.
+            (locked(stored(3600)), vec![bare()], RESTS, "a refresh under way answers a message"),
+            (locked(stored(3600)), vec![force()], RESTS, "force joins it"),
+            (locked(stored(3600)), vec![Manual], RESTS, "a hand joins it"),
+            (locked(empty()), vec![Startup], RESTS, "a question joins it"),
+            (locked(failing(60, empty())), vec![bare()], RESTS, "a refresh under way outranks the back-off"),
+            (locked(stored(3600)), vec![tick(1)], RESTS, "a tick joins it"),
+            (locked(foreign(3600)), vec![Startup], RESTS, "an adoption under way answers a start"),
+            // Backing off.
+            (failing(60, stored(3600)), vec![bare()], Backoff, "a message is told when the retry comes"),
+            (failing(60, stored(3600)), vec![report("current")], Backoff, "so is a true report"),
+            (failing(60, stored(3600)), vec![report("other")], Backoff, "so is a stale one: this row comes first"),
+            (failing(60, empty()), vec![bare()], Backoff, "also without a token"),
+            (failing(60, stored(3600)), vec![Reconnect], Backoff, "messages may have been missed"),
+            (failing(60, empty()), vec![Startup], Backoff, "a start does not break it"),
+            (failing(60, stored(3600)), vec![tick(1)], Nothing, "a tick waits for the retry"),
+            (failing(60, stored(DAY as i64 - 5)), vec![Expiry], Nothing, "so does a renewal"),
+            (failing(60, stored(3600)), vec![force()], Solve(T::Invalid), "force breaks it"),
+            (failing(60, stored(3600)), vec![Manual], Solve(T::Manual), "a hand breaks it"),
+            (failing(0, stored(3600)), vec![Retry], Solve(T::Expiry), "a retry keeps the trigger it retries"),
+            (failing(-5, stored(3)), vec![Retry], Solve(T::Expiry), "whatever the age of the token"),
+            (failing(0, stored(3600)), vec![Retry, bare()], Solve(T::Invalid), "a message beside it is the word"),
+            (stored(3600), vec![Retry], Nothing, "nothing is left to retry"),
+            (failing(60, foreign(3600)), vec![Startup], Verify(T::Startup), "a found token may end the failures"),
+            (failing(60, foreign(3600)), vec![Startup, bare()], Backoff, "but not where one is stated as bad"),
+            (failing(60, foreign(-1)), vec![Startup], Backoff, "and not one that has ended"),
+            // No token.
+            (empty(), vec![bare()], Solve(T::Invalid), "no token: a message"),
+            (empty(), vec![report("other")], Solve(T::Invalid), "no token: no report is stale"),
+            (empty(), vec![Startup], Solve(T::Startup), "no token: a start"),
+            (empty(), vec![Vanished], Solve(T::Vanished), "the key is gone"),
+            (empty(), vec![Reconnect], Solve(T::Reconnect), "a gap, and no token"),
+            (empty(), vec![tick(1)], Solve(T::Schedule), "no token: a tick"),
+            // A fingerprint that is not the current token's.
+            (stored(3600), vec![report("other")], Repeat, "a stale report"),
+            (stored(3), vec![report("other")], Repeat, "a stale report inside the window"),
+            (foreign(3600), vec![report("other")], Repeat, "a stale report on a foreign token"),
+            (stored(3600), vec![report("a"), report("b"), report("c")], Repeat, "many stale reports"),
+            // A message without one.
+            (stored(3), vec![bare()], Repeat, "a bare message inside the window"),
+            (stored(9), vec![bare(), report("other")], Repeat, "with a stale report beside it"),
+            (stored(10), vec![bare()], Solve(T::Invalid), "the window is over"),
+            (foreign(3600), vec![bare()], Solve(T::Invalid), "a foreign token counts as stored long ago"),
+            (stored(-3600), vec![bare()], Solve(T::Invalid), "stored in the future counts as long ago"),
+            (stored(3), vec![force()], Solve(T::Invalid), "force is not held by the window"),
+            // The current token's fingerprint.
+            (stored(3600), vec![report("current")], Solve(T::Invalid), "a true report"),
+            (stored(3), vec![report("current")], Defer(at(NOW + 7)), "a true report inside the window waits"),
+            (stored(3), vec![report("current"), bare()], Defer(at(NOW + 7)), "its outcome answers a bare message"),
+            (stored(3), vec![report("current"), report("other")], Defer(at(NOW + 7)), "and a stale report"),
+            (stored(3), vec![report("current"), Reconnect], Defer(at(NOW + 7)), "and a question"),
+            (stored(3), vec![report("current"), force()], Solve(T::Invalid), "force ends the deferral"),
+            (stored(3), vec![report("current"), tick(1)], Solve(T::Invalid), "so does a tick"),
+            (foreign(3600), vec![report("current")], Solve(T::Invalid), "a true report on a foreign token"),
+            (stored(10), vec![report("current")], Solve(T::Invalid), "the window has ended"),
+            // The clock.
+            (stored(3600), vec![tick(1)], Solve(T::Schedule), "a tick"),
+            (stored(3), vec![tick(1)], Solve(T::Schedule), "debounce does not apply to it"),
+            (stored(3), vec![tick(5)], Nothing, "a refresh after its due time has served it"),
+            (stored(3), vec![tick(3)], Nothing, "also one at its very due time"),
+            (stored(3), vec![tick(5), bare()], Repeat, "a served tick wants no solve"),
+            (stored(-3600), vec![tick(5)], Solve(T::Schedule), "what was stored in the future serves no tick"),
+            (foreign(3600), vec![tick(5)], Solve(T::Schedule), "a foreign token serves no tick"),
+            (stored(DAY as i64 * 9 / 10), vec![Expiry], Solve(T::Expiry), "a tenth is left"),
+            (stored(3600), vec![Expiry], Nothing, "somebody has renewed it"),
+            (foreign(59), vec![Expiry], Solve(T::Expiry), "a foreign token is renewed a minute ahead"),
+            (foreign(61), vec![Expiry], Nothing, "and not earlier"),
+            // Questions.
+            (stored(3600), vec![Startup], Verify(T::Startup), "a start asks"),
+            (stored(3600), vec![Reconnect], Verify(T::Reconnect), "a gap asks"),
+            (stored(3600), vec![Vanished], Verify(T::Vanished), "the key is there after all"),
+            (stored(3), vec![Reconnect, bare()], Verify(T::Reconnect), "a message inside the window beside it"),
+            (stored(3600), vec![Reconnect, report("other")], Verify(T::Reconnect), "a stale report beside it"),
+            (stored(3600), vec![Reconnect, bare()], Solve(T::Invalid), "a message outside the window beside it"),
+            (foreign(3600), vec![Startup], Verify(T::Startup), "a found token is verified"),
+            (foreign(3600), vec![Startup, Manual], Solve(T::Manual), "unless a hand wants a new one"),
+            (foreign(-1), vec![Startup], Solve(T::Startup), "a token that has ended needs no question"),
+        ] {
+            assert_eq!(decide(&snapshot, &inbox(arrivals), &policy(), at(NOW)), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn without_a_debounce_window_nothing_is_held() {
+        let policy = Policy { debounce: Duration::ZERO, ..policy() };
+        for arrivals in [vec![bare()], vec![report("current")]] {
+            assert_eq!(decide(&stored(0), &inbox(arrivals), &policy, at(NOW)), Decision::Solve(Trigger::Invalid));
+        }
+    }
+
+    fn snapshots() -> impl Strategy<Value = Snapshot> {
+        let token = prop_oneof![
+            1 => Just(empty()),
+            3 => (-20i64..2 * DAY as i64).prop_map(stored),
+            2 => (-20i64..7200).prop_map(foreign),
+        ];
+        let retry = proptest::option::of(-600i64..600);
+        (token, retry, proptest::option::weighted(0.2, 0u64..20)).prop_map(|(snapshot, retry, lock)| {
+            let snapshot = retry.map_or(snapshot.clone(), |retry| failing(retry, snapshot));
+            Snapshot { lock: lock.map(Duration::from_secs), ..snapshot }
+        })
+    }
+
+    fn arrivals() -> impl Strategy<Value = Arrival> {
+        use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
+        let reports = prop_oneof![Just(report("current")), (0u8..12).prop_map(|n| report(&n.to_string()))];
+        let rest = proptest::sample::select(vec![Manual, Expiry, Retry, Startup, Reconnect, Vanished]);
+        prop_oneof![2 => Just(bare()), 1 => Just(force()), 4 => reports, 1 => (-5i64..60).prop_map(tick), 3 => rest]
+    }
+
+    fn inboxes() -> impl Strategy<Value = Inbox> {
+        proptest::collection::vec(arrivals(), 0..6).prop_map(inbox)
+    }
+
+    fn decided(snapshot: &Snapshot, inbox: &Inbox) -> Decision {
+        decide(snapshot, inbox, &policy(), at(NOW))
+    }
+
+    /// The token is there and has not ended.
+    fn lives(snapshot: &Snapshot) -> bool {
+        snapshot.current.as_ref().is_some_and(|c| !c.has_ended(at(NOW)))
+    }
+
+    proptest! {
+        #[test]
+        fn while_locked_everything_follows(snapshot in snapshots(), inbox in inboxes()) {
+            let snapshot = locked(snapshot);
+            let expected = if inbox.is_empty() { Decision::Nothing } else { RESTS };
+            prop_assert_eq!(decided(&snapshot, &inbox), expected);
+        }
+
+        #[test]
+        fn force_solves_unless_locked(snapshot in snapshots(), inbox in inboxes(), by_hand in any::<bool>()) {
+            let snapshot = Snapshot { lock: None, ..snapshot };
+            let mut inbox = inbox;
+            inbox.fold(if by_hand { Arrival::Manual } else { force() });
+            prop_assert!(matches!(decided(&snapshot, &inbox), Decision::Solve(_)));
+        }
+
+        #[test]
+        fn a_stale_fingerprint_never_costs_a_solve(snapshot in snapshots(), inbox in inboxes(), name in "[a-z]{1,6}x") {
+            prop_assume!(snapshot.current.is_some() && inbox.reported.iter().count() < 8);
+            let mut more = inbox.clone();
+            more.fold(report(&name));
+            let (without, with) = (decided(&snapshot, &inbox), decided(&snapshot, &more));
+            prop_assert!(!matches!(with, Decision::Solve(_)) || matches!(without, Decision::Solve(_)));
+        }
+
+        #[test]
+        fn a_bare_message_inside_the_window_never_costs_a_solve(
+            snapshot in snapshots(), inbox in inboxes(), age in 0i64..10,
+        ) {
+            let snapshot = Snapshot { current: stored(age).current, ..snapshot };
+            prop_assume!(!inbox.bare);
+            let more = Inbox { bare: true, ..inbox.clone() };
+            let (without, with) = (decided(&snapshot, &inbox), decided(&snapshot, &more));
+            prop_assert!(!matches!(with, Decision::Solve(_)) || matches!(without, Decision::Solve(_)));
+        }
+
+        #[test]
+        fn backing_off_never_solves_unless_forced(snapshot in snapshots(), inbox in inboxes(), rest in 1i64..600) {
+            let snapshot = failing(rest, snapshot);
+            let inbox = Inbox { forced: None, ..inbox };
+            prop_assert!(!matches!(decided(&snapshot, &inbox), Decision::Solve(_) | Decision::Defer(_)));
+        }
+
+        #[test]
+        fn a_question_about_a_living_token_never_decides_to_solve(
+            snapshot in snapshots(),
+            questions in proptest::collection::vec(
+                proptest::sample::select(vec![Arrival::Startup, Arrival::Reconnect, Arrival::Vanished]), 1..4),
+        ) {
+            prop_assume!(lives(&snapshot));
+            prop_assert!(!matches!(decided(&snapshot, &inbox(questions)), Decision::Solve(_)));
+        }
+
+        #[test]
+        fn nobody_who_waits_is_left_without_an_answer(snapshot in snapshots(), inbox in inboxes()) {
+            prop_assume!(inbox.wants_answer());
+            prop_assert_ne!(decided(&snapshot, &inbox), Decision::Nothing);
+        }
+
+        #[test]
+        fn a_true_report_on_a_living_token_leads_to_a_solve_now_or_later(snapshot in snapshots(), inbox in inboxes()) {
+            let mut inbox = inbox;
+            let mut reported = Fingerprints::default();
+            reported.insert(Fingerprint::of("current"));
+            inbox.reported = reported;
+            prop_assume!(snapshot.current.is_some());
+            let decision = decided(&snapshot, &inbox);
+            prop_assert!(!matches!(decision, Decision::Nothing | Decision::Repeat | Decision::Verify(_)));
+        }
+
+        #[test]
+        fn a_deferral_ends_within_the_window(snapshot in snapshots(), inbox in inboxes()) {
+            if let Decision::Defer(due) = decided(&snapshot, &inbox) {
+                // An age of down to a second below zero is within the tolerance of the clock.
+                prop_assert!(at(NOW) < due && due <= at(NOW + 11), "{due}");
+            }
+        }
     }
 }

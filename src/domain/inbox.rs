@@ -121,6 +121,14 @@ pub enum Outcome {
     Failed,
 }
 
+impl Outcome {
+    /// Both outcomes as one: what either answers. After two different ones nothing is left that came before.
+    #[must_use]
+    pub fn and_then(self, later: Self) -> Self {
+        if self == later { self } else { Self::Failed }
+    }
+}
+
 impl Inbox {
     /// Folds one arrival in.
     pub fn fold(&mut self, arrival: Arrival) {

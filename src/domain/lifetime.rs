@@ -34,6 +34,12 @@ pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
     later(stored_at, left.saturating_sub(lead))
 }
 
+/// When to renew what ends at `ends_at` and was stored nobody knows when: ahead by the least lead.
+#[must_use]
+pub fn renew_at_latest(ends_at: Timestamp) -> Timestamp {
+    ends_at.checked_sub(MIN_LEAD).unwrap_or(ends_at)
+}
+
 /// From `from` to `to`; zero where `to` is earlier.
 #[must_use]
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {

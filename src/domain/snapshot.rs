@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::claims::Claims;
-use super::lifetime::{later, renew_at};
+use super::lifetime::{later, renew_at, renew_at_latest};
 use super::token::{Fingerprint, Token};
 use super::trigger::Trigger;
 
@@ -87,6 +87,18 @@ impl Snapshot {
         self.current.as_ref().and_then(Current::refresh).map(|r| r.at)
     }
 
+    /// Whether a refresh has completed at `due` or later. A time of storing that lies ahead says nothing.
+    #[must_use]
+    pub fn is_refreshed_since(&self, due: Timestamp, now: Timestamp) -> bool {
+        self.refreshed_at().is_some_and(|at| due <= at && at <= later(now, CLOCK_TOLERANCE))
+    }
+
+    /// Whether failures forbid another attempt for now.
+    #[must_use]
+    pub fn backs_off(&self, now: Timestamp) -> bool {
+        self.failing.as_ref().is_some_and(|f| now < f.retry_at)
+    }
+
     /// The failures in a row.
     #[must_use]
     pub fn attempts(&self) -> u32 {
@@ -114,11 +126,17 @@ impl Current {
         }
     }
 
-    /// When it is to be renewed ahead of its end; `seen_at` stands in for the time of storing where nobody knows it.
+    /// Whether it has stopped working by itself.
     #[must_use]
-    pub fn renew_at(&self, seen_at: Timestamp) -> Option<Timestamp> {
-        let stored_at = self.refresh().map_or(seen_at, |r| r.at);
-        Some(renew_at(stored_at, self.ends_at()?))
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends_at().is_some_and(|end| end <= now)
+    }
+
+    /// When it is to be renewed ahead of its end: at the last moment where nobody knows since when it is there.
+    #[must_use]
+    pub fn renew_at(&self) -> Option<Timestamp> {
+        let ends_at = self.ends_at()?;
+        Some(self.refresh().map_or_else(|| renew_at_latest(ends_at), |r| renew_at(r.at, ends_at)))
     }
 
     /// Whether it was stored less than `window` before `now`. A time of storing that lies ahead, as after

@@ -165,7 +165,7 @@ impl<W: World> Site<W> {
             Verdict::Blocked(error) => {
                 Err(Next::Source(failure(format!("the API blocked us, which says nothing about the token: {error}"))))
             }
-            Verdict::Unclear(_) if self.policy.verify == Verify::Tolerant && !start.stands() => Ok((candidate, ttl)),
+            Verdict::Unclear(_) if self.policy.verify == Verify::Tolerant && !start.stands(now) => Ok((candidate, ttl)),
             Verdict::Unclear(error) => {
                 Err(Next::Nobody(failure(format!("the API said nothing clear about a fresh token: {error}"))))
             }
@@ -194,9 +194,12 @@ impl<W: World> Site<W> {
 }
 
 impl Start<'_> {
-    /// Whether a token stands that nobody has reported as refused.
-    fn stands(&self) -> bool {
-        self.snapshot.fingerprint().is_some_and(|f| !self.refused.contains(f))
+    /// Whether a token stands that has not ended and that nobody has reported as refused.
+    fn stands(&self, now: Timestamp) -> bool {
+        self.snapshot
+            .current
+            .as_ref()
+            .is_some_and(|c| !c.has_ended(now) && !self.refused.contains(c.token.fingerprint()))
     }
 }
 

@@ -24,6 +24,8 @@ use crate::domain::trigger::Trigger;
 
 /// How often the driver looks whether the key is still there.
 const HEARTBEAT: Duration = Duration::from_secs(12);
+/// How often a claim is asked for while its answer does not arrive.
+const CLAIM_TRIES: u32 = 3;
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
 const FOLLOW_SLACK: Duration = Duration::from_millis(20);
 
@@ -33,7 +35,7 @@ pub struct Driver<W: World> {
     seen: Seen,
     /// The greatest version this process has ever seen.
     floor: u64,
-    /// The tokens that were reported as refused since the last refresh.
+    /// The tokens that were reported as refused since the last refresh, whosever it was.
     refused: Fingerprints,
     /// The next tick of the schedule.
     tick: Option<Timestamp>,
@@ -43,6 +45,8 @@ pub struct Driver<W: World> {
     heartbeat: Duration,
     /// A failure that the store could not note.
     unrecorded: Option<Failing>,
+    /// How often in a row the store has failed a turn.
+    errors: u32,
     /// What the sinks hold.
     sunk: Option<Fingerprint>,
 }
@@ -75,9 +79,7 @@ impl<W: World> Driver<W> {
         let mut driver = Self::new(site, seen);
         driver.site.mailbox.post(Arrival::Manual);
         while !stop.graceful.is_cancelled() {
-            if let Err(error) = driver.turn(&stop).await {
-                driver.endure(error, &stop).await;
-            }
+            driver.step(&stop).await;
             let snapshot = &driver.seen.snapshot;
             if driver.site.mailbox.is_empty() && snapshot.version > before {
                 return Once::Refreshed(Box::new(snapshot.clone()));
@@ -99,6 +101,7 @@ impl<W: World> Driver<W> {
             quiet_until: Duration::ZERO,
             heartbeat: site.clock.now() + HEARTBEAT,
             unrecorded: None,
+            errors: 0,
             sunk: None,
             site,
             seen,
@@ -114,16 +117,25 @@ impl<W: World> Driver<W> {
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;
         while !stop.graceful.is_cancelled() {
-            if let Err(error) = driver.turn(&stop).await {
-                driver.endure(error, &stop).await;
-            }
+            driver.step(&stop).await;
+        }
+    }
+
+    /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
+    /// some questions and fail others.
+    async fn step(&mut self, stop: &Stop) {
+        match self.turn(stop).await {
+            Ok(()) => self.errors = 0,
+            Err(error) => self.endure(error, stop).await,
         }
     }
 
     /// One decision and what follows from it.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
-        if self.site.mailbox.take_hint() || self.clock_now() >= self.heartbeat {
-            self.look_if_changed().await?;
+        if self.site.mailbox.take_hint() {
+            self.look().await?;
+        } else if self.clock_now() >= self.heartbeat {
+            self.beat().await?;
         }
         self.post_what_is_due().await?;
         let inbox = self.site.mailbox.take();
@@ -149,7 +161,7 @@ impl<W: World> Driver<W> {
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
     async fn solve(&mut self, trigger: Trigger, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
-        let Some(id) = self.claim(&inbox).await? else { return Ok(()) };
+        let Some(id) = self.claim(trigger, &inbox).await? else { return Ok(()) };
         self.decided("solve", &inbox);
         tracing::info!(
             site = %self.site.id, %trigger, folded = inbox.folded,
@@ -162,32 +174,43 @@ impl<W: World> Driver<W> {
         let start = self.start(trigger);
         let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
-        self.release(&id, ended).await;
-        Ok(())
+        self.release(&id, ended).await
     }
 
-    /// Takes the lock; `None` where the state has changed, with everything pending put back.
-    async fn claim(&mut self, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
+    /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back
+    /// or answered.
+    async fn claim(&mut self, trigger: Trigger, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
         let id = self.site.chance.claim_id();
-        match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
+        let mut tries = 1;
+        let claimed = loop {
+            match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
+                // The lock may be ours without our knowing: asked again for the same claim, the store says so.
+                Err(StoreError::Away(error)) if tries < CLAIM_TRIES => {
+                    tracing::debug!(site = %self.site.id, %error, tries, "failed to claim: trying again");
+                    self.site.clock.sleep(self.site.chance.pause(tries)).await;
+                    tries += 1;
+                }
+                claimed => break claimed,
+            }
+        };
+        if !matches!(claimed, Ok(Claimed::Taken(_))) {
+            self.site.mailbox.restore(inbox.clone());
+        }
+        match claimed {
             Ok(Claimed::Taken(snapshot)) => {
                 self.learn(snapshot).await;
                 Ok(Some(id))
             }
             Ok(Claimed::Changed(snapshot)) => {
-                self.site.mailbox.restore(inbox.clone());
                 self.learn(snapshot).await;
                 Ok(None)
             }
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
-                self.fail_unrecorded(&error).await;
+                self.fail_unrecorded(trigger, &error).await?;
                 Ok(None)
             }
-            Err(error @ StoreError::Away(_)) => {
-                self.site.mailbox.restore(inbox.clone());
-                Err(error)
-            }
+            Err(error @ StoreError::Away(_)) => Err(error),
         }
     }
 
@@ -219,11 +242,9 @@ impl<W: World> Driver<W> {
     }
 
     /// Takes in how a refresh ended.
-    async fn conclude(&mut self, ended: Ended) {
+    async fn conclude(&mut self, ended: Ended) -> Result<(), StoreError> {
         match ended {
             Ended::Refreshed(snapshot) => {
-                self.refused = Fingerprints::default();
-                self.unrecorded = None;
                 self.learn(snapshot).await;
                 tracing::info!(
                     site = %self.site.id, version = self.seen.snapshot.version,
@@ -244,12 +265,21 @@ impl<W: World> Driver<W> {
                 let event = self.failed(&failing, FailedCause::Attempt);
                 self.unrecorded = Some(failing);
                 self.overlay();
-                if let Err(error) = self.site.store.publish(&event).await {
-                    tracing::error!(site = %self.site.id, %error, "failed to announce a failure");
+                let answered = self.site.mailbox.take();
+                match self.site.store.publish(&event).await {
+                    Ok(()) => {}
+                    Err(StoreError::Refused(error)) => {
+                        tracing::error!(site = %self.site.id, %error, "failed to announce a failure: nobody can be told");
+                    }
+                    Err(error @ StoreError::Away(_)) => {
+                        self.site.mailbox.restore(answered);
+                        return Err(error);
+                    }
                 }
             }
             Ended::Abandoned => {}
         }
+        Ok(())
     }
 
     /// Remembers which reports name the token that stands: it is no candidate any more.

@@ -20,6 +20,8 @@ struct State {
     hinted: bool,
     /// How many outcomes have been heard; wraps.
     outcomes: u64,
+    /// What was heard since the inbox was last taken: it answers what was taken too.
+    heard: Option<Outcome>,
 }
 
 impl Mailbox {
@@ -40,6 +42,10 @@ impl Mailbox {
     pub fn hear(&self, outcome: Outcome) {
         let mut state = self.state();
         state.inbox.settle(outcome);
+        state.heard = Some(match state.heard {
+            Some(earlier) => earlier.and_then(outcome),
+            None => outcome,
+        });
         state.outcomes = state.outcomes.wrapping_add(1);
         state.hinted = true;
         drop(state);
@@ -49,12 +55,17 @@ impl Mailbox {
     /// Takes all that is pending.
     #[must_use]
     pub fn take(&self) -> Inbox {
-        std::mem::take(&mut self.state().inbox)
+        let mut state = self.state();
+        state.heard = None;
+        std::mem::take(&mut state.inbox)
     }
 
-    /// Puts back what was taken and is not answered yet.
-    pub fn restore(&self, taken: Inbox) {
+    /// Puts back what was last taken, as far as no outcome has answered it meanwhile.
+    pub fn restore(&self, mut taken: Inbox) {
         let mut state = self.state();
+        if let Some(outcome) = state.heard {
+            taken.settle(outcome);
+        }
         let newer = std::mem::replace(&mut state.inbox, taken);
         state.inbox.absorb(newer);
     }

@@ -115,15 +115,17 @@ impl<W: World> Site<W> {
             note: claim.note.clone(),
         };
         let (mut refusals, mut absences) = (0, 0);
+        // What arrived up to here is answered by the announcement that belongs to the commit. What arrives
+        // later is so only if that announcement is heard after it: a repetition publishes nothing.
+        let mut answered = self.mailbox.take();
+        let heard = self.mailbox.outcomes();
         let failure = loop {
-            commit.now = times.now(self.clock.now());
+            let asked = self.clock.now();
+            commit.now = times.now(asked);
             if commit.now >= last_moment {
                 break "the store was away until the token expired".to_owned();
             }
             commit.refresh_at = self.refresh_at(commit.now, found.ttl, found.expires_at);
-            // What arrived up to here is answered by the announcement that belongs to the commit.
-            let mut answered = self.mailbox.take();
-            let heard = self.mailbox.outcomes();
             match self.store.commit(&commit).await {
                 Ok(Committed::Stored(snapshot)) => {
                     answered.settle(Outcome::Refreshed(commit.candidate.token.fingerprint()));
@@ -138,13 +140,9 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Committed::Clock(snapshot)) => {
-                    times = Times { at: snapshot.at, read_at: self.clock.now() };
-                    self.mailbox.restore(answered);
-                }
+                Ok(Committed::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     self.observer.observe(Observation::Commit("error"));
-                    self.mailbox.restore(answered);
                     refusals += 1;
                     if refusals >= REFUSALS {
                         break format!("Redis refused to store the token: {error}");
@@ -153,13 +151,13 @@ impl<W: World> Site<W> {
                 }
                 Err(StoreError::Away(error)) => {
                     self.observer.observe(Observation::Commit("error"));
-                    self.mailbox.restore(answered);
                     absences += 1;
                     tracing::warn!(site = %self.id, %error, absences, "failed to store the new token: trying again");
                     self.clock.sleep(self.chance.pause(absences)).await;
                 }
             }
         };
+        self.mailbox.restore(answered);
         let failure = Failure { stage: Stage::Store, error: failure, pace: Pace::Ordinary };
         self.fail(claim, Missed { failure, source: commit.source, timings: commit.timings }).await
     }
@@ -188,11 +186,12 @@ impl<W: World> Site<W> {
             retry.in_s = delay.as_secs(), error = %failed.failure.error, "refresh failed",
         );
         let (mut refusals, mut absences) = (0, 0);
+        let answered = self.mailbox.take();
+        let heard = self.mailbox.outcomes();
         loop {
-            failed.now = times.now(self.clock.now());
+            let asked = self.clock.now();
+            failed.now = times.now(asked);
             failed.retry_at = whole_second_up(later(failed.now, delay));
-            let answered = self.mailbox.take();
-            let heard = self.mailbox.outcomes();
             match self.store.fail(&failed).await {
                 Ok(Recorded::Done(snapshot)) => {
                     self.hear_own_outcome(heard).await;
@@ -202,22 +201,18 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Recorded::Clock(snapshot)) => {
-                    self.mailbox.restore(answered);
-                    times = Times { at: snapshot.at, read_at: self.clock.now() };
-                }
+                Ok(Recorded::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     refusals += 1;
                     if refusals >= REFUSALS {
+                        self.mailbox.restore(answered);
                         tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
                         // Whoever waits is told all the same; the caller announces it without the keys.
                         return Ended::Unrecorded(failing(&failed));
                     }
-                    self.mailbox.restore(answered);
                     self.clock.sleep(self.chance.pause(refusals)).await;
                 }
                 Err(StoreError::Away(error)) => {
-                    self.mailbox.restore(answered);
                     absences += 1;
                     tracing::warn!(site = %self.id, %error, absences, "failed to note the failure: trying again");
                     self.clock.sleep(self.chance.pause(absences)).await;
@@ -234,13 +229,10 @@ impl<W: World> Site<W> {
         Some(tick.map_or(renewal, |t| t.min(renewal)))
     }
 
-    /// Messages that came before our own outcome are still on their way to us. Waits until the outcome
+    /// Messages that came before our own outcome may still be on their way to us. Waits until the outcome
     /// itself has come the same way, so that none of them is taken for a new one.
     async fn hear_own_outcome(&self, heard_before: u64) {
         const LONGEST: Duration = Duration::from_millis(250);
-        if self.mailbox.is_empty() {
-            return;
-        }
         let heard = async {
             while self.mailbox.outcomes() == heard_before {
                 self.mailbox.changed().await;
@@ -250,7 +242,6 @@ impl<W: World> Site<W> {
             () = heard => {}
             () = self.clock.sleep(LONGEST) => {}
         }
-        self.mailbox.hint();
     }
 
     /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
@@ -287,7 +278,8 @@ impl<W: World> Site<W> {
     }
 }
 
-/// The store's clock, as last read.
+/// The store's clock, as last read. Counted from when a question was asked it says what that clock will show
+/// when the next one arrives, however long the way is.
 struct Times {
     at: Timestamp,
     read_at: Duration,

@@ -234,7 +234,7 @@ impl TokenStatus {
             expires_at: Claims::of(&current.token).expires_at,
             key_ends_at: current.key_ends_at,
             ends_at: current.ends_at(),
-            renew_at: current.renew_at(snapshot.at),
+            renew_at: current.renew_at(),
             trigger: refresh.map(|r| r.trigger),
             source: refresh.map(|r| r.source.clone()),
         }

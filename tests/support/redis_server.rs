@@ -12,8 +12,9 @@ use redis::{Client, Connection, FromRedisValue, RedisResult};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-/// The program, and what to say where it is missing.
-const PROGRAM: &str = "redis-server";
+/// Runs the server until our end of the pipe is closed, by us or by the end of this process, however it comes.
+const SHELL: &str = "redis-server redis.conf $1 & server=$!; exec > /dev/null; cat; kill -9 $server; wait";
+/// What to say where the program is missing.
 const MISSING: &str = "redis-server cannot be started: install it (apt-get install redis-server)";
 
 /// A running server; it ends when this is dropped.
@@ -96,12 +97,10 @@ impl RedisServer {
         if !file.exists() {
             std::fs::write(&file, self.configuration()).unwrap();
         }
-        let mut command = Command::new(PROGRAM);
-        command.arg(&file).current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        if self.mode == Mode::Sentinel {
-            command.arg("--sentinel");
-        }
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{MISSING}: {error}"));
+        let option = if self.mode == Mode::Sentinel { "--sentinel" } else { "" };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SHELL, "sh", option]).current_dir(self.folder.path());
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
         self.child = Some(child);
         self.wait_until_ready(output)?;
@@ -117,6 +116,7 @@ impl RedisServer {
             format!("port {}", self.port.number),
             "bind 127.0.0.1".to_owned(),
             "unixsocket redis.sock".to_owned(),
+            "pidfile redis.pid".to_owned(),
             "protected-mode no".to_owned(),
             "enable-debug-command yes".to_owned(),
             "enable-protected-configs yes".to_owned(),
@@ -137,7 +137,10 @@ impl RedisServer {
         };
         let mut lines = BufReader::new(output).lines();
         loop {
-            let Some(Ok(line)) = lines.next() else { return Err(self.log()) };
+            let Some(Ok(line)) = lines.next() else {
+                assert!(!self.log().is_empty(), "{MISSING}");
+                return Err(self.log());
+            };
             let ready = line.contains(sign);
             self.log.lock().unwrap().push(line);
             if ready {
@@ -225,7 +228,7 @@ impl RedisServer {
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
+            drop(child.stdin.take());
             let _ = child.wait();
         }
     }
@@ -270,8 +273,8 @@ impl RedisServer {
         self.signal("CONT");
     }
 
-    fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+    fn pid(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("redis.pid")).unwrap().trim().to_owned()
     }
 
     fn signal(&self, name: &str) {

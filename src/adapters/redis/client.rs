@@ -22,11 +22,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
+use super::channels::Channels;
 use super::connect::Connector;
 use super::error::{LinkError, classify};
 use super::history;
 use super::link::Link;
-use super::store::{Channels, RedisStore};
+use super::store::RedisStore;
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, Updated};
 use crate::domain::extract::Cookies;

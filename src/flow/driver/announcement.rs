@@ -32,9 +32,11 @@ impl<W: World> Driver<W> {
             return Ok(());
         }
         if self.unrecorded.is_some() {
+            let published = self.site.store.publish(&event).await;
+            published.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
             self.decided(decision, &inbox);
             self.quiet_until = self.clock_now() + ANNOUNCEMENT_PACE;
-            return self.site.store.publish(&event).await;
+            return Ok(());
         }
         let announced = self.site.store.announce(&self.seen.snapshot.etag, &event).await;
         match announced.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))? {
@@ -58,7 +60,7 @@ impl<W: World> Driver<W> {
         let refresh = current.refresh();
         let now = self.now();
         let tick = self.site.policy.schedule.next_after(now);
-        let renewal = current.renew_at(snapshot.at);
+        let renewal = current.renew_at();
         Some(Event::Updated(Updated {
             site: self.site.id.to_string(),
             cause: UpdatedCause::Repeated,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Driver, HEARTBEAT, Stop};
-use crate::domain::inbox::Arrival;
+use crate::domain::inbox::{Arrival, Fingerprints};
 use crate::domain::lifetime::{between, later};
 use crate::domain::snapshot::Snapshot;
 use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
@@ -28,12 +28,19 @@ pub(super) enum Woken {
 impl<W: World> Driver<W> {
     /// Takes in a newer state.
     pub(super) async fn learn(&mut self, snapshot: Snapshot) {
+        if snapshot.version > self.floor {
+            // Somebody has stored a token: what was held against the one before is void.
+            self.floor = snapshot.version;
+            self.refused = Fingerprints::default();
+            self.unrecorded = None;
+        }
         // Whichever look finds it out: the heartbeat, one after an outcome, one at a due time.
         if self.seen.snapshot.current.is_some() && snapshot.current.is_none() {
             tracing::warn!(site = %self.site.id, "the token's key is gone");
             self.site.mailbox.post(Arrival::Vanished);
         }
-        self.floor = self.floor.max(snapshot.version);
+        // A clock that was set back leaves no tick in the far future.
+        self.tick = self.tick.min(self.site.policy.schedule.next_after(snapshot.at));
         self.seen = Seen { snapshot, read_at: self.clock_now() };
         self.heartbeat = self.seen.read_at + HEARTBEAT;
         self.overlay();
@@ -62,15 +69,10 @@ impl<W: World> Driver<W> {
         Ok(())
     }
 
-    /// After a hint, or at the heartbeat: a cheap question first where nothing says that the state changed.
-    pub(super) async fn look_if_changed(&mut self) -> Result<(), StoreError> {
-        let now = self.clock_now();
-        if now < self.heartbeat {
-            return self.look().await;
-        }
-        self.heartbeat = now + HEARTBEAT;
-        let had = self.seen.snapshot.current.is_some();
-        if self.site.store.has_token().await? == had {
+    /// The heartbeat: a cheap question, and a look where the key has come or gone.
+    pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
+        self.heartbeat = self.clock_now() + HEARTBEAT;
+        if self.site.store.has_token().await? == self.seen.snapshot.current.is_some() {
             return Ok(());
         }
         self.look().await
@@ -109,7 +111,7 @@ impl<W: World> Driver<W> {
         if snapshot.failing.is_some() {
             return None;
         }
-        snapshot.current.as_ref()?.renew_at(snapshot.at)
+        snapshot.current.as_ref()?.renew_at()
     }
 
     /// Waits until something arrives or is due.
@@ -131,6 +133,9 @@ impl<W: World> Driver<W> {
 
     /// While the store is away: looks again at a growing pace until it answers.
     pub(super) async fn recover(&mut self, stop: &Stop) {
+        if rest(&self.site, stop, self.errors).await.is_none() {
+            return;
+        }
         match patient_look(&self.site, stop).await {
             Some(Ok(seen)) => self.learn(seen.snapshot).await,
             Some(Err(refusal)) => self.refused(&refusal, stop).await,

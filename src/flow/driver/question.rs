@@ -27,12 +27,21 @@ impl<W: World> Driver<W> {
         let Some(verdict) = self.verify_current(&current, stop).await? else { return Ok(()) };
         tracing::info!(site = %self.site.id, %trigger, verdict = verdict.as_str(), "the stored token was verified");
         let inbox = self.site.mailbox.take();
+        let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
+        if matches!(decision, Decision::Nothing | Decision::Defer(_) | Decision::Solve(_)) {
+            // Answered meanwhile, or more is wanted than the answer to a question.
+            self.site.mailbox.restore(inbox);
+            return Ok(());
+        }
+        if matches!(verdict, Verdict::Refused(_)) {
+            self.refused.insert(current.token.fingerprint());
+        }
         match verdict {
-            Verdict::Refused(_) => {
-                self.refused.insert(current.token.fingerprint());
-                self.solve(trigger, inbox, stop).await
-            }
             Verdict::Accepted if current.refresh().is_none() => self.adopt(current, inbox, stop).await,
+            _ if self.seen.snapshot.backs_off(self.now()) => {
+                self.announce(inbox, self.failed_again(), "backoff", stop).await
+            }
+            Verdict::Refused(_) => self.solve(trigger, inbox, stop).await,
             _ => self.announce(inbox, self.updated_again(), "verify", stop).await,
         }
     }
@@ -63,7 +72,7 @@ impl<W: World> Driver<W> {
     /// Makes a token that somebody else wrote ours, with the TTL it has.
     async fn adopt(&mut self, current: Current, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
         let mut cookies = self.site.store.cookies().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
-        let Some(id) = self.claim(&inbox).await? else { return Ok(()) };
+        let Some(id) = self.claim(Trigger::Bootstrap, &inbox).await? else { return Ok(()) };
         self.decided("adopt", &inbox);
         cookies.hold(&self.site.cookie, &current.token);
         let claims = Claims::of(&current.token);
@@ -80,7 +89,6 @@ impl<W: World> Driver<W> {
         };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note: inbox.note };
         let ended = self.site.refresh(&claim, Work::Adopt(found), &stop.now).await;
-        self.release(&id, ended).await;
-        Ok(())
+        self.release(&id, ended).await
     }
 }

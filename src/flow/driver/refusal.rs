@@ -1,9 +1,10 @@
-//! A store that says no where the state should be read: whoever waits is told, at the pace of the back-off.
+//! A store that fails a turn: waited for where it is away; where it says no, whoever waits is told, at the pace of
+//! the back-off.
 
 use std::time::Duration;
 
 use super::{Driver, HEARTBEAT, Stop};
-use crate::domain::lifetime::{between, later};
+use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
@@ -14,9 +15,14 @@ use crate::flow::site::World;
 impl<W: World> Driver<W> {
     /// After an error of the store: waits until it answers, or answers in its place where it refuses.
     pub(super) async fn endure(&mut self, error: StoreError, stop: &Stop) {
+        self.errors = self.errors.saturating_add(1);
         match error {
             StoreError::Away(error) => {
-                tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
+                if self.errors == 1 {
+                    tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
+                } else {
+                    tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
+                }
                 self.recover(stop).await;
             }
             StoreError::Refused(error) => self.refused(&error, stop).await,
@@ -27,8 +33,10 @@ impl<W: World> Driver<W> {
         let in_force = self.unrecorded.as_ref().filter(|failing| self.now() < failing.retry_at);
         let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
             tracing::warn!(site = %self.site.id, %error, "Redis refuses us");
-            let _answered_by_what_follows = self.site.mailbox.take();
-            self.fail_unrecorded(error).await;
+            let trigger = self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger);
+            if let Err(error) = self.fail_unrecorded(trigger, error).await {
+                tracing::warn!(site = %self.site.id, %error, "failed to announce a failure");
+            }
             return;
         };
         let inbox = self.site.mailbox.take();
@@ -44,25 +52,26 @@ impl<W: World> Driver<W> {
 
     /// Takes in how a claimed refresh ended. Where the store could not note the outcome, it has not freed the lock
     /// with it either: once all have heard of it, nobody has to wait for the lock's end.
-    pub(super) async fn release(&mut self, claim: &ClaimId, ended: Ended) {
+    pub(super) async fn release(&mut self, claim: &ClaimId, ended: Ended) -> Result<(), StoreError> {
         let is_unrecorded = matches!(ended, Ended::Unrecorded(_));
-        self.conclude(ended).await;
+        let concluded = self.conclude(ended).await;
         if is_unrecorded && let Err(error) = self.site.store.vacate(claim).await {
             tracing::warn!(site = %self.site.id, %error, "failed to free the lock: it ends by itself");
         }
+        concluded
     }
 
-    /// Announces an attempt that the store can neither begin nor note.
-    pub(super) async fn fail_unrecorded(&mut self, error: &str) {
+    /// Announces an attempt that the store can neither begin nor note; that answers all that is pending.
+    pub(super) async fn fail_unrecorded(&mut self, trigger: Trigger, error: &str) -> Result<(), StoreError> {
         let attempts = self.seen.snapshot.attempts().saturating_add(1);
         let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
         self.conclude(Ended::Unrecorded(Failing {
             attempts,
-            retry_at: later(self.now(), delay),
-            trigger: self.seen.snapshot.failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger),
+            retry_at: whole_second_up(later(self.now(), delay)),
+            trigger,
             stage: Stage::Store.as_str().to_owned(),
             error: format!("Redis refuses us: {error}"),
         }))
-        .await;
+        .await
     }
 }

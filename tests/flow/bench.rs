@@ -1,0 +1,586 @@
+//! The bench that every test works at: one store, any number of replicas, and time that is paused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use token_sidecar::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
+use token_sidecar::domain::extract::CookieRule;
+use token_sidecar::domain::inbox::Arrival;
+use token_sidecar::domain::schedule::Schedule;
+use token_sidecar::domain::site::{Policy, SiteId, Verify};
+use token_sidecar::domain::snapshot::Refresh;
+use token_sidecar::domain::token::{Fingerprint, Token};
+use token_sidecar::domain::trigger::{Report, Trigger};
+use token_sidecar::flow::driver::{Driver, Stop};
+use token_sidecar::flow::mailbox::Mailbox;
+use token_sidecar::flow::site::{Site, World};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::keys::{Keys, Value, Wire, ends, instant, millis};
+use crate::outside::{
+    Api, ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSink, ModelSource, Mood, Script, Seen, Solves,
+};
+use crate::store::{Fault, ModelStore, Op, Rule};
+
+/// The site's id.
+pub(crate) const SITE: &str = "shop";
+/// The user agent of every source.
+pub(crate) const AGENT: &str = "Mozilla/5.0 (the solver's)";
+/// The store's clock when a test begins: 2026-11-22T07:10:00Z.
+const EPOCH_MS: i64 = 1_795_331_400_000;
+/// Longer than anything that a test waits for.
+const PATIENCE: Duration = Duration::from_secs(1800);
+/// More calls of the store than this within a second, by one replica, are a loop that does not wait.
+const BUSY: usize = 120;
+
+/// Binds the ports to the models.
+pub(crate) struct Model;
+
+impl World for Model {
+    type Store = ModelStore;
+    type Source = ModelSource;
+    type Probe = ModelProbe;
+    type Sink = ModelSink;
+    type Clock = ModelClock;
+    type Chance = ModelChance;
+    type Observer = ModelObserver;
+}
+
+/// What all models share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    state: Arc<Mutex<State>>,
+    bell: Arc<watch::Sender<()>>,
+    origin: Instant,
+}
+
+/// The state of everything outside the flow.
+pub(crate) struct State {
+    pub(crate) keys: Keys,
+    /// How far the store's clock has been set, in ms.
+    pub(crate) clock_step: i64,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) calls: Vec<(Duration, usize, Op)>,
+    pub(crate) events: Vec<(Duration, Event)>,
+    pub(crate) sources: Vec<Script>,
+    pub(crate) solves: Solves,
+    pub(crate) api: Api,
+    pub(crate) sunk: Vec<(usize, String)>,
+    pub(crate) observed: Vec<(Duration, usize, Seen)>,
+    ears: Vec<Ear>,
+    last_message: Option<Duration>,
+}
+
+/// The subscription of a replica.
+struct Ear {
+    mailbox: Arc<Mailbox>,
+    hears: bool,
+    /// How long one way of a call takes.
+    latency: Duration,
+    /// How much longer what is published takes.
+    delay: Duration,
+    queue: mpsc::UnboundedSender<(Duration, Wire)>,
+}
+
+/// A replica's task and how it is stopped.
+struct Replica {
+    task: JoinHandle<()>,
+    stop: Stop,
+}
+
+/// How the replicas are configured.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) policy: Policy,
+    pub(crate) bootstrap: Option<&'static str>,
+}
+
+pub(crate) struct Bench {
+    pub(crate) shared: Shared,
+    pub(crate) setup: Setup,
+    /// How many solves may run at once: more than one only where a test takes leases away.
+    pub(crate) solves_at_once: u64,
+    replicas: Vec<Replica>,
+    finished: bool,
+}
+
+impl Bench {
+    /// An empty store, one source that takes 17 s, an honest API; nobody runs yet.
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Setup)) -> Self {
+        let policy = Policy {
+            debounce: secs(10),
+            lock_ttl: secs(15),
+            token_ttl: secs(86_400),
+            verify: Verify::Strict,
+            schedule: Schedule::parse("off", "UTC").unwrap(),
+        };
+        let mut setup = Setup { policy, bootstrap: None };
+        change(&mut setup);
+        let state = State {
+            keys: Keys::new(setup.policy.lock_ttl),
+            clock_step: 0,
+            rules: Vec::new(),
+            calls: Vec::new(),
+            events: Vec::new(),
+            sources: vec![Script::new()],
+            solves: Solves::default(),
+            api: Api { live: BTreeMap::new(), next: [].into(), mood: Mood::Honest, asked: Vec::new(), meanwhile: None },
+            sunk: Vec::new(),
+            observed: Vec::new(),
+            ears: Vec::new(),
+            last_message: None,
+        };
+        let shared = Shared {
+            state: Arc::new(Mutex::new(state)),
+            bell: Arc::new(watch::Sender::new(())),
+            origin: monotonic_now(),
+        };
+        Self { shared, setup, solves_at_once: 1, replicas: Vec::new(), finished: false }
+    }
+
+    /// A store with a working token that was stored an hour ago, and so many replicas whose question of
+    /// start-up has been answered.
+    pub(crate) async fn calm(replicas: usize) -> Self {
+        Self::new().calmed(replicas).await
+    }
+
+    /// Stores a working token and lets so many replicas come to rest.
+    pub(crate) async fn calmed(mut self, replicas: usize) -> Self {
+        self.store_token("token-0", secs(3600));
+        for _ in 0..replicas {
+            self.start();
+        }
+        self.until("every replica has asked about the token", |s| s.repeated().len() >= replicas).await;
+        self.rest().await;
+        self.forget();
+        self
+    }
+
+    /// Forgets what has happened so far.
+    pub(crate) fn forget(&self) {
+        let mut state = self.state();
+        state.events.clear();
+        state.calls.clear();
+        state.observed.clear();
+        state.api.asked.clear();
+        let tokens = state.solves.tokens;
+        state.solves = Solves { tokens, running: state.solves.running, ..Solves::default() };
+        for source in &mut state.sources {
+            source.started = 0;
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// Puts a token there as if a sidecar had stored it so long ago, for a day.
+    pub(crate) fn store_token(&self, token: &str, ago: Duration) {
+        let now = self.shared.store_now();
+        let at = instant(now - millis(ago));
+        let mut state = self.state();
+        state.api.live.insert(token.to_owned(), Some(AGENT.to_owned()));
+        let value = Value { text: token.to_owned(), ends: ends(at.as_millisecond(), secs(86_400)) };
+        let cookies = format!(r#"{{"access-token":"Bearer%20{token}"}}"#);
+        state.keys.cookies = Some(Value { text: cookies, ends: value.ends });
+        state.keys.token = Some(value);
+        state.keys.meta.version = u64::try_from(at.as_millisecond()).unwrap();
+        state.keys.meta.fingerprint = Some(Fingerprint::of(token));
+        state.keys.meta.refresh =
+            Some(Refresh { at, trigger: Trigger::Startup, source: "solver".into(), user_agent: Some(AGENT.into()) });
+    }
+
+    /// Writes a token into the key as somebody else would.
+    pub(crate) fn write_foreign(&self, token: &str, ttl: Option<Duration>) {
+        let ends = ttl.and_then(|ttl| ends(self.shared.store_now(), ttl));
+        self.state().keys.token = Some(Value { text: token.to_owned(), ends });
+    }
+
+    /// Starts a replica.
+    pub(crate) fn start(&mut self) -> usize {
+        let replica = self.replicas.len();
+        let mailbox = Arc::new(Mailbox::default());
+        let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Wire)>();
+        let (shared, ear) = (self.shared.clone(), Arc::clone(&mailbox));
+        spawn(async move {
+            while let Some((at, wire)) = arriving.recv().await {
+                tokio::time::sleep_until(shared.origin + at).await;
+                hear(&ear, wire);
+            }
+        });
+        let latency = Duration::from_millis(1);
+        let sources = {
+            let mut state = self.state();
+            state.ears.push(Ear { mailbox: Arc::clone(&mailbox), hears: true, latency, delay: Duration::ZERO, queue });
+            state.sources.len()
+        };
+        let shared = || self.shared.clone();
+        let site: Site<Model> = Site {
+            id: SiteId::parse(SITE).unwrap(),
+            policy: self.setup.policy.clone(),
+            cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
+            page: "https://www.shop.test/".to_owned(),
+            bootstrap: self.setup.bootstrap.map(|t| Token::parse(t).unwrap()),
+            mailbox,
+            store: ModelStore { shared: shared(), replica },
+            sources: (0..sources)
+                .map(|number| ModelSource { shared: shared(), number, name: format!("source-{number}") })
+                .collect(),
+            probe: ModelProbe(shared()),
+            sinks: vec![ModelSink(shared(), replica)],
+            clock: ModelClock(shared()),
+            chance: ModelChance { replica, state: (replica as u64 * 7919 + 1).into() },
+            observer: ModelObserver(shared(), replica),
+        };
+        let stop = Stop::default();
+        let task = spawn(Driver::run(site, stop.clone()));
+        self.replicas.push(Replica { task, stop });
+        replica
+    }
+
+    /// The process dies: whatever it was at, from one moment to the next.
+    pub(crate) fn crash(&self, replica: usize) {
+        self.replicas[replica].task.abort();
+        self.state().ears[replica].hears = false;
+    }
+
+    /// SIGTERM.
+    pub(crate) fn stop(&self, replica: usize) {
+        self.replicas[replica].stop.graceful.cancel();
+    }
+
+    /// The grace is over.
+    pub(crate) fn stop_now(&self, replica: usize) {
+        self.stop(replica);
+        self.replicas[replica].stop.now.cancel();
+    }
+
+    pub(crate) fn has_ended(&self, replica: usize) -> bool {
+        self.replicas[replica].task.is_finished()
+    }
+
+    /// `PUBLISH S:token:invalid …`.
+    pub(crate) fn publish(&self, payload: &str) {
+        let at = self.shared.elapsed();
+        let mut state = self.state();
+        state.last_message = Some(at);
+        state.keys.published.push(Wire::Invalid(payload.as_bytes().to_vec()));
+        state.deliver(at);
+    }
+
+    /// A report that names the token.
+    pub(crate) fn report(&self, token: &str) {
+        self.publish(&format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of(token)));
+    }
+
+    pub(crate) fn force(&self) {
+        self.publish(r#"{"force":true}"#);
+    }
+
+    /// The command `refresh` or the web page.
+    pub(crate) fn by_hand(&self, replica: usize) {
+        self.post(replica, Arrival::Manual);
+    }
+
+    /// By hand, in the very moment in which the API answers next.
+    pub(crate) fn by_hand_at_the_next_answer(&self, replica: usize) {
+        let mut state = self.state();
+        state.api.meanwhile = Some(Arc::clone(&state.ears[replica].mailbox));
+    }
+
+    pub(crate) fn post(&self, replica: usize, arrival: Arrival) {
+        self.state().ears[replica].mailbox.post(arrival);
+    }
+
+    /// Says that the store may have changed, as the end of a lock does.
+    pub(crate) fn hint(&self, replica: usize) {
+        self.state().ears[replica].mailbox.hint();
+    }
+
+    /// Takes a replica's subscription away; what is published is lost on it.
+    pub(crate) fn deafen(&self, replica: usize) {
+        self.state().ears[replica].hears = false;
+    }
+
+    /// Gives it back, as the subscription does after a gap.
+    pub(crate) fn reconnect(&self, replica: usize) {
+        let mut state = self.state();
+        let ear = &mut state.ears[replica];
+        ear.hears = true;
+        ear.mailbox.post(Arrival::Reconnect);
+        ear.mailbox.hint();
+    }
+
+    pub(crate) fn slow(&self, replica: usize, latency: Duration) {
+        self.state().ears[replica].latency = latency;
+    }
+
+    /// What is published reaches a replica so much later than the answers to its calls.
+    pub(crate) fn late(&self, replica: usize, delay: Duration) {
+        self.state().ears[replica].delay = delay;
+    }
+
+    /// The next calls of this kind go wrong, whosever they are.
+    pub(crate) fn spoil(&self, op: Op, fault: Fault, times: u32) {
+        self.state().rules.push(Rule { replica: None, op: Some(op), fault, left: Some(times) });
+    }
+
+    /// All calls of this kind go wrong until [`Bench::mend`].
+    pub(crate) fn spoil_all(&self, op: impl Into<Option<Op>>, fault: Fault) {
+        self.state().rules.push(Rule { replica: None, op: op.into(), fault, left: None });
+    }
+
+    /// All calls of one replica go wrong until [`Bench::mend`].
+    pub(crate) fn cut_off(&self, replica: usize) {
+        self.state().rules.push(Rule { replica: Some(replica), op: None, fault: Fault::Away, left: None });
+    }
+
+    /// One replica's store takes no writes.
+    pub(crate) fn refuse_writes_of(&self, replica: usize) {
+        for op in [Op::Claim, Op::Commit, Op::Fail] {
+            let rule = Rule { replica: Some(replica), op: Some(op), fault: Fault::Refused, left: None };
+            self.state().rules.push(rule);
+        }
+    }
+
+    pub(crate) fn mend(&self) {
+        self.state().rules.clear();
+    }
+
+    /// Lets time pass.
+    pub(crate) async fn pass(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
+
+    /// Waits for something to be true.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&State) -> bool) {
+        let mut bell = self.shared.bell.subscribe();
+        let waiting = async {
+            while !is(&self.state()) {
+                bell.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let state = self.state();
+            panic!("waited in vain until: {what}\nevents: {:#?}\nobserved: {:?}", state.events, state.observed);
+        }
+    }
+
+    /// Waits until nothing is pending and nobody holds the lock.
+    pub(crate) async fn rest(&self) {
+        let began = self.shared.elapsed();
+        let mut quiet = 0;
+        while quiet < 3 {
+            self.pass(Duration::from_millis(250)).await;
+            quiet = if self.state().is_at_rest() { quiet + 1 } else { 0 };
+            let state = self.state();
+            let pending: Vec<_> = state.ears.iter().map(|e| e.mailbox.peek()).collect();
+            assert!(
+                self.shared.elapsed() < began + PATIENCE,
+                "never came to rest: {pending:?}, lock {:?}",
+                state.keys.lock
+            );
+        }
+    }
+
+    /// Comes to rest, checks what must hold after any test, and stops everybody.
+    pub(crate) async fn finish(mut self) {
+        self.finished = true;
+        self.rest().await;
+        self.check();
+        for replica in &self.replicas {
+            replica.stop.graceful.cancel();
+        }
+        for replica in self.replicas.drain(..) {
+            match tokio::time::timeout(secs(60), replica.task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => assert!(!error.is_panic(), "a replica panicked: {error}"),
+                Err(_) => panic!("a replica at rest did not stop"),
+            }
+        }
+    }
+
+    fn check(&self) {
+        let state = self.state();
+        let versions: Vec<u64> = state.refreshed().iter().map(|u| u.version).collect();
+        assert!(versions.is_sorted_by(|a, b| a < b), "versions only grow: {versions:?}");
+        let most = state.solves.most_at_once;
+        assert!(most <= self.solves_at_once, "{most} solves at once");
+        for (_, event) in &state.events {
+            let text = event.to_json();
+            assert!(!text.contains("token-"), "no token in a message: {text}");
+        }
+        if let Some(asked) = state.last_message.filter(|_| state.ears.iter().any(|e| e.hears)) {
+            let answered = state.events.last().is_some_and(|(at, _)| *at >= asked);
+            assert!(answered, "a message at {asked:?} was not answered: {:#?}", state.events);
+        }
+        for replica in 0..state.ears.len() {
+            let calls: Vec<Duration> = state.calls.iter().filter(|c| c.1 == replica).map(|c| c.0).collect();
+            let busy = calls.windows(BUSY).find(|w| w[BUSY - 1] - w[0] < secs(1));
+            assert!(busy.is_none(), "replica {replica} asked the store {BUSY} times within a second");
+        }
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        assert!(self.finished || std::thread::panicking(), "a test ends with `finish`");
+    }
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => panic!("one thread: the state is locked twice in one statement"),
+        }
+    }
+
+    /// Something has happened: whoever waits looks again.
+    pub(crate) fn ring(&self) {
+        self.bell.send_replace(());
+    }
+
+    /// The time since the test began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        monotonic_now() - self.origin
+    }
+
+    /// The store's clock in ms.
+    pub(crate) fn store_now(&self) -> i64 {
+        EPOCH_MS + millis(self.elapsed()) + self.state().clock_step
+    }
+
+    pub(crate) fn latency(&self, replica: usize) -> Duration {
+        self.state().ears[replica].latency
+    }
+}
+
+impl State {
+    /// Sends what was published on its way to everybody who hears.
+    pub(crate) fn deliver(&mut self, at: Duration) {
+        for wire in std::mem::take(&mut self.keys.published) {
+            if let Wire::Event(event) = &wire {
+                self.events.push((at, event.clone()));
+            }
+            for ear in self.ears.iter().filter(|e| e.hears) {
+                let _ = ear.queue.send((at + ear.latency + ear.delay, wire.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn fault(&mut self, replica: usize, op: Op) -> Option<Fault> {
+        let applies =
+            |r: &&mut Rule| r.replica.is_none_or(|n| n == replica) && r.op.is_none_or(|o| o == op) && r.left != Some(0);
+        let rule = self.rules.iter_mut().find(applies)?;
+        rule.left = rule.left.map(|left| left - 1);
+        Some(rule.fault)
+    }
+
+    pub(crate) fn refreshed(&self) -> Vec<&Updated> {
+        self.updated(UpdatedCause::Refreshed)
+    }
+
+    pub(crate) fn repeated(&self) -> Vec<&Updated> {
+        self.updated(UpdatedCause::Repeated)
+    }
+
+    /// The attempts that were announced as failed.
+    pub(crate) fn failed(&self) -> Vec<&Failed> {
+        self.failures(FailedCause::Attempt)
+    }
+
+    /// The announcements of a back-off in force.
+    pub(crate) fn failed_again(&self) -> Vec<&Failed> {
+        self.failures(FailedCause::Repeated)
+    }
+
+    fn updated(&self, cause: UpdatedCause) -> Vec<&Updated> {
+        let ours = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Updated(updated) => Some(updated),
+            Event::Failed(_) => None,
+        });
+        ours.filter(|u| u.cause == cause).collect()
+    }
+
+    fn failures(&self, cause: FailedCause) -> Vec<&Failed> {
+        let ours = self.events.iter().filter_map(|(_, event)| match event {
+            Event::Failed(failed) => Some(failed),
+            Event::Updated(_) => None,
+        });
+        ours.filter(|f| f.cause == cause).collect()
+    }
+
+    /// The token that parsers read.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.keys.token.as_ref().map(|v| v.text.as_str())
+    }
+
+    /// When the last event was published.
+    pub(crate) fn last_event(&self) -> Option<Duration> {
+        self.events.last().map(|(at, _)| *at)
+    }
+
+    /// When the solves began.
+    pub(crate) fn solves_began(&self) -> Vec<Duration> {
+        self.observed.iter().filter(|o| o.2 == Seen::Entered("solve")).map(|o| o.0).collect()
+    }
+
+    pub(crate) fn saw(&self, seen: &Seen) -> usize {
+        self.observed.iter().filter(|o| o.2 == *seen).count()
+    }
+
+    pub(crate) fn count(&self, op: Op) -> usize {
+        self.calls.iter().filter(|c| c.2 == op).count()
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.keys.lock.is_none() && self.ears.iter().filter(|e| e.hears).all(|e| e.mailbox.is_empty())
+    }
+}
+
+/// What the subscription does with a message.
+fn hear(mailbox: &Mailbox, wire: Wire) {
+    match wire {
+        Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload))),
+        Wire::Event(event) => {
+            if let Some(outcome) = Event::parse(event.to_json().as_bytes()).and_then(|e| e.outcome()) {
+                mailbox.hear(outcome);
+            }
+        }
+        Wire::Vacated => mailbox.hint(),
+    }
+}
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// An instant so long after a test began, by a store's clock that nobody has set.
+pub(crate) fn at(since: Duration) -> Timestamp {
+    instant(EPOCH_MS + millis(since))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no shutdown that would have to know of its tasks")]
+pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(task)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the paused clock is the tests' port `Clock`")]
+fn monotonic_now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,286 @@
+//! Questions that only ask: start-up, reconnect, vanished; and tokens that are found and adopted.
+
+use token_sidecar::domain::inbox::Arrival;
+use token_sidecar::domain::trigger::Trigger;
+
+use crate::bench::{Bench, ms, secs};
+use crate::outside::{Answer, Mood};
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_working_token_announces_it_and_costs_no_solve() {
+    let mut bench = Bench::new();
+    bench.store_token("token-0", secs(3600));
+    bench.start();
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert_eq!((state.solves.started, state.events.len()), (0, 1));
+    }
+    assert_eq!(bench.state().api.asked, ["token-0"]);
+    assert_eq!(bench.state().sunk, [(0, "token-0".to_owned())], "the `.env` is brought up to date");
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_refused_token_solves() {
+    let mut bench = Bench::new();
+    bench.store_token("token-0", secs(3600));
+    bench.state().api.live.clear();
+    bench.start();
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Startup);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_with_a_token_of_which_nothing_can_be_said_leaves_it() {
+    for mood in [Mood::Blocks, Mood::Fails, Mood::Hangs] {
+        let mut bench = Bench::new();
+        bench.store_token("token-0", secs(3600));
+        bench.state().api.mood = mood;
+        bench.start();
+        bench.until("an answer", |s| !s.repeated().is_empty()).await;
+        bench.rest().await;
+        assert_eq!(bench.state().solves.started, 0, "{mood:?}");
+        bench.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_token_that_works_is_adopted_with_the_ttl_it_has() {
+    let mut bench = Bench::new();
+    bench.write_foreign("foreign", Some(secs(5000)));
+    bench.state().api.live.insert("foreign".into(), None);
+    let ends = bench.state().keys.token.as_ref().unwrap().ends;
+    for _ in 0..3 {
+        bench.start();
+    }
+    bench.until("it is adopted", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        let event = state.refreshed()[0];
+        assert_eq!((event.trigger, event.source.as_str()), (Trigger::Bootstrap, "redis"));
+        assert_eq!(state.refreshed().len(), 1, "by one of three");
+        assert_eq!(state.keys.token.as_ref().unwrap().ends, ends, "it keeps its TTL");
+        let cookies = state.keys.cookies.as_ref().unwrap();
+        assert_eq!((cookies.text.as_str(), cookies.ends), (r#"{"access-token":"Bearer%20foreign"}"#, ends));
+        assert_eq!(state.solves.started, 0);
+        assert!(state.sunk.contains(&(0, "foreign".to_owned())));
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_token_without_an_end_is_given_one_when_it_is_adopted() {
+    let mut bench = Bench::new();
+    bench.write_foreign("foreign", None);
+    bench.state().api.live.insert("foreign".into(), None);
+    bench.start();
+    bench.until("it is adopted", |s| !s.refreshed().is_empty()).await;
+    assert!(bench.state().keys.token.as_ref().unwrap().ends.is_some());
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_token_that_is_refused_leads_to_a_solve() {
+    let mut bench = Bench::new();
+    bench.write_foreign("foreign", Some(secs(5000)));
+    bench.start();
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().token(), Some("token-1"));
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_token_that_is_not_adopted_is_named_with_the_last_version_known() {
+    let bench = Bench::calm(1).await;
+    bench.write_foreign("foreign", Some(secs(5000)));
+    bench.report("token-0");
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    {
+        let state = bench.state();
+        let event = state.repeated()[0];
+        assert_eq!((event.refreshed_at, event.version), (None, state.keys.meta.version));
+        assert_eq!(state.solves.started, 0, "a report on another token than the one that stands");
+    }
+    bench.finish().await;
+}
+
+/// A foreign token that could not be judged is renewed ahead of its end like any other.
+#[tokio::test(start_paused = true)]
+async fn a_foreign_token_that_stays_foreign_is_renewed_ahead_of_its_end() {
+    let mut bench = Bench::new();
+    bench.write_foreign("foreign", Some(secs(1500)));
+    bench.state().api.next = [Mood::Blocks].into();
+    bench.start();
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert!(bench.shared.elapsed() < secs(1500), "renewed at {:?}", bench.shared.elapsed());
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Expiry);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_token_is_adopted_where_there_is_none_and_it_works() {
+    let mut bench = Bench::with(|s| s.bootstrap = Some("Bearer configured"));
+    bench.state().api.live.insert("configured".into(), None);
+    bench.start();
+    bench.start();
+    bench.until("it is adopted", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert_eq!(state.token(), Some("configured"));
+        assert_eq!((state.refreshed().len(), state.solves.started), (1, 0));
+        let event = state.refreshed()[0];
+        assert_eq!((event.trigger, event.source.as_str()), (Trigger::Bootstrap, "bootstrap"));
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_token_that_is_refused_is_passed_over_and_one_is_left_alone_where_a_token_stands() {
+    let mut bench = Bench::with(|s| s.bootstrap = Some("configured"));
+    bench.start();
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().token(), Some("token-1"));
+    bench.state().api.live.insert("configured".into(), None);
+    bench.start();
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    assert_eq!(bench.state().token(), Some("token-1"));
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_gap_the_token_is_asked_about_and_announced_and_no_solve_is_spent() {
+    let bench = Bench::calm(1).await;
+    bench.deafen(0);
+    bench.publish("lost");
+    bench.pass(secs(5)).await;
+    assert!(bench.state().events.is_empty(), "nobody heard it");
+    bench.reconnect(0);
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert_eq!((state.solves.started, state.api.asked.len()), (0, 1));
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_gap_a_refused_token_is_replaced() {
+    let bench = Bench::calm(1).await;
+    bench.deafen(0);
+    bench.state().api.live.clear();
+    bench.publish("lost");
+    bench.reconnect(0);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Reconnect);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_vanishes_is_noticed_within_seconds_and_replaced_once() {
+    let bench = Bench::calm(3).await;
+    bench.state().keys.token = None;
+    let gone = bench.shared.elapsed();
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    assert!(bench.shared.elapsed() - gone <= secs(13));
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Vanished);
+    assert_eq!(bench.state().solves.started, 1);
+    bench.finish().await;
+}
+
+/// The look that finds the key gone need not be the heartbeat's.
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
+    let bench = Bench::calm(1).await;
+    bench.state().keys.token = None;
+    bench.hint(0);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Vanished);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vanished_key_that_is_there_after_all_is_asked_about_and_stays() {
+    let bench = Bench::calm(1).await;
+    bench.post(0, Arrival::Vanished);
+    bench.until("an answer", |s| !s.repeated().is_empty()).await;
+    assert_eq!(bench.state().solves.started, 0);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_explicit_trigger_does_not_wait_for_a_question_that_hangs() {
+    let bench = Bench::calm(1).await;
+    bench.state().api.next = [Mood::Hangs].into();
+    bench.post(0, Arrival::Reconnect);
+    bench.until("the API is asked", |s| !s.api.asked.is_empty()).await;
+    bench.pass(secs(1)).await;
+    let asked = bench.shared.elapsed();
+    bench.report("token-0");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    assert!(bench.shared.elapsed() - asked < ms(100));
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_in_the_very_moment_of_the_answer_to_a_question_is_not_answered_by_it() {
+    let bench = Bench::calm(1).await;
+    bench.by_hand_at_the_next_answer(0);
+    bench.post(0, Arrival::Reconnect);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Manual);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_is_answered_by_a_refresh_that_ends_meanwhile() {
+    let bench = Bench::calm(2).await;
+    bench.slow(1, ms(20));
+    bench.state().sources[0].delay = secs(5);
+    bench.publish("");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.post(1, Arrival::Reconnect);
+    bench.post(0, Arrival::Reconnect);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert_eq!((state.solves.started, state.events.len()), (1, 1), "{:?}", state.events);
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconnect_of_ten_replicas_costs_no_solve_and_at_most_an_announcement_each() {
+    let bench = Bench::calm(10).await;
+    for replica in 0..10 {
+        bench.reconnect(replica);
+    }
+    bench.rest().await;
+    assert_eq!(bench.state().solves.started, 0);
+    assert!((1..=10).contains(&bench.state().repeated().len()));
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_while_the_token_works_never_cost_a_solve() {
+    let bench = Bench::calm(2).await;
+    bench.state().sources[0].rest = Answer::Dead;
+    for round in 0..50 {
+        bench.post(round % 2, if round % 3 == 0 { Arrival::Reconnect } else { Arrival::Vanished });
+        bench.pass(ms(333)).await;
+    }
+    bench.rest().await;
+    assert_eq!(bench.state().solves.started, 0);
+    bench.finish().await;
+}
