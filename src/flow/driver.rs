@@ -147,12 +147,12 @@ impl<W: World> Driver<W> {
         let note = inbox.note.clone();
         self.site.mailbox.restore(inbox.counted());
         let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
-        let claim = Claim { id, start, floor: self.floor, note };
+        let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
         if offers {
             self.site.bootstrap = None;
         }
-        self.conclude(ended).await
+        self.release(&id, ended).await
     }
 
     /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back

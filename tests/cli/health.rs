@@ -29,6 +29,22 @@ fn healthcheck_tells_a_sick_one_from_a_healthy_one() {
     sick.stop().expect(0);
 }
 
+/// Slow: what published last is still believed for 40 s, so that a short gap restarts no container.
+#[test]
+fn healthcheck_finds_out_that_redis_was_killed() {
+    let mut world = World::start();
+    let sidecar = world.sidecar(&[]);
+    let address = sidecar.address().to_string();
+    let healthcheck = || world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).code;
+    assert_eq!(healthcheck(), Some(0));
+    world.redis.kill();
+    eventually("it is unhealthy", || (sidecar.get("/healthz").status == 503).then_some(()));
+    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).complains("Redis has been away");
+    world.redis.revive();
+    eventually("it is healthy", || (sidecar.get("/healthz").status == 200).then_some(()));
+    sidecar.stop().expect(0);
+}
+
 #[test]
 fn healthcheck_of_one_that_does_not_listen_says_so() {
     let world = World::start();

@@ -110,3 +110,23 @@ fn a_redis_that_refuses_it_is_69() {
         world.call_with(&["refresh"], &[("REDIS_URL", &url)]).expect(69).complains("NOPERM");
     }
 }
+
+#[test]
+fn a_redis_that_goes_away_in_mid_solve_is_waited_for_as_long() {
+    let mut world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let refresh = world.begin(&["refresh"], &[]);
+    world.solve_started(1);
+    world.redis.kill();
+    let began = now();
+    refresh.end().expect(69).complains("out of reach for 5 s");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    // A short absence is none.
+    world.redis.revive();
+    let refresh = world.begin(&["refresh"], &[]);
+    world.solve_started(2);
+    world.redis.restart_empty();
+    world.heal();
+    refresh.end().expect(0);
+    assert!(world.token().is_some());
+}

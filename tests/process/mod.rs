@@ -11,5 +11,6 @@ pub(crate) mod world;
 
 pub(crate) use events::Events;
 pub(crate) use patience::{DEADLINE, eventually};
+#[allow(unused_imports, reason = "each test crate uses its own part of this module")]
 pub(crate) use sidecar::{Ran, Running};
 pub(crate) use world::World;

@@ -128,6 +128,12 @@ impl Running {
         self.end()
     }
 
+    /// Waits for its end, however long that takes.
+    pub(crate) fn end_within_minutes(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        Ran { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Ran {
         let status: ExitStatus = eventually("the end of the process", || self.child.try_wait().unwrap());

@@ -64,11 +64,25 @@ fn a_key_that_ends_before_its_token_is_renewed_ahead_too() {
 fn a_key_that_vanishes_is_found_out_by_the_heartbeat() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[]);
+    // Once this is answered, nothing makes it look again but the heartbeat.
+    world.publish("now");
+    events.repeated();
     let _: i64 = world.ask(&["DEL", keys::TOKEN]);
     let began = now();
     let event = events.refreshed();
     assert_eq!(event["trigger"], "vanished");
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_key_that_vanishes_right_after_a_refresh_is_found_out_too() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[]);
+    for _ in 0..3 {
+        let _: i64 = world.ask(&["DEL", keys::TOKEN]);
+        assert_eq!(events.refreshed()["trigger"], "vanished");
+    }
     sidecar.stop().expect(0);
 }
 
@@ -146,13 +160,13 @@ fn a_token_that_somebody_writes_later_is_the_current_one() {
     let minted = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "1000"]);
     // A report of the token before is stale: the answer names the one that stands.
-    world.publish(&format!("{{\"fingerprint\": \"{}\"}}", world.meta("fingerprint").unwrap()));
+    world.publish(format!("{{\"fingerprint\": \"{}\"}}", world.meta("fingerprint").unwrap()));
     let event = events.repeated();
     assert_eq!(event["fingerprint"], minted.fingerprint);
     assert_eq!(event["version"].to_string(), version, "the last version known");
     assert_eq!(event["refreshed_at"], serde_json::Value::Null);
     // It counts as stored long ago: a report of it is solved at once.
-    world.publish(&format!("{{\"fingerprint\": \"{}\"}}", minted.fingerprint));
+    world.publish(format!("{{\"fingerprint\": \"{}\"}}", minted.fingerprint));
     events.refreshed();
     sidecar.stop().expect(0);
 }

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use simulator::Faults;
 
+use crate::process::patience::now;
 use crate::process::{World, eventually, keys};
 
 #[test]
@@ -103,4 +106,18 @@ fn a_connection_that_is_cut_is_opened_again_and_nothing_is_lost() {
     world.publish("{\"force\": true}");
     events.until("a refresh", |event| event["cause"] == "refreshed");
     sidecar.stop().expect(0);
+}
+
+#[test]
+fn sigterm_while_redis_is_away_ends_it_within_the_grace() {
+    let mut world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let sidecar = world.sidecar(&[("SIDECAR_SHUTDOWN_GRACE", "1s")]);
+    world.solve_started(1);
+    world.redis.kill();
+    world.heal();
+    sidecar.says("failed to store the new token: trying again");
+    let began = now();
+    sidecar.stop().expect(0);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }

@@ -23,7 +23,7 @@ fn replicas_share_one_solve() {
     assert_eq!(world.solves(), 2);
     let current = world.meta("fingerprint").unwrap();
     for _ in 0..50 {
-        world.publish(&json!({"fingerprint": current}).to_string());
+        world.publish(json!({"fingerprint": current}).to_string());
     }
     events.until("the second refresh", |event| event["cause"] == "refreshed");
     events.silent_for(Duration::from_millis(400));

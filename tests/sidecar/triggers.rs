@@ -149,7 +149,7 @@ fn a_report_of_another_token_is_stale_and_answered_at_once() {
     let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
     let current = world.meta("version").unwrap();
     for fingerprint in ["0000000000000000", "FFFFFFFFFFFFFFFF"] {
-        world.publish(&json!({"fingerprint": fingerprint}).to_string());
+        world.publish(json!({"fingerprint": fingerprint}).to_string());
         let event = events.repeated();
         assert_eq!(event["version"].to_string(), current);
         assert_eq!((&event["trigger"], &event["source"]), (&"startup".into(), &"flaresolverr".into()));
@@ -165,7 +165,7 @@ fn a_report_of_the_current_token_is_solved_in_either_case_of_letters() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
     let upper = world.meta("fingerprint").unwrap().to_uppercase();
-    world.publish(&json!({"fingerprint": upper, "unknown": [1, {"a": null}]}).to_string());
+    world.publish(json!({"fingerprint": upper, "unknown": [1, {"a": null}]}).to_string());
     events.refreshed();
     assert_eq!(world.solves(), 2);
     sidecar.stop().expect(0);
@@ -186,7 +186,7 @@ fn a_fingerprint_that_is_none_counts_as_absent() {
         json!([1, 2]),
     ];
     for (n, payload) in garbage.iter().enumerate() {
-        world.publish(&payload.to_string());
+        world.publish(payload.to_string());
         events.refreshed();
         assert_eq!(world.solves(), n as u64 + 2, "{payload}");
     }
@@ -261,7 +261,7 @@ fn the_same_token_again_is_no_candidate_after_a_report_of_it_and_one_after_a_bar
     world.publish("now");
     let again = events.refreshed();
     world.faults(Faults { cookie: simulator::CookieKind::Repeated, remaining: Some(1), ..Faults::default() });
-    world.publish(&json!({"fingerprint": again["fingerprint"]}).to_string());
+    world.publish(json!({"fingerprint": again["fingerprint"]}).to_string());
     events.failed("extract");
     let event = events.refreshed();
     assert_ne!(event["fingerprint"], again["fingerprint"]);
@@ -274,7 +274,7 @@ fn reason_and_source_of_a_message_are_kept_short_and_plain() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
     let message = json!({"reason": format!("401\u{1b}[31m\n{}", "r".repeat(500)), "source": "parser\u{0}-7"});
-    world.publish(&message.to_string());
+    world.publish(message.to_string());
     events.refreshed();
     let entry = world.history().pop().unwrap();
     assert_eq!(entry["reason"].chars().count(), 200);

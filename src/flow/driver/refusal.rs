@@ -9,7 +9,7 @@ use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
-use crate::flow::ports::{Chance, StoreError};
+use crate::flow::ports::{Chance, ClaimId, Store, StoreError};
 use crate::flow::refresh::Ended;
 use crate::flow::site::World;
 
@@ -50,6 +50,17 @@ impl<W: World> Driver<W> {
         }
         let until_retry = between(self.now(), retry_at) + Duration::from_millis(1);
         self.sleep(stop, until_retry.min(HEARTBEAT)).await;
+    }
+
+    /// Takes in how a claimed refresh ended. Where the store could not note the outcome, it has not freed the lock
+    /// with it either: once all have heard of it, nobody has to wait for the lock's end.
+    pub(super) async fn release(&mut self, claim: &ClaimId, ended: Ended) -> Result<(), StoreError> {
+        let is_unrecorded = matches!(ended, Ended::Unrecorded(_));
+        let concluded = self.conclude(ended).await;
+        if is_unrecorded && let Err(error) = self.site.store.vacate(claim).await {
+            tracing::warn!(site = %self.site.id, %error, "failed to free the lock: it ends by itself");
+        }
+        concluded
     }
 
     /// Announces an attempt that the store can neither begin nor note; that answers all that is pending.
