@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use token_sidecar::adapters::redis::history::latest;
 use token_sidecar::domain::snapshot::Provenance;
 use token_sidecar::flow::ports::{Committed, Recorded, Store, StoreError};
 
-use crate::fixture::{COOKIES, HISTORY, LOCK, META, TOKEN, claimed, commit, digest, failed, meta, store};
+use crate::fixture::{COOKIES, HISTORY, LOCK, META, TOKEN, claimed, commit, digest, failed, keys, link, meta, store};
 use crate::support::redis_server::RedisServer;
 
 /// Sets one field of meta.
@@ -157,4 +158,23 @@ async fn a_lock_that_holds_anything_is_held() {
         store.vacate(&token_sidecar::flow::ports::ClaimId("b".into())).await.unwrap();
         assert_eq!(digest(&server), before, "{value:?}");
     }
+}
+
+#[tokio::test]
+async fn a_history_that_somebody_else_wrote_into_is_read() {
+    let server = RedisServer::start();
+    let link = link(&server);
+    let add = |fields: &[&[u8]]| -> String {
+        let words: Vec<&[u8]> =
+            [&b"XADD"[..], HISTORY.as_bytes(), b"*"].into_iter().chain(fields.iter().copied()).collect();
+        server.ask_words(&words)
+    };
+    add(&[b"outcome", b"\xff\xfe", b"version", b"many"]);
+    add(&[b"\xff", b"", b"", b"\x00"]);
+    let seen = claimed(&store(&server), "a").await;
+    assert!(matches!(store(&server).fail(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
+    let entries = latest(&link, &keys(), 10).await.unwrap();
+    let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["failed", "", "\u{fffd}\u{fffd}"], "the newest first");
+    assert_eq!((entries[2].version, entries[0].solve_ms), (None, Some(60_000)));
 }
