@@ -22,7 +22,7 @@ help: ## This list
 
 demo: ## See what the sidecar does, in under a minute after the build; leaves nothing behind
 	@scripts/setup demo
-	@cargo build -q -p token-sidecar -p token-sidecar-simulator
+	@cargo build -p token-sidecar -p token-sidecar-simulator
 	@scripts/demo $(ARGS)
 
 test: ## Run every test; ARGS go to cargo test, to choose some

@@ -1,6 +1,7 @@
 //! One task a site: waits for something to be pending, decides, acts, and waits again.
 
 mod announcement;
+mod once;
 mod pulse;
 mod question;
 mod refusal;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub use self::once::Once;
 use self::pulse::{Seen, Woken, first_look};
 use super::attempt::Start;
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
@@ -18,7 +20,7 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::snapshot::Failing;
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
 
@@ -60,39 +62,7 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-/// How one refresh on demand ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Once {
-    /// There is a new token.
-    Refreshed(Box<Snapshot>),
-    /// The attempt failed.
-    Failed(Failing),
-    /// Stopped before it ended.
-    Stopped,
-}
-
 impl<W: World> Driver<W> {
-    /// One refresh, forced, here or wherever the lock is held.
-    pub async fn once(site: Site<W>, stop: Stop) -> Once {
-        let Some(seen) = first_look(&site, &stop).await else { return Once::Stopped };
-        let before = seen.snapshot.version;
-        let mut driver = Self::new(site, seen);
-        driver.site.mailbox.post(Arrival::Manual);
-        while !stop.graceful.is_cancelled() {
-            driver.step(&stop).await;
-            let snapshot = &driver.seen.snapshot;
-            if driver.site.mailbox.is_empty() && snapshot.version > before {
-                return Once::Refreshed(Box::new(snapshot.clone()));
-            }
-            if driver.site.mailbox.is_empty()
-                && let Some(failing) = &snapshot.failing
-            {
-                return Once::Failed(failing.clone());
-            }
-        }
-        Once::Stopped
-    }
-
     fn new(site: Site<W>, seen: Seen) -> Self {
         Self {
             floor: seen.snapshot.version,
@@ -138,6 +108,10 @@ impl<W: World> Driver<W> {
             self.beat().await?;
         }
         self.post_what_is_due().await?;
+        let joined = self.site.mailbox.take_joined();
+        if joined > 0 {
+            self.site.observer.observe(Observation::Decided { decision: "join", folded: joined });
+        }
         let inbox = self.site.mailbox.take();
         let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
         self.note_refused(&inbox);
@@ -169,11 +143,15 @@ impl<W: World> Driver<W> {
             source = inbox.note.source.as_deref().unwrap_or_default(),
             "refresh begins",
         );
+        let offers = inbox.forced.is_none() && self.seen.snapshot.current.is_none();
         let note = inbox.note.clone();
-        self.site.mailbox.restore(inbox);
-        let start = self.start(trigger);
+        self.site.mailbox.restore(inbox.counted());
+        let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
+        if offers {
+            self.site.bootstrap = None;
+        }
         self.release(&id, ended).await
     }
 
@@ -217,6 +195,7 @@ impl<W: World> Driver<W> {
     /// Waits for the outcome of whoever holds the lock.
     async fn follow(&mut self, rest: Duration, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
         self.decided("follow", &inbox);
+        let inbox = inbox.counted();
         let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());
         let until = self.clock_now() + rest.min(self.site.policy.lock_ttl) + FOLLOW_SLACK;
         loop {
@@ -292,7 +271,14 @@ impl<W: World> Driver<W> {
     }
 
     fn start(&self, trigger: Trigger) -> Start<'_> {
-        Start { trigger, snapshot: &self.seen.snapshot, read_at: self.seen.read_at, refused: self.refused }
+        let offers_bootstrap = false;
+        Start {
+            trigger,
+            snapshot: &self.seen.snapshot,
+            read_at: self.seen.read_at,
+            refused: self.refused,
+            offers_bootstrap,
+        }
     }
 
     fn decided(&self, decision: &'static str, inbox: &Inbox) {

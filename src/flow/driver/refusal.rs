@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::pulse::rest;
 use super::{Driver, HEARTBEAT, Stop};
 use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
@@ -42,12 +43,13 @@ impl<W: World> Driver<W> {
         let inbox = self.site.mailbox.take();
         if inbox.wants_answer() {
             if let Err(error) = self.announce(inbox, self.failed_again(), "backoff", stop).await {
-                tracing::warn!(site = %self.site.id, %error, "failed to announce a failure");
+                tracing::debug!(site = %self.site.id, %error, "failed to announce a failure");
+                let _stopped_or_over = rest(&self.site, stop, self.errors).await;
             }
             return;
         }
-        let rest = between(self.now(), retry_at) + Duration::from_millis(1);
-        self.sleep(stop, rest.min(HEARTBEAT)).await;
+        let until_retry = between(self.now(), retry_at) + Duration::from_millis(1);
+        self.sleep(stop, until_retry.min(HEARTBEAT)).await;
     }
 
     /// Takes in how a claimed refresh ended. Where the store could not note the outcome, it has not freed the lock
