@@ -23,6 +23,7 @@ RUN touch src/main.rs src/lib.rs && cargo build --release --locked -p token-side
 
 FROM sources AS simulator-build
 RUN cargo build --release --locked -p token-sidecar-simulator
+COPY simulator/recorded simulator/recorded
 COPY simulator/src simulator/src
 RUN touch simulator/src/main.rs simulator/src/lib.rs && cargo build --release --locked -p token-sidecar-simulator
 

@@ -1,19 +1,19 @@
 //! The bench that every test works at: one store, any number of replicas, and time that is paused.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use token_sidecar::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
 use token_sidecar::domain::extract::CookieRule;
-use token_sidecar::domain::inbox::Arrival;
+use token_sidecar::domain::inbox::{Arrival, Inbox};
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, SiteId, Verify};
 use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::token::{Fingerprint, Token};
 use token_sidecar::domain::trigger::{Report, Trigger};
-use token_sidecar::flow::driver::{Driver, Stop};
+use token_sidecar::flow::driver::{Driver, Once, Stop};
 use token_sidecar::flow::mailbox::Mailbox;
 use token_sidecar::flow::site::{Site, World};
 use tokio::sync::{mpsc, watch};
@@ -77,7 +77,8 @@ pub(crate) struct State {
 
 /// The subscription of a replica.
 struct Ear {
-    mailbox: Arc<Mailbox>,
+    /// Gone with the replica.
+    mailbox: Weak<Mailbox>,
     hears: bool,
     /// How long one way of a call takes.
     latency: Duration,
@@ -104,7 +105,7 @@ pub(crate) struct Bench {
     pub(crate) setup: Setup,
     /// How many solves may run at once: more than one only where a test takes leases away.
     pub(crate) solves_at_once: u64,
-    replicas: Vec<Replica>,
+    replicas: BTreeMap<usize, Replica>,
     finished: bool,
 }
 
@@ -144,7 +145,7 @@ impl Bench {
             bell: Arc::new(watch::Sender::new(())),
             origin: monotonic_now(),
         };
-        Self { shared, setup, solves_at_once: 1, replicas: Vec::new(), finished: false }
+        Self { shared, setup, solves_at_once: 1, replicas: BTreeMap::new(), finished: false }
     }
 
     /// A store with a working token that was stored an hour ago, and so many replicas whose question of
@@ -207,24 +208,40 @@ impl Bench {
 
     /// Starts a replica.
     pub(crate) fn start(&mut self) -> usize {
-        let replica = self.replicas.len();
+        let replica = self.state().ears.len();
+        let (site, stop) = (self.site(), Stop::default());
+        let task = spawn(Driver::run(site, stop.clone()));
+        self.replicas.insert(replica, Replica { task, stop });
+        replica
+    }
+
+    /// The command `refresh`: a process of its own for one refresh, and how it ends.
+    pub(crate) fn refresh_once(&self) -> (JoinHandle<Once>, Stop) {
+        let stop = Stop::default();
+        (spawn(Driver::once(self.site(), stop.clone())), stop)
+    }
+
+    /// A site of another process, which hears the channels.
+    fn site(&self) -> Site<Model> {
         let mailbox = Arc::new(Mailbox::default());
         let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Wire)>();
-        let (shared, ear) = (self.shared.clone(), Arc::clone(&mailbox));
+        let (shared, ear) = (self.shared.clone(), Arc::downgrade(&mailbox));
         spawn(async move {
             while let Some((at, wire)) = arriving.recv().await {
                 tokio::time::sleep_until(shared.origin + at).await;
-                hear(&ear, wire);
+                if let Some(mailbox) = ear.upgrade() {
+                    hear(&mailbox, wire);
+                }
             }
         });
-        let latency = Duration::from_millis(1);
-        let sources = {
+        let ear = Ear { mailbox: Arc::downgrade(&mailbox), hears: true, latency: ms(1), delay: Duration::ZERO, queue };
+        let (replica, sources) = {
             let mut state = self.state();
-            state.ears.push(Ear { mailbox: Arc::clone(&mailbox), hears: true, latency, delay: Duration::ZERO, queue });
-            state.sources.len()
+            state.ears.push(ear);
+            (state.ears.len() - 1, state.sources.len())
         };
         let shared = || self.shared.clone();
-        let site: Site<Model> = Site {
+        Site {
             id: SiteId::parse(SITE).unwrap(),
             policy: self.setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
@@ -240,32 +257,28 @@ impl Bench {
             clock: ModelClock(shared()),
             chance: ModelChance { replica, state: (replica as u64 * 7919 + 1).into() },
             observer: ModelObserver(shared(), replica),
-        };
-        let stop = Stop::default();
-        let task = spawn(Driver::run(site, stop.clone()));
-        self.replicas.push(Replica { task, stop });
-        replica
+        }
     }
 
     /// The process dies: whatever it was at, from one moment to the next.
     pub(crate) fn crash(&self, replica: usize) {
-        self.replicas[replica].task.abort();
+        self.replicas[&replica].task.abort();
         self.state().ears[replica].hears = false;
     }
 
     /// SIGTERM.
     pub(crate) fn stop(&self, replica: usize) {
-        self.replicas[replica].stop.graceful.cancel();
+        self.replicas[&replica].stop.graceful.cancel();
     }
 
     /// The grace is over.
     pub(crate) fn stop_now(&self, replica: usize) {
         self.stop(replica);
-        self.replicas[replica].stop.now.cancel();
+        self.replicas[&replica].stop.now.cancel();
     }
 
     pub(crate) fn has_ended(&self, replica: usize) -> bool {
-        self.replicas[replica].task.is_finished()
+        self.replicas[&replica].task.is_finished()
     }
 
     /// `PUBLISH S:token:invalid …`.
@@ -294,16 +307,16 @@ impl Bench {
     /// By hand, in the very moment in which the API answers next.
     pub(crate) fn by_hand_at_the_next_answer(&self, replica: usize) {
         let mut state = self.state();
-        state.api.meanwhile = Some(Arc::clone(&state.ears[replica].mailbox));
+        state.api.meanwhile = Some(state.mailbox(replica));
     }
 
     pub(crate) fn post(&self, replica: usize, arrival: Arrival) {
-        self.state().ears[replica].mailbox.post(arrival);
+        self.state().mailbox(replica).post(arrival);
     }
 
     /// Says that the store may have changed, as the end of a lock does.
     pub(crate) fn hint(&self, replica: usize) {
-        self.state().ears[replica].mailbox.hint();
+        self.state().mailbox(replica).hint();
     }
 
     /// Takes a replica's subscription away; what is published is lost on it.
@@ -314,10 +327,9 @@ impl Bench {
     /// Gives it back, as the subscription does after a gap.
     pub(crate) fn reconnect(&self, replica: usize) {
         let mut state = self.state();
-        let ear = &mut state.ears[replica];
-        ear.hears = true;
-        ear.mailbox.post(Arrival::Reconnect);
-        ear.mailbox.hint();
+        state.ears[replica].hears = true;
+        state.mailbox(replica).post(Arrival::Reconnect);
+        state.mailbox(replica).hint();
     }
 
     pub(crate) fn slow(&self, replica: usize, latency: Duration) {
@@ -381,14 +393,11 @@ impl Bench {
         let mut quiet = 0;
         while quiet < 3 {
             self.pass(Duration::from_millis(250)).await;
-            quiet = if self.state().is_at_rest() { quiet + 1 } else { 0 };
-            let state = self.state();
-            let pending: Vec<_> = state.ears.iter().map(|e| e.mailbox.peek()).collect();
-            assert!(
-                self.shared.elapsed() < began + PATIENCE,
-                "never came to rest: {pending:?}, lock {:?}",
-                state.keys.lock
-            );
+            let now = self.shared.store_now();
+            let mut state = self.state();
+            quiet = if state.is_at_rest(now) { quiet + 1 } else { 0 };
+            let (pending, lock) = (state.pending(), &state.keys.lock);
+            assert!(self.shared.elapsed() < began + PATIENCE, "never came to rest: {pending:?}, lock {lock:?}");
         }
     }
 
@@ -397,10 +406,10 @@ impl Bench {
         self.finished = true;
         self.rest().await;
         self.check();
-        for replica in &self.replicas {
+        for replica in self.replicas.values() {
             replica.stop.graceful.cancel();
         }
-        for replica in self.replicas.drain(..) {
+        for (_, replica) in std::mem::take(&mut self.replicas) {
             match tokio::time::timeout(secs(60), replica.task).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => assert!(!error.is_panic(), "a replica panicked: {error}"),
@@ -419,7 +428,9 @@ impl Bench {
             let text = event.to_json();
             assert!(!text.contains("token-"), "no token in a message: {text}");
         }
-        if let Some(asked) = state.last_message.filter(|_| state.ears.iter().any(|e| e.hears)) {
+        if let Some(asked) =
+            state.last_message.filter(|_| state.ears.iter().any(|e| e.hears && e.mailbox.strong_count() > 0))
+        {
             let answered = state.events.last().is_some_and(|(at, _)| *at >= asked);
             assert!(answered, "a message at {asked:?} was not answered: {:#?}", state.events);
         }
@@ -544,8 +555,19 @@ impl State {
         self.calls.iter().filter(|c| c.2 == op).count()
     }
 
-    fn is_at_rest(&self) -> bool {
-        self.keys.lock.is_none() && self.ears.iter().filter(|e| e.hears).all(|e| e.mailbox.is_empty())
+    fn is_at_rest(&mut self, now: i64) -> bool {
+        self.keys.expire(now);
+        self.keys.lock.is_none() && self.pending().is_empty()
+    }
+
+    /// What is left in the mailboxes of those who hear.
+    fn pending(&self) -> Vec<Inbox> {
+        let hearing = self.ears.iter().filter(|e| e.hears).filter_map(|e| e.mailbox.upgrade());
+        hearing.map(|mailbox| mailbox.peek()).filter(|inbox| !inbox.is_empty()).collect()
+    }
+
+    fn mailbox(&self, replica: usize) -> Arc<Mailbox> {
+        self.ears[replica].mailbox.upgrade().unwrap()
     }
 }
 

@@ -306,7 +306,7 @@ impl Keys {
         }
     }
 
-    fn expire(&mut self, now: i64) {
+    pub(crate) fn expire(&mut self, now: i64) {
         let ended = |ends: Option<i64>| ends.is_some_and(|end| end <= now);
         self.token.take_if(|v| ended(v.ends));
         self.cookies.take_if(|v| ended(v.ends));

@@ -7,6 +7,8 @@ mod outside;
 mod store;
 
 mod backoff;
+mod chaos;
+mod once;
 mod proof;
 mod questions;
 mod replicas;

@@ -207,6 +207,22 @@ async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
     bench.finish().await;
 }
 
+/// The heartbeat asks a cheap question only; a hint must not be answered by it.
+#[tokio::test(start_paused = true)]
+async fn a_hint_in_the_moment_of_the_heartbeat_is_not_lost() {
+    for moment in 0..24 {
+        let bench = Bench::calm(1).await;
+        bench.pass(secs(12) + ms(40)).await;
+        let beaten = bench.state().calls.last().unwrap().0;
+        bench.pass(beaten + secs(12) - ms(12) + ms(moment) - bench.shared.elapsed()).await;
+        bench.store_token("token-other", secs(60));
+        bench.hint(0);
+        bench.pass(secs(1)).await;
+        assert!(bench.state().sunk.contains(&(0, "token-other".to_owned())), "moment {moment}");
+        bench.finish().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_vanished_key_that_is_there_after_all_is_asked_about_and_stays() {
     let bench = Bench::calm(1).await;

@@ -27,9 +27,7 @@ impl<W: World> Driver<W> {
         let Some(verdict) = self.verify_current(&current, stop).await? else { return Ok(()) };
         tracing::info!(site = %self.site.id, %trigger, verdict = verdict.as_str(), "the stored token was verified");
         let inbox = self.site.mailbox.take();
-        let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
-        if matches!(decision, Decision::Nothing | Decision::Defer(_) | Decision::Solve(_)) {
-            // Answered meanwhile, or more is wanted than the answer to a question.
+        if !self.still_asks(&inbox) {
             self.site.mailbox.restore(inbox);
             return Ok(());
         }
@@ -46,7 +44,13 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// The API's word on the stored token; `None` where something came up that wants a solve at once.
+    /// Whether a question is all that is pending: not where it was answered meanwhile, or where more is wanted.
+    fn still_asks(&self, inbox: &Inbox) -> bool {
+        let decision = decide(&self.seen.snapshot, inbox, &self.site.policy, self.now());
+        !matches!(decision, Decision::Nothing | Decision::Defer(_) | Decision::Solve(_))
+    }
+
+    /// The API's word on the stored token; `None` where the question is no longer what is pending.
     async fn verify_current(&self, current: &Current, stop: &Stop) -> Result<Option<Verdict>, StoreError> {
         if self.site.policy.verify == Verify::Off {
             return Ok(Some(Verdict::Accepted));
@@ -59,9 +63,7 @@ impl<W: World> Driver<W> {
                 verdict = &mut verdict => return Ok(Some(verdict)),
                 () = stop.graceful.cancelled() => return Ok(None),
                 () = self.site.mailbox.changed() => {
-                    let inbox = self.site.mailbox.peek();
-                    let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
-                    if matches!(decision, Decision::Solve(_)) {
+                    if !self.still_asks(&self.site.mailbox.peek()) {
                         return Ok(None);
                     }
                 }
