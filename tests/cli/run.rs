@@ -151,10 +151,7 @@ fn logs_are_text_or_json() {
 impl World {
     fn sidecar_quiet(&self) -> crate::process::Running {
         let sidecar = self.begin(&["run"], &[("RUST_LOG", "error"), ("SIDECAR_LISTEN", "off")]);
-        eventually("it listens", || {
-            let heard: (String, i64) = self.ask(&["PUBSUB", "NUMSUB", crate::process::keys::INVALID]);
-            (heard.1 > 0).then_some(())
-        });
+        self.until_heard(1);
         sidecar
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::Events;
 use super::keys;
-use super::patience::DEADLINE;
+use super::patience::{DEADLINE, eventually};
 use super::sidecar::{PROGRAM, Ran, Running};
 use crate::support::redis_server::RedisServer;
 
@@ -112,6 +112,14 @@ impl World {
         let mut command = redis::cmd("PUBLISH");
         command.arg(keys::INVALID).arg(payload);
         command.query(&mut self.redis.connection()).unwrap()
+    }
+
+    /// Waits until so many hear what is published.
+    pub(crate) fn until_heard(&self, sidecars: i64) {
+        eventually("messages are heard", || {
+            let heard: (String, i64) = self.ask(&["PUBSUB", "NUMSUB", keys::INVALID]);
+            (heard.1 == sidecars).then_some(())
+        });
     }
 
     /// The current token.
