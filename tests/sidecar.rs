@@ -1,5 +1,7 @@
 //! Running sidecars from outside: what is published, stored and served, whatever happens around them.
 
+#[path = "sidecar/acl.rs"]
+mod acl;
 #[path = "sidecar/clock.rs"]
 mod clock;
 #[path = "sidecar/env_file.rs"]
