@@ -1,5 +1,6 @@
 //! Puts the process together: the only place that names concrete adapters.
 
+mod admission;
 pub mod checkup;
 mod past;
 mod process;
@@ -26,7 +27,8 @@ use crate::domain::site::SiteId;
 use crate::flow::driver::{Driver, Once, Stop};
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::StoreError;
-use crate::server::{Limits, Server, serve};
+use crate::flow::status::Subscription as Connection;
+use crate::server::{Board, Limits, Server, serve};
 
 pub use crate::adapters::redis::LinkError;
 pub use crate::adapters::redis::client::{Answer, Events};
@@ -112,7 +114,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     }
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(link, clock, delays, board, instance, mailboxes);
+    let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes);
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The question of start-up is asked only once messages are heard: none falls in between.
@@ -120,6 +122,11 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
         ended = &mut hearing => return Ok(ended?),
         () = shutdown.cancelled() => return Ok(()),
         () = ready.cancelled() => {}
+    }
+    tokio::select! {
+        ended = &mut hearing => return Ok(ended?),
+        () = shutdown.cancelled() => return Ok(()),
+        admitted = admission::admitted(&link, &sites) => admitted?,
     }
     let drivers = TaskTracker::new();
     for site in sites {
@@ -161,20 +168,41 @@ pub async fn refresh(
     let Process { clock, link, solvers, board, instance, mailboxes } = process;
     let (ready, last) = (CancellationToken::new(), CancellationToken::new());
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(link, clock, delays, Arc::new(board), instance, mailboxes);
+    let board = Arc::new(board);
+    let subscription = Subscription::new(Arc::clone(&link), clock, delays, Arc::clone(&board), instance, mailboxes);
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
+    let admission = async {
+        ready.cancelled().await;
+        admission::admitted(&link, std::slice::from_ref(&site)).await
+    };
     tokio::select! {
         ended = &mut hearing => ended?,
-        () = ready.cancelled() => {}
+        admitted = admission => admitted?,
         () = tokio::time::sleep(patience) => {
-            return Err(LinkError::Away(format!("out of reach for {} s", patience.as_secs())).into());
+            return Err(out_of_reach(patience));
         }
     }
     tokio::select! {
         ended = hearing => { ended?; Ok(Once::Stopped) }
+        () = lost_for(&board, patience) => Err(out_of_reach(patience)),
         once = Driver::once(site, Stop { graceful: shutdown.clone(), now: shutdown }) => {
             let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
             Ok(once)
+        }
+    }
+}
+
+fn out_of_reach(patience: Duration) -> AppError {
+    LinkError::Away(format!("out of reach for {} s", patience.as_secs())).into()
+}
+
+/// Ends once the subscription has been gone for so long.
+async fn lost_for(board: &Board, patience: Duration) {
+    const PACE: Duration = Duration::from_millis(250);
+    loop {
+        match board.link().subscription {
+            Connection::Down { since, .. } if board.now().saturating_sub(since) >= patience => return,
+            _ => tokio::time::sleep(PACE).await,
         }
     }
 }

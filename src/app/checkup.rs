@@ -11,7 +11,6 @@ use crate::adapters::redis::client::Events;
 use crate::adapters::redis::{Channels, Connector, Link, LinkError};
 use crate::adapters::source::{AnySource, Solvers};
 use crate::config::{Config, SiteConfig};
-use crate::domain::extract::Cookies;
 use crate::domain::site::Verify;
 use crate::domain::token::Token;
 use crate::domain::verdict::Verdict;
@@ -152,7 +151,9 @@ async fn channels(connector: &Connector, site: &SiteConfig) -> Finding {
     let what = format!("{}: channels", site.id);
     let names = Channels::of(&site.id);
     let link = Link::new(connector.clone(), SystemClock::start());
-    let all = [names.invalid, names.updated, names.failed, names.canary.clone()];
+    // Whoever may not subscribe to a channel may not publish there either.
+    let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
+    let all = [&[names.invalid, names.updated, names.failed, names.canary.clone()][..], &everywhere].concat();
     let trip = async {
         let mut events = Events::on(connector, &all).await?;
         let publish = redis::cmd("PUBLISH").arg(&names.canary).arg("doctor:0").clone();
@@ -212,7 +213,8 @@ async fn api(client: &Client, probe: &HttpProbe, site: &SiteConfig) -> Finding {
         None => (Token::parse("doctor").ok(), None),
     };
     let Some(token) = token else { return Finding::works(what, "not asked") };
-    let verdict = probe.verify(&token, &Cookies::default(), user_agent.as_deref()).await;
+    let cookies = client.cookies().await.unwrap_or_default();
+    let verdict = probe.verify(&token, &cookies, user_agent.as_deref()).await;
     match (verdict, current.is_some()) {
         (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),
         (Verdict::Accepted, false) => Finding::odd(
@@ -239,7 +241,10 @@ async fn api(client: &Client, probe: &HttpProbe, site: &SiteConfig) -> Finding {
 
 fn cure_of(error: &LinkError) -> &'static str {
     match error {
-        LinkError::Refused(text) if text.contains("WRONGPASS") || text.contains("NOAUTH") => {
+        // The library keeps Redis' own words for a wrong password to itself.
+        LinkError::Refused(text)
+            if ["WRONGPASS", "NOAUTH", "authentication failed"].iter().any(|word| text.contains(word)) =>
+        {
             "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects"
         }
         LinkError::Refused(text) if text.contains("NOPERM") => {

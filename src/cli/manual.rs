@@ -22,7 +22,9 @@ pub(super) fn page() -> Result<Exit, Stopped> {
         writeln!(page, ".SH \"{}\"", sub.get_name().to_uppercase())?;
         clap_mangen::Man::new(sub.clone()).render_description_section(&mut page)?;
         clap_mangen::Man::new(sub.clone()).render_options_section(&mut page)?;
-        clap_mangen::Man::new(sub.clone()).render_extra_section(&mut page)?;
+        if sub.get_after_help().is_some() {
+            clap_mangen::Man::new(sub.clone()).render_extra_section(&mut page)?;
+        }
     }
     io::stdout().write_all(&page)?;
     Ok(Exit::Done)

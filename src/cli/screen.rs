@@ -17,7 +17,12 @@ pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
 
 /// A line on stderr; one that cannot be written is lost.
 pub(super) fn complain(text: &str) {
-    let _lost_where_nobody_reads = writeln!(io::stderr().lock(), "token-sidecar: {text}");
+    let _lost_where_nobody_reads = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
+}
+
+/// What somebody else wrote, without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Progress on stderr: a spinner on a terminal, plain lines elsewhere.

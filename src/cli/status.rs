@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::args::Status as Flags;
 use super::patience::reach;
+use super::screen::plain;
 use super::{Exit, Stopped, screen};
 use crate::app;
 use crate::config::{Config, SiteConfig};
@@ -71,7 +72,7 @@ fn readable(report: &Report) -> Vec<String> {
         row("token", format!("{}  version {}", token.fingerprint, token.version));
         let by = token.trigger.map_or_else(
             || "somebody else".to_owned(),
-            |t| format!("{} through {}", t, token.source.as_deref().unwrap_or("?")),
+            |t| format!("{} through {}", t, plain(token.source.as_deref().unwrap_or("?"))),
         );
         row("stored", token.refreshed_at.map_or_else(|| by.clone(), |at| format!("{} ago by {by}", span(at, now))));
         if let Some(end) = token.expires_at {
@@ -89,7 +90,8 @@ fn readable(report: &Report) -> Vec<String> {
         row("refresh", format!("under way{}", refresh.stage.map(|s| format!(": {s}")).unwrap_or_default()));
     }
     if let Some(failing) = &site.failing {
-        row("failing", format!("{} in a row, {} last: {}", failing.attempts, failing.stage, failing.error));
+        let last = format!("{} last: {}", plain(&failing.stage), plain(&failing.error));
+        row("failing", format!("{} in a row, {last}", failing.attempts));
         row("next try", ahead(failing.retry_at, now));
     }
     for (n, entry) in report.history.iter().enumerate() {
@@ -99,16 +101,17 @@ fn readable(report: &Report) -> Vec<String> {
 }
 
 fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
-    let outcome = if entry.outcome == "refreshed" { screen::good(&entry.outcome) } else { screen::bad(&entry.outcome) };
+    let outcome = plain(&entry.outcome);
+    let outcome = if outcome == "refreshed" { screen::good(&outcome) } else { screen::bad(&outcome) };
     let mut text = format!("{} ago  {outcome}", span(entry.at, now));
     for part in [&entry.trigger, &entry.source].into_iter().flatten() {
-        text.push_str(&format!("  {part}"));
+        text.push_str(&format!("  {}", plain(part)));
     }
     if let Some(ms) = entry.solve_ms {
         text.push_str(&format!("  solve {ms} ms"));
     }
     if let Some(error) = &entry.error {
-        text.push_str(&format!("  {}: {error}", entry.stage.as_deref().unwrap_or("?")));
+        text.push_str(&format!("  {}: {}", plain(entry.stage.as_deref().unwrap_or("?")), plain(error)));
     }
     text
 }

@@ -49,7 +49,8 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
                 UpdatedCause::Refreshed => "new token",
                 UpdatedCause::Repeated => "the token is fresh already:",
             };
-            screen::line(format!("{}: {word} {}, version {}", site.id, updated.fingerprint, updated.version))?;
+            let fingerprint = screen::plain(&updated.fingerprint);
+            screen::line(format!("{}: {word} {fingerprint}, version {}", site.id, updated.version))?;
             Ok(Exit::Done)
         }
         Ok(Answer::Failed(failed)) => Err(Stopped::because(

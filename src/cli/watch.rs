@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use super::patience::reach;
+use super::screen::plain;
 use super::{Exit, Stopped, screen};
 use crate::app;
 use crate::config::{Config, SiteConfig};
@@ -42,9 +43,9 @@ fn readable(event: &Event) -> String {
             format!(
                 "{} {word} {} {} by {} ({}), version {}",
                 screen::faint(&now),
-                updated.site,
-                updated.fingerprint,
-                updated.source,
+                plain(&updated.site),
+                plain(&updated.fingerprint),
+                plain(&updated.source),
                 updated.trigger,
                 updated.version
             )
@@ -53,10 +54,10 @@ fn readable(event: &Event) -> String {
             "{} {} {} at {}, attempt {}: {}; next try {}",
             screen::faint(&now),
             screen::bad("failed  "),
-            failed.site,
-            failed.stage,
+            plain(&failed.site),
+            plain(&failed.stage),
             failed.attempt,
-            failed.error,
+            plain(&failed.error),
             failed.retry_at
         ),
     }

@@ -78,7 +78,7 @@ pub struct Inbox {
     pub retry: bool,
     /// The latest reason and source that a message gave.
     pub note: Note,
-    /// How many triggers are folded in here.
+    /// How many triggers are folded in here and not counted yet.
     pub folded: u64,
 }
 
@@ -161,6 +161,12 @@ impl Inbox {
         if report.source.is_some() {
             self.note.source = report.source;
         }
+    }
+
+    /// The same, with its triggers counted already.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self { folded: 0, ..self }
     }
 
     /// Folds in what arrived later than all of this.

@@ -32,6 +32,8 @@ pub(super) struct Start<'a> {
     pub(super) read_at: Duration,
     /// The tokens that were reported as refused.
     pub(super) refused: Fingerprints,
+    /// Whether the configured token may end it: once, where the store has none and nobody forces a solve.
+    pub(super) offers_bootstrap: bool,
 }
 
 /// A token that may be stored.
@@ -93,9 +95,9 @@ impl<W: World> Site<W> {
         Err(Missed { failure: summary(failures), source: tried.join(","), timings })
     }
 
-    /// The configured token, where the store has none and this is the first question.
+    /// The configured token, if it works.
     async fn bootstrapped(&self, start: Start<'_>, timings: &mut Timings) -> Option<Found> {
-        if start.trigger != Trigger::Startup || start.snapshot.current.is_some() {
+        if !start.offers_bootstrap {
             return None;
         }
         let bare = Bare(self.bootstrap.as_ref()?.expose().to_owned());

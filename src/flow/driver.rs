@@ -1,14 +1,17 @@
 //! One task a site: waits for something to be pending, decides, acts, and waits again.
 
 mod announcement;
+mod once;
 mod pulse;
 mod question;
+mod refusal;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub use self::once::Once;
 use self::pulse::{Seen, Woken, first_look};
 use super::attempt::Start;
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
@@ -17,11 +20,9 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::lifetime::{later, whole_second_up};
-use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::snapshot::Failing;
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
-use crate::domain::verdict::{Pace, Stage};
 
 /// How often the driver looks whether the key is still there.
 const HEARTBEAT: Duration = Duration::from_secs(12);
@@ -61,39 +62,7 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-/// How one refresh on demand ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Once {
-    /// There is a new token.
-    Refreshed(Box<Snapshot>),
-    /// The attempt failed.
-    Failed(Failing),
-    /// Stopped before it ended.
-    Stopped,
-}
-
 impl<W: World> Driver<W> {
-    /// One refresh, forced, here or wherever the lock is held.
-    pub async fn once(site: Site<W>, stop: Stop) -> Once {
-        let Some(seen) = first_look(&site, &stop).await else { return Once::Stopped };
-        let before = seen.snapshot.version;
-        let mut driver = Self::new(site, seen);
-        driver.site.mailbox.post(Arrival::Manual);
-        while !stop.graceful.is_cancelled() {
-            driver.step(&stop).await;
-            let snapshot = &driver.seen.snapshot;
-            if driver.site.mailbox.is_empty() && snapshot.version > before {
-                return Once::Refreshed(Box::new(snapshot.clone()));
-            }
-            if driver.site.mailbox.is_empty()
-                && let Some(failing) = &snapshot.failing
-            {
-                return Once::Failed(failing.clone());
-            }
-        }
-        Once::Stopped
-    }
-
     fn new(site: Site<W>, seen: Seen) -> Self {
         Self {
             floor: seen.snapshot.version,
@@ -125,17 +94,10 @@ impl<W: World> Driver<W> {
     /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
     /// some questions and fail others.
     async fn step(&mut self, stop: &Stop) {
-        let Err(error) = self.turn(stop).await else {
-            self.errors = 0;
-            return;
-        };
-        self.errors = self.errors.saturating_add(1);
-        if self.errors == 1 {
-            tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
-        } else {
-            tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
+        match self.turn(stop).await {
+            Ok(()) => self.errors = 0,
+            Err(error) => self.endure(error, stop).await,
         }
-        self.recover(stop).await;
     }
 
     /// One decision and what follows from it.
@@ -146,6 +108,10 @@ impl<W: World> Driver<W> {
             self.beat().await?;
         }
         self.post_what_is_due().await?;
+        let joined = self.site.mailbox.take_joined();
+        if joined > 0 {
+            self.site.observer.observe(Observation::Decided { decision: "join", folded: joined });
+        }
         let inbox = self.site.mailbox.take();
         let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
         self.note_refused(&inbox);
@@ -177,12 +143,16 @@ impl<W: World> Driver<W> {
             source = inbox.note.source.as_deref().unwrap_or_default(),
             "refresh begins",
         );
+        let offers = inbox.forced.is_none() && self.seen.snapshot.current.is_none();
         let note = inbox.note.clone();
-        self.site.mailbox.restore(inbox);
-        let start = self.start(trigger);
-        let claim = Claim { id, start, floor: self.floor, note };
+        self.site.mailbox.restore(inbox.counted());
+        let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
+        let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
-        self.conclude(ended).await
+        if offers {
+            self.site.bootstrap = None;
+        }
+        self.release(&id, ended).await
     }
 
     /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back
@@ -215,16 +185,7 @@ impl<W: World> Driver<W> {
             }
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
-                let attempts = self.seen.snapshot.attempts().saturating_add(1);
-                let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
-                let failing = Failing {
-                    attempts,
-                    retry_at: whole_second_up(later(self.now(), delay)),
-                    trigger,
-                    stage: Stage::Store.as_str().to_owned(),
-                    error: format!("Redis refused the claim: {error}"),
-                };
-                self.conclude(Ended::Unrecorded(failing)).await?;
+                self.fail_unrecorded(trigger, &error).await?;
                 Ok(None)
             }
             Err(error @ StoreError::Away(_)) => Err(error),
@@ -234,6 +195,7 @@ impl<W: World> Driver<W> {
     /// Waits for the outcome of whoever holds the lock.
     async fn follow(&mut self, rest: Duration, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
         self.decided("follow", &inbox);
+        let inbox = inbox.counted();
         let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());
         let until = self.clock_now() + rest.min(self.site.policy.lock_ttl) + FOLLOW_SLACK;
         loop {
@@ -309,7 +271,14 @@ impl<W: World> Driver<W> {
     }
 
     fn start(&self, trigger: Trigger) -> Start<'_> {
-        Start { trigger, snapshot: &self.seen.snapshot, read_at: self.seen.read_at, refused: self.refused }
+        let offers_bootstrap = false;
+        Start {
+            trigger,
+            snapshot: &self.seen.snapshot,
+            read_at: self.seen.read_at,
+            refused: self.refused,
+            offers_bootstrap,
+        }
     }
 
     fn decided(&self, decision: &'static str, inbox: &Inbox) {

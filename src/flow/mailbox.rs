@@ -20,6 +20,8 @@ struct State {
     hinted: bool,
     /// How many outcomes have been heard; wraps.
     outcomes: u64,
+    /// How many triggers were answered by an outcome before anything was decided about them.
+    joined: u64,
     /// What was heard since the inbox was last taken: it answers what was taken too.
     heard: Option<Outcome>,
 }
@@ -41,6 +43,7 @@ impl Mailbox {
     /// outcomes were published, so that exactly what came before the outcome is answered by it.
     pub fn hear(&self, outcome: Outcome) {
         let mut state = self.state();
+        state.joined += state.inbox.folded;
         state.inbox.settle(outcome);
         state.heard = Some(match state.heard {
             Some(earlier) => earlier.and_then(outcome),
@@ -86,6 +89,17 @@ impl Mailbox {
     #[must_use]
     pub fn take_hint(&self) -> bool {
         std::mem::take(&mut self.state().hinted)
+    }
+
+    /// How many triggers an outcome has answered since the last call, before anything was decided about them.
+    #[must_use]
+    pub fn take_joined(&self) -> u64 {
+        std::mem::take(&mut self.state().joined)
+    }
+
+    /// Counts triggers that an outcome of our own has answered.
+    pub fn join(&self, answered: &Inbox) {
+        self.state().joined += answered.folded;
     }
 
     /// How many outcomes have been heard.

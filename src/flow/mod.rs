@@ -2,6 +2,7 @@
 
 mod attempt;
 pub mod driver;
+mod lease;
 pub mod mailbox;
 pub mod ports;
 mod refresh;

@@ -112,7 +112,7 @@ pub trait Observer: Send + Sync {
 pub enum Observation<'a> {
     /// The state was read.
     Looked(&'a Snapshot),
-    /// Triggers led to a decision, by its word: `solve`, `follow`, `backoff`, `repeat`, `verify`, `adopt`, `nothing`.
+    /// Triggers led to a decision, by its word: `solve`, `follow`, `join`, `backoff`, `repeat`, `verify`, `adopt`, `nothing`.
     Decided {
         /// The decision's word.
         decision: &'static str,

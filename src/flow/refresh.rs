@@ -1,6 +1,5 @@
 //! A refresh from its claim to its outcome: attempt → commit, under a lease that is renewed meanwhile.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Found, Missed, Start};
 use super::ports::{
-    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Observation, Observer, Recorded, Store,
+    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Observation, Observer, Recorded, Store,
     StoreError,
 };
 use super::site::{Site, World};
@@ -128,6 +127,7 @@ impl<W: World> Site<W> {
             commit.refresh_at = self.refresh_at(commit.now, found.ttl, found.expires_at);
             match self.store.commit(&commit).await {
                 Ok(Committed::Stored(snapshot)) => {
+                    self.mailbox.join(&answered);
                     answered.settle(Outcome::Refreshed(commit.candidate.token.fingerprint()));
                     self.mailbox.restore(answered);
                     self.observer.observe(Observation::Commit("stored"));
@@ -194,6 +194,7 @@ impl<W: World> Site<W> {
             failed.retry_at = whole_second_up(later(failed.now, delay));
             match self.store.fail(&failed).await {
                 Ok(Recorded::Done(snapshot)) => {
+                    self.mailbox.join(&answered);
                     self.hear_own_outcome(heard).await;
                     return Ended::Failed(snapshot);
                 }
@@ -241,39 +242,6 @@ impl<W: World> Site<W> {
         tokio::select! {
             () = heard => {}
             () = self.clock.sleep(LONGEST) => {}
-        }
-    }
-
-    /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
-    /// lost does not end the work: a solve cannot be cancelled, and the commit has its own fence.
-    async fn under_lease<T>(
-        &self,
-        claim: &Claim<'_>,
-        work: impl Future<Output = T>,
-        abandon: &CancellationToken,
-    ) -> Option<T> {
-        let keeper = async {
-            let mut held = Lease::Held;
-            loop {
-                self.clock.sleep(self.policy.lock_ttl / 3).await;
-                match self.store.renew(&claim.id, claim.start.snapshot.version).await {
-                    Ok(lease) => {
-                        if held == Lease::Held && lease == Lease::Lost {
-                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");
-                            self.observer.observe(Observation::LeaseLost);
-                        }
-                        held = lease;
-                    }
-                    Err(error) => tracing::warn!(site = %self.id, %error, "failed to renew the lock"),
-                }
-            }
-        };
-        let (work, keeper) = (pin!(work), pin!(keeper));
-        tokio::select! {
-            biased;
-            done = work => Some(done),
-            () = abandon.cancelled() => None,
-            () = keeper => None,
         }
     }
 }

@@ -106,7 +106,7 @@ impl Board {
         latest.map(|reading| reading.time_of(self.now()))
     }
 
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         (self.clock)()
     }
 
@@ -125,7 +125,7 @@ impl Board {
         }
     }
 
-    pub(super) fn link(&self) -> LinkStatus {
+    pub(crate) fn link(&self) -> LinkStatus {
         self.link.borrow().clone()
     }
 

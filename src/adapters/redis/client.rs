@@ -22,13 +22,15 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
+use super::channels::Channels;
 use super::connect::Connector;
 use super::error::{LinkError, classify};
 use super::history;
 use super::link::Link;
-use super::store::{Channels, RedisStore};
+use super::store::RedisStore;
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, Updated};
+use crate::domain::extract::Cookies;
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::token::{Fingerprint, Token};
@@ -130,6 +132,14 @@ impl<C: Clock> Client<C> {
     /// [`StoreError`] where Redis is away or refuses.
     pub async fn look(&self) -> Result<Snapshot, StoreError> {
         self.store.look().await
+    }
+
+    /// The cookies that belong to the current token; none where there are none.
+    ///
+    /// # Errors
+    /// [`StoreError`] where Redis is away or refuses.
+    pub async fn cookies(&self) -> Result<Cookies, StoreError> {
+        self.store.cookies().await
     }
 
     /// The latest attempts, newest first.

@@ -1,19 +1,21 @@
 //! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
-use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    RedisResult, TlsCertificates,
 };
 use secrecy::{ExposeSecret, SecretString};
 
+use super::commands::Commands;
 use super::error::{LinkError, classify};
+use super::sentinel::Sentinels;
 use crate::config::RedisConfig;
 use crate::config::redis::Topology;
 
@@ -31,15 +33,15 @@ pub struct Connector {
 #[derive(Clone)]
 enum Kind {
     Single(Client),
-    Sentinel { nodes: Vec<ConnectionInfo>, master: String, node: SentinelNodeConnectionInfo },
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
+    Sentinel(Box<Sentinels>),
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client>, turn: Arc<AtomicUsize> },
 }
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Single(_) => "single",
-            Self::Sentinel { .. } => "sentinel",
+            Self::Sentinel(_) => "sentinel",
             Self::Cluster { .. } => "cluster",
         })
     }
@@ -52,7 +54,7 @@ impl Connector {
     /// A [`LinkError::Config`] that names the setting.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
         let certificates = certificates(config)?;
-        let base = info(&config.url, config, "redis.url")?;
+        let base = info(&config.url, config.password.as_ref(), "redis.url")?;
         let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
             (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
                 Client::build_with_tls(info, certificates.clone())
@@ -60,17 +62,22 @@ impl Connector {
             _ => Client::open(info),
         };
         let nodes_of = |nodes: &[SecretString], setting| -> Result<Vec<ConnectionInfo>, LinkError> {
-            nodes.iter().map(|node| info(node, config, setting)).collect()
+            nodes.iter().map(|node| info(node, None, setting)).collect()
         };
         let kind = match &config.topology {
             Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
             Topology::Sentinel { nodes, master } => {
-                let mut node =
-                    SentinelNodeConnectionInfo::default().set_redis_connection_info(base.redis_settings().clone());
-                if config.url.expose_secret().starts_with("rediss:") {
-                    node = node.set_tls_mode(TlsMode::Secure);
+                let setting = "redis.sentinel.nodes";
+                let trusting = |node| client(node).map(|c| c.get_connection_info().clone());
+                let nodes: RedisResult<Vec<_>> = nodes_of(nodes, setting)?.into_iter().map(trusting).collect();
+                let nodes = nodes.map_err(|e| config_error(setting, &e))?;
+                if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
+                    let message = format!("{setting}: all of them must have the same user and password");
+                    return Err(LinkError::Config(message));
                 }
-                Kind::Sentinel { nodes: nodes_of(nodes, "redis.sentinel.nodes")?, master: master.clone(), node }
+                let sentinels = Sentinels { nodes, master: master.clone(), data: base, certificates };
+                sentinels.client().map_err(|e| config_error(setting, &e))?;
+                Kind::Sentinel(Box::new(sentinels))
             }
             Topology::Cluster { nodes } => {
                 let infos = nodes_of(nodes, "redis.cluster.nodes")?;
@@ -90,7 +97,7 @@ impl Connector {
                 }
                 let error = |e| config_error("redis.cluster.nodes", &e);
                 let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
-                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes }
+                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes, turn: Arc::default() }
             }
         };
         Ok(Self { kind })
@@ -106,7 +113,11 @@ impl Connector {
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
         let connecting = async {
             match &self.kind {
-                Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
+                Kind::Cluster { client, .. } => match client.get_async_connection().await {
+                    Ok(connection) => Ok(Commands::Cluster(connection)),
+                    // Whatever the nodes said, the library makes an I/O error of it: one of them says it again.
+                    Err(error) => Err(self.node(&settings, ProtocolVersion::RESP2).await.err().unwrap_or(error)),
+                },
                 _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
             }
         };
@@ -133,24 +144,16 @@ impl Connector {
         within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
     }
 
-    /// How many subscribers a channel has, over all nodes.
+    /// How many subscribers a channel has; on a Cluster all nodes are asked.
     ///
     /// # Errors
     /// [`LinkError`] says whether Redis is away or refuses us.
     pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
-        let ask = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
         let mut commands = self.commands().await?;
-        let counts: Vec<(String, usize)> = match &mut commands {
-            Commands::Single(connection) => ask.query_async(connection).await.map_err(|e| classify(&e))?,
-            Commands::Cluster(connection) => {
-                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllNodes, None));
-                let answer = connection.route_command(ask, everywhere).await.map_err(|e| classify(&e))?;
-                let Value::Map(nodes) = answer else { return Ok(0) };
-                let counts = nodes.into_iter().map(|(_, counts)| redis::from_redis_value(counts));
-                counts.collect::<Result<Vec<Vec<(String, usize)>>, _>>().unwrap_or_default().concat()
-            }
-        };
-        Ok(counts.into_iter().map(|(_, count)| count).sum())
+        let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
+        // The library asks every node of a Cluster and adds up what they say.
+        let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| classify(&e))?;
+        Ok(counts.values().sum())
     }
 
     /// Whether the keys are spread over a Cluster.
@@ -167,19 +170,19 @@ impl Connector {
         let speaking = |client: &Client| {
             let info = client.get_connection_info().clone();
             let spoken = info.redis_settings().clone().set_protocol(protocol);
-            Client::open(info.set_redis_settings(spoken))
+            Client::open(info.set_redis_settings(spoken.set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))))
         };
         match &self.kind {
             Kind::Single(client) => speaking(client)?.get_multiplexed_async_connection_with_config(settings).await,
-            Kind::Sentinel { nodes, master, node } => {
-                let mut sentinels =
-                    SentinelClient::build(nodes.clone(), master, Some(node.clone()), SentinelServerType::Master)?;
-                let client = sentinels.async_get_client().await?;
+            Kind::Sentinel(sentinels) => {
+                let client = sentinels.client()?.async_get_client().await?;
                 speaking(&client)?.get_multiplexed_async_connection_with_config(settings).await
             }
-            Kind::Cluster { nodes, .. } => {
+            Kind::Cluster { nodes, turn, .. } => {
+                // Each time from another one on: a node that has left the Cluster still answers, but hears nothing.
+                let turn = turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
                 let mut last = None;
-                for client in nodes {
+                for client in nodes.iter().cycle().skip(turn).take(nodes.len()) {
                     match speaking(client)?.get_multiplexed_async_connection_with_config(settings).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = Some(error),
@@ -198,11 +201,11 @@ async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<
     }
 }
 
-fn info(url: &SecretString, config: &RedisConfig, setting: &str) -> Result<ConnectionInfo, LinkError> {
+fn info(url: &SecretString, password: Option<&SecretString>, setting: &str) -> Result<ConnectionInfo, LinkError> {
     let info = url.expose_secret().into_connection_info().map_err(|e| config_error(setting, &e))?;
-    let mut settings = info.redis_settings().clone().set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"));
+    let mut settings = info.redis_settings().clone();
     if settings.password().is_none()
-        && let Some(password) = &config.password
+        && let Some(password) = password
     {
         settings = settings.set_password(password.expose_secret());
     }
@@ -226,44 +229,12 @@ fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkErr
     Ok((root_cert.is_some() || client_tls.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
 }
 
+fn share_credentials(one: &ConnectionInfo, other: &ConnectionInfo) -> bool {
+    let (one, other) = (one.redis_settings(), other.redis_settings());
+    one.username() == other.username() && one.password() == other.password()
+}
+
 fn config_error(setting: &str, error: &redis::RedisError) -> LinkError {
     // The URL may hold a password: the error's own words only.
     LinkError::Config(format!("{setting}: {}", error.category()))
-}
-
-/// A connection for commands.
-#[derive(Clone)]
-pub enum Commands {
-    /// To one server.
-    Single(MultiplexedConnection),
-    /// To all nodes of a Cluster.
-    Cluster(ClusterConnection),
-}
-
-impl ConnectionLike for Commands {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Self::Single(connection) => connection.req_packed_command(cmd),
-            Self::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Self::Single(connection) => connection.get_db(),
-            Self::Cluster(connection) => connection.get_db(),
-        }
-    }
 }

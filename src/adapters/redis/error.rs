@@ -60,12 +60,15 @@ pub fn classify(error: &RedisError) -> LinkError {
 /// Answers of a server that is not ready yet, beyond those that the library knows.
 const PASSING: [&str; 4] = ["LOADING", "BUSY", "NOREPLICAS", "UNBLOCKED"];
 
+/// What Redis or the library says, on one line. Redis repeats unknown commands: what was sent is cut off,
+/// since it may hold a password.
 fn one_line(error: &RedisError) -> String {
-    let text = error.to_string();
+    let text = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string().replace(&format!(" - {:?}", error.kind()), ""),
+    };
     let words: Vec<&str> = text.split_whitespace().collect();
-    let mut line: String = words.join(" ").chars().filter(|c| !c.is_control()).take(300).collect();
-    if let Some(script) = line.find(" script: ") {
-        line.truncate(script);
-    }
-    line
+    let line = words.join(" ");
+    let said = [" script: ", ", with args beginning with"].iter().filter_map(|cut| line.find(cut)).min();
+    line[..said.unwrap_or(line.len())].chars().filter(|c| !c.is_control()).take(300).collect()
 }

@@ -11,7 +11,8 @@ use crate::flow::report::HistoryEntry;
 /// The most entries that one reading brings.
 pub const MAX_ENTRIES: usize = 1000;
 
-type Entry = (String, Vec<String>);
+/// Its id and its fields.
+type Entry = (String, Vec<Vec<u8>>);
 
 /// The latest attempts, newest first.
 ///
@@ -30,7 +31,10 @@ pub async fn latest<C: Clock>(link: &Link<C>, keys: &KeyNames, limit: usize) -> 
 }
 
 fn read((id, fields): &Entry) -> HistoryEntry {
-    let field = |name: &str| fields.chunks_exact(2).find(|pair| pair[0] == name).map(|pair| pair[1].clone());
+    let field = |name: &str| {
+        let pair = fields.chunks_exact(2).find(|pair| pair[0] == name.as_bytes())?;
+        Some(String::from_utf8_lossy(&pair[1]).into_owned())
+    };
     let number = |name: &str| field(name).and_then(|value| value.parse().ok());
     let at = id.split('-').next().and_then(|ms| ms.parse().ok()).and_then(|ms| Timestamp::from_millisecond(ms).ok());
     HistoryEntry {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
 use tokio::sync::Mutex;
 
-use super::connect::{Commands, Connector};
+use super::commands::Commands;
+use super::connect::Connector;
 use super::error::{LinkError, classify};
 use crate::flow::ports::Clock;
 
@@ -55,6 +56,16 @@ impl<C: Clock> Link<C> {
     pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
         let answer = command.query_async(&mut commands).await;
+        self.settle(answer, generation).await
+    }
+
+    /// Publishes from whichever node of a Cluster comes up.
+    ///
+    /// # Errors
+    /// [`LinkError`]; after `Away` it may have been published or not.
+    pub async fn publish_anywhere(&self, channel: &str, payload: &str) -> Result<(), LinkError> {
+        let (mut commands, generation) = self.open().await?;
+        let answer = commands.publish_anywhere(channel, payload).await;
         self.settle(answer, generation).await
     }
 

@@ -1,14 +1,19 @@
 //! Redis: the keys of the sites and the subscription to their channels.
 
+pub mod channels;
 pub mod client;
+pub mod commands;
 pub mod connect;
 pub mod error;
 pub mod history;
 pub mod link;
+mod sentinel;
+mod state;
 pub mod store;
 pub mod subscription;
 
+pub use channels::Channels;
 pub use connect::Connector;
 pub use error::LinkError;
 pub use link::Link;
-pub use store::{Channels, RedisStore};
+pub use store::RedisStore;

@@ -6,15 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation};
 
+use super::channels::Channels;
 use super::link::Link;
+use super::state::{State, read, text};
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
 use crate::domain::extract::Cookies;
 use crate::domain::inbox::Note;
-use crate::domain::lifetime::{later, whole_second_down};
+use crate::domain::lifetime::whole_second_down;
 use crate::domain::site::SiteId;
-use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use crate::domain::token::{Fingerprint, Token};
+use crate::domain::snapshot::Snapshot;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::Timings;
 use crate::flow::ports::{
@@ -47,47 +48,6 @@ pub struct RedisStore<C> {
     lock_ttl: Duration,
     instance: String,
 }
-
-/// The channels that the contract names.
-#[derive(Debug, Clone)]
-pub struct Channels {
-    /// Where anybody says that the token does not work.
-    pub invalid: String,
-    /// Where a new token is announced.
-    pub updated: String,
-    /// Where a failure is announced.
-    pub failed: String,
-    /// For the sidecars alone.
-    pub canary: String,
-}
-
-impl Channels {
-    /// `token:updated` of every site.
-    pub const ALL_UPDATED: &'static str = "token:updated";
-    /// `token:failed` of every site.
-    pub const ALL_FAILED: &'static str = "token:failed";
-
-    /// The channels of one site.
-    #[must_use]
-    pub fn of(site: &SiteId) -> Self {
-        Self {
-            invalid: format!("{site}:token:invalid"),
-            updated: format!("{site}:token:updated"),
-            failed: format!("{site}:token:failed"),
-            canary: format!("{site}:token:canary"),
-        }
-    }
-
-    fn for_event(&self, event: &Event) -> (&'static str, &str) {
-        match event {
-            Event::Updated(_) => (Self::ALL_UPDATED, &self.updated),
-            Event::Failed(_) => (Self::ALL_FAILED, &self.failed),
-        }
-    }
-}
-
-type Meta = Vec<Option<String>>;
-type State = (i64, String, Option<Vec<u8>>, i64, i64, Meta);
 
 impl<C: Clock> RedisStore<C> {
     /// The store of one site.
@@ -281,8 +241,8 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     async fn cookies(&self) -> Result<Cookies, StoreError> {
-        let json: Option<String> = self.link.command(redis::cmd("GET").arg(&self.keys.cookies)).await?;
-        Ok(json.as_deref().map(Cookies::from_json).unwrap_or_default())
+        let json: Option<Vec<u8>> = self.link.command(redis::cmd("GET").arg(&self.keys.cookies)).await?;
+        Ok(json.as_deref().and_then(text).map(Cookies::from_json).unwrap_or_default())
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {
@@ -298,50 +258,6 @@ impl<C: Clock> Store for RedisStore<C> {
     fn token_key(&self) -> &str {
         &self.keys.token
     }
-}
-
-/// Reads the reply of `state()` in state.lua. Nothing that somebody else put into the keys makes it fail.
-fn read((at, etag, token, token_ttl, lock_ttl, meta): State) -> Snapshot {
-    let at = Timestamp::from_millisecond(at).unwrap_or_default();
-    let field = |n: usize| meta.get(n).and_then(Option::as_deref).filter(|v| !v.is_empty());
-    let token = token.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|text| Token::parse(&text).ok());
-    let ours = |token: &Token| field(1).and_then(Fingerprint::parse) == Some(token.fingerprint());
-    let refresh = || {
-        Some(Refresh {
-            at: Timestamp::from_millisecond(field(2)?.parse().ok()?).ok()?,
-            trigger: Trigger::parse(field(3)?)?,
-            source: field(4)?.to_owned(),
-            user_agent: field(5).map(str::to_owned),
-        })
-    };
-    let current = token.map(|token| Current {
-        key_ends_at: positive(token_ttl).map(|ttl| later(at, ttl)),
-        provenance: ours(&token).then(refresh).flatten().map_or(Provenance::Foreign, Provenance::Sidecar),
-        token,
-    });
-    let failing = || {
-        let attempts = field(6)?.parse().ok().filter(|n| *n > 0)?;
-        Some(Failing {
-            attempts,
-            retry_at: field(7)?.parse().ok()?,
-            trigger: field(8).and_then(Trigger::parse).unwrap_or(Trigger::Invalid),
-            stage: field(9).unwrap_or("solve").to_owned(),
-            error: field(10).unwrap_or_default().to_owned(),
-        })
-    };
-    Snapshot {
-        at,
-        etag,
-        version: field(0).and_then(|v| v.parse().ok()).unwrap_or(0),
-        current,
-        lock: positive(lock_ttl),
-        failing: failing(),
-    }
-}
-
-fn positive(ms: i64) -> Option<Duration> {
-    // 0 is a key in its last millisecond.
-    u64::try_from(ms).ok().map(Duration::from_millis)
 }
 
 fn millis(span: Duration) -> u64 {

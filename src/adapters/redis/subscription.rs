@@ -13,9 +13,9 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::channels::Channels;
 use super::error::{LinkError, classify};
 use super::link::Link;
-use super::store::Channels;
 use crate::domain::event::Event;
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
@@ -161,10 +161,12 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         };
         let connection = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
-            subscribed = tokio::time::timeout(SUBSCRIBE_TIMEOUT, subscribing) => match subscribed {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return Ended::Lost(error),
-                Err(_) => return Ended::Lost(LinkError::Away("subscribing took too long".to_owned())),
+            () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
+                return Ended::Lost(LinkError::Away("subscribing took too long".to_owned()));
+            }
+            subscribed = subscribing => match subscribed {
+                Ok(connection) => connection,
+                Err(error) => return Ended::Lost(error),
             },
         };
         self.ear.observer.connected();
@@ -198,26 +200,22 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
     async fn fly(&self, number: u64) -> Result<(), LinkError> {
         let began = self.clock.now();
         let flight = async {
-            let publish =
-                redis::cmd("PUBLISH").arg(&self.canary_channel).arg(format!("{}:{number}", self.instance)).clone();
-            self.link.command::<i64>(&publish).await?;
+            let canary = format!("{}:{number}", self.instance);
+            self.link.publish_anywhere(&self.canary_channel, &canary).await?;
             while self.ear.canary.load(Ordering::Relaxed) < number {
                 self.ear.wake.notified().await;
             }
             Ok(())
         };
-        match tokio::time::timeout(CANARY_TIMEOUT, flight).await {
-            Ok(Ok(())) => {
-                self.ear.observer.canary(self.clock.now().saturating_sub(began));
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(LinkError::Away(format!(
+        let landed = tokio::select! {
+            landed = flight => landed,
+            () = self.clock.sleep(CANARY_TIMEOUT) => Err(LinkError::Away(format!(
                 "what was published on {} did not come back within {} s",
                 self.canary_channel,
                 CANARY_TIMEOUT.as_secs()
             ))),
-        }
+        };
+        landed.inspect(|()| self.ear.observer.canary(self.clock.now().saturating_sub(began)))
     }
 }
 

@@ -34,6 +34,7 @@ impl<W: World> Driver<W> {
             self.refused = Fingerprints::default();
             self.unrecorded = None;
         }
+        // Whichever look finds it out: the heartbeat, one after an outcome, one at a due time.
         if self.seen.snapshot.current.is_some() && snapshot.current.is_none() {
             tracing::warn!(site = %self.site.id, "the token's key is gone");
             self.site.mailbox.post(Arrival::Vanished);
@@ -130,14 +131,15 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// After an error of the store: looks again at a growing pace until it answers.
+    /// While the store is away: looks again at a growing pace until it answers.
     pub(super) async fn recover(&mut self, stop: &Stop) {
-        tokio::select! {
-            () = stop.graceful.cancelled() => return,
-            () = self.site.clock.sleep(self.site.chance.pause(self.errors)) => {}
+        if rest(&self.site, stop, self.errors).await.is_none() {
+            return;
         }
-        if let Some(seen) = first_look(&self.site, stop).await {
-            self.learn(seen.snapshot).await;
+        match patient_look(&self.site, stop).await {
+            Some(Ok(seen)) => self.learn(seen.snapshot).await,
+            Some(Err(refusal)) => self.refused(&refusal, stop).await,
+            None => {}
         }
     }
 
@@ -151,20 +153,41 @@ impl<W: World> Driver<W> {
     }
 }
 
-/// Looks at a growing pace until the store answers or the site is stopped.
+/// Looks at a growing pace until the store tells the state or the site is stopped.
 pub(super) async fn first_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Seen> {
+    let mut refusals = 0;
+    loop {
+        match patient_look(site, stop).await? {
+            Ok(seen) => return Some(seen),
+            Err(error) => {
+                refusals += 1;
+                tracing::warn!(site = %site.id, %error, refusals, "Redis refuses us: trying again");
+                rest(site, stop, refusals).await?;
+            }
+        }
+    }
+}
+
+/// Looks at a growing pace while the store is away; gives the words with which it refuses.
+async fn patient_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Result<Seen, String>> {
     let mut absences = 0;
     loop {
         match site.store.look().await {
-            Ok(snapshot) => return Some(Seen { snapshot, read_at: site.clock.now() }),
-            Err(error) => {
+            Ok(snapshot) => return Some(Ok(Seen { snapshot, read_at: site.clock.now() })),
+            Err(StoreError::Refused(error)) => return Some(Err(error)),
+            Err(StoreError::Away(error)) => {
                 absences += 1;
                 tracing::debug!(site = %site.id, %error, absences, "failed to read the state");
-                tokio::select! {
-                    () = stop.graceful.cancelled() => return None,
-                    () = site.clock.sleep(site.chance.pause(absences)) => {}
-                }
+                rest(site, stop, absences).await?;
             }
         }
+    }
+}
+
+/// `None` where the site is stopped meanwhile.
+pub(super) async fn rest<W: World>(site: &Site<W>, stop: &Stop, repetition: u32) -> Option<()> {
+    tokio::select! {
+        () = stop.graceful.cancelled() => None,
+        () = site.clock.sleep(site.chance.pause(repetition)) => Some(()),
     }
 }

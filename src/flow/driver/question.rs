@@ -89,8 +89,8 @@ impl<W: World> Driver<W> {
             expires_at: claims.expires_at,
             timings: Timings::default(),
         };
-        let claim = Claim { id, start, floor: self.floor, note: inbox.note };
+        let claim = Claim { id: id.clone(), start, floor: self.floor, note: inbox.note };
         let ended = self.site.refresh(&claim, Work::Adopt(found), &stop.now).await;
-        self.conclude(ended).await
+        self.release(&id, ended).await
     }
 }

@@ -4,14 +4,25 @@
 -- fields, fields of the history. {word, state}.
 local claim, seen, floor = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local estimate, tolerance = tonumber(ARGV[5]), tonumber(ARGV[6])
-local token, cookies, ttl = ARGV[7], ARGV[8], tonumber(ARGV[10])
+local new, cookies, ttl = ARGV[7], ARGV[8], tonumber(ARGV[10])
 local fields = tonumber(ARGV[15])
+
+-- What somebody wrote, less what the domain's `Token::parse` takes away too.
+local function bare(value)
+  local text = string.match(value or '', '^%s*(.-)%s*$')
+  local scheme, rest = string.match(text, '^(%a+)%s+(.*)$')
+  return scheme and string.lower(scheme) == 'bearer' and rest or text
+end
 
 if redis.call('HGET', META, 'claim') == claim then
   return { 'stored', state() } -- asked before, and the answer was lost
 end
-local wrong = check_types()
-if wrong then return wrong end
+local refused = forbidden({
+  { 'XADD', HISTORY, '*', 'f', 'v' }, { 'PUBLISH', ARGV[11], 'm' }, { 'PUBLISH', ARGV[12], 'm' },
+  { 'HSET', META, 'f', 'v' }, { 'HDEL', META, 'f' }, { 'SET', TOKEN, 'v' }, { 'SET', COOKIES, 'v' },
+  { 'DEL', LOCK },
+})
+if refused then return refused end
 local current = version()
 if current > seen then
   record(16 + fields, 'outcome', 'superseded', 'version', string.format('%.0f', current))
@@ -19,7 +30,7 @@ if current > seen then
   return { 'superseded', state() }
 end
 if ARGV[9] == 'kept' then
-  if redis.call('GET', TOKEN) ~= token then
+  if bare(token()) ~= new then
     free(claim)
     return { 'superseded', state() }
   end
@@ -33,11 +44,11 @@ end
 
 local next_version = string.format('%.0f', math.max(now, current + 1, floor + 1))
 local entry = record(16 + fields, 'outcome', 'refreshed', 'version', next_version)
-local refused = announce(entry, ARGV[11], ARGV[12], ARGV[13] .. next_version .. ARGV[14])
+refused = announce(entry, ARGV[11], ARGV[12], ARGV[13] .. next_version .. ARGV[14])
 if refused then return refused end
 redis.call('HSET', META, 'version', next_version, 'claim', claim, 'failures', '0', unpack(ARGV, 16, 15 + fields))
 redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
-redis.call('SET', TOKEN, token, 'PX', ttl)
+redis.call('SET', TOKEN, new, 'PX', ttl)
 redis.call('SET', COOKIES, cookies, 'PX', ttl)
 free(claim)
 return { 'stored', state() }

@@ -8,11 +8,13 @@ local fields = tonumber(ARGV[10])
 if redis.call('HGET', META, 'claim') == claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
-local wrong = check_types()
-if wrong then return wrong end
+local refused = forbidden({
+  { 'XADD', HISTORY, '*', 'f', 'v' }, { 'PUBLISH', ARGV[7], 'm' }, { 'PUBLISH', ARGV[8], 'm' },
+  { 'HSET', META, 'f', 'v' }, { 'DEL', LOCK },
+})
+if refused then return refused end
 local holder = redis.call('GET', LOCK)
-local failures = tonumber(redis.call('HGET', META, 'failures') or '0') or 0
-if (holder and holder ~= claim) or version() > seen or failures >= attempt then
+if (holder and holder ~= claim) or version() > seen or failures() >= attempt then
   free(claim)
   return { 'dropped', state() } -- somebody else works on it, or has an outcome already
 end
@@ -21,7 +23,7 @@ if math.abs(now_ms() - estimate) > tolerance then
 end
 
 local entry = record(11 + fields, 'outcome', 'failed')
-local refused = announce(entry, ARGV[7], ARGV[8], ARGV[9])
+refused = announce(entry, ARGV[7], ARGV[8], ARGV[9])
 if refused then return refused end
 redis.call('HSET', META, 'claim', claim, 'failures', ARGV[4], unpack(ARGV, 11, 10 + fields))
 free(claim)

@@ -1,38 +1,62 @@
 -- The head of every script: the names of the keys, and the site's state as one reply.
 local TOKEN, COOKIES, META, LOCK, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local LOCK_TTL = tonumber(ARGV[1])
+local MAX_TOKEN = 16384 -- no token is longer, whatever stands around it
+
+-- Replies an error before anything is read or written where a key holds something else.
+for key, expected in pairs({
+  [TOKEN] = 'string', [COOKIES] = 'string', [META] = 'hash', [LOCK] = 'string', [HISTORY] = 'stream',
+}) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= expected then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. expected)
+  end
+end
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function version()
-  return tonumber(redis.call('HGET', META, 'version') or '0') or 0
+-- A field of meta that counts, as this project writes it; whatever else stands there is 0, and nobody reads it otherwise.
+local function count(field, digits)
+  local text = redis.call('HGET', META, field)
+  return text and #text <= digits and tonumber(string.match(text, '^%d+$')) or 0
 end
 
--- {ms, etag, token, token's PTTL, lock's PTTL, fields of meta}: see `read` in store.rs.
+-- 15 digits are exact in a double.
+local function version() return count('version', 15) end
+local function failures() return count('failures', 9) end
+
+-- What the token's key holds, or false; a value that cannot be a token stays where it is. And its length.
+local function token()
+  local length = redis.call('STRLEN', TOKEN)
+  return length <= MAX_TOKEN and redis.call('GET', TOKEN), length
+end
+
+-- {ms, etag, token, token's PTTL, lock's PTTL, version, failures, fields of meta}: see `read` in state.rs.
 local function state()
-  local token = redis.call('GET', TOKEN)
+  local value, length = token()
   local lock = redis.call('PTTL', LOCK)
   if lock == -1 then -- set by hand, without an end: it is given one
     redis.call('PEXPIRE', LOCK, LOCK_TTL)
     lock = LOCK_TTL
   end
-  local meta = redis.call('HMGET', META, 'version', 'fingerprint', 'refreshed_ms', 'trigger', 'source',
-    'user_agent', 'failures', 'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
+  local decisive = redis.call('HMGET', META, 'version', 'failures', 'retry_at')
   local etag = redis.sha1hex(table.concat({
-    token or '', meta[1] or '', meta[7] or '', meta[8] or '',
+    value and 'token' .. value or 'length' .. length, decisive[1] or '', decisive[2] or '', decisive[3] or '',
   }, '\n'))
-  return { now_ms(), etag, token, redis.call('PTTL', TOKEN), lock, meta }
+  local meta = redis.call('HMGET', META, 'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent',
+    'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
+  return { now_ms(), etag, value, redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
 end
 
--- Replies an error before anything is written where a key holds something else.
-local function check_types()
-  for key, expected in pairs({ [META] = 'hash', [HISTORY] = 'stream' }) do
-    local found = redis.call('TYPE', key).ok
-    if found ~= 'none' and found ~= expected then
-      return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. expected)
+-- Replies an error before anything is written where the user may not do all of it. Redis 7 and later can
+-- tell; before that, an outcome that is refused halfway stays half done.
+local function forbidden(commands)
+  for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not run ' .. command[1] .. ' on ' .. command[2])
     end
   end
 end

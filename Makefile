@@ -1,0 +1,78 @@
+# `make` alone lists what there is.
+
+# As cargo has it.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PREFIX ?= /usr/local
+IMAGE ?= token-sidecar
+# What `docker` is called: any engine that understands `build`.
+DOCKER ?= docker
+# For what takes arguments: `make run ARGS=doctor`, `make test ARGS='--test redis'`.
+ARGS ?=
+
+BINARY = $(TARGET)/release/token-sidecar
+SCRIPTS = .ci/run scripts/demo scripts/real-flaresolverr scripts/setup scripts/test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check build run simulator release install uninstall docker-image clean
+
+help: ## This list
+	@echo 'make TARGET [ARGS=…]'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
+	    printf '  %-14s%s\n' "$$name" "$$text"; done
+
+demo: ## See what the sidecar does, in under a minute after the build; leaves nothing behind
+	@scripts/setup demo
+	@cargo build -p token-sidecar -p token-sidecar-simulator
+	@scripts/demo $(ARGS)
+
+test: ## Run every test; ARGS go to cargo test, to choose some
+	@scripts/setup test
+	@scripts/test $(ARGS)
+
+lint: ## Formatting, clippy with warnings as errors, the scripts where shellcheck is installed
+	@scripts/setup build
+	@cargo fmt --version >/dev/null 2>&1 || { echo 'lint: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
+	@cargo clippy --version >/dev/null 2>&1 || { echo 'lint: clippy is missing: rustup component add clippy' >&2; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck $(SCRIPTS); fi
+
+check: lint test ## What a submission must pass: lint and test
+
+build: ## Build everything, for debugging
+	@scripts/setup build
+	cargo build --workspace
+
+run: ## Run the sidecar with the settings of the environment and .env; ARGS is another command
+	@scripts/setup build
+	cargo run -p token-sidecar -- $(ARGS)
+
+simulator: ## Run the simulator, to write a parser against; ARGS=--help tells the rest
+	@scripts/setup build
+	cargo run -p token-sidecar-simulator -- $(ARGS)
+
+release: ## Build the small, fast binary
+	@scripts/setup build
+	cargo build --release --locked -p token-sidecar
+
+install: ## Install the binary, its manual and completions under PREFIX (/usr/local)
+	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory release; \
+	    elif [ ! -x $(BINARY) ]; then echo 'install: no cargo here: run make release first' >&2; exit 1; fi
+	install -Dm755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/token-sidecar'
+	$(BINARY) man | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/man/man1/token-sidecar.1'
+	$(BINARY) completions bash | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/token-sidecar'
+	$(BINARY) completions zsh | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_token-sidecar'
+	$(BINARY) completions fish | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/token-sidecar.fish'
+
+uninstall: ## Remove what install has installed
+	cd '$(DESTDIR)$(PREFIX)' && rm -f bin/token-sidecar share/man/man1/token-sidecar.1 \
+	    share/bash-completion/completions/token-sidecar share/zsh/site-functions/_token-sidecar \
+	    share/fish/vendor_completions.d/token-sidecar.fish
+
+docker-image: ## Build the image IMAGE (token-sidecar) with DOCKER (docker)
+	@$(DOCKER) info >/dev/null 2>&1 || { echo 'docker-image: $(DOCKER) has no engine to build with' \
+	    '(is it installed and running, and may you use it?); another one: make docker-image DOCKER=podman' >&2; exit 1; }
+	$(DOCKER) build -f sidecar.Dockerfile -t $(IMAGE) .
+
+clean: ## Remove what was built
+	cargo clean

@@ -1,0 +1,58 @@
+//! A connection for commands, whatever is behind it.
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+
+/// A connection for commands.
+#[derive(Clone)]
+pub enum Commands {
+    /// To one server.
+    Single(MultiplexedConnection),
+    /// To all nodes of a Cluster.
+    Cluster(ClusterConnection),
+}
+
+impl Commands {
+    /// Publishes from a node that is left to chance: on a Cluster a channel has its own node otherwise, and
+    /// would say nothing of the way from the others.
+    pub(super) async fn publish_anywhere(&mut self, channel: &str, payload: &str) -> RedisResult<()> {
+        let publish = redis::cmd("PUBLISH").arg(channel).arg(payload).clone();
+        match self {
+            Self::Single(connection) => publish.exec_async(connection).await,
+            Self::Cluster(connection) => {
+                let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
+                connection.route_command(publish, anywhere).await?.extract_error().map(|_| ())
+            }
+        }
+    }
+}
+
+impl ConnectionLike for Commands {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(cmd),
+            Self::Cluster(connection) => connection.req_packed_command(cmd),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match self {
+            Self::Single(connection) => connection.get_db(),
+            Self::Cluster(connection) => connection.get_db(),
+        }
+    }
+}

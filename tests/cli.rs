@@ -1,0 +1,20 @@
+//! Every command as a process: its exit code, and what it prints where.
+
+#[path = "cli/doctor.rs"]
+mod doctor;
+#[path = "cli/health.rs"]
+mod health;
+mod process;
+#[path = "cli/reading.rs"]
+mod reading;
+#[path = "cli/refresh.rs"]
+mod refresh;
+#[path = "cli/run.rs"]
+mod run;
+#[path = "cli/settings.rs"]
+mod settings;
+mod support;
+#[path = "cli/trigger.rs"]
+mod trigger;
+#[path = "cli/usage.rs"]
+mod usage;

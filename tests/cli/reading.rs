@@ -1,0 +1,160 @@
+//! `token`, `status`, `watch`: what is read out of Redis.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use simulator::{Faults, RecordedError};
+
+use crate::process::patience::now;
+use crate::process::{World, eventually, keys};
+
+#[test]
+fn token_prints_the_token_alone() {
+    let world = World::start();
+    world.call(&["token"]).expect(75).complains("there is no token of chitai_gorod").prints("");
+    let minted = world.simulator.mint();
+    let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "60"]);
+    for args in [&["token"][..], &["token", "--wait"], &["token", "--site", "chitai_gorod"]] {
+        let ran = world.call(args).expect(0);
+        assert_eq!(ran.stdout, format!("{}\n", minted.token));
+        assert_eq!(ran.stderr, "");
+    }
+    // What is no token is not printed into somebody's header.
+    let _: String = world.ask(&["SET", keys::TOKEN, "two words\r\nX-Evil: 1"]);
+    let ran = world.call(&["token"]).expect(75);
+    assert_eq!(ran.stdout, "");
+}
+
+#[test]
+fn token_waits_for_one_and_asks_for_it() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let sidecar = world.sidecar(&[]);
+    world.solve_started(1);
+    let token = world.begin(&["token", "--wait"], &[]);
+    eventually("it listens", || {
+        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (heard.1 == 2).then_some(())
+    });
+    world.heal();
+    let ran = token.end().expect(0);
+    assert_eq!(Some(ran.stdout.trim_end()), world.token().as_deref());
+    assert_eq!(world.solves(), 1);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn token_gives_a_wait_up_with_75() {
+    let world = World::start();
+    let began = now();
+    let ran = world.call(&["token", "--wait=1s"]).expect(75).complains("it did not come in time");
+    assert!(ran.stderr.contains("nobody listens yet"), "{}", ran.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(7));
+}
+
+#[test]
+fn status_is_0_for_a_fresh_token_and_1_for_none() {
+    let world = World::start();
+    world.call(&["status"]).expect(1).prints("no token");
+    let json = json(&world.call(&["status", "--json"]).expect(1).stdout);
+    assert_eq!(json["sites"][0]["state"], "missing");
+
+    let (sidecar, _events) = world.ready_sidecar(&[]);
+    let schedule = [("SIDECAR_SCHEDULE", "0 */3 * * *")];
+    let ran = world.call_with(&["status"], &schedule).expect(0);
+    for word in [
+        "chitai_gorod",
+        "fresh",
+        "token",
+        "stored",
+        "expires",
+        "key ends",
+        "renewal",
+        "next tick",
+        "attempts",
+        "startup",
+    ] {
+        assert!(ran.stdout.contains(word), "{word}: {}", ran.stdout);
+    }
+    assert!(!ran.stdout.contains('\u{1b}'), "no colours where nobody looks");
+    let ran = world.call_with(&["status", "--json"], &schedule).expect(0);
+    let json = self::json(&ran.stdout);
+    let site = &json["sites"][0];
+    assert_eq!((&site["site"], &site["state"]), (&"chitai_gorod".into(), &"fresh".into()));
+    assert_eq!(site["token"]["version"].to_string(), world.meta("version").unwrap());
+    assert_eq!(site["history"][0]["outcome"], "refreshed");
+    assert!(site["next_tick"].is_string() && site["token"]["expires_at"].is_string());
+    assert!(!ran.stdout.contains(&world.token().unwrap()));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn status_shows_what_fails() {
+    let world = World::start();
+    world.faults(Faults { solve_error: Some(RecordedError::Blocked.into()), ..Faults::default() });
+    let events = world.events();
+    let sidecar = world.sidecar(&[]);
+    events.failed("solve");
+    world.call(&["status"]).expect(1).prints("failing").prints("next try").prints("blocked");
+    let json = json(&world.call(&["status", "--json"]).expect(1).stdout);
+    assert_eq!(json["sites"][0]["failing"]["stage"], "solve");
+    assert_eq!(json["sites"][0]["failing"]["attempts"], 1);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn status_survives_whatever_stands_in_the_keys() {
+    let world = World::start();
+    let _: String = world.ask(&["SET", keys::TOKEN, "somebody.elses"]);
+    world.call(&["status"]).expect(0).prints("somebody else");
+    let _: i64 = world.ask(&["HSET", keys::META, "version", "many", "failures", "-1", "retry_at", "soon"]);
+    let _: String = world.ask(&["XADD", keys::HISTORY, "*", "outcome", "\u{1b}[31mred\r\n", "solve_ms", "x"]);
+    let ran = world.call(&["status"]).expect(0);
+    assert!(!ran.stdout.contains('\u{1b}'), "{:?}", ran.stdout);
+    world.call(&["status", "--json"]).expect(0);
+}
+
+#[test]
+fn watch_prints_a_json_object_a_line_where_it_is_piped() {
+    let world = World::start();
+    let watch = world.begin(&["watch"], &[]);
+    eventually("it listens", || {
+        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
+        (heard.1 == 1).then_some(())
+    });
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    world.faults(Faults { solve_reset: true, ..Faults::default() });
+    world.publish("now");
+    let failed = events.failed("solve");
+    watch.prints("token:failed");
+    sidecar.stop().expect(0);
+    watch.signal("INT");
+    let ran = watch.end();
+    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(json).collect();
+    assert_eq!(lines.len(), 2, "{}", ran.stdout);
+    assert_eq!((&lines[0]["event"], &lines[0]["cause"]), (&"token:updated".into(), &"refreshed".into()));
+    assert_eq!(lines[1], failed);
+}
+
+#[test]
+fn watch_goes_on_when_redis_comes_back() {
+    let mut world = World::start();
+    let watch = world.begin(&["watch"], &[]);
+    let listens = |world: &World| {
+        eventually("it listens", || {
+            let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+            (heard.1 == 1).then_some(())
+        });
+    };
+    listens(&world);
+    world.redis.restart_empty();
+    watch.says("listening again");
+    listens(&world);
+    world.call(&["refresh"]).expect(0);
+    watch.prints("token:updated");
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}

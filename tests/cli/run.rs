@@ -1,0 +1,157 @@
+//! `run` from its start to its end.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::TcpListener;
+
+use crate::process::{World, eventually};
+use crate::support::redis_server::{Port, RedisServer};
+
+#[test]
+fn sigterm_and_sigint_end_it_with_0() {
+    for signal in ["TERM", "INT"] {
+        let world = World::start();
+        let (sidecar, _events) = world.ready_sidecar(&[]);
+        sidecar.signal(signal);
+        let ran = sidecar.end().expect(0);
+        assert!(ran.stderr.contains("token-sidecar ends"), "{}", ran.stderr);
+        assert_eq!(ran.stdout, "", "what is logged goes to stderr");
+    }
+}
+
+#[test]
+fn run_is_what_happens_where_nothing_is_said() {
+    let world = World::start();
+    let sidecar = world.begin(&[], &[]).listening();
+    eventually("a token", || world.token());
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_redis_that_refuses_us_for_good_is_69() {
+    let world = World::start();
+    let start = |user: &str, rules: &str| {
+        let _: String = world.redis.ask(&format!("ACL SETUSER {user} on >right {rules}"));
+        let url = world.redis.url_with(&format!("{user}:right@"));
+        world.call_with(&["run"], &[("REDIS_URL", &url)])
+    };
+    let _: String = world.redis.ask("ACL SETUSER guest on >right ~* &* +@all");
+    let url = world.redis.url_with("guest:wrong@");
+    let ran = world.call_with(&["run"], &[("REDIS_URL", &url)]).expect(69).complains("WRONGPASS");
+    assert!(!ran.stderr.contains(":wrong@"), "{}", ran.stderr);
+    start("deaf", "~* resetchannels +@all").expect(69).complains("NOPERM");
+    start("ours", "~* resetchannels &chitai_gorod:* +@all").expect(69).complains("NOPERM");
+    start("keyless", "~other:* &* +@all").expect(69).complains("NOPERM");
+    start("scriptless", "~* &* +@all -@scripting").expect(69).complains("NOPERM");
+    start("mute", "~* &* +@all -publish").expect(69).complains("NOPERM");
+}
+
+#[test]
+fn a_password_that_is_missing_or_not_wanted_is_69() {
+    let world = World::start();
+    let mut admin = world.redis.connection();
+    let mut password = |value: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("requirepass").arg(value).query::<String>(&mut admin).unwrap();
+    };
+    world.call_with(&["run"], &[("REDIS_PASSWORD", "not wanted")]).expect(69);
+    password("wanted");
+    world.call(&["run"]).expect(69).complains("NOAUTH");
+    password("");
+}
+
+#[test]
+fn permissions_as_documented_are_enough() {
+    let world = World::start();
+    let rules = "~chitai_gorod_token ~chitai_gorod_cookies ~{chitai_gorod_token}:* resetchannels &chitai_gorod:* \
+                 &token:* +@all -@dangerous -@admin";
+    let _: String = world.redis.ask(&format!("ACL SETUSER sidecar on >right {rules}"));
+    let url = world.redis.url_with("sidecar:right@");
+    let (sidecar, events) = world.ready_sidecar(&[("REDIS_URL", &url), ("SIDECAR_DEBOUNCE", "1ms")]);
+    world.publish("now");
+    events.refreshed();
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_port_that_is_taken_is_69_and_the_cure_is_named() {
+    let world = World::start();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = world.call_with(&["run"], &[("SIDECAR_LISTEN", &address)]).expect(69);
+    ran.complains(&address).complains("SIDECAR_LISTEN=off");
+}
+
+#[test]
+fn a_redis_that_is_away_is_waited_for() {
+    let mut redis = RedisServer::start();
+    redis.kill();
+    let mut world = World::with(redis, simulator::Settings::default());
+    let sidecar = world.begin(&["run"], &[]);
+    sidecar.says("Redis is not heard");
+    let health = sidecar.get("/healthz");
+    assert_eq!(health.status, 503, "{health:?}");
+    world.redis.revive();
+    eventually("a token", || world.token());
+    eventually("health", || (sidecar.get("/healthz").status == 200).then_some(()));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn one_that_waits_for_redis_can_be_stopped() {
+    let world = World::start();
+    let nowhere = Port::hold();
+    let url = format!("redis://127.0.0.1:{}", nowhere.number());
+    let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
+    sidecar.says("Redis is not heard");
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_redis_that_is_still_loading_or_full_of_clients_is_waited_for() {
+    let world = World::start();
+    let mut admin = world.redis.connection();
+    let mut clients = |count: &str| {
+        redis::cmd("CONFIG").arg("SET").arg("maxclients").arg(count).query::<String>(&mut admin).unwrap();
+    };
+    clients("1");
+    let sidecar = world.begin(&["run"], &[]);
+    sidecar.says("Redis is not heard");
+    clients("1000");
+    eventually("a token", || world.token());
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_unix_socket_and_another_database_will_do() {
+    let world = World::start();
+    let url = world.redis.socket_url() + "?db=3";
+    let events = world.events();
+    let sidecar = world.sidecar(&[("REDIS_URL", &url)]);
+    let updated = events.refreshed();
+    assert_eq!(world.token(), None, "the keys are in database 3");
+    let ran = world.call_with(&["token"], &[("REDIS_URL", &url)]).expect(0);
+    assert_eq!(simulator::fingerprint(ran.stdout.trim_end()), updated["fingerprint"]);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn logs_are_text_or_json() {
+    let world = World::start();
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_LOG_FORMAT", "json"), ("SIDECAR_LISTEN", "off")]);
+    let ran = sidecar.stop().expect(0);
+    for line in ran.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
+    let quiet = world.sidecar_quiet();
+    let ran = quiet.stop().expect(0);
+    assert_eq!(ran.stderr, "", "RUST_LOG=error has nothing to say");
+}
+
+impl World {
+    fn sidecar_quiet(&self) -> crate::process::Running {
+        let sidecar = self.begin(&["run"], &[("RUST_LOG", "error"), ("SIDECAR_LISTEN", "off")]);
+        self.until_heard(1);
+        sidecar
+    }
+}

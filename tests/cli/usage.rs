@@ -1,0 +1,107 @@
+//! The command line itself: help, wrong usage, and what is made of its description.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use assert_cmd::cargo::cargo_bin_cmd;
+
+use crate::process::{Ran, World};
+
+/// A command that needs no world.
+fn call(args: &[&str]) -> Ran {
+    let output = cargo_bin_cmd!("token-sidecar").args(args).env_clear().output().unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_is_possible() {
+    for args in [
+        &["frobnicate"][..],
+        &["--frobnicate"],
+        &["trigger", "--wait=soon"],
+        &["trigger", "--wait", "60s"],
+        &["completions"],
+        &["completions", "tcsh"],
+        &["--set", "no-equals-sign"],
+        &["status", "--json", "more"],
+    ] {
+        let ran = call(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("error:"), "{args:?}: {}", ran.stderr);
+    }
+    call(&["statsu"]).expect(2).complains("status");
+}
+
+#[test]
+fn help_shows_every_command_examples_and_exit_codes() {
+    let help = call(&["--help"]).expect(0);
+    for word in [
+        "run",
+        "refresh",
+        "trigger",
+        "token",
+        "status",
+        "watch",
+        "doctor",
+        "check-config",
+        "healthcheck",
+        "completions",
+        "man",
+        "Examples:",
+        "redis-cli PUBLISH chitai_gorod:token:invalid now",
+        "64",
+        "69",
+        "75",
+        "--site",
+        "--config",
+        "SIDECAR_CONFIG",
+        "REDIS_URL",
+    ] {
+        assert!(help.stdout.contains(word), "{word}:\n{}", help.stdout);
+    }
+    for command in ["trigger", "token", "completions", "man"] {
+        let help = call(&[command, "--help"]).expect(0);
+        assert!(help.stdout.contains("Example"), "{command}:\n{}", help.stdout);
+    }
+    call(&["--version"]).expect(0).prints(env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn completions_are_scripts_that_their_shells_can_read() {
+    for (shell, sign) in
+        [("bash", "complete -F"), ("zsh", "#compdef token-sidecar"), ("fish", "complete -c token-sidecar")]
+    {
+        let script = call(&["completions", shell]).expect(0).prints(sign).prints("healthcheck");
+        if shell == "bash" {
+            let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
+            bash.stdin.take().unwrap().write_all(script.stdout.as_bytes()).unwrap();
+            assert!(bash.wait().unwrap().success());
+        }
+    }
+}
+
+#[test]
+fn the_manual_page_is_roff_with_every_command() {
+    let page = call(&["man"]).expect(0).prints(".TH token-sidecar 1").prints("Examples");
+    for name in ["TRIGGER", "HEALTHCHECK", "CHECK-CONFIG"] {
+        assert!(page.stdout.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let world = World::start();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &format!("{} check-config | head -n 1; echo ${{PIPESTATUS:-}}", crate::process::sidecar::PROGRAM),
+    ]);
+    let output = command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(world.folder.path()).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}

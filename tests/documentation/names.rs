@@ -1,0 +1,216 @@
+//! Whatever the documents name is there: files, commands, flags, variables, keys, targets, metrics, errors.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use clap::{CommandFactory as _, Parser as _};
+use token_sidecar::cli::args::Cli;
+use token_sidecar::config::key::Key;
+use token_sidecar::config::keys::KEYS;
+
+use crate::markdown::{Document, root};
+
+/// The documents for users.
+const GUIDES: [&str; 3] = ["README.md", "README.ru.md", "contract/README.md"];
+
+/// Beginnings of the variables that are ours.
+const OURS: [&str; 4] = ["SIDECAR_", "REDIS_", "FLARESOLVERR_", "CHITAI_GOROD_"];
+
+fn guides() -> Vec<Document> {
+    GUIDES.iter().map(|name| Document::read(name)).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    for document in Document::all() {
+        for link in document.links() {
+            let (file, anchor) = link.split_once('#').map_or((link.as_str(), None), |(f, a)| (f, Some(a)));
+            let path = if file.is_empty() { document.name.clone() } else { beside(&document.name, file) };
+            let there = root().join(&path).exists();
+            let anchored = anchor.is_none_or(|anchor| there && Document::read(&path).anchors().contains(anchor));
+            if !there || !anchored {
+                broken.push(format!("{}: {link}", document.name));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "these links lead nowhere: {broken:#?}");
+}
+
+/// The path that a link means in a document.
+fn beside(document: &str, link: &str) -> String {
+    let mut path = PathBuf::new();
+    for part in Path::new(document).parent().unwrap().join(link).components() {
+        match part {
+            Component::ParentDir => assert!(path.pop(), "{document}: {link} leads out of the project"),
+            part => path.push(part),
+        }
+    }
+    path.to_string_lossy().into_owned()
+}
+
+#[test]
+fn every_command_line_is_understood() {
+    let mut seen = 0;
+    for document in Document::all() {
+        for code in document.code() {
+            for words in command_lines(&code) {
+                seen += 1;
+                let parsed = Cli::try_parse_from(std::iter::once("token-sidecar".to_owned()).chain(words));
+                assert!(parsed.is_ok(), "{}: {code}: {}", document.name, parsed.unwrap_err());
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} command lines were found");
+}
+
+/// The words after each `token-sidecar ` in a piece of code, up to where the shell would end the command.
+fn command_lines(code: &str) -> Vec<Vec<String>> {
+    let mut lines = Vec::new();
+    for (at, name) in code.match_indices("token-sidecar") {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + name.len()..];
+        let is_started = before.is_none_or(|c| " (/".contains(c)) && !code[..at].ends_with("-p ");
+        let is_ours = is_started && (after.is_empty() || after.starts_with([' ', ')']));
+        let words = shell_words(after);
+        let is_example = words.iter().any(|word| word.contains('…'));
+        let is_unit = code[..at].ends_with("-u ");
+        if is_ours && !is_example && !is_unit {
+            lines.push(words);
+        }
+    }
+    lines
+}
+
+fn shell_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quote) = (String::new(), None);
+    for c in text.chars() {
+        match (quote, c) {
+            (None, '|' | ';' | '&' | ')' | '#' | '>') => break,
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, ' ') => words.push(std::mem::take(&mut word)),
+            (_, c) => word.push(c),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn every_command_is_described() {
+    for guide in guides() {
+        let code = guide.code();
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let is_named = code.iter().any(|c| c.split([' ', '`']).any(|word| word == name));
+            assert!(is_named || guide.name == "README.ru.md", "{} says nothing of {name}", guide.name);
+        }
+    }
+}
+
+#[test]
+fn every_variable_is_read_by_something() {
+    let known: BTreeSet<String> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let name = key.env?.replace("{SITE}", "CHITAI_GOROD");
+            Some([name.clone(), if key.has_file() { format!("{name}_FILE") } else { name }])
+        })
+        .flatten()
+        .chain(["SIDECAR_CONFIG".to_owned()])
+        .collect();
+    for guide in guides() {
+        for word in words(&guide.text, |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') {
+            let is_ours = OURS.iter().any(|prefix| word.starts_with(prefix) && word.len() > prefix.len());
+            assert!(!is_ours || known.contains(word), "{}: nothing reads {word}", guide.name);
+        }
+    }
+}
+
+#[test]
+fn every_key_of_the_settings_exists() {
+    for document in Document::all() {
+        for code in document.code() {
+            let path = code.strip_prefix("--set ").unwrap_or(&code).split('=').next().unwrap_or_default();
+            let is_path = path.starts_with("sites.") || path.starts_with("flaresolverr.proxy.");
+            let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-*".contains(&b));
+            if is_path && is_plain && document.name != "docs/configuration.md" {
+                assert!(Key::of(path).is_some(), "{}: there is no key {path}", document.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_target_of_make_exists() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    for document in Document::all() {
+        for code in document.code() {
+            for part in code.split("make ").skip(1).filter(|_| code.starts_with("make ") || code.contains(" make ")) {
+                let target: String = part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let exists = makefile.lines().any(|line| line.starts_with(&format!("{target}:")));
+                assert!(target.is_empty() || exists, "{}: `{code}`: no target {target}", document.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_measured() {
+    let sources: String =
+        ["metrics.rs", "tally.rs"].map(|f| fs::read_to_string(root().join("src/server").join(f)).unwrap()).concat();
+    let mut seen = 0;
+    for guide in guides() {
+        for word in words(&guide.text, |c| c.is_ascii_lowercase() || c == '_') {
+            let Some(name) = word.strip_prefix("token_sidecar_").filter(|name| !name.is_empty()) else { continue };
+            let bare = name.strip_suffix("_total").unwrap_or(name);
+            let bare = bare.strip_suffix("_seconds").unwrap_or(bare);
+            seen += 1;
+            assert!(sources.contains(&format!("\"{bare}\"")), "{}: nothing measures {word}", guide.name);
+        }
+    }
+    assert!(seen > 15, "only {seen} metrics were found");
+}
+
+#[test]
+fn errors_read_as_they_are_quoted() {
+    const QUOTED: [&str; 10] = [
+        "is it running?",
+        "not reachable at ",
+        "its browser does not start",
+        "the site has blocked this address",
+        "no cookie `",
+        "the API refused a fresh token",
+        "the API blocked us",
+        "said nothing clear",
+        "the subscription is deaf",
+        "the .env does not hold the current token",
+    ];
+    let mut sources = String::new();
+    read_all(&root().join("src"), &mut sources);
+    let guides: String = guides().into_iter().map(|guide| guide.text).collect();
+    for quoted in QUOTED {
+        assert!(guides.contains(quoted), "no guide quotes {quoted:?} any more: take it off this list");
+        assert!(sources.contains(quoted), "a guide quotes {quoted:?}, which nothing says");
+    }
+}
+
+fn read_all(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_all(&path, text);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// The runs of such characters.
+fn words(text: &str, is_part: impl Fn(char) -> bool) -> impl Iterator<Item = &str> {
+    text.split(move |c| !is_part(c)).filter(|word| !word.is_empty())
+}

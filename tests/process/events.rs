@@ -1,0 +1,114 @@
+//! What is published, as a parser hears it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use redis::Client;
+use serde_json::Value;
+
+use super::keys;
+use super::patience::{DEADLINE, now};
+use crate::support::redis_server::RedisServer;
+
+/// A message and where it was heard.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Heard {
+    pub(crate) channel: String,
+    pub(crate) message: Value,
+}
+
+/// A subscription; it is there when [`Events::on`] returns, and ends with the server.
+pub(crate) struct Events {
+    heard: Receiver<Heard>,
+}
+
+impl Events {
+    /// Every event of the built-in site, each once.
+    pub(crate) fn of(server: &RedisServer) -> Self {
+        Self::on(server, &[keys::UPDATED, keys::FAILED])
+    }
+
+    pub(crate) fn on(server: &RedisServer, channels: &[&str]) -> Self {
+        let client = Client::open(server.socket_url()).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let (send, heard) = channel();
+        let (subscribed, ready) = channel();
+        let channels: Vec<String> = channels.iter().map(|&c| c.to_owned()).collect();
+        std::thread::spawn(move || {
+            let mut subscription = connection.as_pubsub();
+            for channel in channels {
+                subscription.subscribe(channel).unwrap();
+            }
+            subscribed.send(()).unwrap();
+            while let Ok(message) = subscription.get_message() {
+                let payload = message.get_payload_bytes();
+                let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
+                let channel = message.get_channel_name().to_owned();
+                let message = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+                if send.send(Heard { channel, message }).is_err() {
+                    return;
+                }
+            }
+        });
+        ready.recv_timeout(DEADLINE).unwrap();
+        Self { heard }
+    }
+
+    /// The next message, on whatever channel.
+    pub(crate) fn heard(&self) -> Heard {
+        self.heard.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"))
+    }
+
+    /// The next message.
+    pub(crate) fn next(&self) -> Value {
+        self.heard().message
+    }
+
+    /// The next one, which must be a new token.
+    pub(crate) fn refreshed(&self) -> Value {
+        let event = self.next();
+        assert_eq!((&event["event"], &event["cause"]), (&"token:updated".into(), &"refreshed".into()), "{event}");
+        event
+    }
+
+    /// The next one, which must be the current token announced again.
+    pub(crate) fn repeated(&self) -> Value {
+        let event = self.next();
+        assert_eq!((&event["event"], &event["cause"]), (&"token:updated".into(), &"repeated".into()), "{event}");
+        event
+    }
+
+    /// The next one, which must be a failure at this stage.
+    pub(crate) fn failed(&self, stage: &str) -> Value {
+        let event = self.next();
+        assert_eq!((&event["event"], &event["stage"]), (&"token:failed".into(), &stage.into()), "{event}");
+        event
+    }
+
+    /// Passes over what comes until one is so.
+    pub(crate) fn until(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let began = now();
+        loop {
+            let left = DEADLINE.saturating_sub(began.elapsed());
+            let Ok(heard) = self.heard.recv_timeout(left) else { panic!("was not announced: {what}") };
+            if so(&heard.message) {
+                return heard.message;
+            }
+        }
+    }
+
+    /// Whether nothing is announced for so long.
+    pub(crate) fn silent_for(&self, span: Duration) {
+        match self.heard.recv_timeout(span) {
+            Err(RecvTimeoutError::Timeout) => {}
+            other => panic!("silence was expected: {other:?}"),
+        }
+    }
+
+    /// What has been heard and not been asked for.
+    pub(crate) fn drain(&self) -> Vec<Value> {
+        self.heard.try_iter().map(|heard| heard.message).collect()
+    }
+}

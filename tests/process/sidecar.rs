@@ -1,0 +1,193 @@
+//! A process of the program: one that runs, and what is left of one that has ended.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Read;
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use super::http::{self, Answer};
+use super::patience::{DEADLINE, eventually};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_token-sidecar");
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// `None` where a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Panics with all that it has written where the exit code is another one.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Panics unless it said this on stderr.
+    #[track_caller]
+    pub(crate) fn complains(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "expected {text:?} in stderr:\n{}", self.stderr);
+        self
+    }
+
+    /// Panics unless it printed this on stdout.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "expected {text:?} in stdout:\n{}", self.stdout);
+        self
+    }
+}
+
+/// A process that runs; it is killed when this is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+/// What a process writes, as it comes.
+struct Stream {
+    text: Arc<(Mutex<String>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = Stream::of(child.stdout.take().unwrap());
+        let stderr = Stream::of(child.stderr.take().unwrap());
+        Self { child, stdout, stderr }
+    }
+
+    /// Waits until it hears triggers.
+    pub(crate) fn listening(self) -> Self {
+        self.says("channels");
+        self
+    }
+
+    /// Waits until stderr has this.
+    pub(crate) fn says(&self, text: &str) {
+        self.stderr.until(text);
+    }
+
+    /// Waits until stdout has this.
+    pub(crate) fn prints(&self, text: &str) {
+        self.stdout.until(text);
+    }
+
+    /// All that it has written so far, on both ways.
+    pub(crate) fn written(&self) -> String {
+        self.stdout.so_far() + &self.stderr.so_far()
+    }
+
+    /// Where it serves HTTP: its log says so.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stderr.until("token-sidecar starts");
+        let text = self.stderr.so_far();
+        let (_, rest) = text.split_once(" listen=").unwrap_or_else(|| panic!("it does not listen:\n{text}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        http::get(self.address(), path)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(mut self) -> Ran {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub(crate) fn stop(self) -> Ran {
+        self.signal("TERM");
+        self.end()
+    }
+
+    /// Waits for its end, however long that takes.
+    pub(crate) fn end_within_minutes(mut self) -> Ran {
+        let status = self.child.wait().unwrap();
+        Ran { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ran {
+        let status: ExitStatus = eventually("the end of the process", || self.child.try_wait().unwrap());
+        Ran { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "shown where the test fails")]
+            {
+                eprintln!("process {} wrote:\n{}", self.pid(), self.written());
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let text = Arc::new((Mutex::new(String::new()), Condvar::new()));
+        let shared = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 8192];
+            while let Ok(length @ 1..) = from.read(&mut piece) {
+                let (text, changed) = &*shared;
+                text.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
+                changed.notify_all();
+            }
+        });
+        Self { text, reader: Some(reader) }
+    }
+
+    #[track_caller]
+    fn until(&self, wanted: &str) {
+        let (text, changed) = &*self.text;
+        let (text, late) =
+            changed.wait_timeout_while(text.lock().unwrap(), DEADLINE, |text| !text.contains(wanted)).unwrap();
+        let written = text.clone();
+        drop(text);
+        assert!(!late.timed_out(), "expected {wanted:?} in:\n{written}");
+    }
+
+    fn so_far(&self) -> String {
+        self.text.0.lock().unwrap().clone()
+    }
+
+    /// All of it, once the process has ended.
+    fn all(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        self.so_far()
+    }
+}

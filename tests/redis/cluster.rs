@@ -1,0 +1,147 @@
+//! On a Cluster: the keys of a site share a slot, messages go everywhere.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use token_sidecar::adapters::redis::{Connector, Link, LinkError, RedisStore};
+use token_sidecar::config::redis::Topology;
+use token_sidecar::config::{KeyNames, RedisConfig};
+use token_sidecar::flow::ports::{Store, StoreError};
+
+use crate::ears::{Ears, Hurried};
+use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, secrets, site};
+use crate::sentinel::refreshed;
+use crate::support::redis_server::{Port, RedisServer};
+
+/// Three nodes that share all slots.
+struct Cluster {
+    nodes: Vec<RedisServer>,
+    _buses: Vec<Port>,
+}
+
+impl Cluster {
+    fn start(further: &[&str]) -> Self {
+        let buses: Vec<Port> = (0..3).map(|_| Port::hold()).collect();
+        let nodes: Vec<RedisServer> = buses
+            .iter()
+            .map(|bus| {
+                let port = format!("cluster-port {}", bus.number());
+                let mut lines = vec!["cluster-enabled yes", "cluster-node-timeout 2000", &port];
+                lines.extend(further);
+                RedisServer::start_with(&lines)
+            })
+            .collect();
+        for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
+            let _: () = node.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+        }
+        for (n, (node, bus)) in nodes.iter().zip(&buses).enumerate() {
+            let _: () = node.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", n + 1));
+            if n > 0 {
+                let _: () = nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {} {}", node.port(), bus.number()));
+            }
+        }
+        for node in &nodes {
+            node.until("CLUSTER INFO", |info| {
+                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            });
+            // Each link of the bus is there: messages go everywhere.
+            node.until("CLUSTER NODES", |nodes| !nodes.contains("disconnected") && !nodes.contains("handshake"));
+        }
+        Self { nodes, _buses: buses }
+    }
+
+    fn config(&self, seeds: &[usize]) -> RedisConfig {
+        let urls: Vec<String> = seeds.iter().map(|n| self.nodes[*n].url()).collect();
+        RedisConfig { topology: Topology::Cluster { nodes: secrets(&urls) }, ..config("redis://127.0.0.1:1/") }
+    }
+}
+
+fn store_in_one_slot(link: &TestLink) -> TestStore {
+    let keys = KeyNames { token: "chitai_gorod_token".into(), cookies: "{chitai_gorod_token}:cookies".into() };
+    RedisStore::new(Arc::clone(link), site(), keys, LOCK_TTL, "one".to_owned())
+}
+
+#[tokio::test]
+async fn a_refresh_is_heard_on_every_node() {
+    let cluster = Cluster::start(&[]);
+    let link = link_of(&cluster.config(&[0]));
+    assert!(link.connector().is_cluster());
+    let store = store_in_one_slot(&link);
+    let mut ears = Vec::new();
+    for seed in 0..3 {
+        ears.push(Ears::open(&cluster.config(&[seed]), Hurried::NOT).await);
+    }
+    refreshed(&store, "a", "one").await;
+    for ears in &ears {
+        ears.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
+    }
+    assert_eq!(store.cookies().await.unwrap().get("x"), Some("%2F"));
+
+    // Whichever nodes they listen on, all of them are counted.
+    let connector = link.connector();
+    assert_eq!(connector.subscribers("chitai_gorod:token:invalid").await.unwrap(), 3);
+    assert_eq!(connector.subscribers("nobody:token:invalid").await.unwrap(), 0);
+
+    // A connection that is dropped ends its tasks.
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    drop(connector.commands().await.unwrap());
+    let gone = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+
+    // Keys that do not share a slot are refused, with nothing written.
+    let keys = KeyNames { token: "chitai_gorod_token".into(), cookies: "chitai_gorod_cookies".into() };
+    let apart = RedisStore::new(Arc::clone(&link), site(), keys, LOCK_TTL, "one".to_owned());
+    let answer = apart.look().await;
+    assert!(matches!(&answer, Err(StoreError::Refused(error)) if error.contains("slot")), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
+    let cluster = Cluster::start(&["cluster-require-full-coverage no"]);
+    let ears = Ears::open(&cluster.config(&[0, 1]), Hurried::LOSSES).await;
+    let listening: String = cluster.nodes[0].ask("CLIENT LIST TYPE pubsub");
+    let on = usize::from(listening.is_empty());
+    // They forget each other; each goes on answering its clients.
+    let name = |n: usize| -> String { cluster.nodes[n].ask("CLUSTER MYID") };
+    for other in (0..3).filter(|n| *n != on) {
+        let _: () = cluster.nodes[other].ask(&format!("CLUSTER FORGET {}", name(on)));
+        let _: () = cluster.nodes[on].ask(&format!("CLUSTER FORGET {}", name(other)));
+    }
+    let heard = async {
+        while ears.told(|told| told.messages.is_empty()) {
+            let _: i64 = cluster.nodes[2].ask("PUBLISH chitai_gorod:token:invalid now");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
+    ears.until("a node that hears", |told| told.connected >= 2).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
+    let cluster = Cluster::start(&["requirepass right"]);
+    let mut config = cluster.config(&[0, 1, 2]);
+    config.password = Some("wrongsecret".into());
+    let connector = Connector::new(&config).unwrap();
+    let Err(LinkError::Refused(error)) = connector.commands().await else { panic!("it is refused for good") };
+    assert!(!error.contains("wrongsecret"), "{error}");
+    let Err(LinkError::Refused(_)) = connector.subscribers("c").await else { panic!("it is refused for good") };
+    config.password = Some("right".into());
+    refreshed(&store_in_one_slot(&link_of(&config)), "a", "one").await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_which_no_node_answers_is_away() {
+    let port = Port::hold();
+    let nodes = secrets(&[format!("redis://127.0.0.1:{}/", port.number())]);
+    let config = RedisConfig { topology: Topology::Cluster { nodes }, ..config("redis://127.0.0.1:1/") };
+    let link: Arc<Link<_>> = link_of(&config);
+    assert!(matches!(store_in_one_slot(&link).look().await, Err(StoreError::Away(_))));
+}

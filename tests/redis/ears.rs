@@ -1,0 +1,185 @@
+//! A subscription that runs beside a test, and what it has told.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use token_sidecar::adapters::chance::Delays;
+use token_sidecar::adapters::clock::SystemClock;
+use token_sidecar::adapters::redis::subscription::{CANARY_PERIOD, CANARY_TIMEOUT, Subscription};
+use token_sidecar::adapters::redis::{Connector, Link, LinkError};
+use token_sidecar::config::RedisConfig;
+use token_sidecar::domain::event::Event;
+use token_sidecar::domain::site::SiteId;
+use token_sidecar::domain::trigger::Payload;
+use token_sidecar::flow::mailbox::Mailbox;
+use token_sidecar::flow::ports::Clock;
+use token_sidecar::flow::status::LinkObserver;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::fixture::site;
+
+/// The longest that a test waits for anything.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often canaries fly, and when they are given up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hurried {
+    period: Duration,
+    timeout: Duration,
+}
+
+impl Hurried {
+    /// The periods of production.
+    pub(crate) const NOT: Self = Self { period: CANARY_PERIOD, timeout: CANARY_TIMEOUT };
+    /// Canaries fly all the time.
+    pub(crate) const FLIGHTS: Self = Self { period: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
+    /// They are missed soon, too.
+    pub(crate) const LOSSES: Self = Self { period: Duration::from_millis(20), timeout: Duration::from_millis(700) };
+}
+
+/// A clock that shortens these two waits alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HurriedClock(Hurried, SystemClock);
+
+impl Clock for HurriedClock {
+    fn now(&self) -> Duration {
+        self.1.now()
+    }
+
+    async fn sleep(&self, span: Duration) {
+        let span = match span {
+            CANARY_PERIOD => self.0.period,
+            CANARY_TIMEOUT => self.0.timeout,
+            other => other,
+        };
+        self.1.sleep(span).await;
+    }
+}
+
+/// What the observer was told.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) connected: u32,
+    pub(crate) disconnected: Vec<String>,
+    pub(crate) canaries: u32,
+    pub(crate) messages: Vec<(SiteId, Payload)>,
+    pub(crate) events: Vec<Event>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Recorder(Arc<(Mutex<Told>, Notify)>);
+
+impl Recorder {
+    fn note(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_one();
+    }
+}
+
+impl LinkObserver for Recorder {
+    fn connected(&self) {
+        self.note(|told| told.connected += 1);
+    }
+
+    fn disconnected(&self, reason: &str) {
+        self.note(|told| told.disconnected.push(reason.to_owned()));
+    }
+
+    fn canary(&self, _: Duration) {
+        self.note(|told| told.canaries += 1);
+    }
+
+    fn message(&self, site: &SiteId, payload: Payload) {
+        self.note(|told| told.messages.push((site.clone(), payload)));
+    }
+
+    fn event(&self, event: &Event) {
+        self.note(|told| told.events.push(event.clone()));
+    }
+}
+
+/// A subscription that runs.
+pub(crate) struct Ears {
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) ready: CancellationToken,
+    pub(crate) stop: CancellationToken,
+    recorder: Recorder,
+    running: JoinSet<Result<(), LinkError>>,
+}
+
+impl Ears {
+    /// Subscribes for one site and waits until it hears.
+    pub(crate) async fn open(config: &RedisConfig, hurried: Hurried) -> Self {
+        let ears = Self::begin(config, hurried, vec![site()]);
+        ears.ready().await;
+        ears
+    }
+
+    /// Begins to subscribe.
+    pub(crate) fn begin(config: &RedisConfig, hurried: Hurried, sites: Vec<SiteId>) -> Self {
+        let clock = HurriedClock(hurried, SystemClock::start());
+        let link = Arc::new(Link::new(Connector::new(config).unwrap(), clock));
+        let mailboxes: Vec<_> = sites.iter().map(|_| Arc::new(Mailbox::default())).collect();
+        let recorder = Recorder::default();
+        let subscription = Subscription::new(
+            link,
+            clock,
+            Delays::new(Duration::from_secs(1), Duration::from_secs(2)),
+            Arc::new(recorder.clone()),
+            "one:with-colon".to_owned(),
+            sites.into_iter().zip(mailboxes.iter().cloned()).collect(),
+        );
+        let (ready, stop) = (CancellationToken::new(), CancellationToken::new());
+        let mut running = JoinSet::new();
+        running.spawn(subscription.run(ready.clone(), stop.clone()));
+        Self { mailboxes, ready, stop, recorder, running }
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailboxes[0]
+    }
+
+    pub(crate) async fn ready(&self) {
+        patiently("a subscription", self.ready.cancelled()).await;
+    }
+
+    /// What was told so far.
+    pub(crate) fn told<T>(&self, read: impl FnOnce(&Told) -> T) -> T {
+        read(&self.recorder.0.0.lock().unwrap())
+    }
+
+    /// Waits until what was told is as wanted.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Told) -> bool) {
+        let waiting = async {
+            while !self.told(&wanted) {
+                self.recorder.0.1.notified().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("waited in vain for {what}; told: {:?}", self.told(|told| format!("{told:?}")));
+        }
+    }
+
+    /// Waits until the mailbox is as wanted.
+    pub(crate) async fn mailbox_until(&self, what: &str, wanted: impl Fn(&Mailbox) -> bool) {
+        let waiting = async {
+            while !wanted(self.mailbox()) {
+                self.mailbox().changed().await;
+            }
+        };
+        patiently(what, waiting).await;
+    }
+
+    /// How it ended.
+    pub(crate) async fn ended(&mut self) -> Result<(), LinkError> {
+        patiently("the end", self.running.join_next()).await.unwrap().unwrap()
+    }
+}
+
+async fn patiently<T>(what: &str, waiting: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}

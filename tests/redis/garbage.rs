@@ -1,0 +1,180 @@
+//! What somebody else may have put into the keys.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use token_sidecar::adapters::redis::history::latest;
+use token_sidecar::domain::snapshot::Provenance;
+use token_sidecar::flow::ports::{Committed, Recorded, Store, StoreError};
+
+use crate::fixture::{COOKIES, HISTORY, LOCK, META, TOKEN, claimed, commit, digest, failed, keys, link, meta, store};
+use crate::support::redis_server::RedisServer;
+
+/// Sets one field of meta.
+fn set_meta(server: &RedisServer, field: &str, value: &[u8]) {
+    let _: i64 = server.ask_words(&[&b"HSET"[..], META.as_bytes(), field.as_bytes(), value]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_no_token_is_no_token() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let long = vec![b'a'; 8 * 1024 + 1];
+    let huge = vec![b'a'; 32 << 20];
+    for value in [&b""[..], b" ", b"Bearer ", b"a b", b"\xff\xfe\x00", b"Bearer%20abc", &long, &huge] {
+        let _: () = server.ask_words(&[&b"SET"[..], TOKEN.as_bytes(), value]);
+        let before = store.look().await.unwrap();
+        assert_eq!(before.current, None, "{:?}", &value[..value.len().min(20)]);
+        assert!(store.has_token().await.unwrap());
+    }
+    // It is overwritten like an empty key.
+    let seen = claimed(&store, "a").await;
+    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "new");
+}
+
+#[tokio::test]
+async fn a_huge_value_is_not_read_and_its_change_is_seen_all_the_same() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let huge = vec![b'a'; 32 << 20];
+    let _: () = server.ask_words(&[&b"SET"[..], TOKEN.as_bytes(), &huge]);
+    let sent = |server: &RedisServer| -> u64 {
+        let info: String = server.ask("INFO stats");
+        let line = info.lines().find_map(|l| l.strip_prefix("total_net_output_bytes:")).unwrap().to_owned();
+        line.parse().unwrap()
+    };
+    let before = sent(&server);
+    let first = store.look().await.unwrap();
+    assert!(sent(&server) - before < 1 << 20, "the value stays where it is");
+    let _: i64 = server.ask(&format!("APPEND {TOKEN} a"));
+    assert_ne!(store.look().await.unwrap().etag, first.etag);
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_named() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for (key, command) in [(TOKEN, "RPUSH"), (COOKIES, "SADD"), (META, "RPUSH"), (LOCK, "SADD"), (HISTORY, "RPUSH")] {
+        let _: i64 = server.ask(&format!("{command} {key} x"));
+        let answer = store.look().await;
+        let Err(StoreError::Refused(error)) = answer else { panic!("{key}: {answer:?}") };
+        assert!(error.contains("WRONGTYPE") && error.contains(key), "{error}");
+        let _: i64 = server.ask(&format!("DEL {key}"));
+    }
+    store.look().await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_in_meta_is_read_as_nothing_and_ends_with_the_next_commit() {
+    let long = vec![b'9'; 1 << 20];
+    for value in [
+        &b""[..],
+        b"x",
+        b"-1",
+        b"1.5",
+        b"1e3",
+        b"0x10",
+        b"nan",
+        b"inf",
+        b"-inf",
+        b" 7",
+        b"99999999999999999999",
+        b"18446744073709551615",
+        b"9007199254740993",
+        b"\xff\xfe",
+        b"\n\"}",
+        &long,
+    ] {
+        let server = RedisServer::start();
+        let store = store(&server);
+        let shown = String::from_utf8_lossy(&value[..value.len().min(30)]).into_owned();
+        let _: () = server.ask(&format!("SET {TOKEN} current"));
+        for field in [
+            "version",
+            "fingerprint",
+            "refreshed_ms",
+            "refreshed_at",
+            "trigger",
+            "source",
+            "user_agent",
+            "failures",
+            "retry_at",
+            "retry_trigger",
+            "retry_stage",
+            "last_error",
+            "claim",
+        ] {
+            set_meta(&server, field, value);
+        }
+        let seen = claimed(&store, "a").await;
+        assert_eq!((seen.version, &seen.failing), (0, &None), "{shown:?}");
+        assert_eq!(seen.current.as_ref().unwrap().provenance, Provenance::Foreign, "{shown:?}");
+        let answer = store.fail(&failed("a", &seen)).await.unwrap();
+        let Recorded::Done(noted) = answer else { panic!("{shown:?}: {answer:?}") };
+        assert_eq!(noted.attempts(), 1, "{shown:?}");
+
+        set_meta(&server, "failures", value);
+        set_meta(&server, "version", value);
+        let seen = claimed(&store, "b").await;
+        let answer = store.commit(&commit("b", &seen, "new")).await.unwrap();
+        let Committed::Stored(stored) = answer else { panic!("{shown:?}: {answer:?}") };
+        assert_eq!(meta(&server, "version"), Some(stored.version.to_string()), "{shown:?}");
+        assert!(stored.version > 1_000_000_000_000 && stored.failing.is_none(), "{shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn failures_are_counted_on_where_the_rest_of_meta_is_garbage() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    set_meta(&server, "failures", b"5");
+    set_meta(&server, "retry_at", b"soon");
+    let seen = claimed(&store, "a").await;
+    assert_eq!(seen.attempts(), 5);
+    assert!(seen.failing.as_ref().unwrap().retry_at <= seen.at, "an end that cannot be read has passed");
+    let answer = store.fail(&failed("a", &seen)).await.unwrap();
+    let Recorded::Done(noted) = answer else { panic!("{answer:?}") };
+    assert_eq!(noted.attempts(), 6);
+}
+
+#[tokio::test]
+async fn cookies_that_are_garbage_are_none() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for value in [&b""[..], b"x", b"[1]", b"{\"a\":", b"\xff{}", b"null"] {
+        let _: () = server.ask_words(&[&b"SET"[..], COOKIES.as_bytes(), value]);
+        assert!(store.cookies().await.unwrap().is_empty(), "{value:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_holds_anything_is_held() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for value in [&b""[..], b"\xff\xfe", b"a"] {
+        let _: () = server.ask_words(&[&b"SET"[..], LOCK.as_bytes(), value, b"PX", b"9000"]);
+        let before = digest(&server);
+        assert!(store.look().await.unwrap().lock.is_some(), "{value:?}");
+        store.vacate(&token_sidecar::flow::ports::ClaimId("b".into())).await.unwrap();
+        assert_eq!(digest(&server), before, "{value:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_that_somebody_else_wrote_into_is_read() {
+    let server = RedisServer::start();
+    let link = link(&server);
+    let add = |fields: &[&[u8]]| -> String {
+        let words: Vec<&[u8]> =
+            [&b"XADD"[..], HISTORY.as_bytes(), b"*"].into_iter().chain(fields.iter().copied()).collect();
+        server.ask_words(&words)
+    };
+    add(&[b"outcome", b"\xff\xfe", b"version", b"many"]);
+    add(&[b"\xff", b"", b"", b"\x00"]);
+    let seen = claimed(&store(&server), "a").await;
+    assert!(matches!(store(&server).fail(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
+    let entries = latest(&link, &keys(), 10).await.unwrap();
+    let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome.as_str()).collect();
+    assert_eq!(outcomes, ["failed", "", "\u{fffd}\u{fffd}"], "the newest first");
+    assert_eq!((entries[2].version, entries[0].solve_ms), (None, Some(60_000)));
+}

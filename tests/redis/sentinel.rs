@@ -1,0 +1,100 @@
+//! Behind Sentinel: the master is found, and found again after a failover.
+
+use token_sidecar::adapters::redis::{Connector, LinkError};
+use token_sidecar::config::RedisConfig;
+use token_sidecar::config::redis::Topology;
+use token_sidecar::domain::snapshot::Snapshot;
+use token_sidecar::domain::token::Fingerprint;
+use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::flow::ports::{Claimed, Committed, Store, StoreError};
+
+use crate::ears::{Ears, Hurried};
+use crate::fixture::{TestStore, commit, config, id, link_of, secrets, store_on};
+use crate::support::redis_server::RedisServer;
+
+/// Refreshes as the flow would: asks again while the store is away or refuses.
+pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Snapshot {
+    let seen = loop {
+        let Ok(seen) = store.look().await else { continue };
+        match store.claim(&seen.etag, &id(claim)).await {
+            Ok(Claimed::Taken(seen)) => break seen,
+            Ok(Claimed::Changed(now)) => assert_eq!(now.lock, None, "nobody else works here"),
+            Err(_) => {}
+        }
+    };
+    let mut commit = commit(claim, &seen, token);
+    loop {
+        match store.commit(&commit).await {
+            Ok(Committed::Stored(stored)) => return stored,
+            Ok(Committed::Clock(now)) => commit.now = now.at,
+            Ok(Committed::Superseded(now)) => panic!("nobody else commits: {now:?}"),
+            Err(_) => {}
+        }
+    }
+}
+
+fn by_sentinel(url: &str, sentinel: &RedisServer) -> RedisConfig {
+    let topology = Topology::Sentinel { nodes: secrets(&[sentinel.url()]), master: "shop".into() };
+    RedisConfig { topology, ..config(url) }
+}
+
+fn sentinel_of(master: &RedisServer, further: &[&str]) -> RedisServer {
+    let monitor = format!("sentinel monitor shop 127.0.0.1 {} 1", master.port());
+    let mut lines =
+        vec![monitor.as_str(), "sentinel down-after-milliseconds shop 300", "sentinel failover-timeout shop 2000"];
+    lines.extend(further);
+    RedisServer::start_sentinel(&lines)
+}
+
+#[tokio::test]
+async fn a_refresh_and_its_event_survive_a_failover() {
+    let mut master = RedisServer::start();
+    let replica_of = format!("replicaof 127.0.0.1 {}", master.port());
+    let replica = RedisServer::start_with(&[&replica_of, "repl-diskless-sync-delay 0"]);
+    replica.until("INFO replication", |info| info.contains("master_link_status:up"));
+    let sentinel = sentinel_of(&master, &[]);
+    // The address of the URL is not used.
+    let config = by_sentinel("redis://127.0.0.1:1/", &sentinel);
+    let ears = Ears::open(&config, Hurried::NOT).await;
+    let store = store_on(&link_of(&config));
+
+    let first = refreshed(&store, "a", "one").await;
+    ears.mailbox_until("the first outcome", |mailbox| mailbox.outcomes() == 1).await;
+    replica.until("GET chitai_gorod_token", |token| token == "one");
+    sentinel.until("INFO sentinel", |info| info.contains("slaves=1"));
+
+    master.kill();
+    ears.until("the new master", |told| told.connected == 2).await;
+    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    let second = refreshed(&store, "b", "two").await;
+    assert!(second.version > first.version);
+    ears.mailbox_until("the second outcome", |mailbox| mailbox.outcomes() == 2).await;
+    assert_eq!(second.fingerprint(), Some(Fingerprint::of("two")));
+    assert_eq!(replica.ask::<String>("GET chitai_gorod_token"), "two");
+}
+
+#[tokio::test]
+async fn the_password_of_the_data_nodes_is_not_sent_to_sentinels() {
+    let master = RedisServer::start_with(&["requirepass right", "masterauth right"]);
+    let sentinel = sentinel_of(&master, &["sentinel auth-pass shop right"]);
+    let mut config = by_sentinel("redis://127.0.0.1:1/", &sentinel);
+    config.password = Some("wrongsecret".into());
+    let answer = store_on(&link_of(&config)).look().await;
+    assert!(matches!(&answer, Err(StoreError::Refused(error)) if !error.contains("wrongsecret")), "{answer:?}");
+    config.password = Some("right".into());
+    refreshed(&store_on(&link_of(&config)), "a", "one").await;
+}
+
+#[tokio::test]
+async fn sentinels_may_have_a_password_of_their_own_but_all_the_same() {
+    let master = RedisServer::start();
+    let sentinel = sentinel_of(&master, &["requirepass watch"]);
+    let nodes = |passwords: &[&str]| {
+        let urls: Vec<_> = passwords.iter().map(|password| sentinel.url_with(&format!(":{password}@"))).collect();
+        let topology = Topology::Sentinel { nodes: secrets(&urls), master: "shop".into() };
+        RedisConfig { topology, ..config("redis://127.0.0.1:1/") }
+    };
+    refreshed(&store_on(&link_of(&nodes(&["watch", "watch"]))), "a", "one").await;
+    let Err(LinkError::Config(error)) = Connector::new(&nodes(&["watch", "another"])) else { panic!("they differ") };
+    assert!(error.starts_with("redis.sentinel.nodes: ") && !error.contains("another"), "{error}");
+}

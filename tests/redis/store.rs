@@ -1,0 +1,270 @@
+//! Looking, claiming, renewing, announcing and vacating.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use token_sidecar::domain::event::{Event, Updated, UpdatedCause};
+use token_sidecar::domain::snapshot::Provenance;
+use token_sidecar::domain::token::Fingerprint;
+use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::flow::ports::{Announced, Claimed, Committed, Lease, Recorded, Store};
+
+use crate::fixture::{
+    COOKIES, DAY, LOCK, LOCK_TTL, Listener, META, TOKEN, claimed, commit, digest, failed, id, meta, store,
+};
+use crate::support::redis_server::RedisServer;
+
+fn lock_ttl(server: &RedisServer) -> Duration {
+    Duration::from_millis(server.ask::<i64>(&format!("PTTL {LOCK}")).try_into().unwrap())
+}
+
+fn is_full(ttl: Duration) -> bool {
+    ttl <= LOCK_TTL && ttl > LOCK_TTL - Duration::from_secs(10)
+}
+
+#[tokio::test]
+async fn an_empty_redis_is_a_site_without_anything() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let snapshot = store.look().await.unwrap();
+    assert_eq!((snapshot.version, &snapshot.current, snapshot.lock, &snapshot.failing), (0, &None, None, &None));
+    let time: (i64, i64) = server.ask("TIME");
+    assert!((time.0 - snapshot.at.as_second()).abs() <= 1, "the snapshot has Redis' own clock");
+    assert!(!store.has_token().await.unwrap());
+    assert!(store.cookies().await.unwrap().is_empty());
+    assert_eq!(server.ask::<i64>("DBSIZE"), 0, "looking writes nothing");
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_wrote_is_the_current_one() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let _: () = server.ask(&format!("SET {TOKEN} foreign EX 100"));
+    let _: () = server.ask_words(&["SET", COOKIES, r#"{"a":"b%20c"}"#]);
+    let snapshot = store.look().await.unwrap();
+    let current = snapshot.current.unwrap();
+    assert_eq!((current.token.fingerprint(), current.provenance), (Fingerprint::of("foreign"), Provenance::Foreign));
+    let left = current.key_ends_at.unwrap().as_second() - snapshot.at.as_second();
+    assert!((98..=100).contains(&left), "{left}");
+    assert_eq!(snapshot.version, 0);
+    assert!(store.has_token().await.unwrap());
+    assert_eq!(store.cookies().await.unwrap().get("a"), Some("b%20c"));
+
+    let _: () = server.ask(&format!("PERSIST {TOKEN}"));
+    assert_eq!(store.look().await.unwrap().current.unwrap().key_ends_at, None);
+
+    // Ours, until somebody else writes over it.
+    let seen = claimed(&store, "c").await;
+    assert!(matches!(store.commit(&commit("c", &seen, "ours")).await.unwrap(), Committed::Stored(_)));
+    let Provenance::Sidecar(refresh) = store.look().await.unwrap().current.unwrap().provenance else {
+        panic!("the sidecar stored it")
+    };
+    assert_eq!((refresh.trigger, refresh.source.as_str()), (Trigger::Invalid, "flaresolverr"));
+    assert_eq!(refresh.user_agent.as_deref(), Some("Agent/1"));
+    let _: () = server.ask(&format!("SET {TOKEN} theirs"));
+    assert_eq!(store.look().await.unwrap().current.unwrap().provenance, Provenance::Foreign);
+}
+
+#[tokio::test]
+async fn a_free_lock_is_taken_and_a_held_one_is_not() {
+    let server = RedisServer::start();
+    let (one, two) = (store(&server), store(&server));
+    let seen = one.look().await.unwrap();
+    let Claimed::Taken(taken) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
+    assert_eq!(taken.etag, seen.etag);
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert!(is_full(lock_ttl(&server)));
+
+    let Claimed::Changed(now) = two.claim(&seen.etag, &id("b")).await.unwrap() else { panic!("it is held") };
+    assert!(is_full(now.lock.unwrap()), "the answer says how long");
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+
+    // The answer was lost: asked again, it is still ours.
+    assert!(matches!(one.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Taken(_)));
+}
+
+#[tokio::test]
+async fn a_claim_on_a_state_that_has_changed_is_not_taken() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let mut seen = store.look().await.unwrap();
+    for (change, why) in [
+        (vec!["SET", TOKEN, "foreign"], "a token appeared"),
+        (vec!["HSET", META, "version", "7"], "a newer version"),
+        (vec!["HSET", META, "failures", "1", "retry_at", "2030-01-01T00:00:00Z"], "a failure"),
+        (vec!["HSET", META, "retry_at", "2031-01-01T00:00:00Z"], "another retry"),
+        (vec!["DEL", TOKEN], "the token is gone"),
+    ] {
+        let _: i64 = if change[0] == "SET" {
+            let _: () = server.ask_words(&change);
+            0
+        } else {
+            server.ask_words(&change)
+        };
+        let Claimed::Changed(now) = store.claim(&seen.etag, &id("c")).await.unwrap() else { panic!("{why}") };
+        assert_ne!(now.etag, seen.etag, "{why}");
+        assert_eq!(now.lock, None, "{why}");
+        seen = now;
+    }
+    assert!(matches!(store.claim(&seen.etag, &id("c")).await.unwrap(), Claimed::Taken(_)));
+}
+
+#[tokio::test]
+async fn of_many_replicas_one_gets_the_lock() {
+    let server = RedisServer::start();
+    let stores: Vec<_> = (0..20).map(|_| store(&server)).collect();
+    let seen = stores[0].look().await.unwrap();
+    let mut taken = 0;
+    let claims = stores.iter().enumerate().map(|(n, store)| {
+        let etag = seen.etag.clone();
+        async move { store.claim(&etag, &id(&n.to_string())).await.unwrap() }
+    });
+    for claim in claims.collect::<Vec<_>>() {
+        taken += u32::from(matches!(claim.await, Claimed::Taken(_)));
+    }
+    assert_eq!(taken, 1);
+}
+
+#[tokio::test]
+async fn a_lock_is_renewed_while_it_is_ours() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let seen = claimed(&store, "a").await;
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 1000"));
+    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Held);
+    assert!(is_full(lock_ttl(&server)));
+    let _: () = server.ask(&format!("SET {LOCK} b PX 1000"));
+    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Lost);
+    assert!(lock_ttl(&server) <= Duration::from_secs(1), "another's lock is left alone");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_gone_is_taken_again_unless_the_work_has_ended() {
+    let mut server = RedisServer::start();
+    let store = store(&server);
+    let seen = claimed(&store, "a").await;
+    server.restart_empty();
+    while store.renew(&id("a"), seen.version).await.is_err() {}
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert!(is_full(lock_ttl(&server)));
+
+    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Lost);
+    let newest = store.look().await.unwrap().version;
+    assert_eq!(store.renew(&id("a"), newest).await.unwrap(), Lease::Lost, "its outcome is known");
+    assert_eq!(store.renew(&id("b"), seen.version).await.unwrap(), Lease::Lost, "a newer version is stored");
+    assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
+
+    // The same after a failure.
+    let seen = claimed(&store, "c").await;
+    assert!(matches!(store.fail(&failed("c", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert_eq!(store.renew(&id("c"), seen.version).await.unwrap(), Lease::Lost);
+    assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
+}
+
+#[tokio::test]
+async fn a_lock_without_an_end_is_given_one() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let _: () = server.ask(&format!("SET {LOCK} by-hand"));
+    let snapshot = store.look().await.unwrap();
+    assert_eq!(snapshot.lock, Some(LOCK_TTL));
+    assert!(is_full(lock_ttl(&server)));
+    // It is given once: looking does not prolong it.
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 1000"));
+    assert!(store.look().await.unwrap().lock.unwrap() <= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn vacating_frees_our_lock_alone_and_tells_the_others() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    claimed(&store, "a").await;
+    let mut listener = Listener::new(&server);
+    store.vacate(&id("b")).await.unwrap();
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert!(listener.heard(&server).is_empty());
+    store.vacate(&id("a")).await.unwrap();
+    assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
+    assert_eq!(listener.heard(&server), [("chitai_gorod:token:canary".to_owned(), "vacated".to_owned())]);
+}
+
+fn repeated(fingerprint: &str) -> Event {
+    Event::Updated(Updated {
+        site: "chitai_gorod".into(),
+        cause: UpdatedCause::Repeated,
+        version: 7,
+        fingerprint: Fingerprint::of(fingerprint).to_string(),
+        key: TOKEN.into(),
+        ttl: Some(DAY.as_secs()),
+        expires_at: None,
+        refresh_at: None,
+        refreshed_at: None,
+        trigger: Trigger::Invalid,
+        source: "flaresolverr".into(),
+    })
+}
+
+#[tokio::test]
+async fn the_state_is_announced_while_it_is_true_and_nobody_works_on_another() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let _: () = server.ask(&format!("SET {TOKEN} foreign"));
+    let seen = store.look().await.unwrap();
+    let before = digest(&server);
+    let mut listener = Listener::new(&server);
+    let event = repeated("foreign");
+    assert!(matches!(store.announce(&seen.etag, &event).await.unwrap(), Announced::Done(_)));
+    let sent: Vec<_> = ["token:updated", "chitai_gorod:token:updated"].map(|c| (c.to_owned(), event.to_json())).into();
+    assert_eq!(listener.heard(&server), sent);
+    assert_eq!(digest(&server), before, "an announcement writes nothing");
+
+    let _: () = server.ask(&format!("SET {TOKEN} another"));
+    let Announced::Changed(now) = store.announce(&seen.etag, &event).await.unwrap() else { panic!("it has changed") };
+    claimed(&store, "a").await;
+    assert!(matches!(store.announce(&now.etag, &event).await.unwrap(), Announced::Changed(_)), "somebody works on it");
+    assert!(listener.heard(&server).is_empty());
+
+    store.publish(&event).await.unwrap();
+    assert_eq!(listener.heard(&server), sent, "the last resort asks nothing");
+}
+
+#[tokio::test]
+async fn scripts_that_were_flushed_are_loaded_again() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let flush = || {
+        let _: () = server.ask("SCRIPT FLUSH SYNC");
+    };
+    flush();
+    let seen = store.look().await.unwrap();
+    flush();
+    assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Taken(_)));
+    flush();
+    assert_eq!(store.renew(&id("a"), 0).await.unwrap(), Lease::Held);
+    flush();
+    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    let seen = claimed(&store, "b").await;
+    flush();
+    assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
+    flush();
+    store.vacate(&id("b")).await.unwrap();
+    assert_eq!(meta(&server, "failures").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_restart_with_data_keeps_what_was_stored() {
+    let mut server = RedisServer::start();
+    let store = store(&server);
+    let seen = claimed(&store, "a").await;
+    let Committed::Stored(stored) = store.commit(&commit("a", &seen, "kept")).await.unwrap() else { panic!("stored") };
+    server.restart_with_data();
+    let after = loop {
+        if let Ok(after) = store.look().await {
+            break after;
+        }
+    };
+    assert_eq!((after.version, after.fingerprint()), (stored.version, stored.fingerprint()));
+    assert_eq!(after.etag, stored.etag);
+}

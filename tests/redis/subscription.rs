@@ -1,0 +1,350 @@
+//! What is heard, and how it is found out that nothing is.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use token_sidecar::adapters::redis::LinkError;
+use token_sidecar::domain::inbox::Inbox;
+use token_sidecar::domain::site::SiteId;
+use token_sidecar::domain::token::Fingerprint;
+use token_sidecar::domain::trigger::{Payload, Trigger};
+use token_sidecar::flow::ports::{Committed, Recorded, Store};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::ears::{Ears, Hurried};
+use crate::fixture::{claimed, commit, config, failed, id, site, store};
+use crate::support::redis_server::RedisServer;
+
+const INVALID: &str = "chitai_gorod:token:invalid";
+
+fn publish(server: &RedisServer, channel: &str, payload: &[u8]) {
+    let heard: i64 = server.ask_words(&[&b"PUBLISH"[..], channel.as_bytes(), payload]);
+    assert_eq!(heard, 1, "one subscription listens on {channel}");
+}
+
+fn report(fingerprint: Fingerprint) -> Vec<u8> {
+    format!(r#"{{"fingerprint":"{fingerprint}"}}"#).into_bytes()
+}
+
+#[tokio::test]
+async fn any_payload_reaches_the_mailbox() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let mut oversized = br#"{"force":true,"reason":""#.to_vec();
+    oversized.resize(64 * 1024 - 1, b'x');
+    oversized.extend(b"\"}");
+    assert_eq!(oversized.len(), 64 * 1024 + 1);
+    let details = br#"{"fingerprint":"9F86D081884C7D65","reason":"401","source":"p1","more":[1]}"#;
+    let payloads: [(&[u8], Payload); 8] = [
+        (b"", Payload::Bare),
+        (b"now", Payload::Bare),
+        ("сейчас".as_bytes(), Payload::Bare),
+        (b"\x00\xff\xfe\r\n$5\r\n", Payload::Bare),
+        (b"{\"force\":", Payload::Bare),
+        (details, Payload::Details),
+        (&oversized, Payload::Oversized),
+        (&vec![b'{'; 1 << 20], Payload::Oversized),
+    ];
+    for (payload, _) in &payloads {
+        publish(&server, INVALID, payload);
+    }
+    ears.mailbox_until("all messages", |mailbox| mailbox.peek().folded == 8).await;
+    let kinds: Vec<_> = payloads.iter().map(|(_, kind)| (site(), *kind)).collect();
+    assert_eq!(ears.told(|told| told.messages.clone()), kinds);
+    let inbox = ears.mailbox().take();
+    assert!(inbox.bare && inbox.forced.is_none(), "an oversized payload has no details");
+    assert_eq!(inbox.reported.iter().collect::<Vec<_>>(), [Fingerprint::of("test")]);
+    assert_eq!((inbox.note.reason.as_deref(), inbox.note.source.as_deref()), (Some("401"), Some("p1")));
+}
+
+#[tokio::test]
+async fn an_outcome_answers_exactly_what_was_published_before_it() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let store = store(&server);
+    let (old, new) = (Fingerprint::of("old"), Fingerprint::of("new"));
+
+    let seen = claimed(&store, "a").await;
+    publish(&server, INVALID, &report(old));
+    publish(&server, INVALID, b"now");
+    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    publish(&server, INVALID, &report(new));
+    ears.mailbox_until("the report on the new token", |mailbox| mailbox.peek().reported.contains(new)).await;
+    assert_eq!(ears.mailbox().outcomes(), 1);
+    assert!(ears.mailbox().take_hint());
+    let inbox = ears.mailbox().take();
+    assert_eq!((inbox.folded, inbox.bare, inbox.reported.iter().count()), (1, false, 1));
+
+    let seen = claimed(&store, "b").await;
+    publish(&server, INVALID, b"before");
+    assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
+    publish(&server, INVALID, &report(old));
+    ears.mailbox_until("the report after the failure", |mailbox| !mailbox.is_empty()).await;
+    ears.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;
+    ears.mailbox_until("the report alone", |mailbox| mailbox.peek().reported.contains(old)).await;
+    assert_eq!(ears.mailbox().take().folded, 1);
+    assert_eq!(ears.told(|told| told.events.len()), 2, "an event of a site is told once, from its own channel");
+}
+
+#[tokio::test]
+async fn a_repeated_announcement_and_garbage_answer_nothing() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    publish(&server, INVALID, b"now");
+    let repeated = br#"{"event":"token:updated","site":"chitai_gorod","cause":"repeated","version":1,
+        "fingerprint":"9f86d081884c7d65","key":"k","ttl":1,"expires_at":null,"refresh_at":null,"refreshed_at":null,
+        "trigger":"invalid","source":"s"}"#;
+    publish(&server, "chitai_gorod:token:updated", repeated);
+    for garbage in [&b""[..], b"null", b"{}", b"\xff", br#"{"event":"token:updated"}"#] {
+        publish(&server, "chitai_gorod:token:updated", garbage);
+        publish(&server, "chitai_gorod:token:failed", garbage);
+        publish(&server, "chitai_gorod:token:canary", b"another:7");
+    }
+    publish(&server, INVALID, b"now");
+    ears.mailbox_until("both messages", |mailbox| mailbox.peek().folded == 2).await;
+    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_hint()), (0, false));
+    assert_eq!(ears.told(|told| told.events.len()), 1);
+}
+
+#[tokio::test]
+async fn another_replica_that_gives_up_is_a_hint() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let store = store(&server);
+    claimed(&store, "a").await;
+    store.vacate(&id("a")).await.unwrap();
+    ears.mailbox_until("a hint", token_sidecar::flow::mailbox::Mailbox::take_hint).await;
+    assert!(ears.mailbox().is_empty());
+}
+
+#[tokio::test]
+async fn canaries_fly_and_come_back() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::FLIGHTS).await;
+    ears.until("ten canaries", |told| told.canaries >= 10).await;
+    assert_eq!(ears.told(|told| (told.connected, told.disconnected.len())), (1, 0));
+    assert!(ears.mailbox().is_empty(), "canaries are no triggers");
+}
+
+#[tokio::test]
+async fn every_site_is_asked_about_the_gap_after_a_restart() {
+    let mut server = RedisServer::start();
+    let sites: Vec<_> = ["one", "two", "three"].map(|name| SiteId::parse(name).unwrap()).into();
+    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, sites);
+    ears.ready().await;
+    assert!(ears.mailboxes.iter().all(|mailbox| mailbox.is_empty()), "at first there was no gap");
+    server.kill();
+    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    server.revive();
+    ears.until("the return", |told| told.connected == 2).await;
+    for mailbox in &ears.mailboxes {
+        mailbox.changed().await;
+        assert_eq!(mailbox.take(), Inbox { implicit: Some(Trigger::Reconnect), folded: 1, ..Inbox::default() });
+        assert!(mailbox.take_hint());
+    }
+    publish(&server, "two:token:invalid", b"now");
+    ears.until("a message after the return", |told| told.messages.len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_is_opened_again() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    for n in 1..=3 {
+        let killed: i64 = server.ask("CLIENT KILL TYPE pubsub");
+        assert_eq!(killed, 1);
+        ears.until("the return", |told| told.connected == n + 1).await;
+        assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_server_is_noticed_by_the_canary() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::LOSSES).await;
+    server.freeze();
+    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    let reason = ears.told(|told| told.disconnected[0].clone());
+    assert!(reason.contains("did not come back"), "{reason}");
+    server.thaw();
+    ears.until("the return", |told| told.connected == 2).await;
+    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+}
+
+#[tokio::test]
+async fn with_the_periods_of_production_a_frozen_server_is_noticed_within_17_seconds() {
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    server.freeze();
+    tokio::time::pause();
+    let noticed = ears.until("the loss", |told| !told.disconnected.is_empty());
+    tokio::time::timeout(Duration::from_secs(17) + Duration::from_millis(100), noticed).await.unwrap();
+    tokio::time::resume();
+    server.thaw();
+    ears.until("the return", |told| told.connected == 2).await;
+}
+
+/// Stands between a client and a server, and can swallow what subscriptions are sent.
+async fn swallowing_proxy(listener: TcpListener, server: u16, deaf: Arc<AtomicBool>) {
+    let mut pairs = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+        let deaf = Arc::clone(&deaf);
+        pairs.spawn(async move {
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            let subscribed = AtomicBool::new(false);
+            let up = async {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
+                    if bytes[..n].windows(9).any(|word| word == b"SUBSCRIBE") {
+                        subscribed.store(true, Ordering::Relaxed);
+                    }
+                    to_server.write_all(&bytes[..n]).await.unwrap();
+                }
+            };
+            let down = async {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
+                    let swallow = subscribed.load(Ordering::Relaxed) && deaf.load(Ordering::Relaxed);
+                    if !swallow && to_client.write_all(&bytes[..n]).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = up => {}
+                () = down => {}
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
+    let server = RedisServer::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    let deaf = Arc::new(AtomicBool::new(false));
+    let mut proxy = JoinSet::new();
+    proxy.spawn(swallowing_proxy(listener, server.port(), Arc::clone(&deaf)));
+    let ears = Ears::open(&config(&url), Hurried::LOSSES).await;
+    ears.until("canaries", |told| told.canaries >= 3).await;
+    deaf.store(true, Ordering::Relaxed);
+    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    deaf.store(false, Ordering::Relaxed);
+    ears.until("the return", |told| told.connected == 2).await;
+    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
+}
+
+#[tokio::test]
+async fn a_wrong_password_at_the_start_is_the_end() {
+    let server = RedisServer::start_with(&["requirepass right"]);
+    let mut ears = Ears::begin(&config(&server.url_with(":wrongsecret@")), Hurried::NOT, vec![site()]);
+    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    assert!(error.contains("WRONGPASS") && !error.contains("wrongsecret"), "{error}");
+    assert!(!ears.ready.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_later() {
+    let server = RedisServer::start_with(&["user app on >pass ~* resetchannels &token:* +@all"]);
+    let config = config(&server.url_with("app:pass@"));
+    let mut ears = Ears::begin(&config, Hurried::NOT, vec![site()]);
+    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    assert!(error.contains("NOPERM") && error.contains("channel"), "{error}");
+
+    let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
+    let ears = Ears::open(&config, Hurried::NOT).await;
+    let _: () = server.ask("ACL SETUSER app resetchannels");
+    ears.until("a refusal", |told| told.disconnected.iter().any(|reason| reason.contains("NOPERM"))).await;
+    let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
+    ears.until("the return", |told| told.connected == 2).await;
+}
+
+#[tokio::test]
+async fn publishing_without_permission_is_the_end_at_the_start_too() {
+    let server = RedisServer::start_with(&["user app on >pass ~* &* +@all -publish"]);
+    let mut ears = Ears::begin(&config(&server.url_with("app:pass@")), Hurried::NOT, vec![site()]);
+    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    assert!(error.contains("'publish'"), "{error}");
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_at_the_start_is_waited_for() {
+    let mut server = RedisServer::start();
+    server.kill();
+    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, vec![site()]);
+    ears.until("a failed try", |told| told.disconnected.len() >= 2).await;
+    server.revive();
+    ears.ready().await;
+    assert!(ears.mailbox().is_empty(), "there was no gap: start-up asks by itself");
+}
+
+#[tokio::test]
+async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
+    let mut server = RedisServer::start();
+    let mut ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    ears.stop.cancel();
+    assert_eq!(ears.ended().await, Ok(()));
+    server.until("CLIENT LIST TYPE pubsub", str::is_empty);
+
+    let mut away = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    server.kill();
+    away.until("the loss", |told| !told.disconnected.is_empty()).await;
+    away.stop.cancel();
+    assert_eq!(away.ended().await, Ok(()));
+
+    server.revive();
+    server.freeze();
+    let mut connecting = Ears::begin(&config(&server.url()), Hurried::NOT, vec![site()]);
+    tokio::task::yield_now().await;
+    connecting.stop.cancel();
+    assert_eq!(connecting.ended().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_flood_is_folded_to_one_summary_and_every_message_counts() {
+    const FLOOD: u64 = 200_000;
+    let server = RedisServer::start();
+    let ears = Ears::open(&config(&server.url()), Hurried::FLIGHTS).await;
+    let mut publisher = server.connection();
+    let flood = std::thread::spawn(move || {
+        for _ in 0..FLOOD / 1_000 {
+            let mut batch = redis::pipe();
+            for n in 0..1_000 {
+                let fingerprint = Fingerprint::of(&(n % 20).to_string());
+                batch.cmd("PUBLISH").arg(INVALID).arg(format!(r#"{{"fingerprint":"{fingerprint}"}}"#)).ignore();
+            }
+            batch.exec(&mut publisher).unwrap();
+        }
+    });
+    ears.mailbox_until("the whole flood", |mailbox| mailbox.peek().folded == FLOOD).await;
+    flood.join().unwrap();
+    let inbox = ears.mailbox().take();
+    assert!(inbox.bare, "more fingerprints than fit count as bare");
+    assert_eq!(inbox.reported.iter().count(), token_sidecar::domain::inbox::MAX_FINGERPRINTS);
+    assert_eq!(ears.told(|told| told.disconnected.len()), 0, "Redis did not throw it out");
+}
+
+#[tokio::test]
+async fn more_channels_than_one_command_takes_are_all_heard() {
+    let server = RedisServer::start();
+    let sites: Vec<_> = (0..700).map(|n| SiteId::parse(&format!("site-{n}")).unwrap()).collect();
+    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, sites);
+    ears.ready().await;
+    for n in [0, 350, 699] {
+        publish(&server, &format!("site-{n}:token:invalid"), b"now");
+    }
+    ears.until("three messages", |told| told.messages.len() == 3).await;
+    for n in [0, 350, 699] {
+        assert_eq!(ears.mailboxes[n].peek().folded, 1);
+    }
+}

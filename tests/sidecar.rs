@@ -1,0 +1,24 @@
+//! Running sidecars from outside: what is published, stored and served, whatever happens around them.
+
+#[path = "sidecar/clock.rs"]
+mod clock;
+#[path = "sidecar/env_file.rs"]
+mod env_file;
+#[path = "sidecar/faults.rs"]
+mod faults;
+#[path = "sidecar/flood.rs"]
+mod flood;
+#[path = "sidecar/outage.rs"]
+mod outage;
+mod process;
+#[path = "sidecar/replicas.rs"]
+mod replicas;
+#[path = "sidecar/secrets.rs"]
+mod secrets;
+#[path = "sidecar/server.rs"]
+mod server;
+#[path = "sidecar/sources.rs"]
+mod sources;
+mod support;
+#[path = "sidecar/triggers.rs"]
+mod triggers;

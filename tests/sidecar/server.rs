@@ -1,0 +1,111 @@
+//! What a running sidecar serves over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+
+use crate::process::{DEADLINE, World, eventually, http, keys};
+
+const ADMIN: &str = "Authorization: Bearer hunter1\r\n";
+
+#[test]
+fn the_endpoints_of_the_contract_are_there() {
+    let world = World::start();
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_SCHEDULE", "every 3h")]);
+    for path in ["/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/"] {
+        assert_eq!(sidecar.get(path).status, 200, "{path}");
+    }
+    assert_eq!(sidecar.get("/nowhere").status, 404);
+    assert_eq!(sidecar.get("/healthz").json()["status"], "ok");
+    let status = eventually("the state is shown", || {
+        let status = sidecar.get("/api/status").json();
+        (status["sites"][0]["state"] == "fresh").then_some(status)
+    });
+    assert_eq!(status["sites"][0]["site"], "chitai_gorod");
+    assert_eq!(status["sites"][0]["token"]["version"].to_string(), world.meta("version").unwrap());
+    assert!(status["sites"][0]["next_tick"].is_string(), "{status}");
+    let history = sidecar.get("/api/history").json();
+    assert_eq!(history["entries"][0]["outcome"], "refreshed");
+    assert_eq!(sidecar.get("/api/history?site=other").status, 404);
+    let metrics = sidecar.get("/metrics").body;
+    for line in [
+        "token_sidecar_refreshes_total{site=\"chitai_gorod\",trigger=\"startup\",outcome=\"refreshed\",stage=\"\"} 1",
+        "token_sidecar_token_valid{site=\"chitai_gorod\"} 1.0",
+        "token_sidecar_subscription_up 1.0",
+        "token_sidecar_commits_total{site=\"chitai_gorod\",result=\"stored\"} 1",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "{line}:\n{metrics}");
+    }
+    assert!(sidecar.get("/").body.contains("<html"));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_refresh_over_http_needs_the_admin_token_and_is_forced() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_ADMIN_TOKEN", "hunter1"), ("SIDECAR_DEBOUNCE", "1h")]);
+    let post = |path: &str, headers: &str| http::ask(sidecar.address(), "POST", path, headers).status;
+    let path = "/api/sites/chitai_gorod/refresh";
+    assert_eq!(post(path, ""), 401);
+    assert_eq!(post(path, "Authorization: Bearer hunter\r\n"), 401);
+    assert_eq!(post(path, "Authorization: Basic hunter1\r\n"), 401);
+    assert_eq!(post("/api/sites/other/refresh", ADMIN), 404);
+    assert_eq!(http::ask(sidecar.address(), "GET", path, ADMIN).status, 405);
+    assert_eq!(world.solves(), 1);
+    assert_eq!(post(path, ADMIN), 202);
+    assert_eq!(events.refreshed()["trigger"], "manual");
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn without_an_admin_token_nothing_acts_over_http() {
+    let world = World::start();
+    let (sidecar, _events) = world.ready_sidecar(&[]);
+    let path = "/api/sites/chitai_gorod/refresh";
+    for headers in ["", ADMIN, "Authorization: Bearer \r\n"] {
+        assert_eq!(http::ask(sidecar.address(), "POST", path, headers).status, 404);
+    }
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn events_are_streamed_as_they_come() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let mut stream = TcpStream::connect(sidecar.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    eventually("it is counted", || {
+        sidecar.get("/metrics").body.contains("token_sidecar_event_subscribers 1.0").then_some(())
+    });
+    world.publish("now");
+    let event = events.refreshed();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let sent = lines
+        .find_map(|line| {
+            let data: serde_json::Value = serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()?;
+            (data["event"] == "token:updated").then_some(data)
+        })
+        .unwrap();
+    assert_eq!(sent["version"], event["version"]);
+    // A client that stays must not keep the process from ending.
+    let ran = sidecar.stop().expect(0);
+    assert!(ran.stderr.contains("token-sidecar ends"));
+}
+
+/// Slow: the bound on a silent subscription is 40 s; what ends it at once is that Redis is gone.
+#[test]
+fn health_is_503_while_redis_is_not_there_from_the_start() {
+    let world = World::start();
+    let nowhere = crate::support::redis_server::Port::hold();
+    let url = format!("redis://127.0.0.1:{}", nowhere.number());
+    let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
+    sidecar.says("Redis is not heard");
+    let health = sidecar.get("/healthz");
+    assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
+    assert_eq!(sidecar.get("/api/history").status, 503);
+    assert_eq!(sidecar.get("/metrics").status, 200);
+    let _ = keys::SITE;
+    sidecar.stop().expect(0);
+}

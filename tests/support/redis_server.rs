@@ -1,0 +1,296 @@
+//! A private `redis-server` for one test: on its own port and unix socket, in its own folder.
+
+#![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this file")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use redis::{Client, Connection, FromRedisValue, RedisResult};
+use tempfile::TempDir;
+use tokio::net::TcpSocket;
+
+/// Runs the server until our end of the pipe is closed, by us or by the end of this process, however it comes.
+const SHELL: &str = "redis-server redis.conf $1 & server=$!; exec > /dev/null; cat; kill -9 $server; wait";
+/// What to say where the program is missing.
+const MISSING: &str = "redis-server cannot be started: install it (apt-get install redis-server)";
+
+/// A running server; it ends when this is dropped.
+pub(crate) struct RedisServer {
+    child: Option<Child>,
+    folder: TempDir,
+    port: Port,
+    mode: Mode,
+    config: Vec<String>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// What kind of server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Data,
+    Sentinel,
+    /// A data server that need not be ready: it may still be loading.
+    Unready,
+}
+
+/// A port of the loopback that is ours alone. The socket that holds it never listens, so that a server can
+/// listen there (both set `SO_REUSEADDR`), go away and come back, while the system gives it to nobody else.
+pub(crate) struct Port {
+    number: u16,
+    _held: TcpSocket,
+}
+
+impl Port {
+    pub(crate) fn hold() -> Self {
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self { number: held.local_addr().unwrap().port(), _held: held }
+    }
+
+    pub(crate) const fn number(&self) -> u16 {
+        self.number
+    }
+}
+
+impl RedisServer {
+    /// An empty server without persistence.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// One with further lines of configuration.
+    pub(crate) fn start_with(config: &[&str]) -> Self {
+        Self::run(Mode::Data, config)
+    }
+
+    /// A Sentinel.
+    pub(crate) fn start_sentinel(config: &[&str]) -> Self {
+        Self::run(Mode::Sentinel, config)
+    }
+
+    fn run(mode: Mode, config: &[&str]) -> Self {
+        // A port that somebody has taken all the same is given up for another one.
+        for _ in 0..5 {
+            let mut server = Self {
+                child: None,
+                folder: TempDir::new().unwrap(),
+                port: Port::hold(),
+                mode,
+                config: config.iter().map(|line| (*line).to_owned()).collect(),
+                log: Arc::default(),
+            };
+            match server.launch() {
+                Ok(()) => return server,
+                Err(log) => assert!(log.contains("Address already in use"), "redis-server did not start:\n{log}"),
+            }
+        }
+        panic!("redis-server found no free port in five tries");
+    }
+
+    /// Starts it and waits until it answers.
+    fn launch(&mut self) -> Result<(), String> {
+        let file = self.folder.path().join("redis.conf");
+        if !file.exists() {
+            std::fs::write(&file, self.configuration()).unwrap();
+        }
+        let option = if self.mode == Mode::Sentinel { "--sentinel" } else { "" };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", SHELL, "sh", option]).current_dir(self.folder.path());
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let output = child.stdout.take().unwrap();
+        self.child = Some(child);
+        self.wait_until_ready(output)?;
+        if self.mode == Mode::Data {
+            let answer: String = self.ask("PING");
+            assert_eq!(answer, "PONG");
+        }
+        Ok(())
+    }
+
+    fn configuration(&self) -> String {
+        let mut lines = vec![
+            format!("port {}", self.port.number),
+            "bind 127.0.0.1".to_owned(),
+            "unixsocket redis.sock".to_owned(),
+            "pidfile redis.pid".to_owned(),
+            "protected-mode no".to_owned(),
+            "enable-debug-command yes".to_owned(),
+            "enable-protected-configs yes".to_owned(),
+        ];
+        if self.mode != Mode::Sentinel {
+            lines.push("save \"\"".to_owned());
+        }
+        lines.extend(self.config.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+
+    /// Reads its log until it says that it is ready; the rest is read in the background.
+    fn wait_until_ready(&self, output: ChildStdout) -> Result<(), String> {
+        let sign = match self.mode {
+            Mode::Data => "ready to accept connections at",
+            Mode::Sentinel => "Sentinel ID is",
+            Mode::Unready => "Server initialized",
+        };
+        let mut lines = BufReader::new(output).lines();
+        loop {
+            let Some(Ok(line)) = lines.next() else {
+                assert!(!self.log().is_empty(), "{MISSING}");
+                return Err(self.log());
+            };
+            let ready = line.contains(sign);
+            self.log.lock().unwrap().push(line);
+            if ready {
+                break;
+            }
+        }
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().unwrap().push(line);
+            }
+        });
+        Ok(())
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        self.url_with("")
+    }
+
+    /// Its URL with credentials such as `user:password@`.
+    pub(crate) fn url_with(&self, credentials: &str) -> String {
+        format!("redis://{credentials}127.0.0.1:{}/0", self.port.number)
+    }
+
+    /// The URL of its unix socket.
+    pub(crate) fn socket_url(&self) -> String {
+        format!("unix://{}", self.folder.path().join("redis.sock").display())
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn dump(&self) -> PathBuf {
+        self.folder.path().join("dump.rdb")
+    }
+
+    /// A blocking connection of its own, by the unix socket: it needs no port and no certificate.
+    pub(crate) fn connection(&self) -> Connection {
+        let password = self.config.iter().find_map(|line| line.strip_prefix("requirepass "));
+        let query = password.map(|password| format!("?pass={password}")).unwrap_or_default();
+        Client::open(self.socket_url() + &query).unwrap().get_connection().unwrap()
+    }
+
+    /// Runs one command, written with blanks between its words.
+    pub(crate) fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        self.ask_words(&command.split(' ').collect::<Vec<_>>())
+    }
+
+    /// Runs one command whose words may hold anything.
+    pub(crate) fn ask_words<T: FromRedisValue>(&self, words: &[impl redis::ToRedisArgs]) -> T {
+        self.try_words(words).unwrap()
+    }
+
+    /// Runs one command that may be refused.
+    pub(crate) fn try_words<T: FromRedisValue>(&self, words: &[impl redis::ToRedisArgs]) -> RedisResult<T> {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        command.query(&mut self.connection())
+    }
+
+    /// Asks again and again until the answer is the wanted one.
+    pub(crate) fn until(&self, command: &str, wanted: impl Fn(&str) -> bool) {
+        let words: Vec<&str> = command.split(' ').collect();
+        loop {
+            match self.try_words::<String>(&words) {
+                Ok(answer) if wanted(&answer) => return,
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port after [`Self::kill`], with what was saved last.
+    pub(crate) fn revive(&mut self) {
+        self.launch().unwrap_or_else(|log| panic!("redis-server did not come back:\n{log}"));
+    }
+
+    /// The same, but does not wait until its data is loaded.
+    pub(crate) fn revive_unready(&mut self) {
+        self.mode = Mode::Unready;
+        self.revive();
+        self.mode = Mode::Data;
+    }
+
+    /// Ends it and starts it again, empty.
+    pub(crate) fn restart_empty(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_file(self.dump());
+        self.revive();
+    }
+
+    /// Ends it and starts it again with its data.
+    pub(crate) fn restart_with_data(&mut self) {
+        let _: String = self.ask("SAVE");
+        self.kill();
+        self.revive();
+    }
+
+    /// Stops it from answering, while its connections stay open.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn pid(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("redis.pid")).unwrap().trim().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            #[expect(clippy::print_stderr, reason = "shown where the test fails")]
+            {
+                eprintln!("redis-server on port {} logged:\n{}", self.port.number, self.log());
+            }
+        }
+    }
+}
