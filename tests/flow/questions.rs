@@ -2,6 +2,7 @@
 
 use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::domain::verdict::Pace;
 
 use crate::bench::{Bench, ms, secs};
 use crate::outside::{Answer, Mood};
@@ -137,6 +138,36 @@ async fn a_configured_token_is_adopted_where_there_is_none_and_it_works() {
         let event = state.refreshed()[0];
         assert_eq!((event.trigger, event.source.as_str()), (Trigger::Bootstrap, "bootstrap"));
     }
+    bench.finish().await;
+}
+
+/// Somebody configures a token because solving fails: the back-off of the process before must not keep it out.
+#[tokio::test(start_paused = true)]
+async fn a_configured_token_is_adopted_at_the_first_attempt_also_where_the_start_found_a_back_off() {
+    let mut bench = Bench::new();
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
+    bench.start();
+    bench.publish("");
+    bench.until("two failures", |s| s.failed().len() == 2).await;
+    bench.crash(0);
+    bench.setup.bootstrap = Some("configured");
+    bench.state().api.live.insert("configured".into(), None);
+    bench.start();
+    bench.until("it is adopted", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    assert_eq!(bench.state().token(), Some("configured"));
+    assert_eq!(bench.state().solves.started, 2);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configured_token_is_tried_once_and_not_at_every_failure() {
+    let mut bench = Bench::with(|s| s.bootstrap = Some("configured"));
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
+    bench.start();
+    bench.until("four failures", |s| s.failed().len() == 4).await;
+    assert_eq!(bench.state().api.asked, ["configured"]);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
     bench.finish().await;
 }
 

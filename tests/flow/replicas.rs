@@ -5,6 +5,7 @@ use token_sidecar::domain::verdict::Pace;
 
 use crate::bench::{Bench, ms, secs};
 use crate::outside::{Answer, Seen};
+use crate::store::Op;
 
 async fn one_solve_for(replicas: usize) {
     let bench = Bench::calm(replicas).await;
@@ -143,6 +144,7 @@ async fn a_holder_whose_lock_ran_out_commits_if_nobody_else_has_and_the_other_on
     bench.mend();
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     assert_eq!(bench.state().token(), Some("token-1"), "the first one's");
+    assert_eq!(holder(&bench), Some(1), "it frees no lock but its own");
     bench.until("the second one is superseded", |s| s.keys.history.iter().any(|e| e.outcome == "superseded")).await;
     bench.rest().await;
     {
@@ -192,9 +194,38 @@ async fn a_late_failure_does_not_count_against_whoever_took_over() {
     bench.cut_off(0);
     bench.until("the follower takes over", |s| s.solves.started == 2).await;
     bench.mend();
+    bench.until("the late one has failed", |s| s.count(Op::Fail) == 1).await;
+    bench.pass(ms(100)).await;
+    assert_eq!(holder(&bench), Some(1), "it frees no lock but its own");
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     assert!(bench.state().failed().is_empty());
     bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_holder_that_gives_up_frees_no_lock_but_its_own() {
+    let mut bench = Bench::calm(2).await;
+    bench.solves_at_once = 2;
+    bench.slow(1, ms(20));
+    bench.state().sources[0].delay = secs(60);
+    bench.publish("");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.cut_off(0);
+    bench.until("the follower takes over", |s| s.solves.started == 2).await;
+    bench.mend();
+    bench.stop_now(0);
+    bench.pass(ms(100)).await;
+    assert_eq!(bench.state().count(Op::Vacate), 1);
+    assert_eq!(holder(&bench), Some(1));
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
+/// The replica that holds the lock.
+fn holder(bench: &Bench) -> Option<usize> {
+    let state = bench.state();
+    let lock = state.keys.lock.as_ref()?;
+    lock.holder.split('-').next()?.parse().ok()
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! Shutdown: what is under way is finished within the grace, or given up so that others can go on.
 
+use token_sidecar::domain::verdict::Pace;
+
 use crate::bench::{Bench, ms, secs};
-use crate::outside::Mood;
+use crate::outside::{Answer, Mood};
 use crate::store::{Fault, Op};
 
 #[tokio::test(start_paused = true)]
@@ -66,6 +68,23 @@ async fn a_commit_that_the_store_does_not_answer_is_given_up_when_the_grace_is_o
     bench.spoil_all(Op::Commit, Fault::Away);
     bench.publish("");
     bench.until("a commit", |s| s.count(Op::Commit) > 0).await;
+    bench.stop(0);
+    bench.pass(secs(8)).await;
+    assert!(!bench.has_ended(0));
+    bench.stop_now(0);
+    bench.pass(ms(50)).await;
+    assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
+    bench.deafen(0);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_the_store_does_not_note_is_given_up_when_the_grace_is_over() {
+    let bench = Bench::calm(1).await;
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
+    bench.spoil_all(Op::Fail, Fault::Away);
+    bench.publish("");
+    bench.until("a failure", |s| s.count(Op::Fail) > 0).await;
     bench.stop(0);
     bench.pass(secs(8)).await;
     assert!(!bench.has_ended(0));

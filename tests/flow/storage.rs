@@ -32,7 +32,7 @@ async fn a_store_that_is_away_for_a_minute_gets_the_token_when_it_is_back() {
     bench.finish().await;
 }
 
-/// Defect 8: token and cookies were written by two commands.
+/// A commit can be applied and still look failed: the repetition must do nothing again.
 #[tokio::test(start_paused = true)]
 async fn a_commit_whose_answer_is_lost_is_not_published_twice() {
     let bench = Bench::calm(2).await;
@@ -44,6 +44,21 @@ async fn a_commit_whose_answer_is_lost_is_not_published_twice() {
         let state = bench.state();
         assert_eq!((state.solves.started, state.events.len(), state.keys.history.len()), (1, 1, 1));
         assert_eq!(state.count(Op::Commit), 3);
+    }
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_whose_answer_is_lost_is_not_announced_twice() {
+    let bench = Bench::calm(2).await;
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.spoil(Op::Fail, Fault::AnswerLost, 2);
+    bench.publish("");
+    bench.until("the failure is known", |s| s.saw(&Seen::Finished(Trigger::Invalid, "failed", "solve")) == 1).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert_eq!((state.events.len(), state.keys.history.len(), state.count(Op::Fail)), (1, 1, 3));
     }
     bench.finish().await;
 }

@@ -8,6 +8,7 @@ use crate::bench::{Bench, at, ms, secs};
 use crate::outside::{Answer, Seen};
 use crate::store::Op;
 
+/// Defect 8: token and cookies were written by two commands.
 #[tokio::test(start_paused = true)]
 async fn a_first_start_without_a_token_solves_and_stores_token_cookies_meta_and_history_at_once() {
     let mut bench = Bench::new();
