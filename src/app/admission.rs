@@ -9,18 +9,21 @@ use crate::flow::ports::{Store as _, StoreError};
 use crate::flow::site::Site;
 
 /// Reads the state of every site, and knocks at the channels on which all of them are announced: whoever may not
-/// subscribe to a channel may not publish there either. A Redis that is away refuses nothing.
+/// subscribe to a channel may not publish there either. A Redis that is away refuses nothing, and a key of one site that
+/// holds something else must not stop the others: it is waited for.
 ///
 /// # Errors
-/// [`AppError::Redis`] where Redis refuses: no permission, a key that holds something else.
+/// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn admitted(link: &Link<SystemClock>, sites: &[Site<Outside>]) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     if let Err(error @ LinkError::Refused(_)) = Events::on(link.connector(), &everywhere).await {
         return Err(error.into());
     }
     for site in sites {
-        if let Err(error @ StoreError::Refused(_)) = site.store.look().await {
-            return Err(error.into());
+        match site.store.look().await {
+            Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => {}
+            Err(error @ StoreError::Refused(_)) => return Err(error.into()),
+            Ok(_) | Err(StoreError::Away(_)) => {}
         }
     }
     Ok(())

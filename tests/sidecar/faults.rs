@@ -217,6 +217,18 @@ fn a_redis_without_memory_is_a_failure_to_store_and_is_retried() {
 }
 
 #[test]
+fn a_key_that_holds_something_else_at_the_start_is_waited_for() {
+    let world = World::start();
+    let _: i64 = world.ask(&["LPUSH", keys::TOKEN, "x"]);
+    let events = world.events();
+    let sidecar = world.begin(&["run"], &[]);
+    sidecar.says("WRONGTYPE");
+    let _: i64 = world.ask(&["DEL", keys::TOKEN]);
+    events.until("the answer of the start", |event| event["cause"] == "refreshed" && event["trigger"] == "startup");
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn a_key_that_holds_something_else_is_a_failure_to_store_and_answers_go_on() {
     for key in [keys::TOKEN, keys::META, keys::HISTORY] {
         let world = World::start();
