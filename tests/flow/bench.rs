@@ -547,6 +547,11 @@ impl State {
         self.observed.iter().filter(|o| o.2 == Seen::Entered("solve")).map(|o| o.0).collect()
     }
 
+    /// How many triggers have been counted with a decision.
+    pub(crate) fn decided(&self) -> u64 {
+        self.observed.iter().map(|o| if let Seen::Decided(_, folded) = o.2 { folded } else { 0 }).sum()
+    }
+
     pub(crate) fn saw(&self, seen: &Seen) -> usize {
         self.observed.iter().filter(|o| o.2 == *seen).count()
     }

@@ -228,6 +228,29 @@ fn holder(bench: &Bench) -> Option<usize> {
     lock.holder.split('-').next()?.parse().ok()
 }
 
+/// What asked for an attempt that was dropped in favour of another's is not forgotten with it.
+#[tokio::test(start_paused = true)]
+async fn a_trigger_whose_late_attempt_was_dropped_is_served_when_the_other_one_dies_too() {
+    let mut bench = Bench::calm(2).await;
+    bench.solves_at_once = 2;
+    bench.state().sources[0].delay = secs(30);
+    bench.state().sources[0].next = [Answer::Fails("solver: late", Pace::Long)].into();
+    bench.by_hand(0);
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.deafen(0);
+    bench.cut_off(0);
+    bench.pass(secs(16)).await;
+    bench.publish("");
+    bench.until("the other one takes over", |s| s.solves.started == 2).await;
+    bench.mend();
+    bench.until("the late one has failed", |s| s.count(Op::Fail) == 1).await;
+    bench.crash(1);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Manual);
+    bench.reconnect(0);
+    bench.finish().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_is_deleted_during_a_solve_is_taken_again_by_its_holder() {
     let bench = Bench::calm(2).await;

@@ -200,6 +200,45 @@ async fn a_refused_claim_names_the_trigger_that_asked() {
     bench.finish().await;
 }
 
+/// Permissions that are taken away at run time: nothing of the site can be read any more.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_asked_seldom() {
+    let bench = Bench::calm(1).await;
+    for op in [Op::Look, Op::HasToken, Op::Claim, Op::Announce] {
+        bench.spoil_all(op, Fault::Refused);
+    }
+    for _ in 0..30 {
+        bench.publish("");
+        bench.hint(0);
+        bench.pass(secs(2)).await;
+    }
+    {
+        let state = bench.state();
+        assert!(!state.failed().is_empty() && state.failed().len() <= 5, "{} attempts", state.failed().len());
+        assert!(state.failed().iter().chain(&state.failed_again()).all(|f| f.stage == "store"));
+        assert!(state.events.len() >= 30, "every message is answered: {}", state.events.len());
+        assert!(state.calls.len() < 200, "{} calls within a minute", state.calls.len());
+        assert_eq!(state.solves.started, 0);
+    }
+    bench.mend();
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_is_asked_seldom_and_served_when_it_relents() {
+    let bench = Bench::calm(1).await;
+    bench.spoil_all(None, Fault::Refused);
+    bench.force();
+    bench.pass(secs(60)).await;
+    let calls = bench.state().calls.len();
+    assert!(calls < 200, "{calls} calls within a minute");
+    bench.mend();
+    bench.publish("");
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
 /// What one replica could not note must not outlive what another one has achieved.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_was_never_noted_is_forgotten_when_another_replica_succeeds() {
