@@ -9,6 +9,10 @@ const MASK: &str = "***";
 /// Parts of the names of headers and parameters whose values are taken for secrets.
 const TELLING: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
+/// The schemes of the addresses that are settings.
+const SCHEMES: &[&str] =
+    &["http", "https", "redis", "rediss", "redis+unix", "socks4", "socks5", "unix", "valkey", "valkeys"];
+
 /// What may be shown of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrecy {
@@ -66,7 +70,9 @@ pub(super) fn address(text: &str) -> String {
 /// Where the host of an address begins, or what follows its first placeholder.
 fn start(text: &str) -> Option<usize> {
     let placeholder = || text.starts_with('{').then(|| text.find('}')).flatten().map(|at| at + 1);
-    text.find("://").map(|at| at + 3).or_else(placeholder)
+    // What is no scheme of ours may be part of a password.
+    let is_scheme = |at: &usize| SCHEMES.contains(&text[..*at].to_ascii_lowercase().as_str());
+    text.find("://").filter(is_scheme).map(|at| at + 3).or_else(placeholder)
 }
 
 fn is_telling(name: &str) -> bool {
@@ -113,6 +119,7 @@ mod tests {
             (Secrecy::Secret, "password", "hunter2", HIDDEN),
             (Secrecy::SecretAddress, "url", "hunter2", HIDDEN),
             (Secrecy::SecretAddress, "url", "redis:/:hunter2@x", HIDDEN),
+            (Secrecy::SecretAddress, "url", "user:hunter2://@x", HIDDEN),
             (Secrecy::Address, "page_url", "www.shop.test", "www.shop.test"),
             (Secrecy::Address, "page_url", "user:hunter2@www.shop.test", HIDDEN),
             (Secrecy::Header, "platform", "desktop", "desktop"),
