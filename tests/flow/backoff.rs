@@ -5,9 +5,10 @@ use std::time::Duration;
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{Bench, at, ms, secs};
+use crate::bench::Bench;
 use crate::outside::{Answer, Mood};
 use crate::store::Op;
+use crate::world::{at, ms, secs};
 
 /// Defect 4: failures were returned as values, so that nothing retried.
 #[tokio::test(start_paused = true)]

@@ -1,91 +1,30 @@
 //! The bench that every test works at: one store, any number of replicas, and time that is paused.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use jiff::Timestamp;
-use token_sidecar::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
 use token_sidecar::domain::extract::CookieRule;
-use token_sidecar::domain::inbox::{Arrival, Inbox};
+use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, SiteId, Verify};
 use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::token::{Fingerprint, Token};
-use token_sidecar::domain::trigger::{Report, Trigger};
+use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::flow::driver::{Driver, Once, Stop};
 use token_sidecar::flow::mailbox::Mailbox;
-use token_sidecar::flow::site::{Site, World};
-use tokio::sync::{mpsc, watch};
+use token_sidecar::flow::site::Site;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use crate::keys::{Keys, Value, Wire, ends, instant, millis};
-use crate::outside::{
-    Api, ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSink, ModelSource, Mood, Script, Seen, Solves,
-};
+use crate::keys::{Value, Wire, ends, instant, millis};
+use crate::outside::{ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSink, ModelSource, Solves};
 use crate::store::{Fault, ModelStore, Op, Rule};
+use crate::world::{AGENT, Model, SITE, Shared, State, secs, spawn};
 
-/// The site's id.
-pub(crate) const SITE: &str = "shop";
-/// The user agent of every source.
-pub(crate) const AGENT: &str = "Mozilla/5.0 (the solver's)";
-/// The store's clock when a test begins: 2026-11-22T07:10:00Z.
-const EPOCH_MS: i64 = 1_795_331_400_000;
 /// Longer than anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// More calls of the store than this within a second, by one replica, are a loop that does not wait.
 const BUSY: usize = 120;
-
-/// Binds the ports to the models.
-pub(crate) struct Model;
-
-impl World for Model {
-    type Store = ModelStore;
-    type Source = ModelSource;
-    type Probe = ModelProbe;
-    type Sink = ModelSink;
-    type Clock = ModelClock;
-    type Chance = ModelChance;
-    type Observer = ModelObserver;
-}
-
-/// What all models share.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    state: Arc<Mutex<State>>,
-    bell: Arc<watch::Sender<()>>,
-    origin: Instant,
-}
-
-/// The state of everything outside the flow.
-pub(crate) struct State {
-    pub(crate) keys: Keys,
-    /// How far the store's clock has been set, in ms.
-    pub(crate) clock_step: i64,
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) calls: Vec<(Duration, usize, Op)>,
-    pub(crate) events: Vec<(Duration, Event)>,
-    pub(crate) sources: Vec<Script>,
-    pub(crate) solves: Solves,
-    pub(crate) api: Api,
-    pub(crate) sunk: Vec<(usize, String)>,
-    pub(crate) observed: Vec<(Duration, usize, Seen)>,
-    ears: Vec<Ear>,
-    last_message: Option<Duration>,
-}
-
-/// The subscription of a replica.
-struct Ear {
-    /// Gone with the replica.
-    mailbox: Weak<Mailbox>,
-    hears: bool,
-    /// How long one way of a call takes.
-    latency: Duration,
-    /// How much longer what is published takes.
-    delay: Duration,
-    queue: mpsc::UnboundedSender<(Duration, Wire)>,
-}
 
 /// A replica's task and how it is stopped.
 struct Replica {
@@ -126,25 +65,7 @@ impl Bench {
         };
         let mut setup = Setup { policy, bootstrap: None };
         change(&mut setup);
-        let state = State {
-            keys: Keys::new(setup.policy.lock_ttl),
-            clock_step: 0,
-            rules: Vec::new(),
-            calls: Vec::new(),
-            events: Vec::new(),
-            sources: vec![Script::new()],
-            solves: Solves::default(),
-            api: Api { live: BTreeMap::new(), next: [].into(), mood: Mood::Honest, asked: Vec::new(), meanwhile: None },
-            sunk: Vec::new(),
-            observed: Vec::new(),
-            ears: Vec::new(),
-            last_message: None,
-        };
-        let shared = Shared {
-            state: Arc::new(Mutex::new(state)),
-            bell: Arc::new(watch::Sender::new(())),
-            origin: monotonic_now(),
-        };
+        let shared = Shared::new(setup.policy.lock_ttl);
         Self { shared, setup, solves_at_once: 1, replicas: BTreeMap::new(), finished: false }
     }
 
@@ -216,30 +137,17 @@ impl Bench {
     }
 
     /// The command `refresh`: a process of its own for one refresh, and how it ends.
-    pub(crate) fn refresh_once(&self) -> (JoinHandle<Once>, Stop) {
+    pub(crate) fn refresh_once(&self) -> (impl Future<Output = Once> + use<>, Stop) {
         let stop = Stop::default();
-        (spawn(Driver::once(self.site(), stop.clone())), stop)
+        let once = tokio::time::timeout(PATIENCE, spawn(Driver::once(self.site(), stop.clone())));
+        (async { once.await.unwrap().unwrap() }, stop)
     }
 
     /// A site of another process, which hears the channels.
     fn site(&self) -> Site<Model> {
         let mailbox = Arc::new(Mailbox::default());
-        let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Wire)>();
-        let (shared, ear) = (self.shared.clone(), Arc::downgrade(&mailbox));
-        spawn(async move {
-            while let Some((at, wire)) = arriving.recv().await {
-                tokio::time::sleep_until(shared.origin + at).await;
-                if let Some(mailbox) = ear.upgrade() {
-                    hear(&mailbox, wire);
-                }
-            }
-        });
-        let ear = Ear { mailbox: Arc::downgrade(&mailbox), hears: true, latency: ms(1), delay: Duration::ZERO, queue };
-        let (replica, sources) = {
-            let mut state = self.state();
-            state.ears.push(ear);
-            (state.ears.len() - 1, state.sources.len())
-        };
+        let replica = self.shared.subscribe(&mailbox);
+        let sources = self.state().sources.len();
         let shared = || self.shared.clone();
         Site {
             id: SiteId::parse(SITE).unwrap(),
@@ -375,7 +283,7 @@ impl Bench {
 
     /// Waits for something to be true.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&State) -> bool) {
-        let mut bell = self.shared.bell.subscribe();
+        let mut bell = self.shared.bell();
         let waiting = async {
             while !is(&self.state()) {
                 bell.changed().await.unwrap();
@@ -428,9 +336,7 @@ impl Bench {
             let text = event.to_json();
             assert!(!text.contains("token-"), "no token in a message: {text}");
         }
-        if let Some(asked) =
-            state.last_message.filter(|_| state.ears.iter().any(|e| e.hears && e.mailbox.strong_count() > 0))
-        {
+        if let Some(asked) = state.last_message.filter(|_| state.is_heard()) {
             let answered = state.events.last().is_some_and(|(at, _)| *at >= asked);
             assert!(answered, "a message at {asked:?} was not answered: {:#?}", state.events);
         }
@@ -446,168 +352,4 @@ impl Drop for Bench {
     fn drop(&mut self) {
         assert!(self.finished || std::thread::panicking(), "a test ends with `finish`");
     }
-}
-
-impl Shared {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(error)) => error.into_inner(),
-            Err(TryLockError::WouldBlock) => panic!("one thread: the state is locked twice in one statement"),
-        }
-    }
-
-    /// Something has happened: whoever waits looks again.
-    pub(crate) fn ring(&self) {
-        self.bell.send_replace(());
-    }
-
-    /// The time since the test began.
-    pub(crate) fn elapsed(&self) -> Duration {
-        monotonic_now() - self.origin
-    }
-
-    /// The store's clock in ms.
-    pub(crate) fn store_now(&self) -> i64 {
-        EPOCH_MS + millis(self.elapsed()) + self.state().clock_step
-    }
-
-    pub(crate) fn latency(&self, replica: usize) -> Duration {
-        self.state().ears[replica].latency
-    }
-}
-
-impl State {
-    /// Sends what was published on its way to everybody who hears.
-    pub(crate) fn deliver(&mut self, at: Duration) {
-        for wire in std::mem::take(&mut self.keys.published) {
-            if let Wire::Event(event) = &wire {
-                self.events.push((at, event.clone()));
-            }
-            for ear in self.ears.iter().filter(|e| e.hears) {
-                let _ = ear.queue.send((at + ear.latency + ear.delay, wire.clone()));
-            }
-        }
-    }
-
-    pub(crate) fn fault(&mut self, replica: usize, op: Op) -> Option<Fault> {
-        let applies =
-            |r: &&mut Rule| r.replica.is_none_or(|n| n == replica) && r.op.is_none_or(|o| o == op) && r.left != Some(0);
-        let rule = self.rules.iter_mut().find(applies)?;
-        rule.left = rule.left.map(|left| left - 1);
-        Some(rule.fault)
-    }
-
-    pub(crate) fn refreshed(&self) -> Vec<&Updated> {
-        self.updated(UpdatedCause::Refreshed)
-    }
-
-    pub(crate) fn repeated(&self) -> Vec<&Updated> {
-        self.updated(UpdatedCause::Repeated)
-    }
-
-    /// The attempts that were announced as failed.
-    pub(crate) fn failed(&self) -> Vec<&Failed> {
-        self.failures(FailedCause::Attempt)
-    }
-
-    /// The announcements of a back-off in force.
-    pub(crate) fn failed_again(&self) -> Vec<&Failed> {
-        self.failures(FailedCause::Repeated)
-    }
-
-    fn updated(&self, cause: UpdatedCause) -> Vec<&Updated> {
-        let ours = self.events.iter().filter_map(|(_, event)| match event {
-            Event::Updated(updated) => Some(updated),
-            Event::Failed(_) => None,
-        });
-        ours.filter(|u| u.cause == cause).collect()
-    }
-
-    fn failures(&self, cause: FailedCause) -> Vec<&Failed> {
-        let ours = self.events.iter().filter_map(|(_, event)| match event {
-            Event::Failed(failed) => Some(failed),
-            Event::Updated(_) => None,
-        });
-        ours.filter(|f| f.cause == cause).collect()
-    }
-
-    /// The token that parsers read.
-    pub(crate) fn token(&self) -> Option<&str> {
-        self.keys.token.as_ref().map(|v| v.text.as_str())
-    }
-
-    /// When the last event was published.
-    pub(crate) fn last_event(&self) -> Option<Duration> {
-        self.events.last().map(|(at, _)| *at)
-    }
-
-    /// When the solves began.
-    pub(crate) fn solves_began(&self) -> Vec<Duration> {
-        self.observed.iter().filter(|o| o.2 == Seen::Entered("solve")).map(|o| o.0).collect()
-    }
-
-    /// How many triggers have been counted with a decision.
-    pub(crate) fn decided(&self) -> u64 {
-        self.observed.iter().map(|o| if let Seen::Decided(_, folded) = o.2 { folded } else { 0 }).sum()
-    }
-
-    pub(crate) fn saw(&self, seen: &Seen) -> usize {
-        self.observed.iter().filter(|o| o.2 == *seen).count()
-    }
-
-    pub(crate) fn count(&self, op: Op) -> usize {
-        self.calls.iter().filter(|c| c.2 == op).count()
-    }
-
-    fn is_at_rest(&mut self, now: i64) -> bool {
-        self.keys.expire(now);
-        self.keys.lock.is_none() && self.pending().is_empty()
-    }
-
-    /// What is left in the mailboxes of those who hear.
-    fn pending(&self) -> Vec<Inbox> {
-        let hearing = self.ears.iter().filter(|e| e.hears).filter_map(|e| e.mailbox.upgrade());
-        hearing.map(|mailbox| mailbox.peek()).filter(|inbox| !inbox.is_empty()).collect()
-    }
-
-    fn mailbox(&self, replica: usize) -> Arc<Mailbox> {
-        self.ears[replica].mailbox.upgrade().unwrap()
-    }
-}
-
-/// What the subscription does with a message.
-fn hear(mailbox: &Mailbox, wire: Wire) {
-    match wire {
-        Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload))),
-        Wire::Event(event) => {
-            if let Some(outcome) = Event::parse(event.to_json().as_bytes()).and_then(|e| e.outcome()) {
-                mailbox.hear(outcome);
-            }
-        }
-        Wire::Vacated => mailbox.hint(),
-    }
-}
-
-pub(crate) const fn secs(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-pub(crate) const fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-/// An instant so long after a test began, by a store's clock that nobody has set.
-pub(crate) fn at(since: Duration) -> Timestamp {
-    instant(EPOCH_MS + millis(since))
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test has no shutdown that would have to know of its tasks")]
-pub(crate) fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    tokio::spawn(task)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the paused clock is the tests' port `Clock`")]
-fn monotonic_now() -> Instant {
-    Instant::now()
 }

@@ -6,10 +6,11 @@ use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{Bench, ms, secs};
+use crate::bench::Bench;
 use crate::keys::Lock;
 use crate::outside::{Answer, Mood};
 use crate::store::{Fault, Op};
+use crate::world::{ms, secs};
 
 const REPLICAS: usize = 3;
 

@@ -12,7 +12,7 @@ use token_sidecar::flow::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded,
 };
 
-use crate::bench::SITE;
+use crate::world::SITE;
 
 /// How far an estimate of the store's clock may be off, in ms.
 const TOLERANCE: i64 = 500;

@@ -5,12 +5,16 @@ mod bench;
 mod keys;
 mod outside;
 mod store;
+mod world;
 
 mod backoff;
 mod chaos;
+mod clocks;
+mod found;
 mod once;
 mod proof;
 mod questions;
+mod refusals;
 mod replicas;
 mod schedule;
 mod stopping;

@@ -14,7 +14,7 @@ use token_sidecar::flow::mailbox::Mailbox;
 use token_sidecar::flow::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
 use tokio::sync::oneshot;
 
-use crate::bench::{AGENT, Shared, spawn};
+use crate::world::{AGENT, Shared, spawn};
 
 /// What a source does when it is asked.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ impl Source for ModelSource {
     }
 }
 
-impl crate::bench::State {
+impl crate::world::State {
     fn answer(&mut self, number: usize) -> Result<Solution, SourceError> {
         self.solves.running -= 1;
         let script = &mut self.sources[number];

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use token_sidecar::domain::site::Verify;
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{AGENT, Bench, at, secs};
+use crate::bench::Bench;
 use crate::outside::{Answer, Mood, Script, page};
 use crate::store::Op;
+use crate::world::{AGENT, at, secs};
 
 /// A JWT that was issued when the test began and expires so much later.
 fn jwt(life: u64) -> String {
@@ -245,7 +246,7 @@ async fn the_very_token_that_was_reported_is_no_candidate() {
 #[tokio::test(start_paused = true)]
 async fn the_tenth_token_that_was_reported_is_no_candidate_either() {
     let bench = Bench::calm(2).await;
-    bench.slow(1, crate::bench::ms(20));
+    bench.slow(1, crate::world::ms(20));
     for n in 1..=10 {
         let current = bench.state().token().unwrap().to_owned();
         bench.report(&current);

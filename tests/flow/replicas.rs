@@ -3,9 +3,10 @@
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{Bench, ms, secs};
+use crate::bench::Bench;
 use crate::outside::{Answer, Seen};
 use crate::store::Op;
+use crate::world::{ms, secs};
 
 async fn one_solve_for(replicas: usize) {
     let bench = Bench::calm(replicas).await;

@@ -3,8 +3,9 @@
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::trigger::Trigger;
 
-use crate::bench::{Bench, Setup, at, ms, secs};
+use crate::bench::{Bench, Setup};
 use crate::outside::Answer;
+use crate::world::{at, ms, secs};
 
 fn every(text: &str) -> impl FnOnce(&mut Setup) {
     let schedule = Schedule::parse(text, "UTC").unwrap();

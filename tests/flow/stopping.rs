@@ -2,9 +2,10 @@
 
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{Bench, ms, secs};
+use crate::bench::Bench;
 use crate::outside::{Answer, Mood};
 use crate::store::{Fault, Op};
+use crate::world::{ms, secs};
 
 #[tokio::test(start_paused = true)]
 async fn a_replica_at_rest_stops_at_once() {

@@ -7,8 +7,8 @@ use token_sidecar::flow::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, Lease, Recorded, Store, StoreError,
 };
 
-use crate::bench::Shared;
 use crate::keys::{Keys, TOKEN_KEY};
+use crate::world::Shared;
 
 /// A call of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

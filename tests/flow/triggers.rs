@@ -4,9 +4,10 @@ use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
 
-use crate::bench::{Bench, at, ms, secs};
+use crate::bench::Bench;
 use crate::outside::Answer;
 use crate::store::Op;
+use crate::world::{at, ms, secs};
 
 /// Defect 8: token and cookies were written by two commands.
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,71 @@
+//! A store whose clock is set, and one that is far away.
+
+use token_sidecar::domain::verdict::Pace;
+
+use crate::bench::Bench;
+use crate::outside::Answer;
+use crate::store::Op;
+use crate::world::ms;
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_during_a_solve_is_read_again_before_the_commit() {
+    for step in [-7_200_000, 7_200_000] {
+        let bench = Bench::calm(1).await;
+        bench.publish("");
+        bench.until("a solve", |s| s.solves.started == 1).await;
+        bench.state().clock_step = step;
+        bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+        {
+            let state = bench.state();
+            assert_eq!(state.count(Op::Commit), 2, "once refused, once with the right clock");
+            let event = state.refreshed()[0];
+            let off = event.refreshed_at.unwrap().as_millisecond() - bench_now(&bench, &state);
+            assert!(off.abs() < 1000, "{off} ms off");
+        }
+        bench.finish().await;
+    }
+}
+
+fn bench_now(bench: &Bench, state: &crate::world::State) -> i64 {
+    crate::world::at(bench.shared.elapsed()).as_millisecond() + state.clock_step
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_during_a_solve_that_fails_gives_a_retry_at_by_the_new_clock() {
+    let bench = Bench::calm(1).await;
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.publish("");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.state().clock_step = 7_200_000;
+    bench.until("a failure", |s| !s.failed().is_empty()).await;
+    {
+        let state = bench.state();
+        let ahead = state.failed()[0].retry_at.as_millisecond() - bench_now(&bench, &state);
+        assert!((600_000..602_000).contains(&ahead), "{ahead}");
+    }
+    bench.finish().await;
+}
+
+/// A link so slow that a question is a second old when it arrives.
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_is_not_taken_for_a_wrong_clock() {
+    let bench = Bench::calm(1).await;
+    bench.slow(0, ms(900));
+    bench.publish("");
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert!(state.count(Op::Commit) <= 2, "{}", state.count(Op::Commit));
+    }
+    bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::Ordinary)].into();
+    bench.force();
+    bench.until("a failure", |s| !s.failed().is_empty()).await;
+    bench.rest().await;
+    {
+        let state = bench.state();
+        assert!(state.count(Op::Fail) <= 2, "{}", state.count(Op::Fail));
+    }
+    bench.until("another token", |s| s.refreshed().len() == 2).await;
+    bench.finish().await;
+}
