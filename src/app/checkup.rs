@@ -11,6 +11,7 @@ use crate::adapters::redis::client::Events;
 use crate::adapters::redis::{Channels, Connector, Link, LinkError};
 use crate::adapters::source::{AnySource, Solvers};
 use crate::config::{Config, SiteConfig};
+use crate::domain::extract::Cookies;
 use crate::domain::site::Verify;
 use crate::domain::token::Token;
 use crate::domain::verdict::Verdict;
@@ -107,24 +108,30 @@ pub async fn redis(config: &Config) -> Result<Vec<Finding>, AppError> {
     Ok(findings)
 }
 
-/// One site: its keys and channels, every source, the API.
+/// One site in Redis: its keys, its channels, who listens.
 ///
 /// # Errors
 /// [`AppError::Config`] where a setting cannot be used.
-pub async fn site(config: &Config, site: &SiteConfig) -> Result<Vec<Finding>, AppError> {
+pub async fn keys_and_channels(config: &Config, site: &SiteConfig) -> Result<Vec<Finding>, AppError> {
     let connector = Connector::new(&config.redis)?;
     let client = super::client(config, site)?;
-    let mut findings = vec![
-        keys(&connector, &client, site).await,
-        channels(&connector, site).await,
-        listeners(&connector, site).await,
-    ];
+    Ok(vec![keys(&connector, &client, site).await, channels(&connector, site).await, listeners(&connector, site).await])
+}
+
+/// One site outside of Redis: every source, and the API, about the current token where Redis is there to tell it.
+///
+/// # Errors
+/// [`AppError::Config`] where a setting cannot be used.
+pub async fn outside(config: &Config, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
+    let client = super::client(config, site)?;
+    let mut findings = Vec::new();
     let solvers = Solvers::default();
     for source in &site.sources {
         findings.push(self::source(&AnySource::new(source, &site.cookie, &solvers)?, site).await);
     }
     if site.policy.verify != Verify::Off {
-        findings.push(api(&client, &HttpProbe::new(&site.probe)?, site).await);
+        let client = redis_is_reached.then_some(&client);
+        findings.push(api(client, &HttpProbe::new(&site.probe)?, site).await);
     }
     Ok(findings)
 }
@@ -204,16 +211,20 @@ async fn source(source: &AnySource, site: &SiteConfig) -> Finding {
 }
 
 /// Asks the API about the current token, or about one that it must refuse.
-async fn api(client: &Client, probe: &HttpProbe, site: &SiteConfig) -> Finding {
+async fn api(client: Option<&Client>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
     let what = format!("{}: API", site.id);
-    let snapshot = client.look().await.ok();
-    let current = snapshot.and_then(|s| s.current);
+    let (current, cookies) = match client {
+        Some(client) => {
+            let current = client.look().await.ok().and_then(|snapshot| snapshot.current);
+            (current, client.cookies().await.unwrap_or_default())
+        }
+        None => (None, Cookies::default()),
+    };
     let (token, user_agent) = match &current {
         Some(current) => (Some(current.token.clone()), current.refresh().and_then(|r| r.user_agent.clone())),
         None => (Token::parse("doctor").ok(), None),
     };
     let Some(token) = token else { return Finding::works(what, "not asked") };
-    let cookies = client.cookies().await.unwrap_or_default();
     let verdict = probe.verify(&token, &cookies, user_agent.as_deref()).await;
     match (verdict, current.is_some()) {
         (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),

@@ -22,11 +22,19 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
         Ok(())
     };
     show(Finding::Works { what: "settings".into(), how: format!("{} site(s)", config.sites.len()) })?;
-    for finding in checkup::redis(config).await? {
+    let redis = checkup::redis(config).await?;
+    let is_reached = !redis.iter().any(|finding| matches!(finding, Finding::Broken { .. }));
+    for finding in redis {
         show(finding)?;
     }
     for site in sites {
-        for finding in checkup::site(config, site).await? {
+        // What Redis cannot answer is not asked once more for every site.
+        if is_reached {
+            for finding in checkup::keys_and_channels(config, site).await? {
+                show(finding)?;
+            }
+        }
+        for finding in checkup::outside(config, site, is_reached).await? {
             show(finding)?;
         }
     }

@@ -107,6 +107,9 @@ fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
     for part in [&entry.trigger, &entry.source].into_iter().flatten() {
         text.push_str(&format!("  {}", plain(part)));
     }
+    if let Some(reporter) = &entry.reporter {
+        text.push_str(&format!("  for {}", plain(reporter)));
+    }
     if let Some(ms) = entry.solve_ms {
         text.push_str(&format!("  solve {ms} ms"));
     }

@@ -146,7 +146,7 @@ mod tests {
             (
                 "FLARESOLVERR_URL",
                 "ftp://user:hunter2@solver",
-                r#"environment: FLARESOLVERR_URL = "ftp://user:***@solver": expected an address such as http://flaresolverr:8191/v1"#,
+                "environment: FLARESOLVERR_URL = (hidden): expected an address such as http://flaresolverr:8191/v1",
             ),
             (
                 "CHITAI_GOROD_BEARER_TOKEN",

@@ -25,7 +25,7 @@ use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
 
 /// How often the driver looks whether the key is still there.
-const HEARTBEAT: Duration = Duration::from_secs(12);
+const HEARTBEAT: Duration = Duration::from_secs(8);
 /// How often a claim is asked for while its answer does not arrive.
 const CLAIM_TRIES: u32 = 3;
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
@@ -143,6 +143,10 @@ impl<W: World> Driver<W> {
             source = inbox.note.source.as_deref().unwrap_or_default(),
             "refresh begins",
         );
+        if (inbox.bare || inbox.forced.is_some()) && inbox.reported.is_empty() {
+            // Whoever asks without naming a token has nothing against any: what others said before was answered.
+            self.refused = Fingerprints::default();
+        }
         let offers = inbox.forced.is_none() && self.seen.snapshot.current.is_none();
         let note = inbox.note.clone();
         self.site.mailbox.restore(inbox.counted());

@@ -105,6 +105,8 @@ pub struct HistoryEntry {
     pub verify_ms: Option<u64>,
     /// What a reporter said.
     pub reason: Option<String>,
+    /// Who reported, by its own word.
+    pub reporter: Option<String>,
     /// Which process did it.
     pub instance: Option<String>,
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::board::Board;
 use super::health::{health, millis};
 use super::problem::Problem;
-use super::state::Shared;
+use super::state::{Limits, Shared};
 use crate::domain::lifetime::whole_second_down;
 use crate::domain::site::SiteId;
 use crate::flow::report::SiteReport;
@@ -71,7 +71,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         instance: &shared.instance,
         time: board.time().map(whole_second_down),
-        redis: Link::of(board, shared.limits.canary),
+        redis: Link::of(board, &shared.limits),
         sites: board.reports(),
     })
     .into_response()
@@ -124,7 +124,7 @@ pub(super) async fn refresh(
 }
 
 impl Link {
-    fn of(board: &Board, bound: Duration) -> Self {
+    fn of(board: &Board, limits: &Limits) -> Self {
         let (link, now) = (board.link(), board.now());
         let (subscription, since) = match link.subscription {
             Subscription::Connecting => ("connecting", None),
@@ -135,7 +135,7 @@ impl Link {
         Self {
             subscription,
             since_s: since.map(seconds),
-            problem: health(&link, now, bound).err(),
+            problem: health(&link, now, limits).err(),
             canary_age_s: link.canary.map(|c| seconds(c.at)),
             round_trip_ms: link.canary.map(|c| millis(c.round_trip)),
             reconnects: link.reconnects(),

@@ -14,13 +14,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::state::Shared;
+use super::state::{Limits, Shared};
 use crate::domain::duration;
 use crate::flow::status::{Canary, LinkStatus, Subscription, TokenState};
 
 /// `GET /healthz`.
 pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
-    match health(&shared.board.link(), shared.board.now(), shared.limits.canary) {
+    match health(&shared.board.link(), shared.board.now(), &shared.limits) {
         Ok(canary) => {
             let age_s = shared.board.now().saturating_sub(canary.at).as_secs();
             let body = json!({ "status": "ok", "canary_age_s": age_s, "round_trip_ms": millis(canary.round_trip) });
@@ -53,9 +53,11 @@ pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// The canary that proves that the subscription lives, or why nothing does.
-pub(super) fn health(link: &LinkStatus, now: Duration, bound: Duration) -> Result<Canary, String> {
+pub(super) fn health(link: &LinkStatus, now: Duration, limits: &Limits) -> Result<Canary, String> {
     let ago = |at: Duration| duration::text(Duration::from_secs(now.saturating_sub(at).as_secs()));
-    if let Some(canary) = link.canary.filter(|c| now.saturating_sub(c.at) <= bound) {
+    let is_lost =
+        matches!(&link.subscription, Subscription::Down { since, .. } if now.saturating_sub(*since) > limits.outage);
+    if let Some(canary) = link.canary.filter(|c| !is_lost && now.saturating_sub(c.at) <= limits.canary) {
         return Ok(canary);
     }
     Err(match (&link.subscription, link.canary) {
@@ -111,11 +113,11 @@ mod tests {
         trial.pass(s(3));
         assert_eq!(health(&trial).await, unhealthy("subscribed 3s ago, and no canary came back yet"));
         trial.board.canary(Duration::from_micros(1_250));
-        trial.pass(s(40));
-        let ok = json!({ "status": "ok", "canary_age_s": 40, "round_trip_ms": 1.25 });
+        trial.pass(s(25));
+        let ok = json!({ "status": "ok", "canary_age_s": 25, "round_trip_ms": 1.25 });
         assert_eq!(health(&trial).await, (200, ok));
         trial.pass(s(1));
-        assert_eq!(health(&trial).await, unhealthy("the subscription is deaf: the last canary came back 41s ago"));
+        assert_eq!(health(&trial).await, unhealthy("the subscription is deaf: the last canary came back 26s ago"));
     }
 
     #[tokio::test]
@@ -124,11 +126,11 @@ mod tests {
         trial.board.connected();
         trial.board.canary(s(0));
         trial.board.disconnected("connection reset");
-        trial.pass(s(30));
+        trial.pass(s(8));
         trial.board.disconnected("connection refused");
         assert_eq!(health(&trial).await.0, 200);
-        trial.pass(s(60));
-        assert_eq!(health(&trial).await, unhealthy("Redis has been away for 1m30s: connection refused"));
+        trial.pass(s(1));
+        assert_eq!(health(&trial).await, unhealthy("Redis has been away for 9s: connection refused"));
     }
 
     #[tokio::test]

@@ -52,6 +52,8 @@ pub type Entries<'a> = Pin<Box<dyn Future<Output = Result<Vec<HistoryEntry>, Str
 pub struct Limits {
     /// The oldest canary that counts as a sign of life.
     pub canary: Duration,
+    /// How long a subscription that is known to be lost may be away, whatever the last canary said.
+    pub outage: Duration,
     /// How many connections are open at once; one more takes the place of the oldest that has asked nothing.
     pub connections: usize,
     /// The largest head of a request, in bytes: 8 KiB at least.
@@ -75,8 +77,9 @@ pub struct Limits {
 impl Limits {
     /// What `run` uses.
     pub const STANDARD: Self = Self {
-        // Three periods of the canary and some.
-        canary: Duration::from_secs(40),
+        // A period of the canary, its time-out, and some.
+        canary: Duration::from_secs(25),
+        outage: Duration::from_secs(8),
         connections: 256,
         head_bytes: 16 * 1024,
         head: Duration::from_secs(5),

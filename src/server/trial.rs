@@ -209,6 +209,7 @@ fn entry(site: &SiteId, n: usize) -> HistoryEntry {
         solve_ms: Some(17_000),
         extract_ms: Some(0),
         verify_ms: Some(300),
+        reporter: None,
         reason: None,
         instance: Some("box-1".into()),
     }

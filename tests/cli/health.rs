@@ -29,7 +29,7 @@ fn healthcheck_tells_a_sick_one_from_a_healthy_one() {
     sick.stop().expect(0);
 }
 
-/// Slow: what published last is still believed for 40 s, so that a short gap restarts no container.
+/// A gap is believed to be short for 8 s, so that it restarts no container.
 #[test]
 fn healthcheck_finds_out_that_redis_was_killed() {
     let mut world = World::start();

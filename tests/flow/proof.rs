@@ -242,6 +242,19 @@ async fn the_very_token_that_was_reported_is_no_candidate() {
     bench.finish().await;
 }
 
+/// What one has against a token is answered with the failure: the next one who asks names none.
+#[tokio::test(start_paused = true)]
+async fn the_token_that_was_reported_is_a_candidate_again_for_whoever_names_none() {
+    let bench = Bench::calm(1).await;
+    bench.state().sources[0].rest = Answer::Token("token-0".into());
+    bench.report("token-0");
+    bench.until("a failure", |s| !s.failed().is_empty()).await;
+    bench.force();
+    bench.until("the same token again", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().token(), Some("token-0"));
+    bench.finish().await;
+}
+
 /// However many tokens others have stored meanwhile, a report is remembered until its own refresh.
 #[tokio::test(start_paused = true)]
 async fn the_tenth_token_that_was_reported_is_no_candidate_either() {

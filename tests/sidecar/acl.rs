@@ -1,5 +1,7 @@
 //! The Redis users that are shipped, `compose/users.acl`: what they need is granted, and no more.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::Path;
 

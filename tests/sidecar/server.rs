@@ -94,7 +94,6 @@ fn events_are_streamed_as_they_come() {
     assert!(ran.stderr.contains("token-sidecar ends"));
 }
 
-/// Slow: the bound on a silent subscription is 40 s; what ends it at once is that Redis is gone.
 #[test]
 fn health_is_503_while_redis_is_not_there_from_the_start() {
     let world = World::start();

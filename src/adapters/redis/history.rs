@@ -49,6 +49,7 @@ fn read((id, fields): &Entry) -> HistoryEntry {
         extract_ms: number("extract_ms"),
         verify_ms: number("verify_ms"),
         reason: field("reason"),
+        reporter: field("reporter"),
         instance: field("instance"),
     }
 }

@@ -25,7 +25,7 @@ use crate::flow::ports::{Chance, Clock};
 use crate::flow::status::LinkObserver;
 
 /// How often a canary flies.
-pub const CANARY_PERIOD: Duration = Duration::from_secs(12);
+pub const CANARY_PERIOD: Duration = Duration::from_secs(15);
 /// How long it may be on its way.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long all channels together may take to be subscribed to.
