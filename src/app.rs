@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod checkup;
+mod farewell;
 mod past;
 mod process;
 
@@ -114,7 +115,7 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     }
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes);
+    let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes.clone());
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The question of start-up is asked only once messages are heard: none falls in between.
@@ -140,6 +141,14 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
             stop.now.cancel();
             let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, drivers.wait()).await;
         }
+        let telling = async {
+            for (site, (_, mailbox)) in config.sites.iter().zip(&mailboxes) {
+                if let Err(error) = farewell::tell(&link, site, mailbox).await {
+                    tracing::warn!(site = %site.id, %error, "failed to tell those who wait that this process ends");
+                }
+            }
+        };
+        let _untold = tokio::time::timeout(LAST_MOMENT, telling).await;
         let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
     };
     tokio::select! {

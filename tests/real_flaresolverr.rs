@@ -75,15 +75,10 @@ fn the_main_job_is_done_with_a_real_browser() {
 
     main_job(&world, &url, "/shop/challenge", &[]);
 
-    let ran = world.call_with(&["refresh"], &[("FLARESOLVERR_URL", &url), SHORT]).expect(0);
-    assert!(ran.stdout.contains("new token"), "{}", ran.stdout);
-
     solver.stop();
     let doctor = world.call_with(&["doctor"], &[("FLARESOLVERR_URL", &url)]).expect(1);
     assert!(doctor.stdout.contains("start FlareSolverr"), "{}", doctor.stdout);
 }
-
-const SHORT: (&str, &str) = ("FLARESOLVERR_MAX_TIMEOUT", "30s");
 
 /// A sidecar with a token that works hears a message and fetches another one.
 fn main_job(world: &World, solver: &str, page: &str, args: &[&str]) {
@@ -97,12 +92,13 @@ fn main_job(world: &World, solver: &str, page: &str, args: &[&str]) {
         ("CHITAI_GOROD_SITE_URL", &page_url),
         ("SIDECAR_DEBOUNCE", "1ms"),
         ("SIDECAR_VERIFY", "strict"),
-        SHORT,
+        ("FLARESOLVERR_MAX_TIMEOUT", "30s"),
     ];
     let sidecar = world.begin(&args, &env).listening();
     events.next();
     assert_eq!(world.publish("now"), 1);
-    let event = events.refreshed();
+    // A real browser fails now and then; the sidecar's own retry is part of the job.
+    let event = events.until("a new token", |event| event["cause"] == "refreshed" && event["trigger"] == "invalid");
     assert_eq!((&event["trigger"], &event["source"]), (&"invalid".into(), &"flaresolverr".into()), "{page}");
     let token = world.token().unwrap();
     assert_ne!(token, old.token, "{page}");

@@ -224,11 +224,16 @@ impl Inbox {
             || self.retry
     }
 
-    /// Whether somebody outside waits for an answer: a message, a hand, or a gap in which messages may
-    /// have been missed.
+    /// Whether somebody asked: by a message or by hand.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.forced.is_some() || self.bare || !self.reported.is_empty()
+    }
+
+    /// Whether somebody outside waits for an answer: who asked, or whoever may have in a gap that was not heard.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
-        self.forced.is_some() || self.bare || !self.reported.is_empty() || self.implicit.is_some()
+        self.is_asked() || self.implicit.is_some()
     }
 }
 

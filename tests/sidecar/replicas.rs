@@ -160,6 +160,25 @@ fn sigterm_in_mid_solve_frees_the_lock_when_the_grace_is_over_and_another_goes_o
     other.stop().expect(0);
 }
 
+/// A report that is deferred is unanswered when the process ends: with nobody else to answer, whoever waits is told.
+#[test]
+fn whoever_waits_for_the_last_one_that_ends_is_told_so() {
+    let world = World::start();
+    let env = [("SIDECAR_DEBOUNCE", "1h"), ("SIDECAR_LISTEN", "off")];
+    let (sidecar, events) = world.ready_sidecar(&env);
+    let other = world.sidecar(&env);
+    world.until_heard(2);
+    events.drain();
+    world.publish("{\"force\": true}");
+    events.refreshed();
+    world.publish(json!({"fingerprint": world.meta("fingerprint")}).to_string());
+    sidecar.stop().expect(0);
+    assert!(events.drain().iter().all(|event| event["event"] != "token:failed"), "the other one will answer");
+    other.stop().expect(0);
+    let told = events.failed("solve");
+    assert!(told["error"].as_str().is_some_and(|error| error.contains("stopped")), "{told}");
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let world = World::start();
