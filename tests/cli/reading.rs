@@ -44,6 +44,39 @@ fn token_waits_for_one_and_asks_for_it() {
     sidecar.stop().expect(0);
 }
 
+/// Defect 3 of the system before: whoever waited polled every 2 s, and gave up before a refresh could end.
+#[test]
+fn defect_3_whoever_waits_polls_nothing_and_is_told_at_once() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let events = world.events();
+    let sidecar = world.sidecar(&[("SIDECAR_LOCK_TTL", "1h")]);
+    world.solve_started(1);
+    let waiting = world.begin(&["token", "--wait=90s"], &[]);
+    eventually("it listens and has asked", || {
+        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (heard.1 == 3 && gets(&world) > 0 && sidecar.get("/metrics").body.contains("payload=\"details\"} 1"))
+            .then_some(())
+    });
+    let before = gets(&world);
+    events.silent_for(Duration::from_secs(5));
+    assert_eq!(gets(&world), before, "nobody looks while nothing happens");
+    world.heal();
+    events.refreshed();
+    let began = now();
+    let ran = waiting.end().expect(0);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(Some(ran.stdout.trim_end()), world.token().as_deref());
+    sidecar.stop().expect(0);
+}
+
+/// How often a key was read.
+fn gets(world: &World) -> u64 {
+    let stats: String = world.ask(&["INFO", "commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_get:calls="));
+    calls.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
 #[test]
 fn token_gives_a_wait_up_with_75() {
     let world = World::start();
