@@ -6,10 +6,11 @@ use jiff::Timestamp;
 
 use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
 use super::site::{Site, World};
+use super::store_time::StoreTime;
 use crate::domain::claims::Claims;
 use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
 use crate::domain::inbox::Fingerprints;
-use crate::domain::lifetime::{later, time_to_live};
+use crate::domain::lifetime::time_to_live;
 use crate::domain::site::Verify;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::trigger::Trigger;
@@ -28,8 +29,8 @@ pub(super) struct Start<'a> {
     pub(super) trigger: Trigger,
     /// The state at the claim.
     pub(super) snapshot: &'a Snapshot,
-    /// The reading of the clock at which the state was read.
-    pub(super) read_at: Duration,
+    /// The store's clock at the claim.
+    pub(super) time: StoreTime,
     /// The tokens that were reported as refused.
     pub(super) refused: Fingerprints,
     /// Whether the configured token may end it: once, where the store has none and nobody forces a solve.
@@ -142,7 +143,7 @@ impl<W: World> Site<W> {
     ) -> Result<(Candidate, Duration), Next> {
         self.observer.observe(Observation::Entered(Stage::Extract.as_str()));
         let began = self.clock.now();
-        let now = later(start.snapshot.at, began.saturating_sub(start.read_at));
+        let now = start.time.now(began);
         let extracted = extract::candidate(solution, &self.cookie, &self.page, &start.refused, now).and_then(|c| {
             let ttl = time_to_live(Claims::of(&c.token), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
             Ok((c, ttl))

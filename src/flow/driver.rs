@@ -279,7 +279,7 @@ impl<W: World> Driver<W> {
         Start {
             trigger,
             snapshot: &self.seen.snapshot,
-            read_at: self.seen.read_at,
+            time: self.seen.time(),
             refused: self.refused,
             offers_bootstrap,
         }

@@ -4,11 +4,18 @@ use std::pin::pin;
 
 use tokio_util::sync::CancellationToken;
 
-use super::ports::{Clock, Lease, Observation, Observer, Store};
+use super::ports::{ClaimId, Clock, Lease, Observation, Observer, Store};
 use super::refresh::Claim;
 use super::site::{Site, World};
 
 impl<W: World> Site<W> {
+    /// Frees a lock that no outcome frees; where that fails, it ends by itself.
+    pub(super) async fn vacate(&self, claim: &ClaimId) {
+        if let Err(error) = self.store.vacate(claim).await {
+            tracing::warn!(site = %self.id, %error, "failed to free the lock: it ends by itself");
+        }
+    }
+
     /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
     /// lost does not end the work: a solve cannot be cancelled, and the commit has its own fence.
     pub(super) async fn under_lease<T>(

@@ -9,3 +9,4 @@ mod refresh;
 pub mod report;
 pub mod site;
 pub mod status;
+mod store_time;

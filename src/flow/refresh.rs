@@ -11,6 +11,7 @@ use super::ports::{
     StoreError,
 };
 use super::site::{Site, World};
+use super::store_time::StoreTime;
 use crate::domain::inbox::{Note, Outcome};
 use crate::domain::lifetime::{later, renew_at, whole_second_up};
 use crate::domain::snapshot::{Failing, Snapshot};
@@ -85,9 +86,7 @@ impl<W: World> Site<W> {
         };
         self.observer.observe(Observation::Finished { trigger, outcome, stage });
         let Some(ended) = ended else {
-            if let Err(error) = self.store.vacate(&claim.id).await {
-                tracing::warn!(site = %self.id, %error, "failed to free the lock: it ends by itself");
-            }
+            self.vacate(&claim.id).await;
             return Ended::Abandoned;
         };
         ended
@@ -97,8 +96,8 @@ impl<W: World> Site<W> {
     async fn commit(&self, claim: &Claim<'_>, found: Found, ttl: KeyTtl) -> Ended {
         self.observer.observe(Observation::Entered("commit"));
         let began = self.clock.now();
-        let mut times = Times { at: claim.start.snapshot.at, read_at: claim.start.read_at };
-        let last_moment = found.expires_at.unwrap_or_else(|| later(times.now(began), found.ttl));
+        let mut time = claim.start.time;
+        let last_moment = found.expires_at.unwrap_or_else(|| later(time.now(began), found.ttl));
         let mut commit = Commit {
             claim: claim.id.clone(),
             seen: claim.start.snapshot.version,
@@ -110,7 +109,7 @@ impl<W: World> Site<W> {
             trigger: found.trigger,
             source: found.source,
             timings: found.timings,
-            now: times.at,
+            now: time.at,
             note: claim.note.clone(),
         };
         let (mut refusals, mut absences) = (0, 0);
@@ -120,7 +119,7 @@ impl<W: World> Site<W> {
         let heard = self.mailbox.outcomes();
         let failure = loop {
             let asked = self.clock.now();
-            commit.now = times.now(asked);
+            commit.now = time.now(asked);
             if commit.now >= last_moment {
                 break "the store was away until the token expired".to_owned();
             }
@@ -140,7 +139,7 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Committed::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
+                Ok(Committed::Clock(snapshot)) => time = StoreTime { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     self.observer.observe(Observation::Commit("error"));
                     refusals += 1;
@@ -165,7 +164,7 @@ impl<W: World> Site<W> {
     /// Notes a failure, where the store can.
     async fn fail(&self, claim: &Claim<'_>, missed: Missed) -> Ended {
         let snapshot = claim.start.snapshot;
-        let mut times = Times { at: snapshot.at, read_at: claim.start.read_at };
+        let mut time = claim.start.time;
         let attempt = snapshot.attempts().saturating_add(1);
         let delay = self.chance.backoff(attempt, missed.failure.pace);
         let mut failed = FailedAttempt {
@@ -190,7 +189,7 @@ impl<W: World> Site<W> {
         let heard = self.mailbox.outcomes();
         loop {
             let asked = self.clock.now();
-            failed.now = times.now(asked);
+            failed.now = time.now(asked);
             failed.retry_at = whole_second_up(later(failed.now, delay));
             match self.store.fail(&failed).await {
                 Ok(Recorded::Done(snapshot)) => {
@@ -202,7 +201,7 @@ impl<W: World> Site<W> {
                     self.mailbox.restore(answered);
                     return Ended::Superseded(snapshot);
                 }
-                Ok(Recorded::Clock(snapshot)) => times = Times { at: snapshot.at, read_at: asked },
+                Ok(Recorded::Clock(snapshot)) => time = StoreTime { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
                     refusals += 1;
                     if refusals >= REFUSALS {
@@ -243,19 +242,6 @@ impl<W: World> Site<W> {
             () = heard => {}
             () = self.clock.sleep(LONGEST) => {}
         }
-    }
-}
-
-/// The store's clock, as last read. Counted from when a question was asked it says what that clock will show
-/// when the next one arrives, however long the way is.
-struct Times {
-    at: Timestamp,
-    read_at: Duration,
-}
-
-impl Times {
-    fn now(&self, clock: Duration) -> Timestamp {
-        later(self.at, clock.saturating_sub(self.read_at))
     }
 }
 

@@ -69,10 +69,7 @@ impl<W: World> Driver<W> {
             key: self.site.store.token_key().to_owned(),
             ttl: current.key_ends_at.map(|end| between(now, end).as_secs()),
             expires_at: Claims::of(&current.token).expires_at,
-            refresh_at: match (tick, renewal) {
-                (Some(tick), Some(renewal)) => Some(tick.min(renewal)),
-                (one, other) => one.or(other),
-            },
+            refresh_at: tick.into_iter().chain(renewal).min(),
             refreshed_at: refresh.map(|r| r.at),
             trigger: refresh.map_or(Trigger::Bootstrap, |r| r.trigger),
             source: refresh.map_or_else(|| "redis".to_owned(), |r| r.source.clone()),

@@ -6,16 +6,24 @@ use jiff::Timestamp;
 
 use super::{Driver, HEARTBEAT, Stop};
 use crate::domain::inbox::{Arrival, Fingerprints};
-use crate::domain::lifetime::{between, later};
+use crate::domain::lifetime::between;
 use crate::domain::snapshot::Snapshot;
 use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
 use crate::flow::site::{Site, World};
+use crate::flow::store_time::StoreTime;
 
 /// The latest state, and when it was read.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) snapshot: Snapshot,
     pub(super) read_at: Duration,
+}
+
+impl Seen {
+    /// The store's clock at that reading.
+    pub(super) const fn time(&self) -> StoreTime {
+        StoreTime { at: self.snapshot.at, read_at: self.read_at }
+    }
 }
 
 /// Why a wait ended.
@@ -149,7 +157,7 @@ impl<W: World> Driver<W> {
 
     /// An estimate of the store's clock.
     pub(super) fn now(&self) -> Timestamp {
-        later(self.seen.snapshot.at, self.clock_now().saturating_sub(self.seen.read_at))
+        self.seen.time().now(self.clock_now())
     }
 }
 

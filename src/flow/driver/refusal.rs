@@ -9,7 +9,7 @@ use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
-use crate::flow::ports::{Chance, ClaimId, Store, StoreError};
+use crate::flow::ports::{Chance, ClaimId, StoreError};
 use crate::flow::refresh::Ended;
 use crate::flow::site::World;
 
@@ -57,8 +57,8 @@ impl<W: World> Driver<W> {
     pub(super) async fn release(&mut self, claim: &ClaimId, ended: Ended) -> Result<(), StoreError> {
         let is_unrecorded = matches!(ended, Ended::Unrecorded(_));
         let concluded = self.conclude(ended).await;
-        if is_unrecorded && let Err(error) = self.site.store.vacate(claim).await {
-            tracing::warn!(site = %self.site.id, %error, "failed to free the lock: it ends by itself");
+        if is_unrecorded {
+            self.site.vacate(claim).await;
         }
         concluded
     }
