@@ -1,3 +1,6 @@
 //! What several test crates share.
 
+#![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
+
+pub(crate) mod measured;
 pub(crate) mod redis_server;

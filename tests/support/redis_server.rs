@@ -1,7 +1,5 @@
 //! A private `redis-server` for one test: on its own port and unix socket, in its own folder.
 
-#![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this file")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
