@@ -239,6 +239,7 @@ impl<W: World> Site<W> {
             }
         };
         tokio::select! {
+            biased;
             () = heard => {}
             () = self.clock.sleep(LONGEST) => {}
         }

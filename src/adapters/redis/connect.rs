@@ -9,11 +9,12 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisResult, TlsCertificates,
+    RedisConnectionInfo, RedisResult, TlsCertificates,
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use super::commands::Commands;
+use super::dial::Dial;
 use super::error::{LinkError, classify};
 use super::sentinel::Sentinels;
 use crate::config::RedisConfig;
@@ -35,6 +36,7 @@ enum Kind {
     Single(Client),
     Sentinel(Box<Sentinels>),
     Cluster { client: Box<ClusterClient>, nodes: Vec<Client>, turn: Arc<AtomicUsize> },
+    Dialled(Dial),
 }
 
 impl std::fmt::Debug for Kind {
@@ -43,6 +45,7 @@ impl std::fmt::Debug for Kind {
             Self::Single(_) => "single",
             Self::Sentinel(_) => "sentinel",
             Self::Cluster { .. } => "cluster",
+            Self::Dialled(_) => "dialled",
         })
     }
 }
@@ -101,6 +104,12 @@ impl Connector {
             }
         };
         Ok(Self { kind })
+    }
+
+    /// Connections to one server over streams that `dial` opens.
+    #[must_use]
+    pub const fn over(dial: Dial) -> Self {
+        Self { kind: Kind::Dialled(dial) }
     }
 
     /// A connection for commands.
@@ -167,10 +176,13 @@ impl Connector {
         settings: &AsyncConnectionConfig,
         protocol: ProtocolVersion,
     ) -> RedisResult<MultiplexedConnection> {
+        let named = |info: RedisConnectionInfo| {
+            info.set_protocol(protocol).set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))
+        };
         let speaking = |client: &Client| {
             let info = client.get_connection_info().clone();
-            let spoken = info.redis_settings().clone().set_protocol(protocol);
-            Client::open(info.set_redis_settings(spoken.set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))))
+            let spoken = named(info.redis_settings().clone());
+            Client::open(info.set_redis_settings(spoken))
         };
         match &self.kind {
             Kind::Single(client) => speaking(client)?.get_multiplexed_async_connection_with_config(settings).await,
@@ -190,6 +202,7 @@ impl Connector {
                 }
                 Err(last.unwrap_or_else(|| (redis::ErrorKind::InvalidClientConfig, "no node is configured").into()))
             }
+            Kind::Dialled(dial) => dial.connect(&named(RedisConnectionInfo::default()), settings.clone()).await,
         }
     }
 }

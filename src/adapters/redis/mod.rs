@@ -4,6 +4,7 @@ pub mod channels;
 pub mod client;
 pub mod commands;
 pub mod connect;
+pub mod dial;
 pub mod error;
 pub mod history;
 pub mod link;

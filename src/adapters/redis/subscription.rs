@@ -99,7 +99,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 routes.insert(channel, Route { site: site.clone(), mailbox: Arc::clone(&mailbox), kind });
             }
         }
-        let channels = routes.keys().cloned().collect();
+        let mut channels: Vec<String> = routes.keys().cloned().collect();
+        channels.sort_unstable();
         let ear = Arc::new(Ear {
             routes,
             observer,
@@ -135,6 +136,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 tracing::debug!(%error, losses, "Redis is still not heard");
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 () = self.clock.sleep(self.chance.pause(losses)) => {}
             }
@@ -160,6 +162,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             Ok(connection)
         };
         let connection = tokio::select! {
+            biased;
             () = stop.cancelled() => return Ended::Stopped,
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
                 return Ended::Lost(LinkError::Away("subscribing took too long".to_owned()));
@@ -182,6 +185,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         ready.cancel();
         let ended = loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break Ended::Stopped,
                 () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
                 () = self.clock.sleep(CANARY_PERIOD) => {
@@ -208,6 +212,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             Ok(())
         };
         let landed = tokio::select! {
+            biased;
             landed = flight => landed,
             () = self.clock.sleep(CANARY_TIMEOUT) => Err(LinkError::Away(format!(
                 "what was published on {} did not come back within {} s",

@@ -102,6 +102,7 @@ impl<W: World> Driver<W> {
             }
         };
         tokio::select! {
+            biased;
             () = stop.graceful.cancelled() => {}
             () = forced => {}
             () = self.site.clock.sleep(span) => {}

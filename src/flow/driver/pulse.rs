@@ -195,6 +195,7 @@ async fn patient_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Result<Se
 /// `None` where the site is stopped meanwhile.
 pub(super) async fn rest<W: World>(site: &Site<W>, stop: &Stop, repetition: u32) -> Option<()> {
     tokio::select! {
+        biased;
         () = stop.graceful.cancelled() => None,
         () = site.clock.sleep(site.chance.pause(repetition)) => Some(()),
     }

@@ -60,6 +60,7 @@ impl<W: World> Driver<W> {
         let mut verdict = std::pin::pin!(self.site.probe.verify(&current.token, &cookies, user_agent));
         loop {
             tokio::select! {
+                biased;
                 verdict = &mut verdict => return Ok(Some(verdict)),
                 () = stop.graceful.cancelled() => return Ok(None),
                 () = self.site.mailbox.changed() => {
