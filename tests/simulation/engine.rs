@@ -1,0 +1,113 @@
+//! What runs the commands: the model of Redis, quick enough for a hundred thousand stories.
+
+use std::collections::BTreeMap;
+
+use crate::database::{Database, Message};
+use crate::lua;
+use crate::mutation::Mutation;
+use crate::reply::{Command, Reply};
+
+/// What a command came to.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) reply: Reply,
+    pub(crate) published: Vec<Message>,
+}
+
+/// What a Redis has left when it is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Everything,
+    Nothing,
+    /// What it had when it last saved.
+    LastSave,
+}
+
+/// A Redis without its connections.
+pub(crate) trait Engine: Send {
+    /// Runs a command at a time in ms, for one process.
+    fn execute(&mut self, now: i64, process: usize, command: &Command) -> Done;
+
+    /// Remembers what the keys hold.
+    fn save(&mut self, now: i64);
+
+    /// Ends and begins again.
+    fn restart(&mut self, now: i64, left: Left);
+
+    /// Refuses writes, or no longer.
+    fn refuse(&mut self, refusal: Option<Refusal>);
+}
+
+/// Why Redis refuses writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    OutOfMemory,
+    ReadOnly,
+}
+
+/// The model.
+pub(crate) struct Model {
+    database: Database,
+    saved: Database,
+    /// By the digest that a client knows them by.
+    scripts: BTreeMap<String, String>,
+    mutation: Option<Mutation>,
+}
+
+impl Model {
+    pub(crate) fn new(mutation: Option<Mutation>) -> Self {
+        Self { database: Database::default(), saved: Database::default(), scripts: BTreeMap::new(), mutation }
+    }
+
+    fn run(&mut self, process: usize, command: &Command) -> Reply {
+        let text = |n: usize| String::from_utf8_lossy(&command[n]).into_owned();
+        match text(0).as_str() {
+            "SCRIPT" => {
+                let sha = sha1_smol::Sha1::from(&command[2]).digest().to_string();
+                self.scripts.insert(sha.clone(), text(2));
+                Reply::bulk(sha)
+            }
+            "EVALSHA" => {
+                let Some(source) = self.scripts.get(&text(1)) else {
+                    return Reply::Error("NOSCRIPT No matching script.".to_owned());
+                };
+                let (keys, arguments) = command[3..].split_at(text(2).parse().unwrap());
+                match self.mutation {
+                    None => lua::run(source, keys, arguments, &mut self.database),
+                    Some(mutation) => {
+                        lua::run(&mutation.applied(source, process), keys, arguments, &mut self.database)
+                    }
+                }
+            }
+            _ => self.database.execute(command),
+        }
+    }
+}
+
+impl Engine for Model {
+    fn execute(&mut self, now: i64, process: usize, command: &Command) -> Done {
+        self.database.now = now;
+        let reply = self.run(process, command);
+        Done { reply, published: std::mem::take(&mut self.database.published) }
+    }
+
+    fn save(&mut self, _: i64) {
+        self.saved = self.database.clone();
+    }
+
+    fn restart(&mut self, _: i64, left: Left) {
+        self.scripts.clear();
+        match left {
+            Left::Everything => {}
+            Left::Nothing => self.database.flush(),
+            Left::LastSave => self.database.restore(&self.saved),
+        }
+    }
+
+    fn refuse(&mut self, refusal: Option<Refusal>) {
+        self.database.refusal = refusal.map(|refusal| match refusal {
+            Refusal::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Refusal::ReadOnly => "READONLY You can't write against a read only replica.",
+        });
+    }
+}

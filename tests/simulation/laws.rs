@@ -1,0 +1,200 @@
+//! What must hold at every step of a story, whatever happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use token_sidecar::domain::event::{Event, FailedCause, UpdatedCause};
+use token_sidecar::domain::trigger::Trigger;
+
+use crate::shop::Proof;
+
+/// The time that the first delay of the back-off has at least.
+const SHORTEST_DELAY: Duration = Duration::from_millis(3900);
+/// How far a sidecar's estimate of Redis' clock may be off, in ms.
+const CLOCK_TOLERANCE: i64 = 600;
+/// An API that changed its mind so lately may have been asked before.
+const LAST_WORD: Duration = Duration::from_secs(40);
+
+/// What has happened, as far as the laws need it.
+#[derive(Debug, Default)]
+pub(crate) struct Laws {
+    /// The law that was broken first.
+    pub(crate) broken: Option<String>,
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) solves: Vec<Solve>,
+    /// When something last happened to a process or its connections for which it may lose its lease.
+    excuses: BTreeMap<usize, Duration>,
+    excuse_for_all: Option<Duration>,
+    data_lost: Option<Duration>,
+    forced: Option<Duration>,
+    explicit: Option<Duration>,
+    refreshed: Option<(Duration, u64)>,
+    /// A failed attempt: when, and the `retry_at` in ms.
+    failed: Option<(Duration, i64)>,
+    last_event: Option<Duration>,
+}
+
+/// Somebody asked for a token.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) at: Duration,
+    /// The processes that Redis sent it to.
+    pub(crate) heard_by: BTreeSet<usize>,
+}
+
+/// A solve, from outside.
+#[derive(Debug)]
+pub(crate) struct Solve {
+    pub(crate) process: usize,
+    pub(crate) began: Duration,
+    pub(crate) ended: Option<Duration>,
+}
+
+/// How things stand when a solve begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) at: Duration,
+    /// Redis' clock in ms.
+    pub(crate) now: i64,
+    pub(crate) stored: Stored,
+    /// Since when the API says whether a token works.
+    pub(crate) honest_since: Option<Duration>,
+    /// Whether a schedule may want the solve.
+    pub(crate) scheduled: bool,
+}
+
+/// The token that parsers read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Works,
+    Refused,
+    None,
+}
+
+impl Laws {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Something happened to a process that may cost it its lease.
+    pub(crate) fn excuse(&mut self, process: usize, at: Duration) {
+        self.excuses.insert(process, at);
+    }
+
+    pub(crate) fn excuse_all(&mut self, at: Duration) {
+        self.excuse_for_all = Some(at);
+    }
+
+    /// Redis has forgotten something.
+    pub(crate) fn data_lost(&mut self, at: Duration) {
+        self.data_lost = Some(at);
+        self.excuse_all(at);
+        self.failed = None;
+    }
+
+    pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, forced: bool) {
+        self.explicit = Some(at);
+        if forced {
+            self.forced = Some(at);
+        }
+        self.asks.push(Ask { at, heard_by });
+    }
+
+    /// Whether an outcome was announced after an ask.
+    pub(crate) fn is_answered(&self, asked: Duration) -> bool {
+        self.last_event.is_some_and(|at| at >= asked)
+    }
+
+    /// The asks that a living process has heard and nobody has answered.
+    pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
+        let last = self.last_event.unwrap_or_default();
+        self.asks.iter().rev().find(|ask| ask.at > last && ask.heard_by.iter().any(|p| lives(*p)))
+    }
+
+    /// A solve begins: its number.
+    pub(crate) fn solve_begins(&mut self, process: usize, moment: Moment) -> usize {
+        let Moment { at, now, stored, honest_since, scheduled } = moment;
+        let since = |what: Option<Duration>, when: Duration| what.is_some_and(|w| w >= when);
+        for running in self.solves.iter().filter(|s| s.ended.is_none()) {
+            let excused = since(self.excuses.get(&running.process).copied(), running.began)
+                || since(self.excuse_for_all, running.began);
+            if !excused {
+                let law = "one solve at a time while leases hold";
+                return self.broke(format!("{law}: sidecar {process} begins while {running:?} goes on"));
+            }
+        }
+        let before = self.solves.iter().filter_map(|s| s.ended).max();
+        if let Some(before) = before
+            && at < before + SHORTEST_DELAY
+            && stored != Stored::None
+            && !scheduled
+            && !since(self.forced, before.saturating_sub(Duration::from_secs(60)))
+            && !since(self.excuse_for_all, before)
+            && !self.solves.iter().any(|s| since(self.excuses.get(&s.process).copied(), s.began))
+            && !since(self.excuses.get(&process).copied(), before)
+        {
+            return self.broke(format!("solves are paced: one begins {at:?}, the last ended {before:?}"));
+        }
+        if let Some((failed_at, retry_at)) = self.failed
+            && now + CLOCK_TOLERANCE < retry_at
+            && !since(self.forced, failed_at)
+            && !since(self.excuse_for_all, failed_at)
+            && !since(self.excuses.get(&process).copied(), failed_at)
+        {
+            let early = retry_at - now;
+            return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
+        }
+        let wanted = since(self.explicit, self.refreshed.map_or(Duration::ZERO, |(when, _)| when))
+            || since(self.excuse_for_all, self.refreshed.map_or(Duration::ZERO, |(when, _)| when));
+        if stored == Stored::Works && !wanted && !scheduled && honest_since.is_some_and(|s| s + LAST_WORD < at) {
+            let law = "no implicit question costs a solve while the token works";
+            return self.broke(format!("{law}: sidecar {process}"));
+        }
+        self.solves.push(Solve { process, began: at, ended: None });
+        self.solves.len() - 1
+    }
+
+    pub(crate) fn solve_ends(&mut self, number: usize, at: Duration) {
+        if let Some(solve) = self.solves.get_mut(number) {
+            solve.ended = Some(at);
+        }
+    }
+
+    /// Something was announced; `proof` tells of a token by its fingerprint.
+    pub(crate) fn event(&mut self, at: Duration, event: &Event, proof: impl Fn(&str) -> Option<Proof>) {
+        self.last_event = Some(at);
+        match event {
+            Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
+                if let Some((_, before)) = self.refreshed
+                    && updated.version <= before
+                {
+                    self.broke(format!("versions only grow: {} after {before}", updated.version));
+                }
+                match proof(&updated.fingerprint) {
+                    Some(Proof { accepted: true, solve_began }) => {
+                        let outdated = solve_began
+                            .zip(self.refreshed)
+                            .is_some_and(|(began, (stored, _))| began < stored && self.data_lost < Some(stored));
+                        if outdated && updated.trigger != Trigger::Bootstrap {
+                            self.broke("an older solve never overwrites a newer token".to_owned());
+                        }
+                    }
+                    found => {
+                        self.broke(format!("a token that the API has not accepted is never stored: {found:?}"));
+                    }
+                }
+                self.refreshed = Some((at, updated.version));
+                self.failed = None;
+            }
+            Event::Failed(failed) if failed.cause == FailedCause::Attempt => {
+                self.failed = Some((at, failed.retry_at.as_millisecond()));
+            }
+            _ => {}
+        }
+    }
+
+    fn broke(&mut self, law: String) -> usize {
+        self.broken.get_or_insert(law);
+        usize::MAX
+    }
+}

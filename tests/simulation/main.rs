@@ -1,0 +1,122 @@
+//! Everything at once: whole sidecars in a world of their own, under paused time, as a seed has it.
+//!
+//! Several sidecars with their real Redis adapters, parsers that ask, the shop, and Redis with its network are
+//! one process. The seed decides what breaks and when; the same seed gives the same story, to the last line.
+//! `SEEDS=100000` says how many stories are told, `SEED=42` tells one.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod chronicle;
+mod database;
+mod engine;
+mod laws;
+mod lua;
+#[path = "../support/measured.rs"]
+mod measured;
+mod mutation;
+mod network;
+mod parser;
+mod replica;
+mod reply;
+mod scripts;
+mod shop;
+mod story;
+mod world;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::chronicle::Chronicle;
+use crate::engine::Model;
+use crate::measured::measured;
+use crate::mutation::Mutation;
+use crate::story::{Ending, live};
+
+/// How many stories are told where nobody says.
+const SEEDS: u64 = 500;
+/// A mutation is found out within so many stories.
+const MUTATED_SEEDS: u64 = 5000;
+
+fn told(seed: u64, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
+    live(seed, Box::new(Model::new(mutation)), mutation, chronicle)
+}
+
+/// Tells the stories of some seeds on all cores, in their order, until one breaks a law: its seed, and the law.
+fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, tell: impl Fn(&Ending) + Sync) -> Option<(u64, String)> {
+    let (next, found) = (AtomicU64::new(seeds.start), std::sync::Mutex::new(None::<(u64, String)>));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || found.lock().unwrap().is_some() {
+                        return;
+                    }
+                    let ending = told(seed, mutation, Chronicle::Silent);
+                    tell(&ending);
+                    if let Some(law) = ending.broken {
+                        let mut found = found.lock().unwrap();
+                        *found = Some(found.take().filter(|(earlier, _)| *earlier < seed).unwrap_or((seed, law)));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+/// The environment is the only argument that a test can have.
+#[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn no_story_breaks_a_law() {
+    let (solves, asks, slowest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let tell = |ending: &Ending| {
+        solves.fetch_add(ending.solves, Ordering::Relaxed);
+        asks.fetch_add(ending.asks, Ordering::Relaxed);
+        slowest.fetch_max(u64::try_from(ending.answered_after.as_millis()).unwrap(), Ordering::Relaxed);
+    };
+    let seeds = match setting("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..setting("SEEDS").unwrap_or(SEEDS),
+    };
+    let stories = seeds.end - seeds.start;
+    if let Some((seed, law)) = first_broken(seeds, None, tell) {
+        let lines = told(seed, None, Chronicle::Kept(Vec::new())).lines.join("\n");
+        panic!("{lines}\nseed {seed}: {law}\nagain: make simulation SEED={seed}");
+    }
+    let [solves, asks, slowest] = [solves, asks, slowest].map(AtomicU64::into_inner);
+    measured("stories without a broken law", stories);
+    measured("solves", solves);
+    measured("asks, none of them lost", asks);
+    measured("the slowest answer after the faults had stopped", format!("{:?}", Duration::from_millis(slowest)));
+}
+
+#[test]
+fn a_seed_tells_its_story_again_to_the_last_line() {
+    for seed in 0..50 {
+        let [one, other] = [(); 2].map(|()| told(seed, None, Chronicle::Kept(Vec::new())));
+        assert!(one.lines.len() > 20, "seed {seed}");
+        assert_eq!(one.lines, other.lines, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_safeguard_that_is_taken_out_is_missed() {
+    for mutation in Mutation::ALL {
+        let found = first_broken(0..MUTATED_SEEDS, Some(mutation), |_| {});
+        let (seed, law) = found.unwrap_or_else(|| panic!("{mutation:?} goes unnoticed"));
+        measured(&format!("{mutation:?} is found out by seed {seed}"), law);
+    }
+}
+
+/// A mutation that no longer changes a script would prove nothing.
+#[test]
+fn every_mutation_changes_a_script() {
+    for mutation in Mutation::ALL.into_iter().filter(|m| *m != Mutation::NoGapRecovery) {
+        assert!(scripts::ALL.iter().any(|(_, text)| mutation.applied(text, 0) != *text), "{mutation:?}");
+    }
+}

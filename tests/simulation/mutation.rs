@@ -1,0 +1,47 @@
+//! Ways to break what the simulation is to prove: each must be found out.
+
+/// One safeguard less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// A commit does not look whether a newer token is stored.
+    NoFence,
+    /// A lock is freed whosever it is.
+    BlindLockDelete,
+    /// A subscription that was lost is begun anew, and nothing is asked.
+    NoGapRecovery,
+    /// Every replica counts its own failures.
+    BackoffPerReplica,
+    /// A commit whose answer was lost is done again.
+    NoIdempotence,
+    /// A claim does not look whether the state has changed.
+    NoEtag,
+    /// A lock that somebody holds is taken all the same.
+    NoLock,
+}
+
+impl Mutation {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::NoFence,
+        Self::BlindLockDelete,
+        Self::NoGapRecovery,
+        Self::BackoffPerReplica,
+        Self::NoIdempotence,
+        Self::NoEtag,
+        Self::NoLock,
+    ];
+
+    /// A script with the safeguard taken out, as one process has it.
+    pub(crate) fn applied(self, script: &str, process: usize) -> String {
+        let own = format!("'failures@{process}'");
+        let (guard, broken) = match self {
+            Self::NoFence => ("if current > seen then", "if false then"),
+            Self::BlindLockDelete => ("if redis.call('GET', LOCK) == claim then", "if true then"),
+            Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == claim then", "if false then"),
+            Self::NoEtag => ("if holder or before[2] ~= ARGV[2] then", "if holder then"),
+            Self::NoLock => ("if holder or before[2] ~= ARGV[2] then", "if before[2] ~= ARGV[2] then"),
+            Self::BackoffPerReplica => ("'failures'", own.as_str()),
+            Self::NoGapRecovery => return script.to_owned(),
+        };
+        script.replace(guard, broken)
+    }
+}

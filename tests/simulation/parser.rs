@@ -1,0 +1,42 @@
+//! A parser: reads the token, uses it, and asks for another where it does not work.
+
+use std::time::Duration;
+
+use token_sidecar::domain::token::Fingerprint;
+
+use crate::world::{INVALID, TOKEN_KEY, World};
+
+/// How long a parser waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Works until the story grows quiet.
+pub(crate) async fn work(world: World, mut dice: fastrand::Rng) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(dice.u64(200..15_000))).await;
+        if world.state().is_quiet {
+            return;
+        }
+        let token = world.get(TOKEN_KEY);
+        if token.as_deref().is_some_and(|token| world.state().shop.works(token)) {
+            continue;
+        }
+        let payload = match token {
+            Some(token) if dice.u8(..4) > 0 => format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of(&token)),
+            _ => String::new(),
+        };
+        let asked = world.elapsed();
+        if ask(&world, &payload, false) {
+            world.until(PATIENCE, |state| state.laws.is_answered(asked)).await;
+        }
+    }
+}
+
+/// Publishes on `S:token:invalid`; whether somebody listens.
+pub(crate) fn ask(world: &World, payload: &str, forced: bool) -> bool {
+    let heard_by = world.listeners();
+    let Some(_) = world.command(&["PUBLISH", INVALID, payload]) else { return false };
+    let at = world.elapsed();
+    let heard = !heard_by.is_empty();
+    world.state().laws.asked(at, heard_by, forced);
+    heard
+}

@@ -1,0 +1,342 @@
+//! A sidecar as `app.rs` puts it together, in the surroundings of a story.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use token_sidecar::adapters::redis::subscription::Subscription;
+use token_sidecar::adapters::redis::{Connector, Link, LinkError, RedisStore};
+use token_sidecar::config::KeyNames;
+use token_sidecar::domain::event::Event;
+use token_sidecar::domain::extract::{Bare, Cookies, CookieRule, Solution};
+use token_sidecar::domain::site::{Policy, SiteId};
+use token_sidecar::domain::token::Token;
+use token_sidecar::domain::trigger::Payload;
+use token_sidecar::domain::verdict::{Pace, Verdict};
+use token_sidecar::flow::driver::{Driver, Stop};
+use token_sidecar::flow::mailbox::Mailbox;
+use token_sidecar::flow::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
+use token_sidecar::flow::site::Site;
+use token_sidecar::flow::status::LinkObserver;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::laws::{Moment, Stored};
+use crate::mutation::Mutation;
+use crate::network::dial;
+use crate::shop::{Mood, Solver};
+use crate::world::{COOKIES_KEY, Process, SITE, TOKEN_KEY, Way, World, spawn};
+
+/// How the sidecars of a story are configured.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) policy: Policy,
+    /// Whether the policy has a schedule.
+    pub(crate) scheduled: bool,
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// A running sidecar.
+pub(crate) struct Replica {
+    pub(crate) process: usize,
+    stop: Stop,
+    driver: JoinHandle<()>,
+    hearing: JoinHandle<()>,
+}
+
+/// Binds the ports.
+struct Surroundings;
+
+impl token_sidecar::flow::site::World for Surroundings {
+    type Store = RedisStore<Time>;
+    type Source = Browser;
+    type Probe = Api;
+    type Sink = EnvFile;
+    type Clock = Time;
+    type Chance = Dice;
+    type Observer = Nobody;
+}
+
+impl Replica {
+    /// Starts a process.
+    pub(crate) fn start(world: &World, setup: &Setup, mut dice: fastrand::Rng) -> Self {
+        let process = {
+            let mut state = world.state();
+            let latency = Duration::from_millis(dice.u64(1..4));
+            state.processes.push(Process {
+                way: Way::Open,
+                frozen: false,
+                latency,
+                loses_answer_to: None,
+                dead: false,
+                sunk: None,
+            });
+            state.processes.len() - 1
+        };
+        world.tell(|| format!("sidecar {process} starts"));
+        let mailbox = Arc::new(Mailbox::default());
+        let id = SiteId::parse(SITE).unwrap();
+        let time = Time { world: world.clone(), process };
+        let dice = Dice::new(dice.u64(..));
+        let link = Arc::new(Link::new(Connector::over(dial(world, process)), time.clone()));
+        let keys = KeyNames { token: TOKEN_KEY.to_owned(), cookies: COOKIES_KEY.to_owned() };
+        let instance = format!("sidecar-{process}");
+        let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, setup.policy.lock_ttl, instance.clone());
+        let site = Site::<Surroundings> {
+            id: id.clone(),
+            policy: setup.policy.clone(),
+            cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
+            page: "https://www.shop.test/".to_owned(),
+            bootstrap: None,
+            mailbox: Arc::clone(&mailbox),
+            store,
+            sources: vec![Browser { world: world.clone(), process, scheduled: setup.scheduled }],
+            probe: Api { world: world.clone() },
+            sinks: vec![EnvFile { world: world.clone(), process }],
+            clock: time.clone(),
+            chance: dice.clone(),
+            observer: Nobody,
+        };
+        let ready = CancellationToken::new();
+        let hearing = {
+            let lost = Arc::new(Loss { lost: CancellationToken::new(), heeded: setup.mutation == Some(Mutation::NoGapRecovery) });
+            let (ready, mut lost) = (ready.clone(), lost);
+            let subscribe = move |ready: CancellationToken, loss: &Arc<Loss>| {
+                let sites = vec![(id.clone(), Arc::clone(&mailbox))];
+                Subscription::new(Arc::clone(&link), time.clone(), dice.clone(), Arc::clone(loss), instance.clone(), sites)
+                    .run(ready, CancellationToken::new())
+            };
+            spawn(async move {
+                let mut ready = ready;
+                loop {
+                    tokio::select! {
+                        biased;
+                        ended = subscribe(ready.clone(), &lost) => {
+                            let _: Result<(), LinkError> = ended;
+                            return;
+                        }
+                        () = lost.lost.cancelled() => {}
+                    }
+                    // The mutation: what begins anew has nothing to make up for.
+                    ready = CancellationToken::new();
+                    lost = Arc::new(Loss { lost: CancellationToken::new(), heeded: true });
+                }
+            })
+        };
+        let stop = Stop::default();
+        let driver = {
+            let stop = stop.clone();
+            spawn(async move {
+                ready.cancelled().await;
+                Driver::run(site, stop).await;
+            })
+        };
+        Self { process, stop, driver, hearing }
+    }
+
+    /// The process dies: whatever it was at, from one moment to the next.
+    pub(crate) fn crash(&self, world: &World) {
+        self.driver.abort();
+        self.hearing.abort();
+        world.tell(|| format!("sidecar {} dies", self.process));
+        world.set_way(self.process, Way::Cut);
+        world.state().processes[self.process].dead = true;
+    }
+
+    /// SIGTERM, and the end of the grace some seconds later.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.stop.graceful.cancel();
+        tokio::time::sleep(grace).await;
+        self.stop.now.cancel();
+    }
+
+    /// Whether the driver has ended as it should.
+    pub(crate) async fn ended(self) -> Result<(), String> {
+        self.hearing.abort();
+        match tokio::time::timeout(Duration::from_secs(60), self.driver).await {
+            Ok(Err(error)) if error.is_panic() => Err(format!("sidecar {} panicked", self.process)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("sidecar {} does not stop", self.process)),
+        }
+    }
+}
+
+/// The clock of a process; it stands still while the process does.
+#[derive(Clone)]
+struct Time {
+    world: World,
+    process: usize,
+}
+
+impl Clock for Time {
+    fn now(&self) -> Duration {
+        self.world.elapsed()
+    }
+
+    async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+        self.world.wait(|state| !state.processes[self.process].frozen).await;
+    }
+}
+
+/// Jitter and ids of one process, from the story's seed.
+#[derive(Clone)]
+struct Dice(Arc<AtomicU64>);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(seed)))
+    }
+
+    fn throw(&self) -> u64 {
+        fastrand::Rng::with_seed(self.0.fetch_add(1, Ordering::Relaxed)).u64(..)
+    }
+
+    /// A mean and up to a fifth more or less.
+    fn spread(&self, mean: Duration) -> Duration {
+        mean.mul_f64(0.8 + 0.4 * (self.throw() % 1000) as f64 / 1000.0)
+    }
+}
+
+impl Chance for Dice {
+    fn backoff(&self, failures: u32, pace: Pace) -> Duration {
+        let longest = Duration::from_secs(600);
+        match pace {
+            Pace::Ordinary => self.spread((Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest)),
+            Pace::Long => longest,
+        }
+    }
+
+    fn pause(&self, repetition: u32) -> Duration {
+        self.spread((Duration::from_millis(100) * (1 << (repetition - 1).min(10))).min(Duration::from_secs(2)))
+    }
+
+    fn claim_id(&self) -> ClaimId {
+        ClaimId(format!("{:016x}", self.throw()))
+    }
+}
+
+/// The source: a browser that cannot be called back.
+struct Browser {
+    world: World,
+    process: usize,
+    scheduled: bool,
+}
+
+impl Source for Browser {
+    fn name(&self) -> &str {
+        "solver"
+    }
+
+    async fn solve(&self) -> Result<Solution, SourceError> {
+        let (world, at, now) = (&self.world, self.world.elapsed(), self.world.redis_now());
+        let token = world.get(TOKEN_KEY);
+        let (number, takes) = {
+            let mut state = world.state();
+            let shop = &state.shop;
+            let moment = Moment {
+                at,
+                now,
+                stored: match token {
+                    None => Stored::None,
+                    Some(token) if shop.works(&token) => Stored::Works,
+                    Some(_) => Stored::Refused,
+                },
+                honest_since: (shop.mood == Mood::Honest).then_some(shop.mood_since),
+                scheduled: self.scheduled,
+            };
+            let takes = shop.solve_takes;
+            (state.laws.solve_begins(self.process, moment), takes)
+        };
+        world.tell(|| format!("sidecar {}: a solve begins", self.process));
+        world.ring();
+        let ending = {
+            let world = world.clone();
+            spawn(async move {
+                tokio::time::sleep(takes).await;
+                let ended = world.elapsed();
+                let mut state = world.state();
+                state.laws.solve_ends(number, ended);
+                match state.shop.solver {
+                    Solver::Fresh => Ok(state.shop.make(true, Some(at))),
+                    Solver::Dead => Ok(state.shop.make(false, Some(at))),
+                    Solver::Same => Ok(state.shop.same_again(at)),
+                    Solver::Down => Err(SourceError { message: "solver: down".to_owned(), pace: Pace::Ordinary }),
+                    Solver::Banned => Err(SourceError { message: "solver: banned".to_owned(), pace: Pace::Long }),
+                }
+            })
+        };
+        let brought = ending.await.unwrap();
+        // What it brings waits for a process that stands still.
+        world.wait(|state| !state.processes[self.process].frozen).await;
+        world.tell(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
+        let token = brought?;
+        Ok(Solution {
+            cookies: Vec::new(),
+            bare: Some(Bare(token)),
+            url: "https://www.shop.test/".to_owned(),
+            user_agent: None,
+        })
+    }
+}
+
+/// The API.
+struct Api {
+    world: World,
+}
+
+impl Probe for Api {
+    async fn verify(&self, token: &Token, _: &Cookies, _: Option<&str>) -> Verdict {
+        let mood = self.world.state().shop.mood;
+        let takes = if mood == Mood::Hangs { Duration::from_secs(30) } else { Duration::from_millis(50) };
+        tokio::time::sleep(takes).await;
+        match mood {
+            Mood::Honest if self.world.state().shop.accepts(token.expose()) => Verdict::Accepted,
+            Mood::Honest => Verdict::Refused("401".to_owned()),
+            Mood::Blocks => Verdict::Blocked("403".to_owned()),
+            Mood::Fails => Verdict::Unclear("502".to_owned()),
+            Mood::Hangs => Verdict::Unclear("no answer within 30 s".to_owned()),
+        }
+    }
+}
+
+/// The `.env` of a process.
+struct EnvFile {
+    world: World,
+    process: usize,
+}
+
+impl Sink for EnvFile {
+    async fn put(&self, token: &Token) {
+        self.world.state().processes[self.process].sunk = Some(token.expose().to_owned());
+        self.world.ring();
+    }
+}
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn observe(&self, _: Observation<'_>) {}
+}
+
+/// Knows when a subscription was lost.
+struct Loss {
+    lost: CancellationToken,
+    heeded: bool,
+}
+
+impl LinkObserver for Loss {
+    fn connected(&self) {}
+
+    fn disconnected(&self, _: &str) {
+        if self.heeded {
+            self.lost.cancel();
+        }
+    }
+
+    fn canary(&self, _: Duration) {}
+
+    fn message(&self, _: &SiteId, _: Payload) {}
+
+    fn event(&self, _: &Event) {}
+}

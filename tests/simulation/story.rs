@@ -1,0 +1,365 @@
+//! A story: a seed decides what happens, and everything that follows from it.
+
+use std::time::Duration;
+
+use token_sidecar::domain::schedule::Schedule;
+use token_sidecar::domain::site::{Policy, Verify};
+use token_sidecar::domain::token::Fingerprint;
+
+use crate::chronicle::Chronicle;
+use crate::engine::{Engine, Left, Refusal};
+use crate::mutation::Mutation;
+use crate::parser::{ask, work};
+use crate::replica::{Replica, Setup};
+use crate::shop::{Mood, Solver};
+use crate::world::{TOKEN_KEY, Way, World, spawn};
+
+/// Once the faults have stopped, everybody who asked hears an outcome within this time: a solve of 40 s
+/// that went on meanwhile, the lock of somebody who died, a solve, and what lies between.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// A token that somebody insists on is there within this time.
+const RENEWED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Which events a story may have: each seed takes some of them, so that rare ones meet often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Revoke,
+    Crash,
+    Stop,
+    Freeze,
+    Stall,
+    Cut,
+    Reset,
+    LoseAnswer,
+    SlowLink,
+    RestartKept,
+    RestartEmpty,
+    RestartStale,
+    ClockAhead,
+    ClockBack,
+    Api,
+    Solver,
+    SlowSolver,
+    Bare,
+    Stale,
+    Force,
+    LoseKey,
+    LoseLock,
+    LockByHand,
+    Foreign,
+    Full,
+    ReadOnly,
+}
+
+const KINDS: [Kind; 26] = [
+    Kind::Revoke,
+    Kind::Crash,
+    Kind::Stop,
+    Kind::Freeze,
+    Kind::Stall,
+    Kind::Cut,
+    Kind::Reset,
+    Kind::LoseAnswer,
+    Kind::SlowLink,
+    Kind::RestartKept,
+    Kind::RestartEmpty,
+    Kind::RestartStale,
+    Kind::ClockAhead,
+    Kind::ClockBack,
+    Kind::Api,
+    Kind::Solver,
+    Kind::SlowSolver,
+    Kind::Bare,
+    Kind::Stale,
+    Kind::Force,
+    Kind::LoseKey,
+    Kind::LoseLock,
+    Kind::LockByHand,
+    Kind::Foreign,
+    Kind::Full,
+    Kind::ReadOnly,
+];
+
+/// How a story ended.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// The law that was broken, if one was.
+    pub(crate) broken: Option<String>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) solves: u64,
+    pub(crate) asks: u64,
+    /// How long the last one to be answered has waited since the faults stopped.
+    pub(crate) answered_after: Duration,
+}
+
+/// Lives through the story of a seed, in time that is paused.
+pub(crate) fn live(seed: u64, engine: Box<dyn Engine>, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let mut story = Story::new(seed, engine, mutation, chronicle);
+        let broken = story.tell().await.err();
+        let answered_after = story.answered_after;
+        let mut state = story.world.state();
+        Ending {
+            broken: state.laws.broken.take().or(broken),
+            lines: state.chronicle.lines().to_vec(),
+            solves: state.laws.solves.len() as u64,
+            asks: state.laws.asks.len() as u64,
+            answered_after,
+        }
+    })
+}
+
+struct Story {
+    world: World,
+    setup: Setup,
+    dice: fastrand::Rng,
+    kinds: Vec<Kind>,
+    replicas: Vec<Replica>,
+    answered_after: Duration,
+}
+
+impl Story {
+    fn new(seed: u64, engine: Box<dyn Engine>, mutation: Option<Mutation>, chronicle: Chronicle) -> Self {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let scheduled = dice.u8(..4) == 0;
+        let schedule = Schedule::parse(if scheduled { "every 2m" } else { "off" }, "UTC").unwrap();
+        let policy = Policy {
+            debounce: Duration::from_secs(10),
+            lock_ttl: Duration::from_secs(15),
+            token_ttl: Duration::from_secs(86_400),
+            verify: Verify::Strict,
+            schedule,
+        };
+        let mut kinds = KINDS.to_vec();
+        dice.shuffle(&mut kinds);
+        kinds.truncate(dice.usize(2..8));
+        // A clock that is set back and a store that forgets may together give a version twice.
+        if kinds.iter().any(|k| matches!(k, Kind::RestartEmpty | Kind::RestartStale)) {
+            kinds.retain(|k| *k != Kind::ClockBack);
+        }
+        kinds.push(Kind::Revoke);
+        Self {
+            world: World::new(engine, chronicle),
+            setup: Setup { policy, scheduled, mutation },
+            dice,
+            kinds,
+            replicas: Vec::new(),
+            answered_after: Duration::ZERO,
+        }
+    }
+
+    async fn tell(&mut self) -> Result<(), String> {
+        for _ in 0..self.dice.usize(1..4) {
+            self.start();
+        }
+        for _ in 0..self.dice.usize(1..4) {
+            spawn(work(self.world.clone(), self.dice.fork()));
+        }
+        for _ in 0..self.dice.usize(3..14) {
+            self.pass(20_000).await?;
+            let kind = self.kinds[self.dice.usize(..self.kinds.len())];
+            self.happen(kind).await?;
+        }
+        self.pass(20_000).await?;
+        self.heal().await;
+        self.settle().await?;
+        self.renew().await?;
+        for replica in std::mem::take(&mut self.replicas) {
+            replica.stop(Duration::ZERO).await;
+            replica.ended().await?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) {
+        let dice = self.dice.fork();
+        self.replicas.push(Replica::start(&self.world, &self.setup, dice));
+    }
+
+    /// Lets some time pass, often little; ends where a law is broken.
+    async fn pass(&mut self, longest: u64) -> Result<(), String> {
+        let longest = if self.dice.bool() { longest / 10 } else { longest };
+        let span = Duration::from_millis(self.dice.u64(1..longest));
+        self.until(span, |_| false).await;
+        self.world.state().laws.broken.take().map_or(Ok(()), Err)
+    }
+
+    /// Waits for something, or until a law is broken.
+    async fn until(&self, longest: Duration, is: impl Fn(&crate::world::State) -> bool) -> bool {
+        self.world.until(longest, |state| state.laws.broken.is_some() || is(state)).await
+    }
+
+    async fn happen(&mut self, kind: Kind) -> Result<(), String> {
+        self.world.tell(|| format!("{kind:?}"));
+        let world = self.world.clone();
+        let chosen = self.dice.usize(..self.replicas.len());
+        let process = self.replicas[chosen].process;
+        match kind {
+            Kind::Revoke => world.state().shop.revoke(),
+            Kind::Crash => {
+                self.replicas.swap_remove(chosen).crash(&world);
+                if self.dice.bool() {
+                    self.pass(10_000).await?;
+                }
+                self.start();
+            }
+            Kind::Stop => {
+                let replica = self.replicas.swap_remove(chosen);
+                self.start();
+                replica.stop(Duration::from_millis(self.dice.u64(..8000))).await;
+                let ended = replica.ended().await;
+                world.set_way(process, Way::Cut);
+                world.state().processes[process].dead = true;
+                ended?;
+            }
+            Kind::Freeze => {
+                world.freeze(process, true);
+                self.pass(60_000).await?;
+                world.freeze(process, false);
+            }
+            Kind::Stall => {
+                world.set_way(process, Way::Stalled);
+                self.pass(40_000).await?;
+                if self.dice.bool() {
+                    world.set_way(process, Way::Cut);
+                }
+                world.set_way(process, Way::Open);
+            }
+            Kind::Cut => {
+                world.set_way(process, Way::Cut);
+                self.pass(40_000).await?;
+                world.set_way(process, Way::Open);
+            }
+            Kind::Reset => world.reset(process),
+            Kind::LoseAnswer => {
+                let names = ["claim", "commit", "fail", "renew", "announce", "look", "vacate"];
+                let name = names[self.dice.usize(..names.len())];
+                world.tell(|| format!("  to its next {name}"));
+                world.lose_answer(process, name);
+            }
+            Kind::SlowLink => {
+                let latency = Duration::from_millis(self.dice.u64(1..1500));
+                world.state().processes[process].latency = latency;
+            }
+            Kind::RestartKept => self.restart(Left::Everything).await?,
+            Kind::RestartEmpty => self.restart(Left::Nothing).await?,
+            Kind::RestartStale => {
+                world.save();
+                self.pass(20_000).await?;
+                self.restart(Left::LastSave).await?;
+            }
+            Kind::ClockAhead => world.set_clock(self.dice.i64(0..400_000)),
+            Kind::ClockBack => world.set_clock(-self.dice.i64(0..400_000)),
+            Kind::Api => {
+                let moods = [Mood::Honest, Mood::Blocks, Mood::Fails, Mood::Hangs];
+                let mood = moods[self.dice.usize(..moods.len())];
+                world.set_mood(mood);
+            }
+            Kind::Solver => {
+                let moods = [Solver::Fresh, Solver::Dead, Solver::Same, Solver::Down, Solver::Banned];
+                world.state().shop.solver = moods[self.dice.usize(..moods.len())];
+            }
+            Kind::SlowSolver => world.state().shop.solve_takes = Duration::from_millis(self.dice.u64(..40_000)),
+            Kind::Bare => {
+                ask(&world, "now", false);
+            }
+            Kind::Stale => {
+                ask(&world, &format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of("long gone")), false);
+            }
+            Kind::Force => {
+                ask(&world, r#"{"force":true}"#, true);
+            }
+            Kind::LoseKey => {
+                let _ = world.command(&["DEL", TOKEN_KEY]);
+                world.lost_data();
+            }
+            Kind::LoseLock => {
+                let _ = world.command(&["DEL", LOCK]);
+                world.excuse_all();
+            }
+            Kind::LockByHand => {
+                let _ = world.command(&["SET", LOCK, "by hand"]);
+                world.excuse_all();
+            }
+            Kind::Foreign => {
+                let works = self.dice.bool();
+                let token = world.state().shop.make(works, None);
+                let _ = world.command(&["SET", TOKEN_KEY, &token, "PX", "3000000"]);
+            }
+            Kind::Full => self.refuse(Refusal::OutOfMemory).await?,
+            Kind::ReadOnly => self.refuse(Refusal::ReadOnly).await?,
+        }
+        Ok(())
+    }
+
+    async fn restart(&mut self, left: Left) -> Result<(), String> {
+        self.world.down();
+        self.pass(20_000).await?;
+        self.world.up(left);
+        Ok(())
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) -> Result<(), String> {
+        self.world.refuse(Some(refusal));
+        self.pass(40_000).await?;
+        self.world.refuse(None);
+        Ok(())
+    }
+
+    /// All is well from now on, and nobody asks any more.
+    async fn heal(&self) {
+        self.world.tell(|| "the faults stop".to_owned());
+        for replica in &self.replicas {
+            self.world.state().processes[replica.process].latency = Duration::from_millis(1);
+        }
+        self.world.set_mood(Mood::Honest);
+        let mut state = self.world.state();
+        state.shop.solver = Solver::Fresh;
+        state.shop.solve_takes = Duration::from_secs(5);
+        state.is_quiet = true;
+    }
+
+    /// Whoever has asked is answered.
+    async fn settle(&mut self) -> Result<(), String> {
+        let healed = self.world.elapsed();
+        let answered = |state: &crate::world::State| state.unanswered().is_none();
+        self.until(ANSWERED_WITHIN, answered).await;
+        self.answered_after = self.world.elapsed() - healed;
+        let state = self.world.state();
+        match state.unanswered() {
+            Some(ask) => Err(format!("whoever asks is answered within {ANSWERED_WITHIN:?}: {ask:?} was not")),
+            None => Ok(()),
+        }
+    }
+
+    /// Somebody insists: a new token, which every sidecar takes in.
+    async fn renew(&self) -> Result<(), String> {
+        let before = self.world.get(TOKEN_KEY);
+        ask(&self.world, r#"{"force":true}"#, true);
+        self.world.tell(|| "somebody insists".to_owned());
+        let ours: Vec<usize> = self.replicas.iter().map(|r| r.process).collect();
+        let began = self.world.elapsed();
+        loop {
+            let token = self.world.get(TOKEN_KEY);
+            let renewed = token != before
+                && token.as_deref().is_some_and(|token| {
+                    let state = self.world.state();
+                    state.shop.works(token) && ours.iter().all(|p| state.processes[*p].sunk.as_deref() == Some(token))
+                });
+            if renewed {
+                return Ok(());
+            }
+            if self.world.elapsed() > began + RENEWED_WITHIN {
+                return Err(format!("a token that somebody insists on is there within {RENEWED_WITHIN:?}"));
+            }
+            self.until(Duration::from_millis(500), |_| false).await;
+            if let Some(broken) = self.world.state().laws.broken.take() {
+                return Err(broken);
+            }
+        }
+    }
+}
+
+/// The key of the lock.
+const LOCK: &str = "{shop_token}:lock";
