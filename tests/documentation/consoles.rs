@@ -167,7 +167,7 @@ fn answers(said: &[String], shown: &[&str]) -> bool {
 fn the_consoles_of_the_guides_show_what_happens() {
     let world = World::start();
     let mut seen = 0;
-    for name in ["README.md", "README.ru.md"] {
+    for name in ["README.md", "README.ru.md", "docs/migration.md", "docs/migration.ru.md"] {
         for Step { command, answer } in steps(&Document::read(name)) {
             let (shown, succeeded) = world.type_in(&command);
             let lines: Vec<&str> = shown.lines().collect();
@@ -175,7 +175,7 @@ fn the_consoles_of_the_guides_show_what_happens() {
             seen += 1;
         }
     }
-    assert!(seen >= 8, "only {seen} commands were found");
+    assert!(seen >= 20, "only {seen} commands were found");
 }
 
 #[test]
