@@ -102,10 +102,9 @@ impl Keys {
 
     pub(crate) fn look(&mut self, now: i64) -> Snapshot {
         self.expire(now);
-        if let Some(lock) = &mut self.lock
-            && lock.ends.is_none()
-        {
-            lock.ends = Some(now + millis(self.lock_ttl));
+        let longest = now + millis(self.lock_ttl);
+        if let Some(lock) = &mut self.lock {
+            lock.ends = Some(lock.ends.map_or(longest, |ends| ends.min(longest)));
         }
         let at = instant(now);
         let token = self.token.as_ref().and_then(|v| Token::parse(&v.text).ok().map(|t| (t, v.ends)));

@@ -69,7 +69,7 @@ impl Model {
             }
             "EVALSHA" => {
                 let Some(source) = self.scripts.get(&text(1)) else {
-                    return Reply::Error("NOSCRIPT No matching script.".to_owned());
+                    return Reply::Error("NOSCRIPT No matching script. Please use EVAL.".to_owned());
                 };
                 let (keys, arguments) = command[3..].split_at(text(2).parse().unwrap());
                 match self.mutation {

@@ -27,17 +27,21 @@ pub(crate) struct Laws {
     excuse_for_all: Option<Duration>,
     data_lost: Option<Duration>,
     forced: Option<Duration>,
+    /// The last ask that names no token, by who has heard it.
+    bare: BTreeMap<usize, Duration>,
     explicit: Option<Duration>,
     refreshed: Option<(Duration, u64)>,
     /// A failed attempt: when, and the `retry_at` in ms.
     failed: Option<(Duration, i64)>,
-    last_event: Option<Duration>,
+    /// Counts asks and events in their order.
+    counted: u64,
+    last_event: u64,
 }
 
 /// Somebody asked for a token.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    pub(crate) at: Duration,
+    number: u64,
     /// The processes that Redis sent it to.
     pub(crate) heard_by: BTreeSet<usize>,
 }
@@ -46,7 +50,8 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 pub(crate) struct Solve {
     pub(crate) process: usize,
-    pub(crate) began: Duration,
+    /// When Redis gave it the lock.
+    pub(crate) claimed: Duration,
     pub(crate) ended: Option<Duration>,
 }
 
@@ -54,6 +59,8 @@ pub(crate) struct Solve {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) at: Duration,
+    /// When Redis gave it the lock.
+    pub(crate) claimed: Duration,
     /// Redis' clock in ms.
     pub(crate) now: i64,
     pub(crate) stored: Stored,
@@ -92,32 +99,38 @@ impl Laws {
         self.failed = None;
     }
 
-    pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, forced: bool) {
+    /// Somebody asks: the number of the ask.
+    pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, payload: &str) -> u64 {
         self.explicit = Some(at);
-        if forced {
+        if payload.contains("force") {
             self.forced = Some(at);
         }
-        self.asks.push(Ask { at, heard_by });
+        if !payload.contains("fingerprint") {
+            self.bare.extend(heard_by.iter().map(|process| (*process, at)));
+        }
+        self.counted += 1;
+        self.asks.push(Ask { number: self.counted, heard_by });
+        self.counted
     }
 
     /// Whether an outcome was announced after an ask.
-    pub(crate) fn is_answered(&self, asked: Duration) -> bool {
-        self.last_event.is_some_and(|at| at >= asked)
+    pub(crate) fn is_answered(&self, ask: u64) -> bool {
+        self.last_event > ask
     }
 
     /// The asks that a living process has heard and nobody has answered.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
-        let last = self.last_event.unwrap_or_default();
-        self.asks.iter().rev().find(|ask| ask.at > last && ask.heard_by.iter().any(|p| lives(*p)))
+        let open = self.asks.iter().rev().take_while(|ask| !self.is_answered(ask.number));
+        open.filter(|ask| ask.heard_by.iter().any(|p| lives(*p))).last()
     }
 
     /// A solve begins: its number.
     pub(crate) fn solve_begins(&mut self, process: usize, moment: Moment) -> usize {
-        let Moment { at, now, stored, honest_since, scheduled } = moment;
+        let Moment { at, claimed, now, stored, honest_since, scheduled } = moment;
         let since = |what: Option<Duration>, when: Duration| what.is_some_and(|w| w >= when);
         for running in self.solves.iter().filter(|s| s.ended.is_none()) {
-            let excused = since(self.excuses.get(&running.process).copied(), running.began)
-                || since(self.excuse_for_all, running.began);
+            let excused = since(self.excuses.get(&running.process).copied(), running.claimed)
+                || since(self.excuse_for_all, running.claimed);
             if !excused {
                 let law = "one solve at a time while leases hold";
                 return self.broke(format!("{law}: sidecar {process} begins while {running:?} goes on"));
@@ -130,7 +143,7 @@ impl Laws {
             && !scheduled
             && !since(self.forced, before.saturating_sub(Duration::from_secs(60)))
             && !since(self.excuse_for_all, before)
-            && !self.solves.iter().any(|s| since(self.excuses.get(&s.process).copied(), s.began))
+            && !self.solves.iter().any(|s| since(self.excuses.get(&s.process).copied(), s.claimed))
             && !since(self.excuses.get(&process).copied(), before)
         {
             return self.broke(format!("solves are paced: one begins {at:?}, the last ended {before:?}"));
@@ -144,13 +157,17 @@ impl Laws {
             let early = retry_at - now;
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
         }
-        let wanted = since(self.explicit, self.refreshed.map_or(Duration::ZERO, |(when, _)| when))
-            || since(self.excuse_for_all, self.refreshed.map_or(Duration::ZERO, |(when, _)| when));
+        let refreshed = self.refreshed.map_or(Duration::ZERO, |(when, _)| when);
+        // Who heard an ask and then nothing more cannot know that it was answered.
+        let unsettled = self.bare.get(&process).is_some_and(|asked| {
+            since(self.excuses.get(&process).copied(), *asked) || since(self.excuse_for_all, *asked)
+        });
+        let wanted = unsettled || since(self.explicit, refreshed) || since(self.excuse_for_all, refreshed);
         if stored == Stored::Works && !wanted && !scheduled && honest_since.is_some_and(|s| s + LAST_WORD < at) {
             let law = "no implicit question costs a solve while the token works";
             return self.broke(format!("{law}: sidecar {process}"));
         }
-        self.solves.push(Solve { process, began: at, ended: None });
+        self.solves.push(Solve { process, claimed, ended: None });
         self.solves.len() - 1
     }
 
@@ -160,9 +177,10 @@ impl Laws {
         }
     }
 
-    /// Something was announced; `proof` tells of a token by its fingerprint.
-    pub(crate) fn event(&mut self, at: Duration, event: &Event, proof: impl Fn(&str) -> Option<Proof>) {
-        self.last_event = Some(at);
+    /// Something was announced, of a token with this proof.
+    pub(crate) fn event(&mut self, at: Duration, event: &Event, proof: Option<Proof>) {
+        self.counted += 1;
+        self.last_event = self.counted;
         match event {
             Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
                 if let Some((_, before)) = self.refreshed
@@ -170,7 +188,7 @@ impl Laws {
                 {
                     self.broke(format!("versions only grow: {} after {before}", updated.version));
                 }
-                match proof(&updated.fingerprint) {
+                match proof {
                     Some(Proof { accepted: true, solve_began }) => {
                         let outdated = solve_began
                             .zip(self.refreshed)
@@ -186,7 +204,8 @@ impl Laws {
                 self.refreshed = Some((at, updated.version));
                 self.failed = None;
             }
-            Event::Failed(failed) if failed.cause == FailedCause::Attempt => {
+            // What Redis itself has refused it cannot share.
+            Event::Failed(failed) if failed.cause == FailedCause::Attempt && failed.stage != "store" => {
                 self.failed = Some((at, failed.retry_at.as_millisecond()));
             }
             _ => {}

@@ -15,6 +15,7 @@ mod measured;
 mod mutation;
 mod network;
 mod parser;
+mod real;
 mod replica;
 mod reply;
 mod scripts;
@@ -30,12 +31,15 @@ use crate::chronicle::Chronicle;
 use crate::engine::Model;
 use crate::measured::measured;
 use crate::mutation::Mutation;
+use crate::real::Real;
 use crate::story::{Ending, live};
 
 /// How many stories are told where nobody says.
 const SEEDS: u64 = 500;
 /// A mutation is found out within so many stories.
 const MUTATED_SEEDS: u64 = 5000;
+/// So many stories are told by a real server too.
+const REAL_SEEDS: u64 = 40;
 
 fn told(seed: u64, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
     live(seed, Box::new(Model::new(mutation)), mutation, chronicle)
@@ -111,6 +115,22 @@ fn every_safeguard_that_is_taken_out_is_missed() {
         let (seed, law) = found.unwrap_or_else(|| panic!("{mutation:?} goes unnoticed"));
         measured(&format!("{mutation:?} is found out by seed {seed}"), law);
     }
+}
+
+/// What the model and a real server answer to the same story is the same, to the last line.
+#[test]
+fn the_model_answers_as_a_real_redis_does() {
+    for seed in 0..REAL_SEEDS {
+        let model = told(seed, None, Chronicle::Kept(Vec::new()));
+        let real = live(seed, Box::new(Real::start(world::EPOCH_MS)), None, Chronicle::Kept(Vec::new()));
+        let differs = model.lines.iter().zip(&real.lines).position(|(one, other)| one != other);
+        if let Some(n) = differs {
+            let shown = |lines: &[String]| lines[n.saturating_sub(8)..(n + 3).min(lines.len())].join("\n");
+            panic!("seed {seed}, line {n}\nthe model:\n{}\na Redis:\n{}", shown(&model.lines), shown(&real.lines));
+        }
+        assert_eq!(model.lines.len(), real.lines.len(), "seed {seed}");
+    }
+    measured("stories that a real Redis tells as the model does", REAL_SEEDS);
 }
 
 /// A mutation that no longer changes a script would prove nothing.

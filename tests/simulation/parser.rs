@@ -21,22 +21,26 @@ pub(crate) async fn work(world: World, mut dice: fastrand::Rng) {
             continue;
         }
         let payload = match token {
-            Some(token) if dice.u8(..4) > 0 => format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of(&token)),
+            Some(token) if dice.u8(..4) > 0 => report(&token),
             _ => String::new(),
         };
-        let asked = world.elapsed();
-        if ask(&world, &payload, false) {
+        if let Some(asked) = ask(&world, &payload) {
             world.until(PATIENCE, |state| state.laws.is_answered(asked)).await;
         }
     }
 }
 
-/// Publishes on `S:token:invalid`; whether somebody listens.
-pub(crate) fn ask(world: &World, payload: &str, forced: bool) -> bool {
-    let heard_by = world.listeners();
-    let Some(_) = world.command(&["PUBLISH", INVALID, payload]) else { return false };
+/// The report of a token.
+pub(crate) fn report(token: &str) -> String {
+    format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of(token))
+}
+
+/// Publishes on `S:token:invalid`: the ask's number, where somebody listens.
+pub(crate) fn ask(world: &World, payload: &str) -> Option<u64> {
+    let heard_by = world.state().listeners();
+    world.command(&["PUBLISH", INVALID, payload])?;
     let at = world.elapsed();
     let heard = !heard_by.is_empty();
-    world.state().laws.asked(at, heard_by, forced);
-    heard
+    let number = world.state().laws.asked(at, heard_by, payload);
+    heard.then_some(number)
 }

@@ -68,6 +68,7 @@ impl Replica {
                 frozen: false,
                 latency,
                 loses_answer_to: None,
+                claimed: Duration::ZERO,
                 dead: false,
                 sunk: None,
             });
@@ -144,9 +145,11 @@ impl Replica {
     }
 
     /// SIGTERM, and the end of the grace some seconds later.
-    pub(crate) async fn stop(&self, grace: Duration) {
+    pub(crate) async fn stop(&self, world: &World, grace: Duration) {
         self.stop.graceful.cancel();
         tokio::time::sleep(grace).await;
+        // A solve that is given up goes on in its browser.
+        world.excuse(self.process);
         self.stop.now.cancel();
     }
 
@@ -236,6 +239,7 @@ impl Source for Browser {
             let shop = &state.shop;
             let moment = Moment {
                 at,
+                claimed: state.processes[self.process].claimed,
                 now,
                 stored: match token {
                     None => Stored::None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::reply::{Command, Reply};
+use crate::world::SOMEBODY;
 
 macro_rules! scripts {
     ($($name:literal),*) => {
@@ -31,22 +32,25 @@ pub(crate) fn name(command: &Command) -> Option<&'static str> {
 
 /// A command and what came of it, in a line of the story.
 pub(crate) fn line(process: usize, command: &Command, reply: &Reply) -> String {
-    let who = if process == usize::MAX { "somebody".to_owned() } else { format!("sidecar {process}") };
-    let what = name(command).map_or_else(
-        || command.iter().map(|w| String::from_utf8_lossy(w)).collect::<Vec<_>>().join(" ").chars().take(100).collect(),
-        str::to_owned,
-    );
-    let word = match reply {
-        Reply::Nil => "nothing".to_owned(),
+    let who = if process == SOMEBODY { "somebody".to_owned() } else { format!("sidecar {process}") };
+    let words = || command.iter().map(|w| String::from_utf8_lossy(w)).collect::<Vec<_>>().join(" ");
+    let what = match name(command) {
+        Some(script) => script.to_owned(),
+        None if command[0] == b"SCRIPT" => "SCRIPT LOAD".to_owned(),
+        None => words(),
+    };
+    format!("{who}: {what} → {}", shown(reply))
+}
+
+/// A reply in words, with all that is in it.
+fn shown(reply: &Reply) -> String {
+    match reply {
+        Reply::Nil => "–".to_owned(),
         Reply::Status(text) | Reply::Error(text) => text.clone(),
         Reply::Integer(number) => number.to_string(),
         Reply::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
-        Reply::Array(items) => match items.first() {
-            Some(Reply::Bulk(word)) => String::from_utf8_lossy(word).into_owned(),
-            Some(Reply::Integer(number)) => number.to_string(),
-            _ => "…".to_owned(),
-        },
-        Reply::Push(_) => "…".to_owned(),
-    };
-    format!("{who}: {what} → {word}")
+        Reply::Array(items) | Reply::Push(items) => {
+            format!("({})", items.iter().map(shown).collect::<Vec<_>>().join(" "))
+        }
+    }
 }

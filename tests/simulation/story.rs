@@ -4,21 +4,25 @@ use std::time::Duration;
 
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
-use token_sidecar::domain::token::Fingerprint;
 
 use crate::chronicle::Chronicle;
 use crate::engine::{Engine, Left, Refusal};
 use crate::mutation::Mutation;
-use crate::parser::{ask, work};
+use crate::parser::{ask, report, work};
 use crate::replica::{Replica, Setup};
 use crate::shop::{Mood, Solver};
-use crate::world::{TOKEN_KEY, Way, World, spawn};
+use crate::world::{State, TOKEN_KEY, Way, World, spawn};
 
 /// Once the faults have stopped, everybody who asked hears an outcome within this time: a solve of 40 s
 /// that went on meanwhile, the lock of somebody who died, a solve, and what lies between.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// Once the faults have stopped, every sidecar hears again within this time: two canaries and a pause.
+const HEARD_WITHIN: Duration = Duration::from_secs(45);
 /// A token that somebody insists on is there within this time.
-const RENEWED_WITHIN: Duration = Duration::from_secs(60);
+const RENEWED_WITHIN: Duration = Duration::from_secs(90);
+
+/// Every sidecar has taken it in within this time: one may be at a late attempt of its own, whose API hangs.
+const KNOWN_WITHIN: Duration = Duration::from_secs(200);
 
 /// Which events a story may have: each seed takes some of them, so that rare ones meet often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +170,7 @@ impl Story {
         self.settle().await?;
         self.renew().await?;
         for replica in std::mem::take(&mut self.replicas) {
-            replica.stop(Duration::ZERO).await;
+            replica.stop(&self.world, Duration::ZERO).await;
             replica.ended().await?;
         }
         Ok(())
@@ -186,7 +190,7 @@ impl Story {
     }
 
     /// Waits for something, or until a law is broken.
-    async fn until(&self, longest: Duration, is: impl Fn(&crate::world::State) -> bool) -> bool {
+    async fn until(&self, longest: Duration, is: impl Fn(&State) -> bool) -> bool {
         self.world.until(longest, |state| state.laws.broken.is_some() || is(state)).await
     }
 
@@ -207,7 +211,7 @@ impl Story {
             Kind::Stop => {
                 let replica = self.replicas.swap_remove(chosen);
                 self.start();
-                replica.stop(Duration::from_millis(self.dice.u64(..8000))).await;
+                replica.stop(&world, Duration::from_millis(self.dice.u64(..8000))).await;
                 let ended = replica.ended().await;
                 world.set_way(process, Way::Cut);
                 world.state().processes[process].dead = true;
@@ -262,13 +266,13 @@ impl Story {
             }
             Kind::SlowSolver => world.state().shop.solve_takes = Duration::from_millis(self.dice.u64(..40_000)),
             Kind::Bare => {
-                ask(&world, "now", false);
+                ask(&world, "now");
             }
             Kind::Stale => {
-                ask(&world, &format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of("long gone")), false);
+                ask(&world, &report("long gone"));
             }
             Kind::Force => {
-                ask(&world, r#"{"force":true}"#, true);
+                ask(&world, r#"{"force":true}"#);
             }
             Kind::LoseKey => {
                 let _ = world.command(&["DEL", TOKEN_KEY]);
@@ -286,6 +290,8 @@ impl Story {
                 let works = self.dice.bool();
                 let token = world.state().shop.make(works, None);
                 let _ = world.command(&["SET", TOKEN_KEY, &token, "PX", "3000000"]);
+                // It counts as stored long ago.
+                world.excuse_all();
             }
             Kind::Full => self.refuse(Refusal::OutOfMemory).await?,
             Kind::ReadOnly => self.refuse(Refusal::ReadOnly).await?,
@@ -323,7 +329,7 @@ impl Story {
     /// Whoever has asked is answered.
     async fn settle(&mut self) -> Result<(), String> {
         let healed = self.world.elapsed();
-        let answered = |state: &crate::world::State| state.unanswered().is_none();
+        let answered = |state: &State| state.unanswered().is_none();
         self.until(ANSWERED_WITHIN, answered).await;
         self.answered_after = self.world.elapsed() - healed;
         let state = self.world.state();
@@ -335,29 +341,33 @@ impl Story {
 
     /// Somebody insists: a new token, which every sidecar takes in.
     async fn renew(&self) -> Result<(), String> {
-        let before = self.world.get(TOKEN_KEY);
-        ask(&self.world, r#"{"force":true}"#, true);
-        self.world.tell(|| "somebody insists".to_owned());
         let ours: Vec<usize> = self.replicas.iter().map(|r| r.process).collect();
+        let hears = |state: &State| ours.iter().all(|process| state.listeners().contains(process));
+        if !self.until(HEARD_WITHIN, hears).await {
+            return Err(format!("every sidecar hears again within {HEARD_WITHIN:?}"));
+        }
+        self.world.tell(|| "somebody insists".to_owned());
+        let mut asked = ask(&self.world, r#"{"force":true}"#);
         let began = self.world.elapsed();
-        loop {
-            let token = self.world.get(TOKEN_KEY);
-            let renewed = token != before
-                && token.as_deref().is_some_and(|token| {
-                    let state = self.world.state();
-                    state.shop.works(token) && ours.iter().all(|p| state.processes[*p].sunk.as_deref() == Some(token))
-                });
-            if renewed {
-                return Ok(());
-            }
-            if self.world.elapsed() > began + RENEWED_WITHIN {
-                return Err(format!("a token that somebody insists on is there within {RENEWED_WITHIN:?}"));
-            }
-            self.until(Duration::from_millis(500), |_| false).await;
+        while self.world.elapsed() < began + RENEWED_WITHIN {
+            self.until(RENEWED_WITHIN, |state| asked.is_some_and(|ask| state.laws.is_answered(ask))).await;
             if let Some(broken) = self.world.state().laws.broken.take() {
                 return Err(broken);
             }
+            asked = match self.world.get(TOKEN_KEY) {
+                Some(token) if self.world.state().shop.works(&token) => {
+                    let known = |state: &State| ours.iter().all(|p| state.processes[*p].sunk == state.newest);
+                    return match self.until(KNOWN_WITHIN, known).await {
+                        true => Ok(()),
+                        false => Err(format!("every sidecar takes a new token in within {KNOWN_WITHIN:?}")),
+                    };
+                }
+                // It was fetched before the last revocation.
+                Some(token) => ask(&self.world, &report(&token)),
+                None => ask(&self.world, ""),
+            };
         }
+        Err(format!("a token that somebody insists on is there within {RENEWED_WITHIN:?}"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use token_sidecar::domain::event::Event;
+use token_sidecar::domain::event::{Event, UpdatedCause};
 use token_sidecar::domain::token::Fingerprint;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -23,12 +23,14 @@ pub(crate) const SITE: &str = "shop";
 /// Its keys, as configured.
 pub(crate) const TOKEN_KEY: &str = "shop_token";
 pub(crate) const COOKIES_KEY: &str = "shop_cookies";
+/// Who runs a command that no sidecar does.
+pub(crate) const SOMEBODY: usize = usize::MAX;
 /// The channel on which parsers ask.
 pub(crate) const INVALID: &str = "shop:token:invalid";
 /// The channels on which they are answered.
 const ANSWERS: [&str; 2] = ["shop:token:updated", "shop:token:failed"];
 /// Redis' clock when a story begins, in ms: 2026-11-22T07:10:00Z.
-const EPOCH_MS: i64 = 1_795_331_400_000;
+pub(crate) const EPOCH_MS: i64 = 1_795_331_400_000;
 
 /// What all of a story share.
 #[derive(Clone)]
@@ -52,6 +54,8 @@ pub(crate) struct State {
     pub(crate) shop: Shop,
     pub(crate) laws: Laws,
     pub(crate) chronicle: Chronicle,
+    /// The token that was announced last as new.
+    pub(crate) newest: Option<String>,
     /// Nobody asks any more.
     pub(crate) is_quiet: bool,
 }
@@ -65,6 +69,8 @@ pub(crate) struct Process {
     pub(crate) latency: Duration,
     /// The script after which the connection breaks, before the answer.
     pub(crate) loses_answer_to: Option<&'static str>,
+    /// When Redis last gave it the lock.
+    pub(crate) claimed: Duration,
     pub(crate) dead: bool,
     /// The token that its `.env` holds.
     pub(crate) sunk: Option<String>,
@@ -109,6 +115,7 @@ impl World {
             shop: Shop::new(),
             laws: Laws::new(),
             chronicle,
+            newest: None,
             is_quiet: false,
         };
         Self { state: Arc::new(Mutex::new(state)), bell: Arc::default(), origin: monotonic_now() }
@@ -159,7 +166,7 @@ impl World {
     /// Runs a command as somebody beside the sidecars does; `None` where Redis is down.
     pub(crate) fn command(&self, words: &[&str]) -> Option<Reply> {
         let command: Command = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-        self.is_up().then(|| self.execute(usize::MAX, &command).reply)
+        self.is_up().then(|| self.execute(SOMEBODY, &command).reply)
     }
 
     /// A string that a key holds.
@@ -170,17 +177,13 @@ impl World {
         }
     }
 
-    /// The processes whose subscription Redis would send a report to.
-    pub(crate) fn listeners(&self) -> BTreeSet<usize> {
-        let state = self.state();
-        state.sessions.values().filter(|s| s.channels.contains(INVALID)).map(|s| s.process).collect()
-    }
-
     fn execute(&self, process: usize, command: &Command) -> Done {
         let (at, now) = (self.elapsed(), self.redis_now());
         let mut state = self.state();
         let done = state.engine.execute(now, process, command);
-        state.chronicle.tell(at, || scripts::line(process, command, &done.reply));
+        if process != SOMEBODY || command[0] != b"GET" {
+            state.chronicle.tell(at, || scripts::line(process, command, &done.reply));
+        }
         for message in &done.published {
             state.chronicle.tell(at, || {
                 format!("  {} {}", message.channel, String::from_utf8_lossy(&message.payload))
@@ -223,7 +226,10 @@ impl World {
             "HELLO" => Answer::Reply(Reply::Array(Vec::new())),
             "CLIENT" => Answer::Reply(Reply::ok()),
             "SUBSCRIBE" => {
+                let at = self.elapsed();
                 let mut state = self.state();
+                // What it asks now, having heard nothing so far, is nobody's trigger.
+                state.laws.excuse(process, at);
                 let session = state.sessions.get_mut(&id).unwrap();
                 let confirmed = command[1..].iter().map(|channel| {
                     session.channels.insert(String::from_utf8_lossy(channel).into_owned());
@@ -234,8 +240,14 @@ impl World {
             }
             _ => {
                 let done = self.execute(process, command);
-                let name = scripts::name(command);
+                let (at, name) = (self.elapsed(), scripts::name(command));
                 let mut state = self.state();
+                if name == Some("claim")
+                    && let Reply::Array(items) = &done.reply
+                    && items.first() == Some(&Reply::Integer(1))
+                {
+                    state.processes[process].claimed = at;
+                }
                 if name.is_some() && state.processes[process].loses_answer_to == name {
                     state.processes[process].loses_answer_to = None;
                     state.break_sessions(Some(process));
@@ -332,6 +344,12 @@ impl World {
         }
     }
 
+    /// A process may lose its lease.
+    pub(crate) fn excuse(&self, process: usize) {
+        let at = self.elapsed();
+        self.state().laws.excuse(process, at);
+    }
+
     /// Somebody has tampered with the keys.
     pub(crate) fn excuse_all(&self) {
         let at = self.elapsed();
@@ -352,6 +370,11 @@ impl World {
 }
 
 impl State {
+    /// The processes whose subscription Redis would send a report to.
+    pub(crate) fn listeners(&self) -> BTreeSet<usize> {
+        self.sessions.values().filter(|s| s.channels.contains(INVALID)).map(|s| s.process).collect()
+    }
+
     /// The last ask that a living process has heard and nobody has answered.
     pub(crate) fn unanswered(&self) -> Option<&Ask> {
         self.laws.unanswered(|process| !self.processes[process].dead)
@@ -371,10 +394,16 @@ impl State {
     }
 
     fn published(&mut self, at: Duration, event: &Event) {
-        let shop = &self.shop;
-        self.laws.event(at, event, |fingerprint: &str| {
-            shop.tokens().find(|token| Fingerprint::of(token).to_string() == fingerprint).map(|t| shop.proof(t))
-        });
+        let token = match event {
+            Event::Updated(updated) => {
+                self.shop.tokens().find(|token| Fingerprint::of(token).to_string() == updated.fingerprint)
+            }
+            Event::Failed(_) => None,
+        };
+        self.laws.event(at, event, token.map(|token| self.shop.proof(token)));
+        if matches!(event, Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed) {
+            self.newest = token.map(str::to_owned);
+        }
     }
 }
 

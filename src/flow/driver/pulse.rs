@@ -64,8 +64,10 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// A failure that the store could not note counts as if it had.
+    /// A failure that the store could not note counts as if it had, until it notes a later one of somebody's.
     pub(super) fn overlay(&mut self) {
+        let noted = self.seen.snapshot.failing.as_ref().map(|failing| failing.retry_at);
+        self.unrecorded.take_if(|failing| noted >= Some(failing.retry_at));
         if let Some(failing) = &self.unrecorded {
             self.seen.snapshot.failing = Some(failing.clone());
         }

@@ -38,7 +38,7 @@ end
 local function state()
   local value, length = token()
   local lock = redis.call('PTTL', LOCK)
-  if lock == -1 then -- set by hand, without an end: it is given one
+  if lock == -1 or lock > LOCK_TTL then -- set by hand, or before the clock was set back: it is given its end
     redis.call('PEXPIRE', LOCK, LOCK_TTL)
     lock = LOCK_TTL
   end
