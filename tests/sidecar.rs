@@ -10,6 +10,8 @@ mod env_file;
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/network.rs"]
+mod network;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;
