@@ -4,6 +4,10 @@
 mod acl;
 #[path = "sidecar/clock.rs"]
 mod clock;
+#[path = "sidecar/crashes.rs"]
+mod crashes;
+#[path = "sidecar/disk.rs"]
+mod disk;
 #[path = "sidecar/ending.rs"]
 mod ending;
 #[path = "sidecar/env_file.rs"]
@@ -17,12 +21,16 @@ mod network;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;
+#[path = "sidecar/refusals.rs"]
+mod refusals;
 #[path = "sidecar/replicas.rs"]
 mod replicas;
 #[path = "sidecar/secrets.rs"]
 mod secrets;
 #[path = "sidecar/server.rs"]
 mod server;
+#[path = "sidecar/solver.rs"]
+mod solver;
 #[path = "sidecar/sources.rs"]
 mod sources;
 mod support;
