@@ -127,7 +127,8 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     }
     tokio::select! {
         ended = &mut hearing => return Ok(ended?),
-        () = shutdown.cancelled() => return Ok(()),
+        // What was reported since the subscription is answered all the same.
+        () = shutdown.cancelled() => {}
         admitted = admission::admitted(&link, &sites) => admitted?,
     }
     let drivers = TaskTracker::new();

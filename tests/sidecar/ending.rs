@@ -6,13 +6,15 @@ use serde_json::{Value, json};
 use simulator::Faults;
 
 use crate::process::patience::now;
-use crate::process::{Running, World, keys};
+use crate::process::{Running, World, eventually, keys};
 use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
-/// What the end may take beyond the grace: three last moments of 2 s, and a busy machine.
-const SLACK: Duration = Duration::from_secs(8);
+/// What the end may take beyond the grace: four last moments of 2 s, and a busy machine.
+const SLACK: Duration = Duration::from_secs(12);
 const GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "1s");
+/// Where nothing is under way, it is not waited for.
+const LONG_GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "60s");
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
@@ -39,7 +41,7 @@ fn tells_of_the_end(event: &Value) {
 #[test]
 fn sigterm_while_idle_ends_it_at_once_and_says_nothing() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[]);
+    let (sidecar, events) = world.ready_sidecar(&[LONG_GRACE]);
     stops("while idle", sidecar, Duration::ZERO);
     assert_eq!(events.drain(), Vec::<Value>::new());
 }
@@ -51,8 +53,9 @@ fn sigterm_while_following_ends_it_at_once_and_the_holder_answers() {
     let events = world.events();
     let holder = world.sidecar(&[NO_PORT]);
     world.solve_started(1);
-    let follower = world.sidecar(&[NO_PORT]);
+    let follower = world.sidecar(&[LONG_GRACE]);
     assert_eq!(world.publish("now"), 2);
+    eventually("it follows", || follower.get("/metrics").body.contains("decision=\"follow\"").then_some(()));
     stops("while following", follower, Duration::ZERO);
     assert!(!is_free(&world), "the holder goes on");
     world.heal();
@@ -143,7 +146,7 @@ fn sigterm_while_backing_off_ends_it_at_once_and_keeps_the_pace() {
     let world = World::start();
     world.faults(Faults { solve_reset: true, ..Faults::default() });
     let events = world.events();
-    let sidecar = world.sidecar(&[("SIDECAR_BACKOFF_INITIAL", "1h"), ("SIDECAR_BACKOFF_MAX", "1h")]);
+    let sidecar = world.sidecar(&[LONG_GRACE, ("SIDECAR_BACKOFF_INITIAL", "1h"), ("SIDECAR_BACKOFF_MAX", "1h")]);
     let failed = events.failed("solve");
     world.publish("now");
     assert_eq!(events.failed("solve")["cause"], "repeated");
@@ -159,7 +162,7 @@ fn sigterm_while_the_question_of_the_start_is_asked_ends_it_at_once() {
     sidecar.stop().expect(0);
     let asked = world.simulator.statistics().api.started;
     world.faults(Faults { api_hang: true, ..Faults::default() });
-    let sidecar = world.sidecar(&[]);
+    let sidecar = world.sidecar(&[LONG_GRACE]);
     world.when("the API is asked", |all| all.api.started > asked);
     stops("while the start asks the API", sidecar, Duration::ZERO);
     assert_eq!(world.solves(), 1);
@@ -181,6 +184,23 @@ fn sigterm_while_redis_is_away_or_silent_ends_it_soon() {
         starting.says("token-sidecar starts");
         stops(&format!("{stage}, before the first connection"), starting, Duration::ZERO);
     }
+}
+
+/// Redis counts it from the subscription on, and it takes a while until it has read the state of its sites.
+#[test]
+fn sigterm_right_after_the_subscription_tells_whoever_waits() {
+    let world = World::start();
+    let proxy = Proxy::before(world.redis.port());
+    proxy.is(Network::Slow(Duration::from_millis(500)));
+    let events = world.events();
+    let sidecar = world.sidecar(&[NO_PORT, ("REDIS_URL", &proxy.url())]);
+    assert_eq!(world.publish("now"), 1);
+    sidecar.signal("TERM");
+    sidecar.says("shutting down");
+    proxy.is(Network::Fine);
+    tells_of_the_end(&events.failed("solve"));
+    sidecar.end().expect(0);
+    assert_eq!(world.solves(), 0);
 }
 
 /// As `docker compose down` does it: each of them sees the other one listen.
