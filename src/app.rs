@@ -116,7 +116,8 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
     let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes.clone());
-    let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
+    let deaf = CancellationToken::new();
+    let mut hearing = std::pin::pin!(subscription.run(ready.clone(), deaf.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The question of start-up is asked only once messages are heard: none falls in between.
     tokio::select! {
@@ -126,7 +127,8 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     }
     tokio::select! {
         ended = &mut hearing => return Ok(ended?),
-        () = shutdown.cancelled() => return Ok(()),
+        // What was reported since the subscription is answered all the same.
+        () = shutdown.cancelled() => {}
         admitted = admission::admitted(&link, &sites) => admitted?,
     }
     let drivers = TaskTracker::new();
@@ -141,20 +143,23 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
             stop.now.cancel();
             let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, drivers.wait()).await;
         }
-        let telling = async {
-            for (site, (_, mailbox)) in config.sites.iter().zip(&mailboxes) {
-                if let Err(error) = farewell::tell(&link, site, mailbox).await {
-                    tracing::warn!(site = %site.id, %error, "failed to tell those who wait that this process ends");
-                }
-            }
-        };
-        let _untold = tokio::time::timeout(LAST_MOMENT, telling).await;
-        let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
     };
     tokio::select! {
-        ended = hearing => ended?,
+        ended = &mut hearing => ended?,
         () = ending => {}
     }
+    let telling = async {
+        // Nobody counts on this process any more: of replicas that end together, the last one sees that it is.
+        deaf.cancel();
+        let _stopped = hearing.await;
+        for (site, (_, mailbox)) in config.sites.iter().zip(&mailboxes) {
+            if let Err(error) = farewell::tell(&link, site, mailbox).await {
+                tracing::warn!(site = %site.id, %error, "failed to tell those who wait that this process ends");
+            }
+        }
+    };
+    let _untold = tokio::time::timeout(LAST_MOMENT, telling).await;
+    let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
     last.cancel();
     tasks.close();
     let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, tasks.wait()).await;

@@ -13,6 +13,8 @@ mod names;
 #[expect(unreachable_pub, reason = "it stands as in the README")]
 #[path = "documentation/parser.rs"]
 mod parser;
+#[path = "documentation/reliability.rs"]
+mod reliability;
 
 #[test]
 fn the_parser_in_rust_is_the_one_that_compiles() {

@@ -4,21 +4,33 @@
 mod acl;
 #[path = "sidecar/clock.rs"]
 mod clock;
+#[path = "sidecar/crashes.rs"]
+mod crashes;
+#[path = "sidecar/disk.rs"]
+mod disk;
+#[path = "sidecar/ending.rs"]
+mod ending;
 #[path = "sidecar/env_file.rs"]
 mod env_file;
 #[path = "sidecar/faults.rs"]
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/network.rs"]
+mod network;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;
+#[path = "sidecar/refusals.rs"]
+mod refusals;
 #[path = "sidecar/replicas.rs"]
 mod replicas;
 #[path = "sidecar/secrets.rs"]
 mod secrets;
 #[path = "sidecar/server.rs"]
 mod server;
+#[path = "sidecar/solver.rs"]
+mod solver;
 #[path = "sidecar/sources.rs"]
 mod sources;
 mod support;

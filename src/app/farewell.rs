@@ -13,13 +13,13 @@ use crate::domain::verdict::Stage;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::Store as _;
 
-/// Announces `failed` for a site with unanswered reports, unless another replica has heard them too.
+/// Announces `failed` for a site with unanswered reports, unless another replica listens, which has heard them too.
+/// This process must not listen any more.
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis is away or refuses.
 pub(super) async fn tell(link: &Arc<Link<SystemClock>>, site: &SiteConfig, mailbox: &Mailbox) -> Result<(), AppError> {
-    // Our own subscription is one of them.
-    if !mailbox.peek().is_asked() || link.connector().subscribers(&Channels::of(&site.id).invalid).await? > 1 {
+    if !mailbox.peek().is_asked() || link.connector().subscribers(&Channels::of(&site.id).invalid).await? > 0 {
         return Ok(());
     }
     let (id, keys) = (site.id.clone(), site.keys.clone());

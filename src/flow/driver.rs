@@ -189,6 +189,7 @@ impl<W: World> Driver<W> {
             }
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
+                tracing::warn!(site = %self.site.id, %trigger, %error, "Redis refuses us");
                 self.fail_unrecorded(trigger, &error).await?;
                 Ok(None)
             }

@@ -4,7 +4,9 @@
 
 use std::net::TcpListener;
 
+use crate::process::patience::now;
 use crate::process::{World, eventually};
+use crate::support::measured::{measured, seconds};
 use crate::support::redis_server::{Port, RedisServer};
 
 #[test]
@@ -91,7 +93,9 @@ fn a_redis_that_is_away_is_waited_for() {
     let health = sidecar.get("/healthz");
     assert_eq!(health.status, 503, "{health:?}");
     world.redis.revive();
+    let began = now();
     eventually("a token", || world.token());
+    measured("Redis started after the sidecar: the first token within", seconds(began.elapsed()));
     eventually("health", || (sidecar.get("/healthz").status == 200).then_some(()));
     sidecar.stop().expect(0);
 }

@@ -78,6 +78,11 @@ impl Running {
         self.stderr.until(text);
     }
 
+    /// Waits until stderr has this so many times.
+    pub(crate) fn says_times(&self, text: &str, times: usize) {
+        eventually(text, || (self.stderr.so_far().matches(text).count() >= times).then_some(()));
+    }
+
     /// Waits until stdout has this.
     pub(crate) fn prints(&self, text: &str) {
         self.stdout.until(text);

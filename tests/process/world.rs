@@ -67,12 +67,18 @@ impl World {
 
     /// A command that is not started yet.
     pub(crate) fn command(&self, args: &[&str], env: &Env<'_>) -> Command {
-        let mut command = Command::new(PROGRAM);
+        self.command_under(&[], args, env)
+    }
+
+    /// The same, started by another program that becomes it.
+    pub(crate) fn command_under(&self, starter: &[&str], args: &[&str], env: &Env<'_>) -> Command {
+        let mut words = starter.iter().chain(&[PROGRAM]).chain(args);
+        let mut command = Command::new(words.next().unwrap());
         let mut environment = self.environment();
         for (name, value) in env {
             environment.insert((*name).to_owned(), (*value).to_owned());
         }
-        command.args(args).env_clear().envs(environment).current_dir(self.folder.path());
+        command.args(words).env_clear().envs(environment).current_dir(self.folder.path());
         command
     }
 

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_sidecar::adapters::redis::LinkError;
@@ -12,12 +10,10 @@ use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::{Payload, Trigger};
 use token_sidecar::flow::ports::{Committed, Recorded, Store};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{claimed, commit, config, failed, id, site, store};
+use crate::support::proxy::{Network, Proxy};
 use crate::support::redis_server::RedisServer;
 
 const INVALID: &str = "chitai_gorod:token:invalid";
@@ -189,56 +185,15 @@ async fn with_the_periods_of_production_a_frozen_server_is_noticed_within_20_sec
     ears.until("the return", |told| told.connected == 2).await;
 }
 
-/// Stands between a client and a server, and can swallow what subscriptions are sent.
-async fn swallowing_proxy(listener: TcpListener, server: u16, deaf: Arc<AtomicBool>) {
-    let mut pairs = JoinSet::new();
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-        let deaf = Arc::clone(&deaf);
-        pairs.spawn(async move {
-            let (mut from_client, mut to_client) = client.into_split();
-            let (mut from_server, mut to_server) = server.into_split();
-            let subscribed = AtomicBool::new(false);
-            let up = async {
-                let mut bytes = vec![0; 1 << 16];
-                while let Ok(n @ 1..) = from_client.read(&mut bytes).await {
-                    if bytes[..n].windows(9).any(|word| word == b"SUBSCRIBE") {
-                        subscribed.store(true, Ordering::Relaxed);
-                    }
-                    to_server.write_all(&bytes[..n]).await.unwrap();
-                }
-            };
-            let down = async {
-                let mut bytes = vec![0; 1 << 16];
-                while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
-                    let swallow = subscribed.load(Ordering::Relaxed) && deaf.load(Ordering::Relaxed);
-                    if !swallow && to_client.write_all(&bytes[..n]).await.is_err() {
-                        break;
-                    }
-                }
-            };
-            tokio::select! {
-                () = up => {}
-                () = down => {}
-            }
-        });
-    }
-}
-
 #[tokio::test]
 async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     let server = RedisServer::start();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://{}/", listener.local_addr().unwrap());
-    let deaf = Arc::new(AtomicBool::new(false));
-    let mut proxy = JoinSet::new();
-    proxy.spawn(swallowing_proxy(listener, server.port(), Arc::clone(&deaf)));
-    let ears = Ears::open(&config(&url), Hurried::LOSSES).await;
+    let proxy = Proxy::before(server.port());
+    let ears = Ears::open(&config(&proxy.url()), Hurried::LOSSES).await;
     ears.until("canaries", |told| told.canaries >= 3).await;
-    deaf.store(true, Ordering::Relaxed);
+    proxy.is(Network::DeafEars);
     ears.until("the loss", |told| !told.disconnected.is_empty()).await;
-    deaf.store(false, Ordering::Relaxed);
+    proxy.is(Network::Fine);
     ears.until("the return", |told| told.connected == 2).await;
     assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
     assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use simulator::{CookieKind, Faults, Garbage, PageMode, RecordedError, SolveError};
 
+use crate::process::patience::now;
 use crate::process::{Events, Running, World, eventually, keys};
+use crate::support::measured::{measured, seconds};
 use crate::support::redis_server::Port;
 
 /// A first token is there; failures are retried only when a test heals the world and waits for long.
@@ -205,13 +207,17 @@ fn a_redis_without_memory_is_a_failure_to_store_and_is_retried() {
     ]);
     let before = world.token();
     let _: String = world.redis.ask("CONFIG SET maxmemory 1");
+    let began = now();
     world.publish("now");
     let event = events.failed("store");
+    measured("Redis out of memory: whoever reports is told after", seconds(began.elapsed()));
     check_failed(&event);
     assert!(event["error"].as_str().unwrap().contains("OOM"), "{event}");
     assert_eq!(world.token(), before);
     let _: String = world.redis.ask("CONFIG SET maxmemory 0");
+    let began = now();
     events.until("the retry", |event| event["cause"] == "refreshed");
+    measured("memory again: a new token by itself within", seconds(began.elapsed()));
     assert_ne!(world.token(), before);
     sidecar.stop().expect(0);
 }

@@ -8,6 +8,7 @@ use simulator::Faults;
 
 use crate::process::patience::now;
 use crate::process::{World, eventually, keys};
+use crate::support::measured::{measured, seconds};
 
 #[test]
 fn a_redis_that_comes_back_empty_gets_a_token_of_a_greater_version() {
@@ -18,8 +19,10 @@ fn a_redis_that_comes_back_empty_gets_a_token_of_a_greater_version() {
     world.publish("now");
     assert_eq!(events.refreshed()["version"], 9_000_000_000_001_u64);
     world.redis.restart_empty();
+    let began = now();
     let events = world.events();
     let event = events.until("a new token", |event| event["cause"] == "refreshed");
+    measured("Redis back and empty: a new token within", seconds(began.elapsed()));
     assert_eq!(event["version"], 9_000_000_000_002_u64);
     assert!(["reconnect", "vanished"].contains(&event["trigger"].as_str().unwrap()), "{event}");
     // The token may be there before the subscription is: each has a connection of its own.
@@ -35,7 +38,9 @@ fn a_redis_that_comes_back_with_its_data_is_asked_and_nothing_is_solved() {
     let (sidecar, _events) = world.ready_sidecar(&[]);
     let token = world.token();
     world.redis.restart_with_data();
+    let began = now();
     world.until_heard(1);
+    measured("Redis back with its data: reports are heard within", seconds(began.elapsed()));
     let events = world.events();
     world.publish("now");
     events.repeated();
@@ -53,7 +58,9 @@ fn a_redis_that_is_away_in_mid_solve_gets_the_token_when_it_is_back() {
     world.heal();
     sidecar.says("failed to store the new token: trying again");
     world.redis.revive();
+    let began = now();
     eventually("a token", || world.token());
+    measured("Redis killed in mid-solve, back and empty: the token within", seconds(began.elapsed()));
     assert_eq!(world.solves(), 1, "what was fetched is not fetched again");
     sidecar.stop().expect(0);
 }
@@ -80,9 +87,13 @@ fn a_redis_that_freezes_is_noticed_and_heard_again() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
     world.redis.freeze();
+    let began = now();
     sidecar.says("Redis is not heard");
+    measured("Redis frozen: noticed after", seconds(began.elapsed()));
     world.redis.thaw();
+    let began = now();
     events.until("it has asked what it missed", |event| event["cause"] == "repeated");
+    measured("Redis goes on: it has asked what it missed within", seconds(began.elapsed()));
     world.publish("now");
     events.refreshed();
     sidecar.stop().expect(0);

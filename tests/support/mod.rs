@@ -3,4 +3,5 @@
 #![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
 
 pub(crate) mod measured;
+pub(crate) mod proxy;
 pub(crate) mod redis_server;

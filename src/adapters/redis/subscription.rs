@@ -111,8 +111,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         Self { link, clock, chance, ear, channels, canary_channel, instance }
     }
 
-    /// Subscribes, and again whenever the connection is lost, until it is stopped. `ready` is cancelled when
-    /// the first subscription is there.
+    /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis counts it no more.
+    /// `ready` is cancelled when the first subscription is there.
     ///
     /// # Errors
     /// Where Redis refuses us before it has ever let us in: a wrong password, no permission.
@@ -161,7 +161,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             self.fly(*number).await?;
             Ok(connection)
         };
-        let connection = tokio::select! {
+        let mut connection = tokio::select! {
             biased;
             () = stop.cancelled() => return Ended::Stopped,
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
@@ -196,7 +196,15 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 }
             }
         };
-        drop(connection);
+        if matches!(ended, Ended::Stopped) {
+            // Not by the end of the connection alone: once this is confirmed, Redis does not count us any more.
+            for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
+                if let Err(error) = connection.unsubscribe(channels).await {
+                    tracing::debug!(%error, "failed to unsubscribe");
+                    break;
+                }
+            }
+        }
         ended
     }
 

@@ -1,0 +1,109 @@
+//! A disk that is full or read-only, under the `.env` and under the log.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::process::patience::now;
+use crate::process::{Events, Running, World, eventually};
+use crate::support::measured::{measured, seconds};
+
+const KEY: &str = "CHITAI_GOROD_BEARER_TOKEN";
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const STALE: &str = "the .env does not hold the current token";
+
+/// A `.env` of some 5 KB with an old token.
+fn env_file(token: &str) -> String {
+    format!("# {}\n{KEY}={token}\nLAST=1\n", "long ".repeat(1000))
+}
+
+/// The token reaches Redis and parsers, and not the file, which is as it was; the log says so.
+fn does_not_reach(world: &World, sidecar: &Running, events: &Events, file: &Path) {
+    events.refreshed();
+    sidecar.says(STALE);
+    assert!(world.token().is_some(), "Redis has it");
+    assert_eq!(fs::read_to_string(file).unwrap(), env_file("old"), "the file is as it was");
+    let folder: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(folder.len(), 1, "nothing is left beside it: {folder:?}");
+}
+
+/// The next refresh brings the file up to date.
+fn is_mended(name: &str, world: &World, sidecar: Running, events: &Events, file: &Path) {
+    let began = now();
+    world.publish("now");
+    events.refreshed();
+    let token = world.token().unwrap();
+    eventually("the .env is current", || (fs::read_to_string(file).unwrap() == env_file(&token)).then_some(()));
+    measured(&format!("{name}: the next refresh is in the .env within"), seconds(began.elapsed()));
+    assert!(!sidecar.stop().expect(0).stderr.contains(&token));
+}
+
+/// The system ends every write beyond 512 bytes of a file with an error, after half of the new file was written.
+#[test]
+fn a_full_disk_leaves_the_dotenv_as_it_was_and_the_next_refresh_writes_it() {
+    let world = World::start();
+    let file = world.write("shared.env", &env_file("old"));
+    let events = world.events();
+    let full = ["sh", "-c", "trap '' XFSZ; ulimit -S -f 1; exec \"$@\"", "sh"];
+    let env = [NO_DEBOUNCE, ("SIDECAR_ENV_FILE", "shared.env")];
+    let sidecar = Running::start(&mut world.command_under(&full, &["run"], &env));
+    does_not_reach(&world, &sidecar, &events, &file);
+    let room = ["--pid", &sidecar.pid().to_string(), "--fsize=unlimited:"];
+    assert!(Command::new("prlimit").args(room).status().unwrap().success(), "there is room again");
+    is_mended("disk full", &world, sidecar, &events, &file);
+}
+
+#[test]
+fn a_read_only_folder_leaves_the_dotenv_as_it_was_and_the_next_refresh_writes_it() {
+    let world = World::start();
+    let folder = world.path("read-only");
+    fs::create_dir(&folder).unwrap();
+    let file = world.write("read-only/shared.env", &env_file("old"));
+    let modes = |folder_mode: u32, file_mode: u32| {
+        fs::set_permissions(&file, Permissions::from_mode(file_mode)).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(folder_mode)).unwrap();
+    };
+    modes(0o555, 0o444);
+    // Modes bind root too, once it has no capabilities.
+    let is_root = fs::OpenOptions::new().append(true).open(&file).is_ok();
+    let bound = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    let starter: &[&str] = if is_root { &bound } else { &[] };
+    let env = [NO_DEBOUNCE, ("SIDECAR_ENV_FILE", "read-only/shared.env")];
+    let start = || Running::start(&mut world.command_under(starter, &["run"], &env));
+
+    let events = world.events();
+    let sidecar = start();
+    does_not_reach(&world, &sidecar, &events, &file);
+    modes(0o755, 0o644);
+    is_mended("read-only folder", &world, sidecar, &events, &file);
+
+    // A file that may be written in a folder that may not is written in place, and it is said that this is less safe.
+    modes(0o555, 0o644);
+    let sidecar = start();
+    events.repeated();
+    world.publish("now");
+    events.refreshed();
+    sidecar.says("the .env had to be written in place");
+    let token = world.token().unwrap();
+    eventually("it is current", || (fs::read_to_string(&file).unwrap() == env_file(&token)).then_some(()));
+    sidecar.stop().expect(0);
+    modes(0o755, 0o644);
+}
+
+/// `/dev/full` answers every write as a full disk does.
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let world = World::start();
+    let events = world.events();
+    let deaf = ["sh", "-c", "exec \"$@\" >/dev/full 2>/dev/full", "sh"];
+    let env = [NO_DEBOUNCE, ("SIDECAR_LISTEN", "off"), ("RUST_LOG", "trace")];
+    let sidecar = Running::start(&mut world.command_under(&deaf, &["run"], &env));
+    events.refreshed();
+    world.publish("now");
+    events.refreshed();
+    let ran = sidecar.stop().expect(0);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""), "all of it went where there is no room");
+}

@@ -1,0 +1,236 @@
+//! SIGTERM at every stage: 0, within the grace, the lock freed or handed over, nobody left to wait.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::Faults;
+
+use crate::process::patience::now;
+use crate::process::{Running, World, eventually, keys};
+use crate::support::measured::{measured, seconds};
+use crate::support::proxy::{Network, Proxy};
+
+/// On a busy machine; less than anything takes that is waited for.
+const AT_ONCE: Duration = Duration::from_secs(8);
+/// A grace of 1 s, four last moments of 2 s, and a busy machine.
+const WITHIN_THE_GRACE: Duration = Duration::from_secs(13);
+const GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "1s");
+/// Where nothing is under way, it is not waited for.
+const LONG_GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "60s");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
+
+/// Stops it and says how long that took.
+fn stops(stage: &str, sidecar: Running, within: Duration) {
+    let began = now();
+    sidecar.stop().expect(0);
+    measured(&format!("SIGTERM {stage}: ended after"), seconds(began.elapsed()));
+    assert!(began.elapsed() < within, "{stage}: {:?}", began.elapsed());
+}
+
+fn report(world: &World) -> i64 {
+    world.publish(json!({"fingerprint": world.meta("fingerprint")}).to_string())
+}
+
+fn is_free(world: &World) -> bool {
+    world.ask::<i64>(&["EXISTS", keys::LOCK]) == 0
+}
+
+fn tells_of_the_end(event: &Value) {
+    assert!(event["error"].as_str().is_some_and(|error| error.contains("stopped")), "{event}");
+}
+
+#[test]
+fn sigterm_while_idle_ends_it_at_once_and_says_nothing() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[LONG_GRACE]);
+    // Once this is answered, nothing is under way.
+    world.publish("now");
+    events.repeated();
+    eventually("it is ready", || (sidecar.get("/readyz").status == 200).then_some(()));
+    stops("while idle", sidecar, AT_ONCE);
+    assert_eq!(events.drain(), Vec::<Value>::new());
+}
+
+#[test]
+fn sigterm_while_following_ends_it_at_once_and_the_holder_answers() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let events = world.events();
+    let holder = world.sidecar(&[NO_PORT]);
+    world.solve_started(1);
+    let follower = world.sidecar(&[LONG_GRACE]);
+    assert_eq!(world.publish("now"), 2);
+    eventually("it follows", || follower.get("/metrics").body.contains("decision=\"follow\"").then_some(()));
+    stops("while following", follower, AT_ONCE);
+    assert!(!is_free(&world), "the holder goes on");
+    world.heal();
+    events.refreshed();
+    holder.stop().expect(0);
+    assert_eq!(world.solves(), 1);
+}
+
+/// The claim arrives when nobody is there any more: the lock that it takes ends by itself.
+#[test]
+fn sigterm_while_claiming_ends_it_within_the_grace_and_the_next_one_answers() {
+    let world = World::start();
+    let proxy = Proxy::before(world.redis.port());
+    let env = [GRACE, NO_DEBOUNCE, ("SIDECAR_LOCK_TTL", "2s"), ("REDIS_URL", &proxy.url())];
+    let (sidecar, events) = world.ready_sidecar(&env);
+    world.simulator.revoke_all();
+    proxy.is(Network::Mute);
+    report(&world);
+    stops("while claiming, and Redis is silent", sidecar, WITHIN_THE_GRACE);
+    proxy.is(Network::Fine);
+    let began = now();
+    let sidecar = world.sidecar(&env);
+    events.refreshed();
+    measured("SIGTERM while claiming: the next one has answered after", seconds(began.elapsed()));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn sigterm_in_mid_solve_tells_whoever_waits_where_nobody_else_will() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[GRACE, NO_DEBOUNCE]);
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    report(&world);
+    world.solve_started(2);
+    stops("in mid-solve, alone", sidecar, WITHIN_THE_GRACE);
+    tells_of_the_end(&events.failed("solve"));
+    assert!(is_free(&world));
+}
+
+#[test]
+fn sigterm_while_verifying_lets_it_finish_or_tells_whoever_waits() {
+    for heals in [true, false] {
+        let world = World::start();
+        let grace = if heals { "60s" } else { "1s" };
+        let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_SHUTDOWN_GRACE", grace), NO_DEBOUNCE]);
+        let asked = world.simulator.statistics().api.started;
+        world.faults(Faults { api_hang: true, ..Faults::default() });
+        report(&world);
+        world.when("the API is asked", |all| all.api.started > asked);
+        if heals {
+            sidecar.signal("TERM");
+            sidecar.says("shutting down");
+            world.heal();
+            events.refreshed();
+            sidecar.end().expect(0);
+        } else {
+            stops("while verifying", sidecar, WITHIN_THE_GRACE);
+            tells_of_the_end(&events.failed("solve"));
+        }
+        assert!(is_free(&world));
+        assert_eq!(events.drain(), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn sigterm_while_committing_lets_the_commit_arrive() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    report(&world);
+    world.solve_started(2);
+    world.redis.freeze();
+    world.heal();
+    sidecar.says("failed to store the new token: trying again");
+    sidecar.signal("TERM");
+    sidecar.says("shutting down");
+    world.redis.thaw();
+    events.refreshed();
+    let began = now();
+    sidecar.end().expect(0);
+    measured("SIGTERM while committing: ended after the commit within", seconds(began.elapsed()));
+    assert!(is_free(&world));
+    assert_eq!(world.solves(), 2);
+}
+
+#[test]
+fn sigterm_while_backing_off_ends_it_at_once_and_keeps_the_pace() {
+    let world = World::start();
+    world.faults(Faults { solve_reset: true, ..Faults::default() });
+    let events = world.events();
+    let sidecar = world.sidecar(&[LONG_GRACE, ("SIDECAR_BACKOFF_INITIAL", "1h"), ("SIDECAR_BACKOFF_MAX", "1h")]);
+    let failed = events.failed("solve");
+    world.publish("now");
+    assert_eq!(events.failed("solve")["cause"], "repeated");
+    stops("while backing off", sidecar, AT_ONCE);
+    assert_eq!(events.drain(), Vec::<Value>::new(), "all were answered");
+    assert_eq!(world.meta("retry_at").as_deref(), failed["retry_at"].as_str());
+}
+
+#[test]
+fn sigterm_while_the_question_of_the_start_is_asked_ends_it_at_once() {
+    let world = World::start();
+    let (sidecar, _events) = world.ready_sidecar(&[]);
+    sidecar.stop().expect(0);
+    let asked = world.simulator.statistics().api.started;
+    world.faults(Faults { api_hang: true, ..Faults::default() });
+    let sidecar = world.sidecar(&[LONG_GRACE]);
+    world.when("the API is asked", |all| all.api.started > asked);
+    stops("while the start asks the API", sidecar, AT_ONCE);
+    assert_eq!(world.solves(), 1);
+}
+
+#[test]
+fn sigterm_while_redis_is_away_or_silent_ends_it_soon() {
+    for (stage, network) in [("while Redis is away", Network::Cut), ("while Redis is silent", Network::Silent)] {
+        let world = World::start();
+        let proxy = Proxy::before(world.redis.port());
+        let env = [GRACE, ("REDIS_URL", &proxy.url())];
+        let (sidecar, _events) = world.ready_sidecar(&env);
+        proxy.is(network);
+        if network == Network::Cut {
+            sidecar.says("Redis is not heard");
+        }
+        stops(stage, sidecar, WITHIN_THE_GRACE);
+        let starting = world.begin(&["run"], &env);
+        starting.says("token-sidecar starts");
+        stops(&format!("{stage}, before the first connection"), starting, AT_ONCE);
+    }
+}
+
+/// Redis counts it from the subscription on, and it takes a while until it has read the state of its sites.
+#[test]
+fn sigterm_right_after_the_subscription_tells_whoever_waits() {
+    let world = World::start();
+    let proxy = Proxy::before(world.redis.port());
+    proxy.is(Network::Slow(Duration::from_millis(500)));
+    let events = world.events();
+    let sidecar = world.sidecar(&[NO_PORT, ("REDIS_URL", &proxy.url())]);
+    assert_eq!(world.publish("now"), 1);
+    sidecar.signal("TERM");
+    sidecar.says("shutting down");
+    proxy.is(Network::Fine);
+    tells_of_the_end(&events.failed("solve"));
+    sidecar.end().expect(0);
+    assert_eq!(world.solves(), 0);
+}
+
+/// As `docker compose down` does it: each of them sees the other one listen.
+#[test]
+fn sigterm_for_all_replicas_at_once_leaves_nobody_without_an_answer() {
+    let world = World::start();
+    let env = [("SIDECAR_DEBOUNCE", "1h"), NO_PORT];
+    let (one, events) = world.ready_sidecar(&env);
+    let others: Vec<Running> = (0..2).map(|_| world.sidecar(&env)).collect();
+    for _ in &others {
+        events.repeated();
+    }
+    // Deferred, and so pending in each of them.
+    assert_eq!(report(&world), 3);
+    let all: Vec<Running> = others.into_iter().chain([one]).collect();
+    // Whatever they ask at the end reaches Redis at once.
+    world.redis.freeze();
+    for sidecar in &all {
+        sidecar.signal("TERM");
+        sidecar.says("shutting down");
+    }
+    world.redis.thaw();
+    for sidecar in all {
+        sidecar.end().expect(0);
+    }
+    tells_of_the_end(&events.failed("solve"));
+}

@@ -1,0 +1,172 @@
+//! A TCP proxy between a client and a server, for everything that a network does.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+/// What the network is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Everything passes.
+    Fine,
+    /// Everything passes, this much later in each direction.
+    Slow(Duration),
+    /// Connections stay open, and nothing passes in either direction until it heals.
+    Silent,
+    /// What the client says passes, what the server says does not until it heals.
+    Deaf,
+    /// What the server says to whoever has subscribed does not pass until it heals; all else does.
+    DeafEars,
+    /// What the server says passes, what the client says does not until it heals.
+    Mute,
+    /// Connections are closed, and new ones at once.
+    Cut,
+    /// Connections are reset, and new ones at once.
+    Reset,
+}
+
+/// A running proxy; it ends when this is dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    network: watch::Sender<State>,
+    _end: oneshot::Sender<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    network: Network,
+    /// Counts how often all connections were forgotten on the way.
+    age: u64,
+}
+
+/// One connection through the proxy.
+#[derive(Clone)]
+struct Pair {
+    /// The age in which it was opened.
+    age: u64,
+    state: watch::Receiver<State>,
+    has_subscribed: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Up,
+    Down,
+}
+
+impl Proxy {
+    /// A proxy in front of the server on this port of the loopback.
+    pub(crate) fn before(server: u16) -> Self {
+        let (network, state) = watch::channel(State { network: Network::Fine, age: 0 });
+        let (send, started) = std::sync::mpsc::channel();
+        let (end, ended) = oneshot::channel();
+        // A thread of its own: it goes on whatever the test is waiting for.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                send.send(listener.local_addr().unwrap()).unwrap();
+                tokio::select! {
+                    () = accept(listener, server, state) => {}
+                    _ = ended => {}
+                }
+            });
+        });
+        Self { address: started.recv().unwrap(), network, _end: end }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The URL of the Redis behind it.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}/0", self.address)
+    }
+
+    /// From now on the network is like this.
+    pub(crate) fn is(&self, network: Network) {
+        self.network.send_modify(|state| state.network = network);
+    }
+
+    /// Forgets every connection that there is, as a firewall does that was restarted: they stay open, and nothing will
+    /// ever pass there. New ones are fine.
+    pub(crate) fn forget(&self) {
+        self.network.send_modify(|state| state.age += 1);
+    }
+}
+
+async fn accept(listener: TcpListener, server: u16, state: watch::Receiver<State>) {
+    let mut pairs = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        let pair = Pair { age: state.borrow().age, state: state.clone(), has_subscribed: Arc::default() };
+        pairs.spawn(pair.carry(client, server));
+        while pairs.try_join_next().is_some() {}
+    }
+}
+
+impl Pair {
+    async fn carry(mut self, mut client: TcpStream, server: u16) {
+        // Of a server that is not there its client learns by the end of the connection.
+        let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
+        let network = {
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = server.split();
+            let (up, down) = (self.clone(), self.clone());
+            tokio::select! {
+                () = up.pump(Way::Up, from_client, to_server) => Network::Cut,
+                () = down.pump(Way::Down, from_server, to_client) => Network::Cut,
+                network = self.broken() => network,
+            }
+        };
+        if network == Network::Reset {
+            client.set_zero_linger().unwrap();
+        }
+    }
+
+    /// Waits until connections are broken, and tells how.
+    async fn broken(&mut self) -> Network {
+        let broken = self.state.wait_for(|state| matches!(state.network, Network::Cut | Network::Reset)).await;
+        broken.map_or(Network::Cut, |state| state.network)
+    }
+
+    /// Passes on what comes, its end too.
+    async fn pump(mut self, way: Way, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) {
+        let mut bytes = vec![0; 1 << 16];
+        loop {
+            let n = from.read(&mut bytes).await.unwrap_or(0);
+            if way == Way::Up && bytes[..n].windows(9).any(|word| word == b"SUBSCRIBE") {
+                self.has_subscribed.store(true, Ordering::Relaxed);
+            }
+            let (age, ear) = (self.age, self.has_subscribed.load(Ordering::Relaxed));
+            let waiting = self.state.wait_for(|state| state.age == age && passes(state.network, way, ear));
+            let Ok(network) = waiting.await.map(|state| state.network) else { return };
+            if let Network::Slow(span) = network {
+                tokio::time::sleep(span).await;
+            }
+            if n == 0 || to.write_all(&bytes[..n]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn passes(network: Network, way: Way, is_ear: bool) -> bool {
+    match network {
+        Network::Fine | Network::Slow(_) | Network::Cut | Network::Reset => true,
+        Network::Silent => false,
+        Network::Deaf => way == Way::Up,
+        Network::DeafEars => way == Way::Up || !is_ear,
+        Network::Mute => way == Way::Down,
+    }
+}
