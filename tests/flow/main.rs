@@ -8,7 +8,6 @@ mod store;
 mod world;
 
 mod backoff;
-mod chaos;
 mod clocks;
 mod found;
 mod once;

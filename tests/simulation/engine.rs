@@ -74,9 +74,7 @@ impl Model {
                 let (keys, arguments) = command[3..].split_at(text(2).parse().unwrap());
                 match self.mutation {
                     None => lua::run(source, keys, arguments, &mut self.database),
-                    Some(mutation) => {
-                        lua::run(&mutation.applied(source, process), keys, arguments, &mut self.database)
-                    }
+                    Some(mutation) => lua::run(&mutation.applied(source, process), keys, arguments, &mut self.database),
                 }
             }
             _ => self.database.execute(command),

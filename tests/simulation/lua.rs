@@ -42,10 +42,15 @@ impl Host {
         redis.set("call", lua.create_function(call)?)?;
         redis.set("pcall", lua.create_function(|lua, words| value(lua, execute(words)))?)?;
         redis.set("acl_check_cmd", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
-        redis.set("error_reply", lua.create_function(|lua, text: mlua::LuaString| error_table(lua, &text.as_bytes()))?)?;
+        redis.set(
+            "error_reply",
+            lua.create_function(|lua, text: mlua::LuaString| error_table(lua, &text.as_bytes()))?,
+        )?;
         redis.set(
             "sha1hex",
-            lua.create_function(|_, text: mlua::LuaString| Ok(sha1_smol::Sha1::from(&*text.as_bytes()).digest().to_string()))?,
+            lua.create_function(|_, text: mlua::LuaString| {
+                Ok(sha1_smol::Sha1::from(&*text.as_bytes()).digest().to_string())
+            })?,
         )?;
         lua.globals().set("redis", redis)?;
         Ok(Self { lua, compiled: RefCell::default() })

@@ -86,9 +86,10 @@ async fn travel(world: &World, process: usize) {
 
 /// Waits while nothing passes.
 async fn passage(world: &World, process: usize) {
-    world.wait(|state| {
-        let process = &state.processes[process];
-        process.way != Way::Stalled && !process.frozen
-    })
-    .await;
+    world
+        .wait(|state| {
+            let process = &state.processes[process];
+            process.way != Way::Stalled && !process.frozen
+        })
+        .await;
 }

@@ -113,8 +113,7 @@ impl Engine for Real {
         if left == Left::LastSave {
             for saved in std::mem::take(&mut self.saved) {
                 let ends = saved.ends.max(0).to_string().into_bytes();
-                let restored =
-                    self.run(&vec![b"RESTORE".to_vec(), saved.key, ends, saved.dump, b"ABSTTL".to_vec()]);
+                let restored = self.run(&vec![b"RESTORE".to_vec(), saved.key, ends, saved.dump, b"ABSTTL".to_vec()]);
                 assert_eq!(restored, Reply::ok());
             }
         }

@@ -8,7 +8,7 @@ use token_sidecar::adapters::redis::subscription::Subscription;
 use token_sidecar::adapters::redis::{Connector, Link, LinkError, RedisStore};
 use token_sidecar::config::KeyNames;
 use token_sidecar::domain::event::Event;
-use token_sidecar::domain::extract::{Bare, Cookies, CookieRule, Solution};
+use token_sidecar::domain::extract::{Bare, CookieRule, Cookies, Solution};
 use token_sidecar::domain::site::{Policy, SiteId};
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::trigger::Payload;
@@ -100,12 +100,22 @@ impl Replica {
         };
         let ready = CancellationToken::new();
         let hearing = {
-            let lost = Arc::new(Loss { lost: CancellationToken::new(), heeded: setup.mutation == Some(Mutation::NoGapRecovery) });
+            let lost = Arc::new(Loss {
+                lost: CancellationToken::new(),
+                heeded: setup.mutation == Some(Mutation::NoGapRecovery),
+            });
             let (ready, mut lost) = (ready.clone(), lost);
             let subscribe = move |ready: CancellationToken, loss: &Arc<Loss>| {
                 let sites = vec![(id.clone(), Arc::clone(&mailbox))];
-                Subscription::new(Arc::clone(&link), time.clone(), dice.clone(), Arc::clone(loss), instance.clone(), sites)
-                    .run(ready, CancellationToken::new())
+                Subscription::new(
+                    Arc::clone(&link),
+                    time.clone(),
+                    dice.clone(),
+                    Arc::clone(loss),
+                    instance.clone(),
+                    sites,
+                )
+                .run(ready, CancellationToken::new())
             };
             spawn(async move {
                 let mut ready = ready;

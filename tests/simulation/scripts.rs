@@ -16,11 +16,11 @@ macro_rules! scripts {
 }
 
 /// Each script as it is loaded.
-pub(crate) const ALL: [(&str, &str); 7] =
-    scripts!("look", "claim", "renew", "commit", "fail", "announce", "vacate");
+pub(crate) const ALL: [(&str, &str); 7] = scripts!("look", "claim", "renew", "commit", "fail", "announce", "vacate");
 
-static NAMES: LazyLock<BTreeMap<String, &str>> =
-    LazyLock::new(|| ALL.into_iter().map(|(name, text)| (sha1_smol::Sha1::from(text).digest().to_string(), name)).collect());
+static NAMES: LazyLock<BTreeMap<String, &str>> = LazyLock::new(|| {
+    ALL.into_iter().map(|(name, text)| (sha1_smol::Sha1::from(text).digest().to_string(), name)).collect()
+});
 
 /// The script that a command runs.
 pub(crate) fn name(command: &Command) -> Option<&'static str> {
