@@ -96,7 +96,7 @@ impl<W: World> Driver<W> {
     async fn step(&mut self, stop: &Stop) {
         match self.turn(stop).await {
             Ok(()) => self.errors = 0,
-            Err(error) => self.endure(error, stop).await,
+            Err(error) => Box::pin(self.endure(error, stop)).await,
         }
     }
 
@@ -120,15 +120,16 @@ impl<W: World> Driver<W> {
                 self.decided("nothing", &inbox);
                 self.wait(stop, None).await;
             }
-            Decision::Follow(rest) => self.follow(rest, inbox, stop).await?,
-            Decision::Backoff => self.announce(inbox, self.failed_again(), "backoff", stop).await?,
-            Decision::Repeat => self.announce(inbox, self.updated_again(), "repeat", stop).await?,
             Decision::Defer(due) => {
                 self.site.mailbox.restore(inbox);
                 self.wait(stop, Some(due)).await;
             }
-            Decision::Verify(trigger) => self.question(trigger, inbox, stop).await?,
-            Decision::Solve(trigger) => self.solve(trigger, inbox, stop).await?,
+            // In boxes: a site at rest keeps no room for what it does now and then.
+            Decision::Follow(rest) => Box::pin(self.follow(rest, inbox, stop)).await?,
+            Decision::Backoff => Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await?,
+            Decision::Repeat => Box::pin(self.announce(inbox, self.updated_again(), "repeat", stop)).await?,
+            Decision::Verify(trigger) => Box::pin(self.question(trigger, inbox, stop)).await?,
+            Decision::Solve(trigger) => Box::pin(self.solve(trigger, inbox, stop)).await?,
         }
         Ok(())
     }

@@ -79,7 +79,8 @@ impl<C: Clock> Link<C> {
         {
             return Err(error.clone());
         }
-        match self.connector.commands().await {
+        // In a box, or every task that may ever run a command would keep room for all of this.
+        match Box::pin(self.connector.commands()).await {
             Ok(commands) => {
                 state.generation += 1;
                 state.failed = None;
