@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use self::once::Once;
-use self::pulse::{Seen, Woken, first_look};
+pub use self::pulse::Seen;
+use self::pulse::{Woken, first_look};
 use super::attempt::Start;
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
 use super::refresh::{Claim, Ended, Work};
@@ -78,10 +79,11 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// Runs a site: asks the question of start-up, then serves triggers until it is stopped.
-    pub async fn run(site: Site<W>, stop: Stop) {
+    /// Runs a site from its first state, which is looked for where there is none yet: asks the question of start-up,
+    /// then serves triggers until it is stopped.
+    pub async fn run(site: Site<W>, seen: Option<Seen>, stop: Stop) {
         site.mailbox.post(Arrival::Startup);
-        let Some(seen) = first_look(&site, &stop).await else { return };
+        let Some(seen) = first_look(&site, seen, &stop).await else { return };
         let mut driver = Self::new(site, seen);
         let snapshot = driver.seen.snapshot.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
