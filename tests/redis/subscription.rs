@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use token_sidecar::adapters::clock::SystemClock;
 use token_sidecar::adapters::redis::LinkError;
 use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::{Payload, Trigger};
-use token_sidecar::flow::ports::{Committed, Recorded, Store};
+use token_sidecar::flow::ports::{Clock as _, Committed, Recorded, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -189,8 +190,8 @@ async fn with_the_periods_of_production_a_frozen_server_is_noticed_within_20_sec
     ears.until("the return", |told| told.connected == 2).await;
 }
 
-/// Stands between a client and a server, and can swallow what subscriptions are sent.
-async fn swallowing_proxy(listener: TcpListener, server: u16, deaf: Arc<AtomicBool>) {
+/// Stands between a client and a server, and can swallow what subscriptions are sent of these words.
+async fn swallowing_proxy(listener: TcpListener, server: u16, deaf: Arc<AtomicBool>, words: &'static str) {
     let mut pairs = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
@@ -212,7 +213,9 @@ async fn swallowing_proxy(listener: TcpListener, server: u16, deaf: Arc<AtomicBo
             let down = async {
                 let mut bytes = vec![0; 1 << 16];
                 while let Ok(n @ 1..) = from_server.read(&mut bytes).await {
-                    let swallow = subscribed.load(Ordering::Relaxed) && deaf.load(Ordering::Relaxed);
+                    let concerned =
+                        bytes[..n].windows(words.len().max(1)).any(|piece| piece.starts_with(words.as_bytes()));
+                    let swallow = concerned && subscribed.load(Ordering::Relaxed) && deaf.load(Ordering::Relaxed);
                     if !swallow && to_client.write_all(&bytes[..n]).await.is_err() {
                         break;
                     }
@@ -233,7 +236,7 @@ async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     let url = format!("redis://{}/", listener.local_addr().unwrap());
     let deaf = Arc::new(AtomicBool::new(false));
     let mut proxy = JoinSet::new();
-    proxy.spawn(swallowing_proxy(listener, server.port(), Arc::clone(&deaf)));
+    proxy.spawn(swallowing_proxy(listener, server.port(), Arc::clone(&deaf), ""));
     let ears = Ears::open(&config(&url), Hurried::LOSSES).await;
     ears.until("canaries", |told| told.canaries >= 3).await;
     deaf.store(true, Ordering::Relaxed);
@@ -242,6 +245,33 @@ async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     ears.until("the return", |told| told.connected == 2).await;
     assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
     assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
+}
+
+/// In a flood a canary stands in line for longer than a silent subscription is given: dropped, all before it is lost.
+#[tokio::test]
+async fn a_subscription_whose_canary_is_late_is_kept_while_messages_come_for_four_times_as_long() {
+    let server = RedisServer::start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}/", listener.local_addr().unwrap());
+    let mut proxy = JoinSet::new();
+    let deaf = Arc::new(AtomicBool::new(false));
+    proxy.spawn(swallowing_proxy(listener, server.port(), Arc::clone(&deaf), "token:canary"));
+    let ears = Ears::open(&config(&url), Hurried::PATIENT_LOSSES).await;
+    deaf.store(true, Ordering::Relaxed);
+    let clock = SystemClock::start();
+    let mut connection = server.connection();
+    let is_over = Arc::clone(&deaf);
+    let parser = std::thread::spawn(move || {
+        while is_over.load(Ordering::Relaxed) {
+            redis::cmd("PUBLISH").arg(INVALID).arg("now").exec(&mut connection).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    let kept = clock.now();
+    deaf.store(false, Ordering::Relaxed);
+    parser.join().unwrap();
+    assert!(kept >= 4 * Hurried::PATIENT_LOSSES.timeout, "given up after {kept:?}");
 }
 
 #[tokio::test]
