@@ -7,10 +7,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
+use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
 use super::channels::Channels;
@@ -234,6 +236,14 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
     }
 }
 
+/// Counts a message as a step of the task that reads: what is read at once holds thousands, and all other tasks would
+/// wait until it is through with them. Once the steps are used up, its next read lets the others go first.
+fn pay() {
+    if let Poll::Ready(step) = poll_proceed(&mut Context::from_waker(Waker::noop())) {
+        step.made_progress();
+    }
+}
+
 impl<O: LinkObserver> Ear<O> {
     /// Called by the connection's reader for everything that is pushed.
     fn hear(&self, push: PushInfo, broken: &CancellationToken) {
@@ -241,6 +251,7 @@ impl<O: LinkObserver> Ear<O> {
             PushKind::Disconnection => broken.cancel(),
             PushKind::Message => {
                 self.heard.fetch_add(1, Ordering::Relaxed);
+                pay();
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
                     && let Some(route) = std::str::from_utf8(channel).ok().and_then(|c| self.routes.get(c))
                 {
