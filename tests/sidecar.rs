@@ -4,6 +4,8 @@
 mod acl;
 #[path = "sidecar/clock.rs"]
 mod clock;
+#[path = "sidecar/crowd.rs"]
+mod crowd;
 #[path = "sidecar/env_file.rs"]
 mod env_file;
 #[path = "sidecar/faults.rs"]
