@@ -125,15 +125,15 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
         () = shutdown.cancelled() => return Ok(()),
         () = ready.cancelled() => {}
     }
-    tokio::select! {
+    let admitted = tokio::select! {
         ended = &mut hearing => return Ok(ended?),
         // What was reported since the subscription is answered all the same.
-        () = shutdown.cancelled() => {}
-        admitted = admission::admitted(&link, &sites) => admitted?,
-    }
+        () = shutdown.cancelled() => Vec::new(),
+        admitted = admission::admitted(&link, sites) => admitted?,
+    };
     let drivers = TaskTracker::new();
-    for site in sites {
-        drivers.spawn(Driver::run(site, stop.clone()));
+    for (site, seen) in admitted {
+        drivers.spawn(Driver::run(site, seen, stop.clone()));
     }
     drivers.close();
     let ending = async {
@@ -187,19 +187,20 @@ pub async fn refresh(
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let admission = async {
         ready.cancelled().await;
-        admission::admitted(&link, std::slice::from_ref(&site)).await
+        admission::knock(&link).await?;
+        admission::look(site).await
     };
-    tokio::select! {
-        ended = &mut hearing => ended?,
+    let (site, seen) = tokio::select! {
+        ended = &mut hearing => { ended?; return Ok(Once::Stopped) }
         admitted = admission => admitted?,
         () = tokio::time::sleep(patience) => {
             return Err(out_of_reach(patience));
         }
-    }
+    };
     tokio::select! {
         ended = hearing => { ended?; Ok(Once::Stopped) }
         () = lost_for(&board, patience) => Err(out_of_reach(patience)),
-        once = Driver::once(site, Stop { graceful: shutdown.clone(), now: shutdown }) => {
+        once = Driver::once(site, seen, Stop { graceful: shutdown.clone(), now: shutdown }) => {
             let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
             Ok(once)
         }

@@ -6,6 +6,8 @@ mod acl;
 mod clock;
 #[path = "sidecar/crashes.rs"]
 mod crashes;
+#[path = "sidecar/crowd.rs"]
+mod crowd;
 #[path = "sidecar/disk.rs"]
 mod disk;
 #[path = "sidecar/ending.rs"]

@@ -5,8 +5,10 @@
 //!   without saying whether it was worked on. Nothing is sent twice either, for the same reason.
 //! - An answer is read up to a bound, and everything ends by a deadline.
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -43,7 +45,7 @@ pub enum ClientError {
 }
 
 /// How a host is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Route {
     /// Straight: a neighbour, whatever `HTTP_PROXY` says.
     Direct,
@@ -96,8 +98,22 @@ pub(crate) fn peer(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
 }
 
-/// A client for one address.
+/// A client for one address. It keeps nothing of the address: those that are reached alike share one, since each has
+/// its own trust, which thousands of sites would pay for.
 pub(crate) fn client(url: &Url, route: Route) -> Result<Client, ClientError> {
+    static CLIENTS: Mutex<BTreeMap<(Route, bool), Client>> = Mutex::new(BTreeMap::new());
+    let route = if is_here(url) { Route::Direct } else { route };
+    let is_plain = url.scheme() == "http";
+    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(client) = clients.get(&(route, is_plain)) {
+        return Ok(client.clone());
+    }
+    let client = build(route, is_plain).map_err(|e| ClientError::Tls { host: peer(url), cause: deepest(&e) })?;
+    clients.insert((route, is_plain), client.clone());
+    Ok(client)
+}
+
+fn build(route: Route, is_plain: bool) -> reqwest::Result<Client> {
     // Somebody may have installed one before: any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
@@ -106,14 +122,14 @@ pub(crate) fn client(url: &Url, route: Route) -> Result<Client, ClientError> {
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_max_idle_per_host(0);
-    if route == Route::Direct || is_here(url) {
+    if route == Route::Direct {
         builder = builder.no_proxy();
     }
-    if url.scheme() == "http" {
+    if is_plain {
         // Plain HTTP must work in an image without CA certificates too.
         builder = builder.tls_certs_only([]);
     }
-    builder.build().map_err(|e| ClientError::Tls { host: peer(url), cause: deepest(&e) })
+    builder.build()
 }
 
 fn is_here(url: &Url) -> bool {

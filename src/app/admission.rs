@@ -1,30 +1,53 @@
 //! What Redis would refuse later is found out before anything is promised.
 
+use tokio::task::JoinSet;
+
 use super::AppError;
 use super::process::Outside;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::redis::client::Events;
 use crate::adapters::redis::{Channels, Link, LinkError};
-use crate::flow::ports::{Store as _, StoreError};
+use crate::flow::driver::Seen;
+use crate::flow::ports::{Clock as _, Store as _, StoreError};
 use crate::flow::site::Site;
 
-/// Reads the state of every site, and knocks at the channels on which all of them are announced: whoever may not
-/// subscribe to a channel may not publish there either. A Redis that is away refuses nothing, and a key of one site that
-/// holds something else must not stop the others: it is waited for.
+/// A site, and its state where Redis has told it: what its driver starts from.
+pub(super) type Admitted = (Site<Outside>, Option<Seen>);
+
+/// Knocks at the channels of all sites, and reads the state of each.
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
-pub(super) async fn admitted(link: &Link<SystemClock>, sites: &[Site<Outside>]) -> Result<(), AppError> {
+pub(super) async fn admitted(link: &Link<SystemClock>, sites: Vec<Site<Outside>>) -> Result<Vec<Admitted>, AppError> {
+    knock(link).await?;
+    let looks: JoinSet<_> = sites.into_iter().map(look).collect();
+    looks.join_all().await.into_iter().collect()
+}
+
+/// Subscribes for a moment to the channels on which all sites are announced: whoever may not subscribe to a channel may
+/// not publish there either.
+///
+/// # Errors
+/// [`AppError::Redis`] where Redis refuses us: no permission.
+pub(super) async fn knock(link: &Link<SystemClock>) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
-    if let Err(error @ LinkError::Refused(_)) = Events::on(link.connector(), &everywhere).await {
-        return Err(error.into());
+    match Events::on(link.connector(), &everywhere).await {
+        Err(error @ LinkError::Refused(_)) => Err(error.into()),
+        _ => Ok(()),
     }
-    for site in sites {
-        match site.store.look().await {
-            Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => {}
-            Err(error @ StoreError::Refused(_)) => return Err(error.into()),
-            Ok(_) | Err(StoreError::Away(_)) => {}
-        }
-    }
-    Ok(())
+}
+
+/// Reads the state of a site. A Redis that is away refuses nothing, and a key of one site that holds something else must
+/// not stop the others: it is waited for.
+///
+/// # Errors
+/// [`AppError::Redis`] where Redis refuses us: no permission.
+pub(super) async fn look(site: Site<Outside>) -> Result<Admitted, AppError> {
+    let seen = match site.store.look().await {
+        Ok(snapshot) => Some(Seen { snapshot, read_at: site.clock.now() }),
+        Err(StoreError::Away(_)) => None,
+        Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => None,
+        Err(error @ StoreError::Refused(_)) => return Err(error.into()),
+    };
+    Ok((site, seen))
 }

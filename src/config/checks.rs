@@ -8,8 +8,8 @@ use secrecy::ExposeSecret;
 use super::key::env_prefix;
 use super::reader::Reader;
 use super::redis::Topology;
-use super::site::SiteConfig;
-use super::source::{FlaresolverrConfig, SourceConfig};
+use super::site::{KeyNames, SiteConfig};
+use super::source::SourceConfig;
 
 /// Notes everything that does not go together.
 pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
@@ -36,16 +36,16 @@ fn slots(reader: &mut Reader, sites: &[SiteConfig]) {
 /// No key is written by two, and none is one of the companions that are kept beside the token.
 fn keys(reader: &mut Reader, sites: &[SiteConfig]) {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
+    let kept: BTreeMap<String, &KeyNames> = sites.iter().map(|site| (site.keys.companion(""), &site.keys)).collect();
     for site in sites {
         for (key, name) in [("token_key", &site.keys.token), ("cookies_key", &site.keys.cookies)] {
             let path = format!("sites.{}.{key}", site.id);
             if let Some(other) = owners.get(name.as_str()) {
                 reader.conflict(format!("{path} = {name:?}: {other} has this name already"));
             }
-            let companion_of = sites.iter().find(|s| name.starts_with(&s.keys.companion("")));
-            if let Some(owner) = companion_of.filter(|s| *name != s.keys.companion("cookies")) {
-                let kept = owner.keys.companion("");
-                reader.conflict(format!("{path} = {name:?}: names that begin with {kept:?} are kept for the sidecar"));
+            let companion_of = name.match_indices(':').find_map(|(at, _)| kept.get_key_value(&name[..=at]));
+            if let Some((head, _)) = companion_of.filter(|(_, keys)| *name != keys.companion("cookies")) {
+                reader.conflict(format!("{path} = {name:?}: names that begin with {head:?} are kept for the sidecar"));
             }
             owners.entry(name).or_insert(path);
         }
@@ -80,28 +80,26 @@ fn env_files(reader: &mut Reader, sites: &[SiteConfig]) {
 
 /// Who shares a FlareSolverr agrees on how much it bears, and shares no session.
 fn solvers(reader: &mut Reader, sites: &[SiteConfig]) {
-    let mut seen: Vec<(&SiteConfig, &FlaresolverrConfig)> = Vec::new();
+    let mut first_at: BTreeMap<&str, (&SiteConfig, usize)> = BTreeMap::new();
+    let mut first_in: BTreeMap<(&str, &str), &SiteConfig> = BTreeMap::new();
     for site in sites {
         let solver = site.sources.iter().find_map(|source| match source {
             SourceConfig::Flaresolverr(solver) => Some(solver),
             SourceConfig::Http(_) => None,
         });
         let Some(solver) = solver else { continue };
-        let shared =
-            |other: &&(&SiteConfig, &FlaresolverrConfig)| other.1.url.expose_secret() == solver.url.expose_secret();
+        let url = solver.url.expose_secret();
         let both = |other: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", other.id, site.id);
-        if let Some((other, theirs)) = seen.iter().find(shared)
-            && theirs.concurrency != solver.concurrency
-        {
-            let (one, two) = (theirs.concurrency, solver.concurrency);
+        let (other, one) = *first_at.entry(url).or_insert((site, solver.concurrency));
+        if one != solver.concurrency {
+            let two = solver.concurrency;
             reader.conflict(format!("{}: its concurrency cannot be both {one} and {two}", both(other)));
         }
-        let in_session =
-            seen.iter().filter(shared).find(|(_, theirs)| theirs.session.is_some() && theirs.session == solver.session);
-        if let Some((other, _)) = in_session {
+        let Some(session) = &solver.session else { continue };
+        if let Some(other) = first_in.get(&(url, session)) {
             reader.conflict(format!("{}: in one session they would get each other's page", both(other)));
         }
-        seen.push((site, solver));
+        first_in.entry((url, session)).or_insert(site);
     }
 }
 

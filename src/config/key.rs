@@ -81,7 +81,15 @@ impl Key {
     /// The key to which a full path such as `sites.chitai_gorod.debounce` belongs.
     #[must_use]
     pub fn of(path: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.covers(path))
+        let of_a_site = path.strip_prefix("sites.").and_then(|rest| rest.split_once('.'));
+        KEYS.iter().find(|key| match (key.path.strip_prefix("sites.*."), of_a_site) {
+            // The last place takes the rest: a header's name may have dots.
+            (Some(own), Some((_, name))) => {
+                own == name || own.strip_suffix('*').is_some_and(|head| name.starts_with(head))
+            }
+            (None, None) => key.path == path,
+            _ => false,
+        })
     }
 
     /// Whether the key is one of a site.
@@ -109,13 +117,6 @@ impl Key {
     /// What may be shown of a value that stands at `path`.
     pub(super) fn show(&self, path: &str, value: &str) -> String {
         redaction::show(self.secrecy, path.rsplit('.').next().unwrap_or_default(), value)
-    }
-
-    fn covers(&self, path: &str) -> bool {
-        let count = self.path.split('.').count();
-        // The last place takes the rest: a header's name may have dots.
-        let mut places = path.splitn(count, '.');
-        self.path.split('.').all(|own| places.next().is_some_and(|place| own == "*" || own == place))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reads the strongest value of each key into its type, notes what is wrong with any of them, and keeps the list
 //! of what is in force.
 
+use std::collections::BTreeSet;
+
 use super::environment;
 use super::error::ConfigError;
 use super::key::{Fallback, Key, Shape, env_prefix};
@@ -19,6 +21,8 @@ pub(super) type Read<T> = Result<T, Faulty>;
 pub(super) struct Reader {
     layers: Layers,
     settings: Vec<Setting>,
+    /// The settings of the process that were read.
+    shared: BTreeSet<String>,
 }
 
 /// A value and whose it is.
@@ -38,7 +42,7 @@ enum Content {
 
 impl Reader {
     pub(super) const fn new(layers: Layers) -> Self {
-        Self { layers, settings: Vec::new() }
+        Self { layers, settings: Vec::new(), shared: BTreeSet::new() }
     }
 
     /// The ids of all sites that are mentioned.
@@ -48,13 +52,18 @@ impl Reader {
 
     /// Whether anything below `table` is set by anybody.
     pub(super) fn has(&self, table: &str) -> bool {
-        !self.names_below(table).is_empty()
+        self.below(table).next().is_some()
     }
 
     /// The names of what is set below `table`.
     pub(super) fn names_below(&self, table: &str) -> Vec<String> {
+        self.below(table).map(str::to_owned).collect()
+    }
+
+    fn below(&self, table: &str) -> impl Iterator<Item = &str> {
         let head = format!("{table}.");
-        self.layers.leaves.keys().filter_map(|path| path.strip_prefix(&head)).map(str::to_owned).collect()
+        let from_there = self.layers.leaves.range(head.clone()..);
+        from_there.map_while(move |(path, _)| path.strip_prefix(&head))
     }
 
     /// Reads a value that may be missing.
@@ -170,11 +179,12 @@ impl Reader {
     }
 
     fn record(&mut self, path: &str, key: &Key, value: Option<String>, origin: &Origin) {
-        let env = key.env_of(site_of(path));
+        let site = site_of(path);
         // What sites inherit is read for each of them.
-        if self.settings.iter().any(|setting| setting.path == path) {
+        if site.is_empty() && !self.shared.insert(path.to_owned()) {
             return;
         }
+        let env = key.env_of(site);
         self.settings.push(Setting { path: path.to_owned(), env, value, origin: origin.clone() });
     }
 

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 pub use self::once::Once;
-use self::pulse::{Seen, Woken, first_look};
+pub use self::pulse::Seen;
+use self::pulse::{Woken, first_look};
 use super::attempt::Start;
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
 use super::refresh::{Claim, Ended, Work};
@@ -78,10 +79,11 @@ impl<W: World> Driver<W> {
         }
     }
 
-    /// Runs a site: asks the question of start-up, then serves triggers until it is stopped.
-    pub async fn run(site: Site<W>, stop: Stop) {
+    /// Runs a site from its first state, which is looked for where there is none yet: asks the question of start-up,
+    /// then serves triggers until it is stopped.
+    pub async fn run(site: Site<W>, seen: Option<Seen>, stop: Stop) {
         site.mailbox.post(Arrival::Startup);
-        let Some(seen) = first_look(&site, &stop).await else { return };
+        let Some(seen) = first_look(&site, seen, &stop).await else { return };
         let mut driver = Self::new(site, seen);
         let snapshot = driver.seen.snapshot.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
@@ -96,7 +98,7 @@ impl<W: World> Driver<W> {
     async fn step(&mut self, stop: &Stop) {
         match self.turn(stop).await {
             Ok(()) => self.errors = 0,
-            Err(error) => self.endure(error, stop).await,
+            Err(error) => Box::pin(self.endure(error, stop)).await,
         }
     }
 
@@ -120,15 +122,16 @@ impl<W: World> Driver<W> {
                 self.decided("nothing", &inbox);
                 self.wait(stop, None).await;
             }
-            Decision::Follow(rest) => self.follow(rest, inbox, stop).await?,
-            Decision::Backoff => self.announce(inbox, self.failed_again(), "backoff", stop).await?,
-            Decision::Repeat => self.announce(inbox, self.updated_again(), "repeat", stop).await?,
             Decision::Defer(due) => {
                 self.site.mailbox.restore(inbox);
                 self.wait(stop, Some(due)).await;
             }
-            Decision::Verify(trigger) => self.question(trigger, inbox, stop).await?,
-            Decision::Solve(trigger) => self.solve(trigger, inbox, stop).await?,
+            // In boxes: a site at rest keeps no room for what it does now and then.
+            Decision::Follow(rest) => Box::pin(self.follow(rest, inbox, stop)).await?,
+            Decision::Backoff => Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await?,
+            Decision::Repeat => Box::pin(self.announce(inbox, self.updated_again(), "repeat", stop)).await?,
+            Decision::Verify(trigger) => Box::pin(self.question(trigger, inbox, stop)).await?,
+            Decision::Solve(trigger) => Box::pin(self.solve(trigger, inbox, stop)).await?,
         }
         Ok(())
     }

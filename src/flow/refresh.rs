@@ -1,5 +1,6 @@
 //! A refresh from its claim to its outcome: attempt → commit, under a lease that is renewed meanwhile.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -59,7 +60,7 @@ impl<W: World> Site<W> {
     pub(super) async fn refresh(&self, claim: &Claim<'_>, work: Work, abandon: &CancellationToken) -> Ended {
         let trigger = claim.start.trigger;
         self.observer.observe(Observation::Entered("claimed"));
-        let work = async {
+        let work = pin!(async {
             match work {
                 Work::Adopt(found) => {
                     let ttl = KeyTtl::Kept(found.ttl);
@@ -73,7 +74,7 @@ impl<W: World> Site<W> {
                     Err(missed) => self.fail(claim, missed).await,
                 },
             }
-        };
+        });
         let ended = self.under_lease(claim, work, abandon).await;
         let (outcome, stage) = match &ended {
             Some(Ended::Refreshed(_)) => ("refreshed", ""),

@@ -131,7 +131,7 @@ impl Bench {
     pub(crate) fn start(&mut self) -> usize {
         let replica = self.state().ears.len();
         let (site, stop) = (self.site(), Stop::default());
-        let task = spawn(Driver::run(site, stop.clone()));
+        let task = spawn(Driver::run(site, None, stop.clone()));
         self.replicas.insert(replica, Replica { task, stop });
         replica
     }
@@ -139,7 +139,7 @@ impl Bench {
     /// The command `refresh`: a process of its own for one refresh, and how it ends.
     pub(crate) fn refresh_once(&self) -> (impl Future<Output = Once> + use<>, Stop) {
         let stop = Stop::default();
-        let once = tokio::time::timeout(PATIENCE, spawn(Driver::once(self.site(), stop.clone())));
+        let once = tokio::time::timeout(PATIENCE, spawn(Driver::once(self.site(), None, stop.clone())));
         (async { once.await.unwrap().unwrap() }, stop)
     }
 

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hurried {
     period: Duration,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Hurried {
@@ -39,6 +39,9 @@ impl Hurried {
     pub(crate) const FLIGHTS: Self = Self { period: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
     /// They are missed soon, too.
     pub(crate) const LOSSES: Self = Self { period: Duration::from_millis(20), timeout: Duration::from_millis(700) };
+    /// They are missed soon, but not by a machine that is busy for a moment.
+    pub(crate) const PATIENT_LOSSES: Self =
+        Self { period: Duration::from_millis(20), timeout: Duration::from_millis(1_500) };
 }
 
 /// A clock that shortens these two waits alone.

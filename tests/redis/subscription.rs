@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use token_sidecar::adapters::clock::SystemClock;
 use token_sidecar::adapters::redis::LinkError;
 use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::{Payload, Trigger};
-use token_sidecar::flow::ports::{Committed, Recorded, Store};
+use token_sidecar::flow::ports::{Clock as _, Committed, Recorded, Store};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{claimed, commit, config, failed, id, site, store};
@@ -197,6 +200,30 @@ async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     ears.until("the return", |told| told.connected == 2).await;
     assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
     assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
+}
+
+/// In a flood a canary stands in line for longer than a silent subscription is given: dropped, all before it is lost.
+#[tokio::test]
+async fn a_subscription_whose_canary_is_late_is_kept_while_messages_come_for_four_times_as_long() {
+    let server = RedisServer::start();
+    let proxy = Proxy::before(server.port());
+    let ears = Ears::open(&config(&proxy.url()), Hurried::PATIENT_LOSSES).await;
+    proxy.is(Network::Swallows("token:canary"));
+    let deaf = Arc::new(AtomicBool::new(true));
+    let clock = SystemClock::start();
+    let mut connection = server.connection();
+    let is_over = Arc::clone(&deaf);
+    let parser = std::thread::spawn(move || {
+        while is_over.load(Ordering::Relaxed) {
+            redis::cmd("PUBLISH").arg(INVALID).arg("now").exec(&mut connection).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    let kept = clock.now();
+    deaf.store(false, Ordering::Relaxed);
+    parser.join().unwrap();
+    assert!(kept >= 4 * Hurried::PATIENT_LOSSES.timeout, "given up after {kept:?}");
 }
 
 #[tokio::test]

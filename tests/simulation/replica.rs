@@ -139,7 +139,7 @@ impl Replica {
             let stop = stop.clone();
             spawn(async move {
                 ready.cancelled().await;
-                Driver::run(site, stop).await;
+                Driver::run(site, None, stop).await;
             })
         };
         Self { process, stop, driver, hearing }

@@ -22,6 +22,8 @@ pub(crate) enum Network {
     Slow(Duration),
     /// Connections stay open, and nothing passes in either direction until it heals.
     Silent,
+    /// What the server says to whoever has subscribed is lost where it holds this word; all else passes.
+    Swallows(&'static str),
     /// What the client says passes, what the server says does not until it heals.
     Deaf,
     /// What the server says to whoever has subscribed does not pass until it heals; all else does.
@@ -145,14 +147,16 @@ impl Pair {
         let mut bytes = vec![0; 1 << 16];
         loop {
             let n = from.read(&mut bytes).await.unwrap_or(0);
-            if way == Way::Up && bytes[..n].windows(9).any(|word| word == b"SUBSCRIBE") {
+            if way == Way::Up && holds(&bytes[..n], "SUBSCRIBE") {
                 self.has_subscribed.store(true, Ordering::Relaxed);
             }
             let (age, ear) = (self.age, self.has_subscribed.load(Ordering::Relaxed));
             let waiting = self.state.wait_for(|state| state.age == age && passes(state.network, way, ear));
             let Ok(network) = waiting.await.map(|state| state.network) else { return };
-            if let Network::Slow(span) = network {
-                tokio::time::sleep(span).await;
+            match network {
+                Network::Slow(span) => tokio::time::sleep(span).await,
+                Network::Swallows(word) if way == Way::Down && ear && holds(&bytes[..n], word) => continue,
+                _ => {}
             }
             if n == 0 || to.write_all(&bytes[..n]).await.is_err() {
                 return;
@@ -161,9 +165,13 @@ impl Pair {
     }
 }
 
+fn holds(bytes: &[u8], word: &str) -> bool {
+    bytes.windows(word.len()).any(|piece| piece == word.as_bytes())
+}
+
 fn passes(network: Network, way: Way, is_ear: bool) -> bool {
     match network {
-        Network::Fine | Network::Slow(_) | Network::Cut | Network::Reset => true,
+        Network::Fine | Network::Slow(_) | Network::Swallows(_) | Network::Cut | Network::Reset => true,
         Network::Silent => false,
         Network::Deaf => way == Way::Up,
         Network::DeafEars => way == Way::Up || !is_ear,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::commands::Commands;
 use super::connect::Connector;
@@ -13,11 +13,16 @@ use crate::flow::ports::Clock;
 /// After a failed try no other is made for so long: thousands of sites ask for the same connection.
 const RETRY_PACE: Duration = Duration::from_millis(200);
 
+/// How many commands of the sites are under way at once. Thousands of sites may ask at one moment: a command's time-out
+/// counts from when it is sent, not the turns of those before it.
+const COMMANDS_AT_ONCE: usize = 256;
+
 /// The shared connection for commands.
 pub struct Link<C> {
     connector: Connector,
     clock: C,
     state: Mutex<State>,
+    turns: Semaphore,
 }
 
 #[derive(Default)]
@@ -31,7 +36,7 @@ struct State {
 impl<C: Clock> Link<C> {
     /// A link that connects when it is first used.
     pub fn new(connector: Connector, clock: C) -> Self {
-        Self { connector, clock, state: Mutex::default() }
+        Self { connector, clock, state: Mutex::default(), turns: Semaphore::new(COMMANDS_AT_ONCE) }
     }
 
     /// Opens connections of other kinds.
@@ -44,6 +49,7 @@ impl<C: Clock> Link<C> {
     /// # Errors
     /// [`LinkError`]; after `Away` the script may have run or not.
     pub async fn script<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, LinkError> {
+        let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
         let answer = invocation.invoke_async(&mut commands).await;
         self.settle(answer, generation).await
@@ -54,12 +60,13 @@ impl<C: Clock> Link<C> {
     /// # Errors
     /// [`LinkError`]; after `Away` the command may have run or not.
     pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
+        let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
         let answer = command.query_async(&mut commands).await;
         self.settle(answer, generation).await
     }
 
-    /// Publishes from whichever node of a Cluster comes up.
+    /// Publishes from whichever node of a Cluster comes up, without waiting for a turn: a canary measures the way.
     ///
     /// # Errors
     /// [`LinkError`]; after `Away` it may have been published or not.
@@ -79,7 +86,8 @@ impl<C: Clock> Link<C> {
         {
             return Err(error.clone());
         }
-        match self.connector.commands().await {
+        // In a box, or every task that may ever run a command would keep room for all of this.
+        match Box::pin(self.connector.commands()).await {
             Ok(commands) => {
                 state.generation += 1;
                 state.failed = None;

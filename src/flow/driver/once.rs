@@ -1,6 +1,6 @@
 //! One refresh on demand: the command `refresh`.
 
-use super::pulse::first_look;
+use super::pulse::{Seen, first_look};
 use super::{Driver, Stop};
 use crate::domain::inbox::Arrival;
 use crate::domain::snapshot::{Failing, Snapshot};
@@ -19,8 +19,8 @@ pub enum Once {
 
 impl<W: World> Driver<W> {
     /// One refresh, forced, here or wherever the lock is held.
-    pub async fn once(site: Site<W>, stop: Stop) -> Once {
-        let Some(seen) = first_look(&site, &stop).await else { return Once::Stopped };
+    pub async fn once(site: Site<W>, seen: Option<Seen>, stop: Stop) -> Once {
+        let Some(seen) = first_look(&site, seen, &stop).await else { return Once::Stopped };
         let before = seen.snapshot.version;
         let mut driver = Self::new(site, seen);
         driver.site.mailbox.post(Arrival::Manual);

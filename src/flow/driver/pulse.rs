@@ -14,9 +14,11 @@ use crate::flow::store_time::StoreTime;
 
 /// The latest state, and when it was read.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) snapshot: Snapshot,
-    pub(super) read_at: Duration,
+pub struct Seen {
+    /// The state.
+    pub snapshot: Snapshot,
+    /// When, by the port `Clock`.
+    pub read_at: Duration,
 }
 
 impl Seen {
@@ -163,8 +165,11 @@ impl<W: World> Driver<W> {
     }
 }
 
-/// Looks at a growing pace until the store tells the state or the site is stopped.
-pub(super) async fn first_look<W: World>(site: &Site<W>, stop: &Stop) -> Option<Seen> {
+/// What was seen already; or looks at a growing pace until the store tells the state or the site is stopped.
+pub(super) async fn first_look<W: World>(site: &Site<W>, seen: Option<Seen>, stop: &Stop) -> Option<Seen> {
+    if seen.is_some() {
+        return seen;
+    }
     let mut refusals = 0;
     loop {
         match patient_look(site, stop).await? {
