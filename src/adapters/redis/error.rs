@@ -52,9 +52,20 @@ pub fn classify(error: &RedisError) -> LinkError {
             | ServerErrorKind::NoScript,
         ) => false,
         ErrorKind::Server(_) => true,
+        _ if certificates(&text).is_some() => true,
         _ => error.code().is_some_and(|code| !PASSING.contains(&code)),
     };
+    let text = certificates(&text).unwrap_or(text);
     if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
+}
+
+/// What TLS says of certificates, in words that say whose: time alone mends none of it.
+fn certificates(text: &str) -> Option<String> {
+    if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
+        return Some(format!("the certificate of Redis is not accepted: {why}"));
+    }
+    let (_, why) = text.split_once("received fatal alert: ")?;
+    (why != "InternalError").then(|| format!("Redis does not accept our certificate: {why}"))
 }
 
 /// Answers of a server that is not ready yet, beyond those that the library knows.

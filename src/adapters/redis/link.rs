@@ -59,13 +59,13 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
-    /// Publishes from whichever node of a Cluster comes up.
+    /// Runs one command on whichever node of a Cluster comes up.
     ///
     /// # Errors
-    /// [`LinkError`]; after `Away` it may have been published or not.
-    pub async fn publish_anywhere(&self, channel: &str, payload: &str) -> Result<(), LinkError> {
+    /// [`LinkError`]; after `Away` the command may have run or not.
+    pub async fn anywhere<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
-        let answer = commands.publish_anywhere(channel, payload).await;
+        let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));
         self.settle(answer, generation).await
     }
 

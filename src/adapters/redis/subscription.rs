@@ -201,7 +201,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         let began = self.clock.now();
         let flight = async {
             let canary = format!("{}:{number}", self.instance);
-            self.link.publish_anywhere(&self.canary_channel, &canary).await?;
+            self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
             while self.ear.canary.load(Ordering::Relaxed) < number {
                 self.ear.wake.notified().await;
             }
