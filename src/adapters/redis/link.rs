@@ -69,6 +69,11 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
+    /// Gives the connection up: whatever comes next gets a new one.
+    pub async fn reopen(&self) {
+        self.state.lock().await.open = None;
+    }
+
     async fn open(&self) -> Result<(Commands, u64), LinkError> {
         let mut state = self.state.lock().await;
         if let Some(commands) = &state.open {

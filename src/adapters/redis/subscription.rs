@@ -148,8 +148,10 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         ready: &CancellationToken,
         stop: &CancellationToken,
     ) -> Ended {
-        let broken = CancellationToken::new();
+        let (broken, moved) = (CancellationToken::new(), CancellationToken::new());
         let subscribing = async {
+            let told = moved.clone();
+            let failovers = self.link.connector().failovers(move || told.cancel()).await;
             let (ear, closed) = (Arc::clone(&self.ear), broken.clone());
             let mut connection = self.link.connector().subscription(move |push| ear.hear(push, &closed)).await?;
             for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
@@ -157,9 +159,9 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             }
             *number += 1;
             self.fly(*number).await?;
-            Ok(connection)
+            Ok((connection, failovers))
         };
-        let connection = tokio::select! {
+        let connections = tokio::select! {
             () = stop.cancelled() => return Ended::Stopped,
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
                 return Ended::Lost(LinkError::Away("subscribing took too long".to_owned()));
@@ -183,6 +185,10 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         let ended = loop {
             tokio::select! {
                 () = stop.cancelled() => break Ended::Stopped,
+                () = moved.cancelled() => {
+                    self.link.reopen().await;
+                    break Ended::Lost(LinkError::Away("the Sentinels name another master".to_owned()));
+                }
                 () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
                 () = self.clock.sleep(CANARY_PERIOD) => {
                     *number += 1;
@@ -192,7 +198,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 }
             }
         };
-        drop(connection);
+        drop(connections);
         ended
     }
 
