@@ -261,10 +261,10 @@ fn cure_of(error: &LinkError) -> &'static str {
         LinkError::Refused(text) if text.contains("NOPERM") => {
             "give the Redis user the keys, channels and commands of compose/users.acl"
         }
-        LinkError::Refused(text) if text.contains("certificate of Redis") => {
+        LinkError::Untrusted(text) if text.contains("certificate of Redis") => {
             "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
         }
-        LinkError::Refused(text) if text.contains("our certificate") => {
+        LinkError::Untrusted(_) => {
             "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one that Redis' tls-ca-cert-file vouches for"
         }
         LinkError::Refused(text) if text.contains("READONLY") => {

@@ -5,6 +5,7 @@
 use token_sidecar::adapters::redis::LinkError;
 use token_sidecar::config::RedisConfig;
 use token_sidecar::config::redis::{TlsConfig, Topology};
+use token_sidecar::flow::ports::{Store as _, StoreError};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{config, link_of, secrets, store_on};
@@ -53,8 +54,11 @@ async fn a_refresh_and_its_event_go_over_tls() {
         [(trusting(&others, &url), "another authority"), (crate::fixture::config(&url), "the system's authorities")]
     {
         let answer = ping(&config).await;
-        let Err(LinkError::Refused(error)) = answer else { panic!("{why}: {answer:?}") };
+        let Err(LinkError::Untrusted(error)) = answer else { panic!("{why}: {answer:?}") };
         assert!(error.contains("the certificate of Redis is not accepted"), "{why}: {error}");
+        // For whoever runs already it is waited for: no back-off outlives it.
+        let look = store_on(&link_of(&config)).look().await;
+        assert!(matches!(look, Err(StoreError::Away(_))), "{why}: {look:?}");
     }
     let plain = ping(&crate::fixture::config(&url.replace("rediss", "redis"))).await;
     assert!(matches!(plain, Err(LinkError::Away(_))), "{plain:?}");
@@ -68,7 +72,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     let url = format!("rediss://127.0.0.1:{}/", port.number());
     ping(&presenting(&papers, &url)).await.unwrap();
     let answer = ping(&trusting(&papers, &url)).await;
-    assert!(matches!(&answer, Err(LinkError::Refused(error)) if error.contains("our certificate")), "{answer:?}");
+    assert!(matches!(&answer, Err(LinkError::Untrusted(error)) if error.contains("our certificate")), "{answer:?}");
     let mut half = presenting(&papers, &url);
     half.tls.key_file = None;
     let answer = token_sidecar::adapters::redis::Connector::new(&half).map(|_| ());

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use crate::example::{Configured, Example, users};
-use crate::process::{Ran, World};
+use crate::example::{Configured, Example, stored, users};
+use crate::process::{Events, Ran, World};
 use crate::support::papers::Papers;
 use crate::support::redis_server::{Port, RedisServer};
 
@@ -60,6 +60,27 @@ fn a_client_certificate_that_is_missing_or_of_another_authority_is_told() {
     let _server = server(&world, &papers, "it", &port);
     is_told(&example(&world, &port, &papers.file("ca.crt"), None), "CertificateRequired", "REDIS_TLS_CERT_FILE");
     is_told(&example(&world, &port, &papers.file("ca.crt"), Some(&others)), "our certificate: ", "REDIS_TLS_CERT_FILE");
+}
+
+#[test]
+fn a_server_certificate_that_is_renewed_too_late_costs_no_more_than_the_gap() {
+    let (world, papers, port) = (World::start(), Papers::issue(), Port::hold());
+    papers.sign("server", "IP:127.0.0.1", 2);
+    let mut server = server(&world, &papers, "server", &port);
+    let example = example(&world, &port, &papers.file("ca.crt"), Some(&papers));
+    let (sidecar, _) = example.main_job(&server);
+    papers.sign("server", "IP:127.0.0.1", -1);
+    server.kill();
+    server.revive();
+    sidecar.says("the certificate of Redis is not accepted: Expired");
+    papers.sign("server", "IP:127.0.0.1", 2);
+    server.kill();
+    server.revive();
+    // It came back empty; no back-off is in the way of a new token.
+    let events = Events::of(&server);
+    stored(&server, &events.refreshed());
+    example.all_is_well();
+    sidecar.stop().expect(0);
 }
 
 #[test]

@@ -16,12 +16,15 @@ pub enum LinkError {
     /// It says no, and will until somebody acts.
     #[error("{0}")]
     Refused(String),
+    /// A certificate will not do: nothing was asked yet, and nobody can be told.
+    #[error("{0}")]
+    Untrusted(String),
 }
 
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Away(message) => Self::Away(message),
+            LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
             LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
         }
     }
@@ -52,10 +55,11 @@ pub fn classify(error: &RedisError) -> LinkError {
             | ServerErrorKind::NoScript,
         ) => false,
         ErrorKind::Server(_) => true,
-        _ if certificates(&text).is_some() => true,
         _ => error.code().is_some_and(|code| !PASSING.contains(&code)),
     };
-    let text = certificates(&text).unwrap_or(text);
+    if let Some(text) = certificates(&text) {
+        return LinkError::Untrusted(text);
+    }
     if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
 }
 

@@ -118,18 +118,21 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
     pub async fn run(self, ready: CancellationToken, stop: CancellationToken) -> Result<(), LinkError> {
         let mut losses = 0;
         let mut number = 0;
+        let mut told = None;
         loop {
             let ended = self.session(&mut losses, &mut number, &ready, &stop).await;
             let error = match ended {
                 Ended::Stopped => return Ok(()),
-                Ended::Lost(error @ (LinkError::Refused(_) | LinkError::Config(_))) if !ready.is_cancelled() => {
-                    return Err(error);
-                }
-                Ended::Lost(error) => error,
+                Ended::Lost(error @ LinkError::Away(_)) => error,
+                Ended::Lost(error) if ready.is_cancelled() => error,
+                Ended::Lost(error) => return Err(error),
             };
             losses += 1;
             self.ear.observer.disconnected(&error.to_string());
-            if losses == 1 {
+            // What time alone does not mend is said too when it comes later than the loss.
+            let is_news = losses == 1 || !matches!(error, LinkError::Away(_)) && told.as_ref() != Some(&error);
+            if is_news {
+                told = Some(error.clone());
                 tracing::warn!(%error, "Redis is not heard; trying again until it is");
             } else {
                 tracing::debug!(%error, losses, "Redis is still not heard");
