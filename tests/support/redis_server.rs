@@ -201,15 +201,19 @@ impl RedisServer {
     /// A blocking connection of its own, by the unix socket: it needs no port and no certificate. Where the
     /// server has a file of users, one of them is [`OBSERVER`].
     pub(crate) fn connection(&self) -> Connection {
+        self.try_connection().unwrap()
+    }
+
+    fn try_connection(&self) -> RedisResult<Connection> {
         let setting = |name: &str| self.config.iter().find_map(|line| line.strip_prefix(name));
-        let info = self.socket_url().into_connection_info().unwrap();
+        let info = self.socket_url().into_connection_info()?;
         let nobody = info.redis_settings().clone();
         let somebody = match (setting("aclfile "), setting("requirepass ")) {
             (Some(_), _) => nobody.set_username(OBSERVER).set_password(OBSERVER),
             (None, Some(password)) => nobody.set_password(password),
             (None, None) => nobody,
         };
-        Client::open(info.set_redis_settings(somebody)).unwrap().get_connection().unwrap()
+        Client::open(info.set_redis_settings(somebody))?.get_connection()
     }
 
     /// Runs one command, written with blanks between its words.
@@ -228,7 +232,7 @@ impl RedisServer {
         for word in words {
             command.arg(word);
         }
-        command.query(&mut self.connection())
+        command.query(&mut self.try_connection()?)
     }
 
     /// Asks again and again until the answer is the wanted one.
