@@ -73,7 +73,7 @@ impl Finding {
 pub async fn redis(config: &Config) -> Result<Vec<Finding>, AppError> {
     let link = Link::new(Connector::new(&config.redis)?, SystemClock::start());
     let mut findings = Vec::new();
-    let info: Result<String, LinkError> = link.command(redis::cmd("INFO").arg("server")).await;
+    let info: Result<String, LinkError> = link.anywhere(redis::cmd("INFO").arg("server")).await;
     match info {
         Ok(info) => {
             let field = |name: &str| info.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
@@ -94,7 +94,7 @@ pub async fn redis(config: &Config) -> Result<Vec<Finding>, AppError> {
             return Ok(findings);
         }
     }
-    let time: Result<(i64, i64), LinkError> = link.command(&redis::cmd("TIME")).await;
+    let time: Result<(i64, i64), LinkError> = link.anywhere(&redis::cmd("TIME")).await;
     if let Ok((seconds, micros)) = time {
         let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
         let apart = SystemClock::wall().duration_since(theirs).unsigned_abs();
@@ -261,12 +261,21 @@ fn cure_of(error: &LinkError) -> &'static str {
         LinkError::Refused(text) if text.contains("NOPERM") => {
             "give the Redis user the keys, channels and commands of compose/users.acl"
         }
+        LinkError::Untrusted(text) if text.contains("certificate of Redis") => {
+            "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
+        }
+        LinkError::Untrusted(_) => {
+            "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one that Redis' tls-ca-cert-file vouches for"
+        }
         LinkError::Refused(text) if text.contains("READONLY") => {
             "this is a replica: point REDIS_URL at the master, or use Sentinel"
         }
         LinkError::Refused(text) if text.contains("OOM") => "give Redis more memory (maxmemory), or let it evict",
         LinkError::Refused(_) => "see the log of Redis",
         LinkError::Config(_) => "correct the setting",
+        LinkError::Away(text) if text.contains("TRYAGAIN") => {
+            "a slot is on its way to another node: wait, or end an interrupted move with redis-cli --cluster fix"
+        }
         LinkError::Away(_) => "start Redis, and set REDIS_URL to its address",
     }
 }

@@ -5,7 +5,6 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use redis::Client;
 use serde_json::Value;
 
 use super::keys;
@@ -31,8 +30,7 @@ impl Events {
     }
 
     pub(crate) fn on(server: &RedisServer, channels: &[&str]) -> Self {
-        let client = Client::open(server.socket_url()).unwrap();
-        let mut connection = client.get_connection().unwrap();
+        let mut connection = server.connection();
         let (send, heard) = channel();
         let (subscribed, ready) = channel();
         let channels: Vec<String> = channels.iter().map(|&c| c.to_owned()).collect();

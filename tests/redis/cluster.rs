@@ -13,49 +13,12 @@ use token_sidecar::flow::ports::{Store, StoreError};
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, secrets, site};
 use crate::sentinel::refreshed;
-use crate::support::redis_server::{Port, RedisServer};
+use crate::support::cluster::Cluster;
+use crate::support::redis_server::Port;
 
-/// Three nodes that share all slots.
-struct Cluster {
-    nodes: Vec<RedisServer>,
-    _buses: Vec<Port>,
-}
-
-impl Cluster {
-    fn start(further: &[&str]) -> Self {
-        let buses: Vec<Port> = (0..3).map(|_| Port::hold()).collect();
-        let nodes: Vec<RedisServer> = buses
-            .iter()
-            .map(|bus| {
-                let port = format!("cluster-port {}", bus.number());
-                let mut lines = vec!["cluster-enabled yes", "cluster-node-timeout 2000", &port];
-                lines.extend(further);
-                RedisServer::start_with(&lines)
-            })
-            .collect();
-        for (node, slots) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
-            let _: () = node.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
-        }
-        for (n, (node, bus)) in nodes.iter().zip(&buses).enumerate() {
-            let _: () = node.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", n + 1));
-            if n > 0 {
-                let _: () = nodes[0].ask(&format!("CLUSTER MEET 127.0.0.1 {} {}", node.port(), bus.number()));
-            }
-        }
-        for node in &nodes {
-            node.until("CLUSTER INFO", |info| {
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
-            });
-            // Each link of the bus is there: messages go everywhere.
-            node.until("CLUSTER NODES", |nodes| !nodes.contains("disconnected") && !nodes.contains("handshake"));
-        }
-        Self { nodes, _buses: buses }
-    }
-
-    fn config(&self, seeds: &[usize]) -> RedisConfig {
-        let urls: Vec<String> = seeds.iter().map(|n| self.nodes[*n].url()).collect();
-        RedisConfig { topology: Topology::Cluster { nodes: secrets(&urls) }, ..config("redis://127.0.0.1:1/") }
-    }
+fn config_of(cluster: &Cluster, seeds: &[usize]) -> RedisConfig {
+    let urls: Vec<String> = seeds.iter().map(|n| cluster.nodes[*n].url()).collect();
+    RedisConfig { topology: Topology::Cluster { nodes: secrets(&urls) }, ..config("redis://127.0.0.1:1/") }
 }
 
 fn store_in_one_slot(link: &TestLink) -> TestStore {
@@ -66,12 +29,12 @@ fn store_in_one_slot(link: &TestLink) -> TestStore {
 #[tokio::test]
 async fn a_refresh_is_heard_on_every_node() {
     let cluster = Cluster::start(&[]);
-    let link = link_of(&cluster.config(&[0]));
+    let link = link_of(&config_of(&cluster, &[0]));
     assert!(link.connector().is_cluster());
     let store = store_in_one_slot(&link);
     let mut ears = Vec::new();
     for seed in 0..3 {
-        ears.push(Ears::open(&cluster.config(&[seed]), Hurried::NOT).await);
+        ears.push(Ears::open(&config_of(&cluster, &[seed]), Hurried::NOT).await);
     }
     refreshed(&store, "a", "one").await;
     for ears in &ears {
@@ -105,7 +68,7 @@ async fn a_refresh_is_heard_on_every_node() {
 #[tokio::test]
 async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
     let cluster = Cluster::start(&["cluster-require-full-coverage no"]);
-    let ears = Ears::open(&cluster.config(&[0, 1]), Hurried::LOSSES).await;
+    let ears = Ears::open(&config_of(&cluster, &[0, 1]), Hurried::LOSSES).await;
     let listening: String = cluster.nodes[0].ask("CLIENT LIST TYPE pubsub");
     let on = usize::from(listening.is_empty());
     // They forget each other; each goes on answering its clients.
@@ -127,7 +90,7 @@ async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
 #[tokio::test]
 async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
     let cluster = Cluster::start(&["requirepass right"]);
-    let mut config = cluster.config(&[0, 1, 2]);
+    let mut config = config_of(&cluster, &[0, 1, 2]);
     config.password = Some("wrongsecret".into());
     let connector = Connector::new(&config).unwrap();
     let Err(LinkError::Refused(error)) = connector.commands().await else { panic!("it is refused for good") };

@@ -11,6 +11,7 @@ use token_sidecar::flow::ports::{Claimed, Committed, Store, StoreError};
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{TestStore, commit, config, id, link_of, secrets, store_on};
 use crate::support::redis_server::RedisServer;
+use crate::support::sentinel::{MASTER, sentinel_of};
 
 /// Refreshes as the flow would: asks again while the store is away or refuses.
 pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Snapshot {
@@ -34,16 +35,8 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
 }
 
 fn by_sentinel(url: &str, sentinel: &RedisServer) -> RedisConfig {
-    let topology = Topology::Sentinel { nodes: secrets(&[sentinel.url()]), master: "shop".into() };
+    let topology = Topology::Sentinel { nodes: secrets(&[sentinel.url()]), master: MASTER.into() };
     RedisConfig { topology, ..config(url) }
-}
-
-fn sentinel_of(master: &RedisServer, further: &[&str]) -> RedisServer {
-    let monitor = format!("sentinel monitor shop 127.0.0.1 {} 1", master.port());
-    let mut lines =
-        vec![monitor.as_str(), "sentinel down-after-milliseconds shop 300", "sentinel failover-timeout shop 2000"];
-    lines.extend(further);
-    RedisServer::start_sentinel(&lines)
 }
 
 #[tokio::test]
@@ -52,7 +45,7 @@ async fn a_refresh_and_its_event_survive_a_failover() {
     let replica_of = format!("replicaof 127.0.0.1 {}", master.port());
     let replica = RedisServer::start_with(&[&replica_of, "repl-diskless-sync-delay 0"]);
     replica.until("INFO replication", |info| info.contains("master_link_status:up"));
-    let sentinel = sentinel_of(&master, &[]);
+    let sentinel = sentinel_of(&master, 1, &[]);
     // The address of the URL is not used.
     let config = by_sentinel("redis://127.0.0.1:1/", &sentinel);
     let ears = Ears::open(&config, Hurried::NOT).await;
@@ -76,7 +69,7 @@ async fn a_refresh_and_its_event_survive_a_failover() {
 #[tokio::test]
 async fn the_password_of_the_data_nodes_is_not_sent_to_sentinels() {
     let master = RedisServer::start_with(&["requirepass right", "masterauth right"]);
-    let sentinel = sentinel_of(&master, &["sentinel auth-pass shop right"]);
+    let sentinel = sentinel_of(&master, 1, &["sentinel auth-pass mymaster right"]);
     let mut config = by_sentinel("redis://127.0.0.1:1/", &sentinel);
     config.password = Some("wrongsecret".into());
     let answer = store_on(&link_of(&config)).look().await;
@@ -88,10 +81,10 @@ async fn the_password_of_the_data_nodes_is_not_sent_to_sentinels() {
 #[tokio::test]
 async fn sentinels_may_have_a_password_of_their_own_but_all_the_same() {
     let master = RedisServer::start();
-    let sentinel = sentinel_of(&master, &["requirepass watch"]);
+    let sentinel = sentinel_of(&master, 1, &["requirepass watch"]);
     let nodes = |passwords: &[&str]| {
         let urls: Vec<_> = passwords.iter().map(|password| sentinel.url_with(&format!(":{password}@"))).collect();
-        let topology = Topology::Sentinel { nodes: secrets(&urls), master: "shop".into() };
+        let topology = Topology::Sentinel { nodes: secrets(&urls), master: MASTER.into() };
         RedisConfig { topology, ..config("redis://127.0.0.1:1/") }
     };
     refreshed(&store_on(&link_of(&nodes(&["watch", "watch"]))), "a", "one").await;

@@ -2,6 +2,9 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
 
+pub(crate) mod cluster;
 pub(crate) mod measured;
+pub(crate) mod papers;
 pub(crate) mod proxy;
 pub(crate) mod redis_server;
+pub(crate) mod sentinel;

@@ -7,17 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use redis::{Client, Connection, FromRedisValue, RedisResult};
+use redis::{Client, Connection, FromRedisValue, IntoConnectionInfo, RedisResult};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 /// Runs the server until our end of the pipe is closed, by us or by the end of this process, however it comes.
-const SHELL: &str = "redis-server redis.conf $1 & server=$!; exec > /dev/null; cat; kill -9 $server; wait";
-/// What to say where the program is missing.
-const MISSING: &str = "redis-server cannot be started: install it (apt-get install redis-server)";
+const SHELL: &str = r#""$1" redis.conf $2 & server=$!; exec > /dev/null; cat; kill -9 $server; wait"#;
+/// Name and password of the user that a test itself is, where the server has users.
+pub(crate) const OBSERVER: &str = "observer";
+/// The program, unless the variable `TEST_REDIS_SERVER` names another one.
+const PROGRAM: &str = "redis-server";
 
 /// A running server; it ends when this is dropped.
 pub(crate) struct RedisServer {
+    program: String,
     child: Option<Child>,
     folder: TempDir,
     port: Port,
@@ -63,20 +66,26 @@ impl RedisServer {
 
     /// One with further lines of configuration.
     pub(crate) fn start_with(config: &[&str]) -> Self {
-        Self::run(Mode::Data, config)
+        Self::run(program(), Mode::Data, config)
+    }
+
+    /// One that is this program.
+    pub(crate) fn start_program(program: &str, config: &[&str]) -> Self {
+        Self::run(program.to_owned(), Mode::Data, config)
     }
 
     /// A Sentinel.
     pub(crate) fn start_sentinel(config: &[&str]) -> Self {
-        Self::run(Mode::Sentinel, config)
+        Self::run(program(), Mode::Sentinel, config)
     }
 
-    fn run(mode: Mode, config: &[&str]) -> Self {
+    fn run(program: String, mode: Mode, config: &[&str]) -> Self {
         // A port that somebody has taken all the same is given up for another one.
         for _ in 0..5 {
             let mut server = Self {
+                program: program.clone(),
                 child: None,
-                folder: TempDir::new().unwrap(),
+                folder: folder(),
                 port: Port::hold(),
                 mode,
                 config: config.iter().map(|line| (*line).to_owned()).collect(),
@@ -98,7 +107,7 @@ impl RedisServer {
         }
         let option = if self.mode == Mode::Sentinel { "--sentinel" } else { "" };
         let mut shell = Command::new("sh");
-        shell.args(["-c", SHELL, "sh", option]).current_dir(self.folder.path());
+        shell.args(["-c", SHELL, "sh", &self.program, option]).current_dir(self.folder.path());
         let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let output = child.stdout.take().unwrap();
         self.child = Some(child);
@@ -117,9 +126,10 @@ impl RedisServer {
             "unixsocket redis.sock".to_owned(),
             "pidfile redis.pid".to_owned(),
             "protected-mode no".to_owned(),
-            "enable-debug-command yes".to_owned(),
-            "enable-protected-configs yes".to_owned(),
         ];
+        if major_version(&self.program) >= 7 {
+            lines.extend(["enable-debug-command yes", "enable-protected-configs yes"].map(str::to_owned));
+        }
         if self.mode != Mode::Sentinel {
             lines.push("save \"\"".to_owned());
         }
@@ -129,18 +139,19 @@ impl RedisServer {
 
     /// Reads its log until it says that it is ready; the rest is read in the background.
     fn wait_until_ready(&self, output: ChildStdout) -> Result<(), String> {
-        let sign = match self.mode {
-            Mode::Data => "ready to accept connections at",
-            Mode::Sentinel => "Sentinel ID is",
-            Mode::Unready => "Server initialized",
+        // Of its socket, which comes last: Redis 7.2 and Valkey say it in other words.
+        let signs: &[&str] = match self.mode {
+            Mode::Data => &["ready to accept connections at", "Ready to accept connections unix"],
+            Mode::Sentinel => &["Sentinel ID is"],
+            Mode::Unready => &["Server initialized"],
         };
         let mut lines = BufReader::new(output).lines();
         loop {
             let Some(Ok(line)) = lines.next() else {
-                assert!(!self.log().is_empty(), "{MISSING}");
+                assert!(!self.log().is_empty(), "{} cannot be started: is it installed (make test)?", self.program);
                 return Err(self.log());
             };
-            let ready = line.contains(sign);
+            let ready = signs.iter().any(|sign| line.contains(sign));
             self.log.lock().unwrap().push(line);
             if ready {
                 break;
@@ -187,11 +198,22 @@ impl RedisServer {
         self.folder.path().join("dump.rdb")
     }
 
-    /// A blocking connection of its own, by the unix socket: it needs no port and no certificate.
+    /// A blocking connection of its own, by the unix socket: it needs no port and no certificate. Where the
+    /// server has a file of users, one of them is [`OBSERVER`].
     pub(crate) fn connection(&self) -> Connection {
-        let password = self.config.iter().find_map(|line| line.strip_prefix("requirepass "));
-        let query = password.map(|password| format!("?pass={password}")).unwrap_or_default();
-        Client::open(self.socket_url() + &query).unwrap().get_connection().unwrap()
+        self.try_connection().unwrap()
+    }
+
+    fn try_connection(&self) -> RedisResult<Connection> {
+        let setting = |name: &str| self.config.iter().find_map(|line| line.strip_prefix(name));
+        let info = self.socket_url().into_connection_info()?;
+        let nobody = info.redis_settings().clone();
+        let somebody = match (setting("aclfile "), setting("requirepass ")) {
+            (Some(_), _) => nobody.set_username(OBSERVER).set_password(OBSERVER),
+            (None, Some(password)) => nobody.set_password(password),
+            (None, None) => nobody,
+        };
+        Client::open(info.set_redis_settings(somebody))?.get_connection()
     }
 
     /// Runs one command, written with blanks between its words.
@@ -210,7 +232,7 @@ impl RedisServer {
         for word in words {
             command.arg(word);
         }
-        command.query(&mut self.connection())
+        command.query(&mut self.try_connection()?)
     }
 
     /// Asks again and again until the answer is the wanted one.
@@ -280,6 +302,27 @@ impl RedisServer {
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid())]).status().unwrap();
         assert!(status.success());
     }
+}
+
+/// The server under test.
+pub(crate) fn program() -> String {
+    #[expect(clippy::disallowed_methods, reason = "whoever runs the tests chooses the server")]
+    std::env::var("TEST_REDIS_SERVER").unwrap_or_else(|_| PROGRAM.to_owned())
+}
+
+/// Of which Redis it is, or how far a Valkey has come since.
+pub(crate) fn major_version(program: &str) -> u32 {
+    let said = Command::new(program).arg("--version").output();
+    let said = said.unwrap_or_else(|error| panic!("{program} cannot be started: install it (make test): {error}"));
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let version = said.split("v=").nth(1).and_then(|rest| rest.split('.').next());
+    version.and_then(|major| major.parse().ok()).unwrap_or_else(|| panic!("{program} has no version: {said}"))
+}
+
+/// In memory where there is room for it: Sentinels and nodes of a Cluster stand still until the disk has each of
+/// their changes, which takes seconds on a busy machine.
+fn folder() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()
 }
 
 impl Drop for RedisServer {

@@ -15,15 +15,14 @@ pub enum Commands {
 }
 
 impl Commands {
-    /// Publishes from a node that is left to chance: on a Cluster a channel has its own node otherwise, and
-    /// would say nothing of the way from the others.
-    pub(super) async fn publish_anywhere(&mut self, channel: &str, payload: &str) -> RedisResult<()> {
-        let publish = redis::cmd("PUBLISH").arg(channel).arg(payload).clone();
+    /// Asks one node that is left to chance. On a Cluster a channel has its own node otherwise, which would say
+    /// nothing of the way from the others, and some commands go to all nodes at once.
+    pub(super) async fn anywhere(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::Single(connection) => publish.exec_async(connection).await,
+            Self::Single(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => {
                 let anywhere = RoutingInfo::SingleNode(SingleNodeRoutingInfo::Random);
-                connection.route_command(publish, anywhere).await?.extract_error().map(|_| ())
+                connection.route_command(command.clone(), anywhere).await?.extract_error()
             }
         }
     }

@@ -117,9 +117,7 @@ impl Connector {
     /// # Errors
     /// [`LinkError`] says whether Redis is away or refuses us.
     pub async fn commands(&self) -> Result<Commands, LinkError> {
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let settings = config();
         let connecting = async {
             match &self.kind {
                 Kind::Cluster { client, .. } => match client.get_async_connection().await {
@@ -146,11 +144,17 @@ impl Connector {
             receive(push);
             Ok(())
         };
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_push_sender(receive);
+        let settings = config().set_push_sender(receive);
         within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
+    }
+
+    /// Behind Sentinel, calls `moved` when the master is another one, as long as what is returned is kept.
+    /// Where no Sentinel can be heard, a lost connection tells it, later.
+    pub async fn failovers(&self, moved: impl Fn() + Send + Sync + 'static) -> Option<MultiplexedConnection> {
+        let Kind::Sentinel(sentinels) = &self.kind else { return None };
+        let watching = sentinels.failovers(config(), moved);
+        let watching = within(CONNECT_TIMEOUT, watching).await;
+        watching.inspect_err(|error| tracing::debug!(%error, "no Sentinel tells of failovers")).ok()
     }
 
     /// How many subscribers a channel has; on a Cluster all nodes are asked.
@@ -205,6 +209,12 @@ impl Connector {
             Kind::Dialled(dial) => dial.connect(&named(RedisConnectionInfo::default()), settings.clone()).await,
         }
     }
+}
+
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
 }
 
 async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<T>>) -> Result<T, LinkError> {

@@ -16,12 +16,15 @@ pub enum LinkError {
     /// It says no, and will until somebody acts.
     #[error("{0}")]
     Refused(String),
+    /// A certificate will not do: nothing was asked yet, and nobody can be told.
+    #[error("{0}")]
+    Untrusted(String),
 }
 
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Away(message) => Self::Away(message),
+            LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
             LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
         }
     }
@@ -54,7 +57,19 @@ pub fn classify(error: &RedisError) -> LinkError {
         ErrorKind::Server(_) => true,
         _ => error.code().is_some_and(|code| !PASSING.contains(&code)),
     };
+    if let Some(text) = certificates(&text) {
+        return LinkError::Untrusted(text);
+    }
     if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
+}
+
+/// What TLS says of certificates, in words that say whose: time alone mends none of it.
+fn certificates(text: &str) -> Option<String> {
+    if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
+        return Some(format!("the certificate of Redis is not accepted: {why}"));
+    }
+    let (_, why) = text.split_once("received fatal alert: ")?;
+    (why != "InternalError").then(|| format!("Redis does not accept our certificate: {why}"))
 }
 
 /// Answers of a server that is not ready yet, beyond those that the library knows.

@@ -66,14 +66,19 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
-    /// Publishes from whichever node of a Cluster comes up, without waiting for a turn: a canary measures the way.
+    /// Runs one command on whichever node of a Cluster comes up, without waiting for a turn: a canary measures the way.
     ///
     /// # Errors
-    /// [`LinkError`]; after `Away` it may have been published or not.
-    pub async fn publish_anywhere(&self, channel: &str, payload: &str) -> Result<(), LinkError> {
+    /// [`LinkError`]; after `Away` the command may have run or not.
+    pub async fn anywhere<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
-        let answer = commands.publish_anywhere(channel, payload).await;
+        let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));
         self.settle(answer, generation).await
+    }
+
+    /// Gives the connection up: whatever comes next gets a new one.
+    pub async fn reopen(&self) {
+        self.state.lock().await.open = None;
     }
 
     async fn open(&self) -> Result<(Commands, u64), LinkError> {

@@ -1,7 +1,11 @@
 //! The way to the master by way of its Sentinels.
 
+use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{ConnectionAddr, ConnectionInfo, RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo, PushKind,
+    RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
+};
 
 /// The Sentinels, and how the master that they name is spoken to.
 #[derive(Clone)]
@@ -16,6 +20,38 @@ pub(super) struct Sentinels {
 }
 
 impl Sentinels {
+    /// Hears of failovers from the first of them that answers: `moved` is called when the master is another one.
+    /// After one that was ordered the old master goes on as such for ten seconds, and nobody else says so.
+    pub(super) async fn failovers(
+        &self,
+        settings: AsyncConnectionConfig,
+        moved: impl Fn() + Send + Sync + 'static,
+    ) -> RedisResult<MultiplexedConnection> {
+        let master = self.master.clone();
+        let hear = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+            if let (PushKind::Message, [_, Value::BulkString(said)]) = (push.kind, &push.data[..])
+                && said.split(|byte| *byte == b' ').next() == Some(master.as_bytes())
+            {
+                moved();
+            }
+            Ok(())
+        };
+        let settings = settings.set_push_sender(hear);
+        let mut last = None;
+        for node in &self.nodes {
+            let spoken = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+            let client = Client::open(node.clone().set_redis_settings(spoken))?;
+            match client.get_multiplexed_async_connection_with_config(&settings).await {
+                Ok(mut connection) => {
+                    connection.subscribe("+switch-master").await?;
+                    return Ok(connection);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinel is configured").into()))
+    }
+
     /// A client that asks them.
     pub(super) fn client(&self) -> RedisResult<SentinelClient> {
         let addresses = self.nodes.iter().map(|node| node.addr().clone());

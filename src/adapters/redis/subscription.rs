@@ -126,18 +126,21 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
     pub async fn run(self, ready: CancellationToken, stop: CancellationToken) -> Result<(), LinkError> {
         let mut losses = 0;
         let mut number = 0;
+        let mut told = None;
         loop {
             let ended = self.session(&mut losses, &mut number, &ready, &stop).await;
             let error = match ended {
                 Ended::Stopped => return Ok(()),
-                Ended::Lost(error @ (LinkError::Refused(_) | LinkError::Config(_))) if !ready.is_cancelled() => {
-                    return Err(error);
-                }
-                Ended::Lost(error) => error,
+                Ended::Lost(error @ LinkError::Away(_)) => error,
+                Ended::Lost(error) if ready.is_cancelled() => error,
+                Ended::Lost(error) => return Err(error),
             };
             losses += 1;
             self.ear.observer.disconnected(&error.to_string());
-            if losses == 1 {
+            // What time alone does not mend is said too when it comes later than the loss.
+            let is_news = losses == 1 || !matches!(error, LinkError::Away(_)) && told.as_ref() != Some(&error);
+            if is_news {
+                told = Some(error.clone());
                 tracing::warn!(%error, "Redis is not heard; trying again until it is");
             } else {
                 tracing::debug!(%error, losses, "Redis is still not heard");
@@ -157,8 +160,10 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         ready: &CancellationToken,
         stop: &CancellationToken,
     ) -> Ended {
-        let broken = CancellationToken::new();
+        let (broken, moved) = (CancellationToken::new(), CancellationToken::new());
         let subscribing = async {
+            let told = moved.clone();
+            let failovers = self.link.connector().failovers(move || told.cancel()).await;
             let (ear, closed) = (Arc::clone(&self.ear), broken.clone());
             let mut connection = self.link.connector().subscription(move |push| ear.hear(push, &closed)).await?;
             for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
@@ -166,9 +171,9 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             }
             *number += 1;
             self.fly(*number).await?;
-            Ok(connection)
+            Ok((connection, failovers))
         };
-        let mut connection = tokio::select! {
+        let mut connections = tokio::select! {
             biased;
             () = stop.cancelled() => return Ended::Stopped,
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
@@ -194,6 +199,10 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ended::Stopped,
+                () = moved.cancelled() => {
+                    self.link.reopen().await;
+                    break Ended::Lost(LinkError::Away("the Sentinels name another master".to_owned()));
+                }
                 () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
                 () = self.clock.sleep(CANARY_PERIOD) => {
                     *number += 1;
@@ -206,7 +215,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         if matches!(ended, Ended::Stopped) {
             // Not by the end of the connection alone: once this is confirmed, Redis does not count us any more.
             for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
-                if let Err(error) = connection.unsubscribe(channels).await {
+                if let Err(error) = connections.0.unsubscribe(channels).await {
                     tracing::debug!(%error, "failed to unsubscribe");
                     break;
                 }
@@ -221,7 +230,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         let began = self.clock.now();
         let flight = async {
             let canary = format!("{}:{number}", self.instance);
-            self.link.publish_anywhere(&self.canary_channel, &canary).await?;
+            self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
             while self.ear.canary.load(Ordering::Relaxed) < number {
                 self.ear.wake.notified().await;
             }
