@@ -10,8 +10,6 @@ mod database;
 mod engine;
 mod laws;
 mod lua;
-#[path = "../support/measured.rs"]
-mod measured;
 mod mutation;
 mod network;
 mod parser;
@@ -21,6 +19,8 @@ mod reply;
 mod scripts;
 mod shop;
 mod story;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use std::ops::Range;
@@ -29,10 +29,10 @@ use std::time::Duration;
 
 use crate::chronicle::Chronicle;
 use crate::engine::Model;
-use crate::measured::measured;
 use crate::mutation::Mutation;
 use crate::real::Real;
 use crate::story::{Ending, live};
+use crate::support::measured::measured;
 
 /// How many stories are told where nobody says.
 const SEEDS: u64 = 500;

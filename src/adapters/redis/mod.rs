@@ -5,6 +5,7 @@ pub mod client;
 pub mod commands;
 pub mod connect;
 pub mod dial;
+mod ear;
 pub mod error;
 pub mod history;
 pub mod link;

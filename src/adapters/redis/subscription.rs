@@ -4,24 +4,15 @@
 //! between, however fast they come. A subscription that looks alive but is dead is found out by a canary:
 //! what is published on the other connection must come back here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use redis::{PushInfo, PushKind, Value};
-use tokio::sync::Notify;
-use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
-use super::channels::Channels;
+use super::ear::Ear;
 use super::error::{LinkError, classify};
 use super::link::Link;
-use crate::domain::event::Event;
-use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
-use crate::domain::trigger::Report;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::{Chance, Clock};
 use crate::flow::status::LinkObserver;
@@ -48,31 +39,6 @@ pub struct Subscription<C, H, O> {
     instance: String,
 }
 
-/// Takes in what is pushed.
-struct Ear<O> {
-    routes: HashMap<String, Route>,
-    observer: Arc<O>,
-    /// How many messages were heard, canaries included.
-    heard: AtomicU64,
-    /// The number of the canary that came back last.
-    canary: AtomicU64,
-    instance: String,
-    wake: Notify,
-}
-
-struct Route {
-    site: SiteId,
-    mailbox: Arc<Mailbox>,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Invalid,
-    Event,
-    Canary,
-}
-
 /// Why a session ended.
 enum Ended {
     Stopped,
@@ -89,33 +55,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
-        let mut routes = HashMap::new();
-        let mut canary_channel = String::new();
-        for (site, mailbox) in sites {
-            let channels = Channels::of(&site);
-            if canary_channel.is_empty() {
-                canary_channel.clone_from(&channels.canary);
-            }
-            for (channel, kind) in [
-                (channels.invalid, Kind::Invalid),
-                (channels.updated, Kind::Event),
-                (channels.failed, Kind::Event),
-                (channels.canary, Kind::Canary),
-            ] {
-                routes.insert(channel, Route { site: site.clone(), mailbox: Arc::clone(&mailbox), kind });
-            }
-        }
-        let mut channels: Vec<String> = routes.keys().cloned().collect();
-        channels.sort_unstable();
-        let ear = Arc::new(Ear {
-            routes,
-            observer,
-            heard: AtomicU64::new(0),
-            canary: AtomicU64::new(0),
-            instance: instance.clone(),
-            wake: Notify::new(),
-        });
-        Self { link, clock, chance, ear, channels, canary_channel, instance }
+        let ear = Arc::new(Ear::new(observer, instance.clone(), sites));
+        Self { link, clock, chance, channels: ear.channels(), canary_channel: ear.canary_channel(), ear, instance }
     }
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis counts it no more.
@@ -136,7 +77,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 Ended::Lost(error) => return Err(error),
             };
             losses += 1;
-            self.ear.observer.disconnected(&error.to_string());
+            self.ear.observer().disconnected(&error.to_string());
             // What time alone does not mend is said too when it comes later than the loss.
             let is_news = losses == 1 || !matches!(error, LinkError::Away(_)) && told.as_ref() != Some(&error);
             if is_news {
@@ -184,15 +125,11 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 Err(error) => return Ended::Lost(error),
             },
         };
-        self.ear.observer.connected();
+        self.ear.observer().connected();
         tracing::info!(channels = self.channels.len(), "listening");
         *losses = 0;
         if ready.is_cancelled() {
-            // Pub/sub forgets: what was said meanwhile is asked for.
-            for route in self.ear.routes.values().filter(|r| matches!(r.kind, Kind::Invalid)) {
-                route.mailbox.post(Arrival::Reconnect);
-                route.mailbox.hint();
-            }
+            self.ear.ask_for_what_was_missed();
         }
         ready.cancel();
         let ended = loop {
@@ -231,16 +168,14 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         let flight = async {
             let canary = format!("{}:{number}", self.instance);
             self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
-            while self.ear.canary.load(Ordering::Relaxed) < number {
-                self.ear.wake.notified().await;
-            }
+            self.ear.canary(number).await;
             Ok(())
         };
         let silence = async {
             for _ in 0..CANARY_TIMEOUTS {
-                let heard = self.ear.heard.load(Ordering::Relaxed);
+                let heard = self.ear.heard();
                 self.clock.sleep(CANARY_TIMEOUT).await;
-                if self.ear.heard.load(Ordering::Relaxed) == heard {
+                if self.ear.heard() == heard {
                     break;
                 }
             }
@@ -254,66 +189,6 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                 self.clock.now().saturating_sub(began).as_secs()
             ))),
         };
-        landed.inspect(|()| self.ear.observer.canary(self.clock.now().saturating_sub(began)))
-    }
-}
-
-/// Counts a message as a step of the task that reads: what is read at once holds thousands, and all other tasks would
-/// wait until it is through with them. Once the steps are used up, its next read lets the others go first.
-fn pay() {
-    if let Poll::Ready(step) = poll_proceed(&mut Context::from_waker(Waker::noop())) {
-        step.made_progress();
-    }
-}
-
-impl<O: LinkObserver> Ear<O> {
-    /// Called by the connection's reader for everything that is pushed.
-    fn hear(&self, push: PushInfo, broken: &CancellationToken) {
-        match push.kind {
-            PushKind::Disconnection => broken.cancel(),
-            PushKind::Message => {
-                self.heard.fetch_add(1, Ordering::Relaxed);
-                pay();
-                if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
-                    && let Some(route) = std::str::from_utf8(channel).ok().and_then(|c| self.routes.get(c))
-                {
-                    self.route(route, payload);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn route(&self, route: &Route, payload: &[u8]) {
-        match route.kind {
-            Kind::Invalid => {
-                let report = Report::parse(payload);
-                self.observer.message(&route.site, report.payload);
-                route.mailbox.post(Arrival::Message(report));
-            }
-            Kind::Event => {
-                let Some(event) = Event::parse(payload) else { return };
-                if let Some(outcome) = event.outcome() {
-                    route.mailbox.hear(outcome);
-                }
-                self.observer.event(&event);
-            }
-            Kind::Canary => self.canary(route, payload),
-        }
-    }
-
-    fn canary(&self, route: &Route, payload: &[u8]) {
-        let text = std::str::from_utf8(payload).unwrap_or_default();
-        match text.rsplit_once(':') {
-            Some((instance, number)) if instance == self.instance => {
-                if let Ok(number) = number.parse() {
-                    self.canary.fetch_max(number, Ordering::Relaxed);
-                    self.wake.notify_one();
-                }
-            }
-            Some(_) => {}
-            // Another replica gave a refresh up: the lock is free.
-            None => route.mailbox.hint(),
-        }
+        landed.inspect(|()| self.ear.observer().canary(self.clock.now().saturating_sub(began)))
     }
 }
