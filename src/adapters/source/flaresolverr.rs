@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
@@ -32,7 +33,7 @@ pub use self::solvers::Solvers;
 use self::complaint::{Complaint, State};
 use self::server::{GRACE, OwnSession, Reading, Server};
 use self::slots::{Slot, Slots};
-use self::wire::{Command, Page, Proxy};
+use self::wire::{Command, Page, Proxy, Reply};
 use super::super::http_client::ClientError;
 use crate::config::FlaresolverrConfig;
 use crate::config::source::ProxyConfig;
@@ -174,8 +175,7 @@ impl Flaresolverr {
             return_only_cookies: get.wait.is_none().then_some(true),
             disable_media: self.disable_media.then_some(true),
         };
-        let reply = self.server.solve(turn, &command, max_timeout).await?;
-        reply.solution.ok_or_else(|| Complaint::without("solution"))
+        self.server.solve(turn, &command, max_timeout).await.and_then(page)
     }
 
     /// A slot of the configured session first, then one of the server.
@@ -225,6 +225,19 @@ impl fmt::Debug for Flaresolverr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flaresolverr").field("server", &self.server).finish_non_exhaustive()
     }
+}
+
+/// What the answer to a `request.get` comes to: all that is made of it, without the connection.
+///
+/// # Errors
+/// [`SourceError`] where it has no cookies to offer.
+pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
+    let reply = server::success(status, Reply::read(body));
+    reply.and_then(page).and_then(solution).map_err(|complaint| complaint.error)
+}
+
+fn page(reply: Reply) -> Result<Page, Complaint> {
+    reply.solution.ok_or_else(|| Complaint::without("solution"))
 }
 
 fn solution(page: Page) -> Result<Solution, Complaint> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -194,10 +194,7 @@ impl Server {
         let answer = self.whole(answer, waited)?;
         let reply = Reply::read(&answer.body);
         self.learn_of(reply.as_ref());
-        match reply {
-            Some(reply) if answer.status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
-            reply => Err(Complaint::of_answer(answer.status, reply.as_ref())),
-        }
+        success(answer.status, reply)
     }
 
     fn whole(
@@ -259,6 +256,14 @@ impl Drop for OwnSession {
         if !self.id.is_empty() {
             lock(&self.server.orphans).push(Orphan { id: std::mem::take(&mut self.id), sweeps: 0 });
         }
+    }
+}
+
+/// An answer that says that it is one.
+pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply, Complaint> {
+    match reply {
+        Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
+        reply => Err(Complaint::of_answer(status, reply.as_ref())),
     }
 }
 
