@@ -10,7 +10,7 @@ use token_sidecar::domain::token::Token;
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::flow::ports::Probe as _;
 
-use crate::stub::{AGENT, Act, Stub, answer};
+use crate::stub::{AGENT, Act, Stub, answer, redirect};
 
 fn probe(url: &str) -> HttpProbe {
     let headers = vec![("platform".to_owned(), "desktop".to_owned()), ("user-id".to_owned(), "7".to_owned())];
@@ -66,6 +66,33 @@ async fn defect_6_a_refusal_a_block_and_a_fault_are_three_things() {
         let verdict = asked(&stub.url).await;
         assert_eq!(verdict.as_str(), word, "{verdict:?}");
     }
+}
+
+#[tokio::test]
+async fn what_an_api_says_back_is_shown_without_what_it_was_sent() {
+    let stub = Stub::new(|request, _| {
+        let header = |name| request.header(name).unwrap();
+        let (bearer, cookie) = (header("authorization"), header("cookie"));
+        Act::Json(401, json!({"message": format!("{bearer} for {cookie} of {}: no", header("x-key"))}))
+    });
+    let headers = vec![("x-key".to_owned(), "key-hunter2".to_owned())];
+    let config = ProbeConfig { url: stub.url.clone(), headers, timeout: Duration::from_secs(5) };
+    let cookies = Cookies::from_json(r#"{"session":"cookie-hunter3"}"#);
+    let verdict = HttpProbe::new(&config).unwrap().verify(&Token::parse("hunter1").unwrap(), &cookies, None).await;
+    assert_eq!(verdict, Verdict::Refused("the API answers 401: Bearer … for session=… of …: no".into()));
+}
+
+/// A redirect could lead to another host: neither token nor cookie nor header goes there.
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_no_token_travels() {
+    let elsewhere = Stub::new(|_, _| Act::Json(200, json!({})));
+    for status in [301, 302, 303, 307, 308] {
+        let target = elsewhere.url.clone();
+        let stub = Stub::new(move |_, _| redirect(status, &target));
+        assert_eq!(asked(&stub.url).await, Verdict::Unclear(format!("the API answers {status}")));
+        assert_eq!(stub.seen()[0].header("authorization"), Some("Bearer abc"));
+    }
+    assert_eq!(elsewhere.commands(), [""; 0]);
 }
 
 #[tokio::test]

@@ -120,6 +120,11 @@ pub(crate) fn answer(status: u16, kind: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// Somewhere else.
+pub(crate) fn redirect(status: u16, target: &str) -> Act {
+    Act::Bytes(format!("HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n").into_bytes())
+}
+
 /// A page with these cookies, as FlareSolverr tells of it.
 pub(crate) fn page(version: &str, cookies: &[(&str, &str)]) -> Act {
     let cookies: Vec<Value> =

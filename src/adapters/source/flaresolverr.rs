@@ -196,15 +196,6 @@ impl Flaresolverr {
         })
     }
 
-    /// A server may say back what it was told.
-    fn without_password(&self, mut error: SourceError) -> SourceError {
-        let password = self.proxy.as_ref().and_then(|proxy| proxy.password.as_ref()).map(SecretString::expose_secret);
-        if let Some(password) = password.filter(|password| !password.is_empty()) {
-            error.message = error.message.replace(password, "…");
-        }
-        error
-    }
-
     fn has_wanted(&self, page: &Page) -> bool {
         let mut cookies = page.cookies.iter().flatten();
         cookies.any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name))
@@ -217,7 +208,7 @@ impl Source for Flaresolverr {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        self.page().await.map_err(|complaint| self.without_password(complaint.error))
+        self.page().await.map_err(|complaint| complaint.error)
     }
 }
 
@@ -232,7 +223,7 @@ impl fmt::Debug for Flaresolverr {
 /// # Errors
 /// [`SourceError`] where it has no cookies to offer.
 pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
-    let reply = server::success(status, Reply::read(body));
+    let reply = complaint::success(status, Reply::read(body));
     reply.and_then(page).and_then(solution).map_err(|complaint| complaint.error)
 }
 
