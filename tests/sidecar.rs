@@ -10,6 +10,8 @@ mod env_file;
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/hostile_redis.rs"]
+mod hostile_redis;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;
