@@ -110,6 +110,18 @@ async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
     assert_eq!(verdict, Verdict::Unclear("no answer of the API within 5s".into()));
 }
 
+/// Each piece comes in time, and the whole never does. All answers are read in the same place.
+#[tokio::test]
+async fn an_answer_that_drips_ends_at_the_deadline_too() {
+    for head in [&b"HTTP/1.1 200 OK\r\nX:"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{"] {
+        let stub = Stub::new(move |_, _| Act::Drip(head.to_vec()));
+        let timeout = Duration::from_millis(300);
+        let probe = HttpProbe::new(&ProbeConfig { url: stub.url.clone(), headers: vec![], timeout }).unwrap();
+        let verdict = probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await;
+        assert_eq!(verdict, Verdict::Unclear("no answer of the API within 300ms".into()));
+    }
+}
+
 #[tokio::test]
 async fn settings_that_cannot_work_are_errors_and_no_panics() {
     let error = |url: &str, header: &str| {

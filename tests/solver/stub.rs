@@ -29,6 +29,8 @@ pub(crate) enum Act {
     Silence(Vec<u8>),
     /// These bytes, and then others without an end.
     Flood(Vec<u8>, Vec<u8>),
+    /// These bytes, and then a blank now and again without an end.
+    Drip(Vec<u8>),
     /// The connection ends without an answer.
     Close,
 }
@@ -106,6 +108,12 @@ impl Act {
             Self::Flood(head, rest) => {
                 let _ = stream.write_all(&head);
                 while stream.write_all(&rest).is_ok() {}
+            }
+            Self::Drip(head) => {
+                let _ = stream.write_all(&head);
+                while stream.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(10));
+                }
             }
             Self::Close => drop(stream),
         }
