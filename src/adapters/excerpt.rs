@@ -26,8 +26,7 @@ pub fn excerpt(text: &str, limit: usize) -> String {
 }
 
 /// A stranger's text without what it was told by us and says back. To be done before anything is cut.
-#[must_use]
-pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let known = secrets.into_iter().filter(|secret| !secret.is_empty());
     known.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
 }
