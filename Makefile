@@ -9,11 +9,15 @@ DOCKER ?= docker
 # For what takes arguments: `make run ARGS=doctor`, `make test ARGS='--test redis'`.
 ARGS ?=
 
+# Not the advisories: whoever has no way to their database could lint nothing.
+DENY = cargo deny --workspace --locked --log-level error check bans licenses sources
+
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run scripts/demo scripts/other-redis scripts/real-flaresolverr scripts/setup scripts/test
+SCRIPTS = .ci/run fuzz/instrument scripts/demo scripts/fuzz scripts/other-redis scripts/real-flaresolverr scripts/setup \
+    scripts/test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -29,13 +33,18 @@ test: ## Run every test; ARGS go to cargo test, to choose some
 	@scripts/setup test
 	@scripts/test $(ARGS)
 
-lint: ## Formatting, clippy with warnings as errors, the scripts where shellcheck is installed
+fuzz: ## Feed all that is read with hostile input, for a minute a target; ARGS='--seconds 3600 TARGET' chooses
+	@scripts/setup build
+	@scripts/fuzz $(ARGS)
+
+lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, cargo-deny if installed)
 	@scripts/setup build
 	@cargo fmt --version >/dev/null 2>&1 || { echo 'lint: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'lint: clippy is missing: rustup component add clippy' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck $(SCRIPTS); fi
+	@if cargo deny --version >/dev/null 2>&1; then $(DENY); fi
 
 check: lint test ## What a submission must pass: lint and test
 

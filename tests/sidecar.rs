@@ -18,6 +18,8 @@ mod env_file;
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/hostile_redis.rs"]
+mod hostile_redis;
 #[path = "sidecar/network.rs"]
 mod network;
 #[path = "sidecar/outage.rs"]

@@ -3,7 +3,7 @@
 //! The file is replaced in one step, by a rename: a crash leaves the old one or the new one. Where that cannot be (a
 //! single file mounted into a container, a folder that is not ours) it is written in place, its end cut last.
 
-mod edit;
+pub mod edit;
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};

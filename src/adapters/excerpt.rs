@@ -2,18 +2,33 @@
 
 /// The first line that says something, at most `limit` characters of it, without control characters and with
 /// everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
-pub(crate) fn excerpt(text: &str, limit: usize) -> String {
+#[must_use]
+pub fn excerpt(text: &str, limit: usize) -> String {
     // FlareSolverr writes a line's end as the two characters `\n`.
     let line = text.split(['\n', '\r']).flat_map(|part| part.split("\\n")).map(str::trim).find(|part| !part.is_empty());
-    // What lies beyond is cut anyhow; a message may be megabytes long.
-    let head: String = line.unwrap_or_default().chars().take(8 * limit).collect();
-    let words: Vec<String> =
-        head.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).map(masked).collect();
-    let shown = words.join(" ");
-    if shown.chars().count() <= limit {
+    let words = line.unwrap_or_default().split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty());
+    let (mut shown, mut length) = (String::new(), 0);
+    // A message may be megabytes long. No word is cut before it is masked: half a secret does not look like one.
+    for word in words {
+        if length > limit {
+            break;
+        }
+        let gap = if shown.is_empty() { "" } else { " " };
+        let word = masked(word);
+        length += gap.len() + word.chars().count();
+        shown.push_str(gap);
+        shown.push_str(&word);
+    }
+    if length <= limit {
         return shown;
     }
     shown.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// A stranger's text without what it was told by us and says back. To be done before anything is cut.
+pub(crate) fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let known = secrets.into_iter().filter(|secret| !secret.is_empty());
+    known.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
 }
 
 fn masked(word: &str) -> String {
@@ -30,12 +45,15 @@ fn masked(word: &str) -> String {
     shown
 }
 
-/// `http://user:password@host/` without the user and the password.
+/// `http://user:password@host/` without the user and the password. What stands before the last `@` is taken for them,
+/// as a password may hold anything, and a word several addresses.
 fn without_login(word: &str) -> String {
-    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let Some(at) = rest[..end].rfind('@').or_else(|| rest.rfind('@')) else { return word.to_owned() };
-    format!("{scheme}://…{}", &rest[at..])
+    let Some((before, host)) = word.rfind('@').map(|at| word.split_at(at)) else { return word.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) if !scheme.contains('@') => format!("{scheme}://…{host}"),
+        None if !before.contains(':') => word.to_owned(),
+        _ => format!("…{host}"),
+    }
 }
 
 fn of_a_secret(c: char) -> bool {
@@ -61,12 +79,24 @@ mod tests {
             ("net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON", "net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON"),
             ("proxy http://u:p@proxy:3128/ is down", "proxy http://…@proxy:3128/ is down"),
             ("proxy http://u:p/w@proxy:3128 is down", "proxy http://…@proxy:3128 is down"),
+            ("not http://a@b/http://u:p@proxy:3128/", "not http://…@proxy:3128/"),
+            ("proxy u:p@proxy:3128 is down, ask root@shop.test", "proxy …@proxy:3128 is down, ask root@shop.test"),
             ("Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzaG9wLnRlc3Qi.c2ln", "Bearer ….….c2ln"),
             ("{\"x\":\"eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9\"}", "{\"x\":\"…\"}"),
         ] {
             assert_eq!(excerpt(text, 300), shown, "{text:?}");
         }
         assert_eq!(excerpt("abcdef", 4), "abc…");
+    }
+
+    #[test]
+    fn nothing_is_cut_before_it_is_masked() {
+        let (token, login) = ("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9", "http://user:hunter2@proxy/");
+        for blanks in 0..200 {
+            let gap = " ".repeat(blanks);
+            assert_eq!(excerpt(&format!("a{gap} {token}"), 20), "a …");
+            assert_eq!(excerpt(&format!("a{gap} {login}"), 20), "a http://…@proxy/");
+        }
     }
 
     proptest! {

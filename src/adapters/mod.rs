@@ -3,7 +3,7 @@
 pub mod chance;
 pub mod clock;
 pub mod env_file;
-mod excerpt;
+pub mod excerpt;
 pub mod http_client;
 pub mod probe;
 pub mod redis;

@@ -8,7 +8,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, He
 use reqwest::{Client, StatusCode};
 use url::Url;
 
-use super::excerpt::excerpt;
+use super::excerpt::{excerpt, without};
 use super::http_client::{self, Answer, ClientError, Ending, Fault, Route};
 use crate::config::ProbeConfig;
 use crate::domain::extract::Cookies;
@@ -18,6 +18,9 @@ use crate::flow::ports::Probe;
 
 /// Enough to see what kind of an answer it is.
 const READ: usize = 64 * 1024;
+
+/// A shorter value of a cookie or a header is taken for none that anybody hides.
+const SHORTEST_SECRET: usize = 8;
 
 /// Asks one URL of the API.
 pub struct HttpProbe {
@@ -59,6 +62,16 @@ impl HttpProbe {
         headers
     }
 
+    /// An API may say back what it was sent.
+    fn without_secrets(&self, said: &str, token: &Token, cookies: &Cookies) -> String {
+        let jar = cookies.header();
+        let cookies = jar.split("; ").filter_map(|pair| Some(pair.split_once('=')?.1));
+        let headers =
+            self.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        let long = cookies.chain(headers).filter(|value| value.len() >= SHORTEST_SECRET);
+        without(said, std::iter::once(token.expose()).chain(long))
+    }
+
     fn fault(&self, fault: &Fault) -> Verdict {
         let peer = http_client::peer(&self.url);
         Verdict::Unclear(match fault {
@@ -73,7 +86,7 @@ impl Probe for HttpProbe {
     async fn verify(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> Verdict {
         let request = self.client.get(self.url.clone()).headers(self.headers(token, cookies, user_agent));
         match http_client::exchange(request, READ, self.timeout).await {
-            Ok(answer) => verdict(&answer),
+            Ok(answer) => verdict(&answer, |said| self.without_secrets(said, token, cookies)),
             Err(fault) => self.fault(&fault),
         }
     }
@@ -93,10 +106,10 @@ fn jar(cookies: &Cookies) -> Option<HeaderValue> {
     HeaderValue::from_bytes(sendable.join("; ").as_bytes()).ok().filter(|jar| !jar.is_empty())
 }
 
-fn verdict(answer: &Answer) -> Verdict {
+fn verdict(answer: &Answer, shown: impl Fn(&str) -> String) -> Verdict {
     let code = answer.status.as_u16();
     match answer.status {
-        StatusCode::UNAUTHORIZED => Verdict::Refused(format!("the API answers 401{}", reason(answer))),
+        StatusCode::UNAUTHORIZED => Verdict::Refused(format!("the API answers 401{}", reason(answer, shown))),
         StatusCode::FORBIDDEN => Verdict::Blocked("the API answers 403: blocked before it".to_owned()),
         status if status.is_success() => match body(answer) {
             Body::Json => Verdict::Accepted,
@@ -129,10 +142,10 @@ fn body(answer: &Answer) -> Body {
 }
 
 /// `message` of an error, as the shop's API has it.
-fn reason(answer: &Answer) -> String {
+fn reason(answer: &Answer, shown: impl Fn(&str) -> String) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
     let said = ["message", "error", "detail"].iter().find_map(|key| json.get(key)?.as_str());
-    said.map(|said| format!(": {}", excerpt(said, 120))).unwrap_or_default()
+    said.map(|said| format!(": {}", excerpt(&shown(said), 120))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -171,13 +184,13 @@ mod tests {
             (500, "application/json", "{}", "unclear"),
             (503, "text/html", "<html>", "unclear"),
         ] {
-            assert_eq!(verdict(&answer(status, kind, body)).as_str(), word, "{status} {kind} {body}");
+            assert_eq!(verdict(&answer(status, kind, body), str::to_owned).as_str(), word, "{status} {kind} {body}");
         }
     }
 
     #[test]
     fn a_refusal_tells_what_the_api_says_without_a_secret() {
-        let said = |body: &str| match verdict(&answer(401, "", body)) {
+        let said = |body: &str| match verdict(&answer(401, "", body), str::to_owned) {
             Verdict::Refused(reason) => reason,
             other => other.as_str().to_owned(),
         };

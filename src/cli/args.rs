@@ -43,8 +43,8 @@ Settings come from flags, then the environment, then .env in this folder, then t
 the built-in site. Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
 69 Redis out of reach, 75 failed for now: try again later.";
 
-/// Settings that are given as flags; they beat the environment.
-#[derive(Debug, Clone, Args)]
+/// Settings that are given as flags; they beat the environment. Its `Debug` hides them.
+#[derive(Clone, Args)]
 #[command(next_help_heading = "Settings")]
 pub struct Settings {
     /// A TOML file with settings [env: SIDECAR_CONFIG]
@@ -71,6 +71,12 @@ pub struct Settings {
     /// Any setting by its path in the TOML file, for instance `sites.chitai_gorod.debounce=5s`
     #[arg(long = "set", global = true, value_name = "PATH=VALUE", value_parser = assignment)]
     pub assignments: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").finish_non_exhaustive()
+    }
 }
 
 impl Settings {
@@ -194,5 +200,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn debug_shows_no_setting() {
+        let words = ["token-sidecar", "--redis-url", "redis://:hunter2@redis", "--set", "redis.password=hunter2"];
+        let shown = format!("{:?}", Cli::try_parse_from(words));
+        assert!(shown.starts_with("Ok(") && !shown.contains("hunter2"), "{shown}");
     }
 }

@@ -250,6 +250,7 @@ mod tests {
                 redis.sentinel = { nodes = ["redis://:hunter2@s1:26379"], master = "main" }
                 flaresolverr.proxy = { url = "http://proxy:3128", username = "user", password = "hunter2" }
                 [sites.chitai_gorod]
+                page_url = "https://shop.test/?key=hunter2"
                 sources = ["flaresolverr", "http"]
                 http.url = "https://shop.test/?api_key=hunter2"
                 http.body = "hunter2"

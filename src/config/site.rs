@@ -20,8 +20,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
-/// One site.
-#[derive(Debug, Clone)]
+/// One site. Its `Debug` hides what may be secret.
+#[derive(Clone)]
 pub struct SiteConfig {
     /// Its id.
     pub id: SiteId,
@@ -47,6 +47,14 @@ pub struct SiteConfig {
     pub env_file: Option<PathBuf>,
     /// The line of the `.env` that holds the bare token.
     pub env_key: String,
+}
+
+impl std::fmt::Debug for SiteConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("SiteConfig");
+        shown.field("id", &self.id).field("sources", &self.sources).field("probe", &self.probe);
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// The names of a site's keys.

@@ -36,8 +36,8 @@ impl SourceConfig {
     }
 }
 
-/// A browser behind FlareSolverr's v1 API.
-#[derive(Debug, Clone)]
+/// A browser behind FlareSolverr's v1 API. Its `Debug` hides what may be secret.
+#[derive(Clone)]
 pub struct FlaresolverrConfig {
     /// The API's URL, `/v1` included; may hold credentials.
     pub url: SecretString,
@@ -96,6 +96,13 @@ pub enum TokenPlace {
     Cookie,
     /// In this header.
     Header(String),
+}
+
+impl std::fmt::Debug for FlaresolverrConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let page = redaction::address(&self.page);
+        f.debug_struct("FlaresolverrConfig").field("url", &self.url).field("page", &page).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for HttpConfig {

@@ -225,8 +225,16 @@ mod tests {
         ] {
             assert!(redis_address(right).is_ok(), "{right}");
         }
-        for wrong in ["", "redis", "redis://", "http://redis", "redis://:p/ss@redis/0", "redis://redis/zero", "unix://"]
-        {
+        for wrong in [
+            "",
+            "redis",
+            "redis://",
+            "http://redis",
+            "redis://:p/ss@redis/0",
+            "redis://redis/zero",
+            "unix://",
+            "rediss://redis/#insecure",
+        ] {
             assert!(redis_address(wrong).is_err(), "{wrong}");
         }
     }

@@ -37,6 +37,10 @@ impl Claims {
         };
         let payload = payload.trim_end_matches('=');
         let Ok(json) = URL_SAFE_NO_PAD.decode(payload) else { return Self::default() };
+        // serde would take a list for the fields in their order.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Self::default();
+        }
         let Ok(payload) = serde_json::from_slice::<Payload>(&json) else { return Self::default() };
         Self { expires_at: numeric_date(&payload.exp), issued_at: numeric_date(&payload.iat) }
     }
@@ -73,7 +77,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_says_nothing() {
-        for payload in ["{}", "[]", "7", "not json", r#"{"exp":"soon"}"#, r#"{"exp":1e300}"#, r#"{"exp":null}"#] {
+        for payload in
+            ["{}", "[]", "[1795500000]", "7", "not json", r#"{"exp":"soon"}"#, r#"{"exp":1e300}"#, r#"{"exp":null}"#]
+        {
             assert_eq!(claims(payload), Claims::default(), "{payload}");
         }
         for bare in ["opaque", "a.b", "a.b.c.d", "a.!.c", "..."] {

@@ -29,7 +29,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 /// A span as it would be written, its largest units first.
 #[must_use]
 pub fn text(span: Duration) -> String {
-    if span.is_zero() {
+    if span.as_millis() == 0 {
         return "0s".to_owned();
     }
     let seconds = span.as_secs();
@@ -61,6 +61,7 @@ mod tests {
             assert_eq!(parse(text_in), Ok(span), "{text_in}");
             assert_eq!(text(span), text_out);
         }
+        assert_eq!(text(Duration::from_micros(1)), "0s");
     }
 
     #[test]

@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 /// The longest token that is accepted, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// What may stand in front of a token.
+const SCHEME: &str = "bearer";
+
 /// A bare bearer token: a `b64token` of RFC 6750, section 2.1, without `Bearer `.
 ///
 /// Prints as its [`Fingerprint`]; the secret itself leaves only through [`Token::expose`].
@@ -38,7 +41,8 @@ impl Token {
     /// [`TokenError`] where what is left is not a `b64token` of at most [`MAX_TOKEN_BYTES`].
     pub fn parse(value: &str) -> Result<Self, TokenError> {
         let bare = without_scheme(value.trim());
-        if bare.is_empty() {
+        // A scheme twice over is no token either: read again, nothing would be left of it.
+        if bare.is_empty() || bare.eq_ignore_ascii_case(SCHEME) {
             return Err(TokenError::Empty);
         }
         if bare.len() > MAX_TOKEN_BYTES {
@@ -66,7 +70,6 @@ impl Token {
 }
 
 fn without_scheme(value: &str) -> &str {
-    const SCHEME: &str = "bearer";
     match value.get(..SCHEME.len()) {
         Some(head) if head.eq_ignore_ascii_case(SCHEME) => {
             let rest = &value[SCHEME.len()..];
@@ -151,6 +154,7 @@ mod tests {
         for (value, error) in [
             ("", TokenError::Empty),
             ("Bearer ", TokenError::Empty),
+            ("Bearer Bearer", TokenError::Empty),
             ("==", TokenError::Malformed),
             ("a b", TokenError::Malformed),
             ("a=b", TokenError::Malformed),

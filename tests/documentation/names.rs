@@ -42,6 +42,31 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "these links lead nowhere: {broken:#?}");
 }
 
+/// What is said to be tested is tested: by a test of this name.
+#[test]
+fn every_test_that_stands_for_a_sentence_is_there() {
+    let sources: Vec<String> = ["src", "tests"].iter().flat_map(|folder| texts(&root().join(folder))).collect();
+    let is_name = |code: &str| {
+        code.matches('_').count() > 2 && code.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+    };
+    let named: BTreeSet<String> =
+        Document::read("docs/security.md").code().into_iter().filter(|code| is_name(code)).collect();
+    assert!(named.len() > 20, "few are named: {named:?}");
+    let gone: Vec<_> =
+        named.iter().filter(|name| !sources.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
+    assert!(gone.is_empty(), "no test is called {gone:?}");
+}
+
+fn texts(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => texts(&path),
+        Some(end) if end == "rs" => vec![fs::read_to_string(&path).unwrap()],
+        _ => vec![],
+    };
+    entries.flat_map(read).collect()
+}
+
 /// The path that a link means in a document.
 fn beside(document: &str, link: &str) -> String {
     let mut path = PathBuf::new();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use simulator::{CookieKind, Faults, Garbage, SolveError};
 
-use crate::process::{World, http, keys};
+use crate::process::{World, eventually, http, keys};
 
 const ADMIN: &str = "admin-hunter1";
 const PASSWORD: &str = "redis-hunter2";
@@ -63,6 +63,8 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
             collect(&mut secrets);
         }
     }
+    let address = sidecar.address();
+    let follower = std::thread::spawn(move || http::get(address, "/api/events").body);
     for (headers, status) in [
         (String::new(), 401),
         ("Authorization: Bearer wrong-hunter4\r\n".to_owned(), 401),
@@ -82,18 +84,118 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
         served.push_str(&event.to_string());
     }
     let ran = sidecar.stop().expect(0);
+    served.push_str(&follower.join().unwrap());
     assert!(ran.stderr.contains("TRACE"), "the log is as talkative as it can be");
     secrets.extend(["user-hunter3", "wrong-hunter4", "leaked.token.value1"].map(str::to_owned));
-    for secret in &secrets {
-        // Its beginning is one too.
-        let beginning: String = secret.chars().take(24).collect();
-        let is_header = beginning.starts_with("eyJhbGciOiJIUzI1NiIsInR5");
-        for text in [&ran.stderr, &ran.stdout, &served] {
-            assert!(!text.contains(secret.as_str()), "{secret} in\n{}", around(text, secret));
-            assert!(is_header || !text.contains(&beginning), "{beginning} in\n{}", around(text, &beginning));
-        }
+    for text in [&ran.stderr, &ran.stdout, &served] {
+        has_none(text, &secrets);
     }
-    assert!(!(ran.stderr + &served).contains("eyJhbGciOiJIUzI1NiIsInR5"), "not even the head that all tokens share");
+}
+
+/// Every command at its most talkative, where all is well and where something is wrong.
+#[test]
+fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
+    let world = World::start();
+    let _: String = world.redis.ask(&format!("ACL SETUSER guest on >{PASSWORD} ~* &* +@all"));
+    let login = |password: &str| world.redis.url_with(&format!("guest:{password}@"));
+    let (right, wrong) = (login(PASSWORD), login("wrong-hunter4"));
+    let solver = world.simulator.flaresolverr_url().replace("://", "://user:solver-hunter5@");
+    world.write(
+        "sidecar.toml",
+        "flaresolverr.proxy = { url = 'http://proxy:3128', username = 'u', password = 'proxy-hunter6' }\n\
+         [sites.chitai_gorod]\nhttp.headers.x-key = 'header-hunter7'\nprobe.headers.x-key = 'header-hunter7'\n",
+    );
+    let bootstrap = world.simulator.mint().token;
+    let (sidecar, events) = world.ready_sidecar(&[("REDIS_URL", &right)]);
+    let listen = sidecar.address().to_string();
+    let env = |over: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+        let usual = [
+            ("REDIS_URL", right.as_str()),
+            ("RUST_LOG", "trace"),
+            ("SIDECAR_CONFIG", "sidecar.toml"),
+            ("SIDECAR_LISTEN", &listen),
+            ("SIDECAR_ADMIN_TOKEN", ADMIN),
+            ("SIDECAR_SOURCES", "flaresolverr,http"),
+            ("FLARESOLVERR_URL", &solver),
+            ("CHITAI_GOROD_BEARER_TOKEN", &bootstrap),
+        ];
+        let over_name = |name: &str| over.iter().find(|(other, _)| *other == name);
+        usual.iter().map(|(name, value)| (*name, over_name(name).map_or(*value, |(_, v)| v).to_owned())).collect()
+    };
+    let begin = |args: &[&str], over: &[(&'static str, &str)]| {
+        let env = env(over);
+        let pairs: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        world.begin(args, &pairs)
+    };
+    let mut written = String::new();
+    let mut tokens = vec![world.token().unwrap()];
+    let watch = begin(&["watch"], &[]);
+    eventually("it watches", || {
+        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (heard.1 == 3).then_some(())
+    });
+    for (args, code) in [
+        (&["trigger", "--wait", "--force", "--reason", "a deploy"][..], 0),
+        (&["refresh"], 0),
+        (&["status"], 0),
+        (&["status", "--json"], 0),
+        (&["token"], 0),
+        (&["doctor"], 0),
+        (&["check-config"], 0),
+        (&["healthcheck"], 0),
+    ] {
+        let ran = begin(args, &[]).end().expect(code);
+        tokens.push(world.token().unwrap());
+        let stdout = if args == ["token"] { ran.stdout.replace(tokens.last().unwrap(), "") } else { ran.stdout };
+        written += &(stdout + &ran.stderr);
+    }
+    events.until("the refresh by hand", |event| event["trigger"] == "manual");
+    watch.prints("manual");
+    watch.signal("INT");
+    let ended = watch.end();
+    written += &(ended.stdout + &ended.stderr);
+    // Whatever is wrong is told without what it is wrong with.
+    let closed = format!("redis://guest:{PASSWORD}@127.0.0.1:1");
+    let absent = "http://user:solver-hunter5@127.0.0.1:1/v1";
+    let failing: Vec<_> = [
+        (&["run"][..], ("REDIS_URL", wrong.as_str()), 69),
+        (&["status"], ("REDIS_URL", &wrong), 69),
+        (&["doctor"], ("REDIS_URL", &wrong), 1),
+        (&["token"], ("REDIS_URL", &closed), 69),
+        (&["doctor"], ("REDIS_URL", &closed), 1),
+        (&["doctor"], ("FLARESOLVERR_URL", absent), 1),
+        (&["check-config"], ("REDIS_URL", "redis://guest:redis-hunter2@:x"), 64),
+        (&["run"], ("FLARESOLVERR_URL", "user:solver-hunter5@127.0.0.1"), 64),
+        (&["run"], ("SIDECAR_CONFIG", "broken.toml"), 64),
+    ]
+    .into_iter()
+    .map(|(args, over, code)| {
+        world.write("broken.toml", "server.admin_token = \"admin-hunter1\nredis.password = 'redis-hunter2'\n");
+        (begin(args, &[over]), code)
+    })
+    .collect();
+    for (running, code) in failing {
+        let ran = running.end().expect(code);
+        written += &(ran.stdout + &ran.stderr);
+    }
+    sidecar.stop().expect(0);
+    assert!(written.contains("TRACE") && written.contains("(hidden)"), "it is as talkative as it can be");
+    let mut secrets = vec![ADMIN.to_owned(), PASSWORD.to_owned(), bootstrap];
+    secrets.extend(["wrong-hunter4", "solver-hunter5"].map(str::to_owned));
+    secrets.extend(["proxy-hunter6", "header-hunter7"].map(str::to_owned));
+    secrets.extend(tokens);
+    has_none(&written, &secrets);
+}
+
+/// None of the secrets stands in it, nor the beginning of one.
+#[track_caller]
+fn has_none(text: &str, secrets: &[String]) {
+    for secret in secrets {
+        let beginning: String = secret.chars().take(24).collect();
+        assert!(!text.contains(secret.as_str()), "{secret} in\n{}", around(text, secret));
+        assert!(!text.contains(&beginning), "{beginning} in\n{}", around(text, &beginning));
+    }
+    assert!(!text.contains("eyJhbGciOiJIUzI1NiIsInR5"), "not even the head that all tokens share");
 }
 
 fn around<'a>(text: &'a str, secret: &str) -> &'a str {

@@ -10,7 +10,7 @@ use token_sidecar::domain::token::Token;
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::flow::ports::Probe as _;
 
-use crate::stub::{AGENT, Act, Stub, answer};
+use crate::stub::{AGENT, Act, Stub, answer, redirect};
 
 fn probe(url: &str) -> HttpProbe {
     let headers = vec![("platform".to_owned(), "desktop".to_owned()), ("user-id".to_owned(), "7".to_owned())];
@@ -69,6 +69,33 @@ async fn defect_6_a_refusal_a_block_and_a_fault_are_three_things() {
 }
 
 #[tokio::test]
+async fn what_an_api_says_back_is_shown_without_what_it_was_sent() {
+    let stub = Stub::new(|request, _| {
+        let header = |name| request.header(name).unwrap();
+        let (bearer, cookie) = (header("authorization"), header("cookie"));
+        Act::Json(401, json!({"message": format!("{bearer} for {cookie} of {}: no", header("x-key"))}))
+    });
+    let headers = vec![("x-key".to_owned(), "key-hunter2".to_owned())];
+    let config = ProbeConfig { url: stub.url.clone(), headers, timeout: Duration::from_secs(5) };
+    let cookies = Cookies::from_json(r#"{"session":"cookie-hunter3"}"#);
+    let verdict = HttpProbe::new(&config).unwrap().verify(&Token::parse("hunter1").unwrap(), &cookies, None).await;
+    assert_eq!(verdict, Verdict::Refused("the API answers 401: Bearer … for session=… of …: no".into()));
+}
+
+/// A redirect could lead to another host: neither token nor cookie nor header goes there.
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_no_token_travels() {
+    let elsewhere = Stub::new(|_, _| Act::Json(200, json!({})));
+    for status in [301, 302, 303, 307, 308] {
+        let target = elsewhere.url.clone();
+        let stub = Stub::new(move |_, _| redirect(status, &target));
+        assert_eq!(asked(&stub.url).await, Verdict::Unclear(format!("the API answers {status}")));
+        assert_eq!(stub.seen()[0].header("authorization"), Some("Bearer abc"));
+    }
+    assert_eq!(elsewhere.commands(), [""; 0]);
+}
+
+#[tokio::test]
 async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let verdict = asked(&format!("http://user:hunter2@{closed}/search?key=hidden")).await;
@@ -81,6 +108,18 @@ async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
     };
     let (verdict, ()) = tokio::join!(asked(&url), arrived);
     assert_eq!(verdict, Verdict::Unclear("no answer of the API within 5s".into()));
+}
+
+/// Each piece comes in time, and the whole never does. All answers are read in the same place.
+#[tokio::test]
+async fn an_answer_that_drips_ends_at_the_deadline_too() {
+    for head in [&b"HTTP/1.1 200 OK\r\nX:"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{"] {
+        let stub = Stub::new(move |_, _| Act::Drip(head.to_vec()));
+        let timeout = Duration::from_millis(300);
+        let probe = HttpProbe::new(&ProbeConfig { url: stub.url.clone(), headers: vec![], timeout }).unwrap();
+        let verdict = probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await;
+        assert_eq!(verdict, Verdict::Unclear("no answer of the API within 300ms".into()));
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use token_sidecar::adapters::source::{Flaresolverr, Solvers};
 use token_sidecar::flow::ports::Source as _;
 
-use crate::stub::{Act, Stub, answer, config};
+use crate::stub::{Act, Stub, answer, config, redirect};
 
 fn json(body: &str) -> Act {
     Act::Bytes(answer(200, "application/json", body))
@@ -86,9 +86,7 @@ async fn a_redirect_is_not_followed_and_no_password_travels() {
     let target = elsewhere.url.clone();
     for status in [301, 302, 307, 308] {
         let target = target.clone();
-        let stub = Stub::new(move |_, _| {
-            Act::Bytes(format!("HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n").into_bytes())
-        });
+        let stub = Stub::new(move |_, _| redirect(status, &target));
         let url = stub.url.replace("://", "://user:hunter2@");
         let source = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
         let message = source.solve().await.unwrap_err().message;

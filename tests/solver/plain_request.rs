@@ -8,7 +8,7 @@ use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
 use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
 use token_sidecar::flow::ports::{Source as _, SourceError};
 
-use crate::stub::{Act, Stub, answer};
+use crate::stub::{Act, Stub, answer, redirect};
 
 fn rule() -> CookieRule {
     CookieRule { name: "access-token".into(), fallbacks: vec!["bearer_token".into()], prefix: "Bearer ".into() }
@@ -79,6 +79,23 @@ async fn a_password_and_a_key_of_the_url_are_sent_and_not_handed_on() {
     let request = &stub.seen()[0];
     assert_eq!(request.line, "POST /v1?key=hidden HTTP/1.1");
     assert_eq!(request.header("authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_neither_header_nor_body_travels() {
+    let elsewhere = Stub::new(|_, _| Act::Json(200, json!("abc")));
+    for status in [301, 302, 303, 307, 308] {
+        let target = elsewhere.url.clone();
+        let stub = Stub::new(move |_, _| redirect(status, &target));
+        let url = stub.url.replace("://", "://user:hunter2@");
+        let mut config = config(&url, TokenPlace::Json(String::new()));
+        config.headers.push(("x-key".into(), "hunter3".into()));
+        config.body = Some(r#"{"password":"hunter4"}"#.into());
+        let message = HttpSource::new(&config, &rule()).unwrap().solve().await.unwrap_err().message;
+        assert!(message.contains("a redirect") && !message.contains("hunter"), "{message}");
+        assert_eq!(stub.seen()[0].header("x-key"), Some("hunter3"));
+    }
+    assert_eq!(elsewhere.commands(), [""; 0]);
 }
 
 #[tokio::test]

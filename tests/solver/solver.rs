@@ -78,9 +78,13 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
 }
 
 #[tokio::test]
-async fn an_echoed_password_of_the_proxy_is_not_shown() {
-    let stub = Stub::new(|request, _| failure("3.5.0", &format!("bad proxy {}", request.body["proxy"])));
-    let mut config = config(&stub.url);
+async fn echoed_passwords_are_not_shown_and_nothing_is_cut_before_they_are_gone() {
+    // Beyond the bound of what is shown lies the second half of a password.
+    let stub = Stub::new(|request, _| {
+        let (proxy, filling) = (&request.body["proxy"], "x ".repeat(120));
+        failure("3.5.0", &format!("bad proxy {proxy} for hunter3, {filling}{}", "hunter3 ".repeat(20)))
+    });
+    let mut config = config(&stub.url.replace("://", "://user:hunter3@"));
     config.proxy = Some(token_sidecar::config::source::ProxyConfig {
         url: "http://me:hunter1@proxy:1".into(),
         username: Some("u".into()),

@@ -29,6 +29,8 @@ pub(crate) enum Act {
     Silence(Vec<u8>),
     /// These bytes, and then others without an end.
     Flood(Vec<u8>, Vec<u8>),
+    /// These bytes, and then a blank now and again without an end.
+    Drip(Vec<u8>),
     /// The connection ends without an answer.
     Close,
 }
@@ -107,6 +109,12 @@ impl Act {
                 let _ = stream.write_all(&head);
                 while stream.write_all(&rest).is_ok() {}
             }
+            Self::Drip(head) => {
+                let _ = stream.write_all(&head);
+                while stream.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
             Self::Close => drop(stream),
         }
         None
@@ -118,6 +126,11 @@ pub(crate) fn answer(status: u16, kind: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nServer: waitress\r\n\r\n{body}")
         .into_bytes()
+}
+
+/// Somewhere else.
+pub(crate) fn redirect(status: u16, target: &str) -> Act {
+    Act::Bytes(format!("HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n").into_bytes())
 }
 
 /// A page with these cookies, as FlareSolverr tells of it.

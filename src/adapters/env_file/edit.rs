@@ -6,7 +6,8 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The file with `key` set to `value` in every line that sets it, or in a new line at the end; `None` where it is so
 /// already. `value` has no character that a line or quotes could not hold.
-pub(super) fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+#[must_use]
+pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     let body = if file.starts_with(BOM) { BOM.len() } else { 0 };
     let mut edited = file[..body].to_vec();
     let mut rest = &file[body..];
@@ -64,8 +65,14 @@ impl Entry {
         let begin = skip_blanks(text, equals + 1);
         // Other values may span lines, and what looks like ours inside of them is none. Ours never does: quotes that
         // are left open must not swallow the lines below.
-        let within = if &text[name.clone()] == key { line_end(text, begin) } else { text.len() };
-        if let Some(close) = closing_quote(&text[..within], begin) {
+        let is_ours = &text[name.clone()] == key;
+        let within = if is_ours { line_end(text, begin) } else { text.len() };
+        // In `"a"b` the quotes hold a part of the value alone.
+        let is_whole = |close: &usize| match &text[close + 1..] {
+            [] | [b' ' | b'\t' | b'\n', ..] | [b'\r'] | [b'\r', b'\n', ..] => true,
+            [..] => false,
+        };
+        if let Some(close) = closing_quote(&text[..within], begin).filter(|close| !is_ours || is_whole(close)) {
             return Some(Self { name: Some(name), value: begin + 1..close, end: line_end(text, close) });
         }
         let end = line_end(text, begin);
@@ -142,6 +149,7 @@ mod tests {
             ("KEY='old'\r\n", "KEY='new'\r\n"),
             ("KEY=`old`\n", "KEY=`new`\n"),
             ("KEY=\"a\\\"b\"\n", "KEY=\"new\"\n"),
+            ("KEY=\"a\"b # why\n", "KEY=new # why\n"),
             ("KEY=\"open\nB=\"2\"\n", "KEY=new\nB=\"2\"\n"),
             ("KEY=old # why\n", "KEY=new # why\n"),
             ("KEY=a#b c # why\n", "KEY=new # why\n"),

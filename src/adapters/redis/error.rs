@@ -2,6 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::adapters::excerpt::excerpt;
 use crate::flow::ports::StoreError;
 
 /// Why there is no answer from Redis.
@@ -85,5 +86,5 @@ fn one_line(error: &RedisError) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
     let said = [" script: ", ", with args beginning with"].iter().filter_map(|cut| line.find(cut)).min();
-    line[..said.unwrap_or(line.len())].chars().filter(|c| !c.is_control()).take(300).collect()
+    excerpt(&line[..said.unwrap_or(line.len())], 300)
 }

@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
@@ -32,7 +33,7 @@ pub use self::solvers::Solvers;
 use self::complaint::{Complaint, State};
 use self::server::{GRACE, OwnSession, Reading, Server};
 use self::slots::{Slot, Slots};
-use self::wire::{Command, Page, Proxy};
+use self::wire::{Command, Page, Proxy, Reply};
 use super::super::http_client::ClientError;
 use crate::config::FlaresolverrConfig;
 use crate::config::source::ProxyConfig;
@@ -174,8 +175,7 @@ impl Flaresolverr {
             return_only_cookies: get.wait.is_none().then_some(true),
             disable_media: self.disable_media.then_some(true),
         };
-        let reply = self.server.solve(turn, &command, max_timeout).await?;
-        reply.solution.ok_or_else(|| Complaint::without("solution"))
+        self.server.solve(turn, &command, max_timeout).await.and_then(page)
     }
 
     /// A slot of the configured session first, then one of the server.
@@ -196,15 +196,6 @@ impl Flaresolverr {
         })
     }
 
-    /// A server may say back what it was told.
-    fn without_password(&self, mut error: SourceError) -> SourceError {
-        let password = self.proxy.as_ref().and_then(|proxy| proxy.password.as_ref()).map(SecretString::expose_secret);
-        if let Some(password) = password.filter(|password| !password.is_empty()) {
-            error.message = error.message.replace(password, "…");
-        }
-        error
-    }
-
     fn has_wanted(&self, page: &Page) -> bool {
         let mut cookies = page.cookies.iter().flatten();
         cookies.any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name))
@@ -217,7 +208,7 @@ impl Source for Flaresolverr {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        self.page().await.map_err(|complaint| self.without_password(complaint.error))
+        self.page().await.map_err(|complaint| complaint.error)
     }
 }
 
@@ -225,6 +216,19 @@ impl fmt::Debug for Flaresolverr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flaresolverr").field("server", &self.server).finish_non_exhaustive()
     }
+}
+
+/// What the answer to a `request.get` comes to: all that is made of it, without the connection.
+///
+/// # Errors
+/// [`SourceError`] where it has no cookies to offer.
+pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
+    let reply = complaint::success(status, Reply::read(body));
+    reply.and_then(page).and_then(solution).map_err(|complaint| complaint.error)
+}
+
+fn page(reply: Reply) -> Result<Page, Complaint> {
+    reply.solution.ok_or_else(|| Complaint::without("solution"))
 }
 
 fn solution(page: Page) -> Result<Solution, Complaint> {

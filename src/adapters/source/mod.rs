@@ -2,7 +2,7 @@
 
 pub mod flaresolverr;
 pub mod http;
-mod set_cookie;
+pub mod set_cookie;
 
 pub use flaresolverr::{Flaresolverr, Health, Solvers};
 pub use http::HttpSource;

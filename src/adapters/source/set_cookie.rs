@@ -7,7 +7,8 @@ use url::Url;
 use crate::domain::extract::Cookie;
 
 /// The cookies that an answer sets.
-pub(super) fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
+#[must_use]
+pub fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
     // Ages count from the answer's own clock: there is no need of ours.
     let now = headers.get(DATE).and_then(|value| moment(value.to_str().ok()?));
     let lines = headers.get_all(SET_COOKIE).iter();

@@ -119,6 +119,14 @@ impl Complaint {
     }
 }
 
+/// An answer that says that it is one.
+pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply, Complaint> {
+    match reply {
+        Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
+        reply => Err(Complaint::of_answer(status, reply.as_ref())),
+    }
+}
+
 /// The seconds of `Timeout after 60.0 seconds`, as people write them.
 fn timeout(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("Timeout after ")?;

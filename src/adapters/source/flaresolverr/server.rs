@@ -12,9 +12,10 @@ use reqwest::{Client, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::complaint::{Complaint, State};
+use super::complaint::{Complaint, State, success};
 use super::slots::{Slot, Slots};
 use super::wire::{Command, Reply};
+use crate::adapters::excerpt::without;
 use crate::adapters::http_client::{self, ClientError, Ending, Fault, Route};
 
 /// `maxTimeout` is no upper bound: starting a browser and the server's own queue come on top.
@@ -114,7 +115,7 @@ impl Server {
         if !matches!(answer, Err(Fault::Late)) {
             turn.iter_mut().for_each(Slot::ended);
         }
-        self.read(answer, deadline)
+        self.read(answer, command, deadline)
     }
 
     /// Destroys a session; that there is none is as good.
@@ -140,7 +141,7 @@ impl Server {
     async fn end(&self, session: &str) -> Result<Reply, Complaint> {
         let command = Command::on_session("sessions.destroy", session);
         let answer = http_client::exchange(self.request(&command), MAX_ANSWER, DESTROY_TIMEOUT).await;
-        self.read(answer, DESTROY_TIMEOUT)
+        self.read(answer, &command, DESTROY_TIMEOUT)
     }
 
     pub(super) async fn health(&self) -> Result<Health, Complaint> {
@@ -190,14 +191,22 @@ impl Server {
         }
     }
 
-    fn read(&self, answer: Result<http_client::Answer, Fault>, waited: Duration) -> Result<Reply, Complaint> {
+    fn read(
+        &self,
+        answer: Result<http_client::Answer, Fault>,
+        command: &Command<'_>,
+        waited: Duration,
+    ) -> Result<Reply, Complaint> {
         let answer = self.whole(answer, waited)?;
-        let reply = Reply::read(&answer.body);
-        self.learn_of(reply.as_ref());
-        match reply {
-            Some(reply) if answer.status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
-            reply => Err(Complaint::of_answer(answer.status, reply.as_ref())),
+        let mut reply = Reply::read(&answer.body);
+        // A server may say back what it was told.
+        let login = self.login.as_ref().map(|(_, password)| password.expose_secret());
+        let told = [login, command.proxy.as_ref().and_then(|proxy| proxy.password)];
+        if let Some(said) = reply.as_mut().and_then(|reply| reply.message.as_mut()) {
+            *said = without(said, told.into_iter().flatten());
         }
+        self.learn_of(reply.as_ref());
+        success(answer.status, reply)
     }
 
     fn whole(

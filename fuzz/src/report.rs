@@ -1,0 +1,40 @@
+//! What anybody may publish on `S:token:invalid`.
+
+use serde_json::{Value, json};
+use token_sidecar::domain::trigger::{MAX_PAYLOAD_BYTES, Payload, Report, tidy};
+
+pub(crate) fn seeds() -> Vec<Vec<u8>> {
+    let mut seeds = crate::seeds::contract("invalid");
+    seeds.extend(crate::seeds::texts(&[
+        "",
+        "now",
+        r#" {"fingerprint":"9F86D081884C7D65","reason":"401\u0007 again","source":"p1","force":true,"x":[1]}"#,
+        r#"{"reason":null,"source":["a"],"force":"true","fingerprint":7}"#,
+    ]));
+    seeds
+}
+
+pub(crate) fn check(payload: &[u8]) {
+    let report = Report::parse(payload);
+    for text in [&report.reason, &report.source].into_iter().flatten() {
+        assert!(text.chars().count() <= 200, "too long: {text:?}");
+        assert!(!text.contains(char::is_control) && !text.trim().is_empty(), "{text:?}");
+        assert_eq!(tidy(text).as_ref(), Some(text), "tidied twice is tidied once");
+    }
+    let object = serde_json::from_slice::<Value>(payload).ok().filter(Value::is_object);
+    let Some(object) = object.filter(|_| payload.len() <= MAX_PAYLOAD_BYTES) else {
+        let payload = if payload.len() > MAX_PAYLOAD_BYTES { Payload::Oversized } else { Payload::Bare };
+        assert_eq!(report, Report { payload, ..Report::default() }, "what is no object says nothing");
+        return;
+    };
+    let named = object["fingerprint"].as_str().filter(|t| t.len() == 16 && t.bytes().all(|b| b.is_ascii_hexdigit()));
+    assert_eq!(report.payload, Payload::Details);
+    assert_eq!(report.force, object["force"] == true);
+    assert_eq!(report.fingerprint.map(|f| f.to_string()), named.map(str::to_ascii_lowercase));
+    assert_eq!(report.reason, object["reason"].as_str().and_then(tidy));
+    assert_eq!(report.source, object["source"].as_str().and_then(tidy));
+    let again = json!({
+        "fingerprint": report.fingerprint, "force": report.force, "reason": report.reason, "source": report.source,
+    });
+    assert_eq!(Report::parse(again.to_string().as_bytes()), report, "what was kept reads as it was");
+}
