@@ -60,22 +60,25 @@ impl<W: World> Site<W> {
     pub(super) async fn refresh(&self, claim: &Claim<'_>, work: Work, abandon: &CancellationToken) -> Ended {
         let trigger = claim.start.trigger;
         self.observer.observe(Observation::Entered("claimed"));
-        let work = pin!(async {
-            match work {
-                Work::Adopt(found) => {
-                    let ttl = KeyTtl::Kept(found.ttl);
-                    self.commit(claim, found, ttl).await
-                }
-                Work::Attempt => match self.attempt(claim.start).await {
-                    Ok(found) => {
-                        let ttl = KeyTtl::New(found.ttl);
+        // Given up, the work is gone before the lock is freed: it may hold the way to Redis.
+        let ended = {
+            let work = pin!(async {
+                match work {
+                    Work::Adopt(found) => {
+                        let ttl = KeyTtl::Kept(found.ttl);
                         self.commit(claim, found, ttl).await
                     }
-                    Err(missed) => self.fail(claim, missed).await,
-                },
-            }
-        });
-        let ended = self.under_lease(claim, work, abandon).await;
+                    Work::Attempt => match self.attempt(claim.start).await {
+                        Ok(found) => {
+                            let ttl = KeyTtl::New(found.ttl);
+                            self.commit(claim, found, ttl).await
+                        }
+                        Err(missed) => self.fail(claim, missed).await,
+                    },
+                }
+            });
+            self.under_lease(claim, work, abandon).await
+        };
         let (outcome, stage) = match &ended {
             Some(Ended::Refreshed(_)) => ("refreshed", ""),
             Some(Ended::Superseded(_)) => ("superseded", ""),

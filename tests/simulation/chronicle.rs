@@ -1,25 +1,64 @@
 //! The story as it can be read afterwards.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tracing_subscriber::fmt::MakeWriter;
+
 /// What has happened, line by line, where somebody wants to know.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Chronicle {
+    #[default]
     Silent,
-    Kept(Vec<String>),
+    Kept(Arc<Mutex<Vec<String>>>),
 }
 
 impl Chronicle {
-    pub(crate) fn tell(&mut self, at: Duration, line: impl FnOnce() -> String) {
+    /// One that is kept.
+    pub(crate) fn kept() -> Self {
+        Self::Kept(Arc::default())
+    }
+
+    pub(crate) fn tell(&self, at: Duration, line: impl FnOnce() -> String) {
         if let Self::Kept(lines) = self {
-            lines.push(format!("{:>9.3} {}", at.as_secs_f64(), line()));
+            lines.lock().unwrap().push(format!("{:>9.3} {}", at.as_secs_f64(), line()));
         }
     }
 
-    pub(crate) fn lines(&self) -> &[String] {
+    pub(crate) fn lines(&self) -> Vec<String> {
         match self {
-            Self::Silent => &[],
-            Self::Kept(lines) => lines,
+            Self::Silent => Vec::new(),
+            Self::Kept(lines) => lines.lock().unwrap().clone(),
         }
+    }
+
+    /// Lets what the sidecars log stand in the story too, as long as the guard lives.
+    pub(crate) fn with_logs(&self) -> tracing::subscriber::DefaultGuard {
+        let log = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
+        tracing::subscriber::set_default(
+            log.with_max_level(tracing::Level::DEBUG).with_writer(self.clone()).finish(),
+        )
+    }
+}
+
+impl MakeWriter<'_> for Chronicle {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl io::Write for Chronicle {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Self::Kept(lines) = self {
+            lines.lock().unwrap().push(format!("          {}", String::from_utf8_lossy(bytes).trim_end()));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -89,7 +89,10 @@ fn no_story_breaks_a_law() {
     };
     let stories = seeds.end - seeds.start;
     if let Some((seed, law)) = first_broken(seeds, None, tell) {
-        let lines = told(seed, None, Chronicle::Kept(Vec::new())).lines.join("\n");
+        let chronicle = Chronicle::kept();
+        let logs = chronicle.with_logs();
+        let lines = told(seed, None, chronicle).lines.join("\n");
+        drop(logs);
         panic!("{lines}\nseed {seed}: {law}\nagain: make simulation SEED={seed}");
     }
     let [solves, asks, slowest] = [solves, asks, slowest].map(AtomicU64::into_inner);
@@ -102,7 +105,7 @@ fn no_story_breaks_a_law() {
 #[test]
 fn a_seed_tells_its_story_again_to_the_last_line() {
     for seed in 0..50 {
-        let [one, other] = [(); 2].map(|()| told(seed, None, Chronicle::Kept(Vec::new())));
+        let [one, other] = [(); 2].map(|()| told(seed, None, Chronicle::kept()));
         assert!(one.lines.len() > 20, "seed {seed}");
         assert_eq!(one.lines, other.lines, "seed {seed}");
     }
@@ -121,8 +124,8 @@ fn every_safeguard_that_is_taken_out_is_missed() {
 #[test]
 fn the_model_answers_as_a_real_redis_does() {
     for seed in 0..REAL_SEEDS {
-        let model = told(seed, None, Chronicle::Kept(Vec::new()));
-        let real = live(seed, Box::new(Real::start(world::EPOCH_MS)), None, Chronicle::Kept(Vec::new()));
+        let model = told(seed, None, Chronicle::kept());
+        let real = live(seed, Box::new(Real::start(world::EPOCH_MS)), None, Chronicle::kept());
         let differs = model.lines.iter().zip(&real.lines).position(|(one, other)| one != other);
         if let Some(n) = differs {
             let shown = |lines: &[String]| lines[n.saturating_sub(8)..(n + 3).min(lines.len())].join("\n");

@@ -106,7 +106,7 @@ pub(crate) fn live(seed: u64, engine: Box<dyn Engine>, mutation: Option<Mutation
         let mut state = story.world.state();
         Ending {
             broken: state.laws.broken.take().or(broken),
-            lines: state.chronicle.lines().to_vec(),
+            lines: state.chronicle.lines(),
             solves: state.laws.solves.len() as u64,
             asks: state.laws.asks.len() as u64,
             answered_after,
