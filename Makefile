@@ -10,7 +10,7 @@ DOCKER ?= docker
 ARGS ?=
 
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run scripts/demo scripts/real-flaresolverr scripts/setup scripts/test
+SCRIPTS = .ci/run scripts/demo scripts/languages scripts/real-flaresolverr scripts/setup scripts/test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint check build run simulator release install uninstall docker-image clean

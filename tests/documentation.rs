@@ -13,6 +13,7 @@ mod names;
 #[expect(unreachable_pub, reason = "it stands as in the README")]
 #[path = "documentation/parser.rs"]
 mod parser;
+mod support;
 
 #[test]
 fn the_parser_in_rust_is_the_one_that_compiles() {

@@ -10,6 +10,8 @@ mod env_file;
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/openapi.rs"]
+mod openapi;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;

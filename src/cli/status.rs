@@ -87,7 +87,7 @@ fn readable(report: &Report) -> Vec<String> {
     }
     row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
     if let Some(refresh) = &site.refresh {
-        row("refresh", format!("under way{}", refresh.stage.map(|s| format!(": {s}")).unwrap_or_default()));
+        row("refresh", format!("under way{}", refresh.stage.as_ref().map(|s| format!(": {s}")).unwrap_or_default()));
     }
     if let Some(failing) = &site.failing {
         let last = format!("{} last: {}", plain(&failing.stage), plain(&failing.error));

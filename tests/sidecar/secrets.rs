@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use simulator::{CookieKind, Faults, Garbage, SolveError};
 
-use crate::process::{World, http, keys};
+use crate::process::{World, keys};
 
 const ADMIN: &str = "admin-hunter1";
 const PASSWORD: &str = "redis-hunter2";
@@ -68,7 +68,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
         ("Authorization: Bearer wrong-hunter4\r\n".to_owned(), 401),
         (format!("Authorization: Bearer {ADMIN}\r\n"), 202),
     ] {
-        let answer = http::ask(sidecar.address(), "POST", "/api/sites/chitai_gorod/refresh", &headers);
+        let answer = sidecar.ask("POST", "/api/sites/chitai_gorod/refresh", &headers);
         assert_eq!(answer.status, status);
     }
     events.next();

@@ -2,5 +2,6 @@
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
 
+pub(crate) mod contract;
 pub(crate) mod measured;
 pub(crate) mod redis_server;
