@@ -2,6 +2,8 @@
 
 #[path = "sidecar/acl.rs"]
 mod acl;
+#[path = "sidecar/client.rs"]
+mod client;
 #[path = "sidecar/clock.rs"]
 mod clock;
 #[path = "sidecar/env_file.rs"]

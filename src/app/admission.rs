@@ -3,7 +3,7 @@
 use super::AppError;
 use super::process::Outside;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::client::Events;
+use crate::adapters::redis::events::Events;
 use crate::adapters::redis::{Channels, Link, LinkError};
 use crate::flow::ports::{Store as _, StoreError};
 use crate::flow::site::Site;
