@@ -19,6 +19,7 @@ use self::process::Process;
 use crate::adapters::chance::Delays;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http_client::ClientError;
+use crate::adapters::redis::LinkError;
 use crate::adapters::redis::subscription::Subscription;
 use crate::config::{Config, SiteConfig};
 use crate::domain::inbox::Arrival;
@@ -28,8 +29,6 @@ use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::StoreError;
 use crate::flow::status::Subscription as Connection;
 use crate::server::{Board, Limits, Server, serve};
-
-pub use crate::adapters::redis::LinkError;
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
