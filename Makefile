@@ -13,8 +13,8 @@ ARGS ?=
 DENY = cargo deny --workspace --locked --log-level error check bans licenses sources
 
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run fuzz/instrument scripts/demo scripts/fuzz scripts/other-redis scripts/real-flaresolverr scripts/setup \
-    scripts/test
+SCRIPTS = .ci/run fuzz/instrument scripts/demo scripts/fuzz scripts/languages scripts/other-redis \
+    scripts/real-flaresolverr scripts/setup scripts/test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz lint check build run simulator release install uninstall docker-image clean

@@ -19,9 +19,8 @@ use self::process::Process;
 use crate::adapters::chance::Delays;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http_client::ClientError;
-use crate::adapters::redis::client;
+use crate::adapters::redis::LinkError;
 use crate::adapters::redis::subscription::Subscription;
-use crate::adapters::redis::{Channels, Connector, Link};
 use crate::config::{Config, SiteConfig};
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
@@ -30,12 +29,6 @@ use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::StoreError;
 use crate::flow::status::Subscription as Connection;
 use crate::server::{Board, Limits, Server, serve};
-
-pub use crate::adapters::redis::LinkError;
-pub use crate::adapters::redis::client::{Answer, Events};
-
-/// A parser's side of a site: see [`client`].
-pub type Client = client::Client<SystemClock>;
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -220,30 +213,6 @@ async fn lost_for(board: &Board, patience: Duration) {
             _ => tokio::time::sleep(PACE).await,
         }
     }
-}
-
-/// A parser's side of a site.
-///
-/// # Errors
-/// [`AppError::Config`] where a setting of Redis cannot be used.
-pub fn client(config: &Config, site: &SiteConfig) -> Result<Client, AppError> {
-    let link = Arc::new(Link::new(Connector::new(&config.redis)?, SystemClock::start()));
-    Ok(Client::new(link, site.id.clone(), site.keys.clone()))
-}
-
-/// The events of some sites.
-///
-/// # Errors
-/// [`AppError`]: a setting that cannot be used, Redis that is away or refuses us.
-pub async fn events(config: &Config, sites: &[&SiteConfig]) -> Result<Events, AppError> {
-    let channels: Vec<String> = sites
-        .iter()
-        .flat_map(|site| {
-            let channels = Channels::of(&site.id);
-            [channels.updated, channels.failed]
-        })
-        .collect();
-    Ok(Events::on(&Connector::new(&config.redis)?, &channels).await?)
 }
 
 /// The wall clock, for what people read.

@@ -10,16 +10,16 @@ mod contract;
 mod markdown;
 #[path = "documentation/names.rs"]
 mod names;
-#[expect(unreachable_pub, reason = "it stands as in the README")]
-#[path = "documentation/parser.rs"]
+#[expect(dead_code, reason = "it is compiled, and not run")]
+#[path = "../examples/parser.rs"]
 mod parser;
 #[path = "documentation/reliability.rs"]
 mod reliability;
+mod support;
 
 #[test]
 fn the_parser_in_rust_is_the_one_that_compiles() {
-    let _compiles = parser::next_token;
     let shown = markdown::Document::read("README.md").blocks("rust");
-    let (_head, compiled) = include_str!("documentation/parser.rs").split_once("\n\n").unwrap();
+    let (_head, compiled) = include_str!("../examples/parser.rs").split_once("\n\n").unwrap();
     assert_eq!(shown, [compiled]);
 }

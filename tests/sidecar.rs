@@ -2,6 +2,8 @@
 
 #[path = "sidecar/acl.rs"]
 mod acl;
+#[path = "sidecar/client.rs"]
+mod client;
 #[path = "sidecar/clock.rs"]
 mod clock;
 #[path = "sidecar/crashes.rs"]
@@ -22,6 +24,8 @@ mod flood;
 mod hostile_redis;
 #[path = "sidecar/network.rs"]
 mod network;
+#[path = "sidecar/openapi.rs"]
+mod openapi;
 #[path = "sidecar/outage.rs"]
 mod outage;
 mod process;

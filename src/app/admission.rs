@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::AppError;
 use super::process::Outside;
 use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::client::Events;
+use crate::adapters::redis::events::Events;
 use crate::adapters::redis::{Channels, Link, LinkError};
 use crate::flow::driver::Seen;
 use crate::flow::ports::{Clock as _, Store as _, StoreError};

@@ -1,21 +1,22 @@
 //! Looks at everything that the sidecar needs, and says what to do about each failure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AppError, Client};
+use super::AppError;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::probe::HttpProbe;
-use crate::adapters::redis::client::Events;
-use crate::adapters::redis::{Channels, Connector, Link, LinkError};
+use crate::adapters::redis::events::Events;
+use crate::adapters::redis::{Channels, Connector, Link, LinkError, RedisStore};
 use crate::adapters::source::{AnySource, Solvers};
 use crate::config::{Config, SiteConfig};
 use crate::domain::extract::Cookies;
 use crate::domain::site::Verify;
 use crate::domain::token::Token;
 use crate::domain::verdict::Verdict;
-use crate::flow::ports::{Probe as _, Source as _};
+use crate::flow::ports::{Probe as _, Source as _, Store as _};
 
 /// How far the clocks may be apart.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
@@ -114,8 +115,7 @@ pub async fn redis(config: &Config) -> Result<Vec<Finding>, AppError> {
 /// [`AppError::Config`] where a setting cannot be used.
 pub async fn keys_and_channels(config: &Config, site: &SiteConfig) -> Result<Vec<Finding>, AppError> {
     let connector = Connector::new(&config.redis)?;
-    let client = super::client(config, site)?;
-    Ok(vec![keys(&connector, &client, site).await, channels(&connector, site).await, listeners(&connector, site).await])
+    Ok(vec![keys(&connector, site).await, channels(&connector, site).await, listeners(&connector, site).await])
 }
 
 /// One site outside of Redis: every source, and the API, about the current token where Redis is there to tell it.
@@ -123,25 +123,30 @@ pub async fn keys_and_channels(config: &Config, site: &SiteConfig) -> Result<Vec
 /// # Errors
 /// [`AppError::Config`] where a setting cannot be used.
 pub async fn outside(config: &Config, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
-    let client = super::client(config, site)?;
+    let store = store(Connector::new(&config.redis)?, site);
     let mut findings = Vec::new();
     let solvers = Solvers::default();
     for source in &site.sources {
         findings.push(self::source(&AnySource::new(source, &site.cookie, &solvers)?, site).await);
     }
     if site.policy.verify != Verify::Off {
-        let client = redis_is_reached.then_some(&client);
-        findings.push(api(client, &HttpProbe::new(&site.probe)?, site).await);
+        let store = redis_is_reached.then_some(&store);
+        findings.push(api(store, &HttpProbe::new(&site.probe)?, site).await);
     }
     Ok(findings)
 }
 
+fn store(connector: Connector, site: &SiteConfig) -> RedisStore<SystemClock> {
+    let link = Arc::new(Link::new(connector, SystemClock::start()));
+    RedisStore::new(link, site.id.clone(), site.keys.clone(), site.policy.lock_ttl, String::new())
+}
+
 /// Reads the state, and writes a companion key that ends by itself.
-async fn keys(connector: &Connector, client: &Client, site: &SiteConfig) -> Finding {
+async fn keys(connector: &Connector, site: &SiteConfig) -> Finding {
     let what = format!("{}: keys", site.id);
     let link = Link::new(connector.clone(), SystemClock::start());
     let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
-    match client.look().await.map_err(LinkError::from) {
+    match store(connector.clone(), site).look().await.map_err(LinkError::from) {
         Ok(snapshot) => match link.command::<String>(&trial).await {
             Ok(_) => {
                 let token = snapshot.fingerprint().map_or_else(|| "no token yet".to_owned(), |f| format!("token {f}"));
@@ -211,12 +216,12 @@ async fn source(source: &AnySource, site: &SiteConfig) -> Finding {
 }
 
 /// Asks the API about the current token, or about one that it must refuse.
-async fn api(client: Option<&Client>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
+async fn api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
     let what = format!("{}: API", site.id);
-    let (current, cookies) = match client {
-        Some(client) => {
-            let current = client.look().await.ok().and_then(|snapshot| snapshot.current);
-            (current, client.cookies().await.unwrap_or_default())
+    let (current, cookies) = match store {
+        Some(store) => {
+            let current = store.look().await.ok().and_then(|snapshot| snapshot.current);
+            (current, store.cookies().await.unwrap_or_default())
         }
         None => (None, Cookies::default()),
     };

@@ -31,7 +31,8 @@ pub(super) async fn tell(link: &Arc<Link<SystemClock>>, site: &SiteConfig, mailb
         cause: FailedCause::Repeated,
         stage: Stage::Solve.as_str().to_owned(),
         error: "the sidecar was stopped before the refresh ended: report again when it is back".to_owned(),
-        attempt: snapshot.attempts(),
+        // The refresh that is given up counts: the contract has no failure without an attempt.
+        attempt: snapshot.attempts().max(1),
         retry_at: snapshot.failing.as_ref().map_or(snapshot.at, |failing| failing.retry_at),
         valid_until: snapshot.current.as_ref().and_then(Current::ends_at),
         trigger: Trigger::Invalid,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::args::{Cli, Command};
 use crate::app::AppError;
+use crate::client::ClientError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
 use crate::runtime::shutdown::Signals;
 use crate::runtime::telemetry;
@@ -71,6 +72,17 @@ impl From<AppError> for Stopped {
         let exit = match error {
             AppError::Config(_) => Exit::Config,
             AppError::Redis(_) | AppError::Listen { .. } => Exit::Unavailable,
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ClientError> for Stopped {
+    fn from(error: ClientError) -> Self {
+        let exit = match error {
+            ClientError::Config(_) => Exit::Config,
+            ClientError::Redis(_) | ClientError::NobodyListens(_) => Exit::Unavailable,
+            ClientError::Failed(_) | ClientError::TimedOut(_) => Exit::TryAgain,
         };
         Self::new(exit, error)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Exit, Stopped};
-use crate::app::{AppError, LinkError};
+use crate::client::{ClientError, LinkError};
 
 /// How long a command tries to reach Redis.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -11,16 +11,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const PACE: Duration = Duration::from_millis(250);
 
 /// Asks until there is an answer, a refusal, or no patience left.
-pub(super) async fn reach<T, E>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, Stopped>
-where
-    AppError: From<E>,
-{
+pub(super) async fn reach<T>(mut ask: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stopped> {
     let mut last = LinkError::Away(format!("no answer within {} s", PATIENCE.as_secs()));
     let trying = async {
         loop {
-            match ask().await.map_err(AppError::from) {
+            match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(AppError::Redis(error @ LinkError::Away(_))) => last = error,
+                Err(ClientError::Redis(error @ LinkError::Away(_))) => last = error,
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(PACE).await;

@@ -9,7 +9,7 @@ use super::args::Status as Flags;
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, screen};
-use crate::app;
+use crate::client::Client;
 use crate::config::{Config, SiteConfig};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
@@ -36,7 +36,7 @@ struct Reports {
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -> Result<Exit, Stopped> {
     let mut reports = Vec::new();
     for site in sites {
-        let client = app::client(config, site)?;
+        let client = Client::configured(config, site)?;
         let snapshot = reach(async || client.look().await).await?;
         let mut status = SiteStatus::default();
         status.look(&snapshot, Duration::ZERO);
@@ -87,7 +87,7 @@ fn readable(report: &Report) -> Vec<String> {
     }
     row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
     if let Some(refresh) = &site.refresh {
-        row("refresh", format!("under way{}", refresh.stage.map(|s| format!(": {s}")).unwrap_or_default()));
+        row("refresh", format!("under way{}", refresh.stage.as_ref().map(|s| format!(": {s}")).unwrap_or_default()));
     }
     if let Some(failing) = &site.failing {
         let last = format!("{} last: {}", plain(&failing.stage), plain(&failing.error));

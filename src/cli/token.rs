@@ -2,21 +2,20 @@
 
 use std::time::Duration;
 
+use tokio_stream::StreamExt as _;
+
 use super::args::Token as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, screen};
-use crate::app::{self, Client, LinkError};
+use crate::client::{Client, ClientError, Update};
 use crate::config::{Config, SiteConfig};
 use crate::domain::token::Token;
 
-/// The rest between two tries while Redis is away.
-const PACE: Duration = Duration::from_millis(250);
-
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
-    let client = app::client(config, site)?;
+    let client = Client::configured(config, site)?.named("token --wait");
     let mut token = reach(async || client.token().await).await?;
     if let (None, Some(wait)) = (&token, flags.wait) {
-        token = tokio::time::timeout(wait, arrival(&client)).await.unwrap_or_default();
+        token = tokio::time::timeout(wait, arrival(&client, wait)).await.unwrap_or_default();
     }
     let Some(token) = token else {
         let hint = if flags.wait.is_some() { "it did not come in time" } else { "wait for one with --wait" };
@@ -26,28 +25,22 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     Ok(Exit::Done)
 }
 
-/// Waits for a token: listens first, then asks, then reads whenever one is announced.
-async fn arrival(client: &Client) -> Option<Token> {
-    loop {
-        match wait(client).await {
-            Ok(token) => return Some(token),
-            Err(_) => tokio::time::sleep(PACE).await,
+/// Asks for a token, and waits for one whatever the answer is.
+async fn arrival(client: &Client, patience: Duration) -> Option<Token> {
+    match client.get(patience).await {
+        Ok(token) => return Some(token),
+        Err(ClientError::NobodyListens(_)) => {
+            screen::complain("nobody listens yet: is the sidecar running? Waiting all the same");
+        }
+        Err(_) => {}
+    }
+    let mut updates = client.updates();
+    while let Some(update) = updates.next().await {
+        if !matches!(update, Update::Lost(_))
+            && let Ok(Some(token)) = client.token().await
+        {
+            return Some(token);
         }
     }
-}
-
-async fn wait(client: &Client) -> Result<Token, LinkError> {
-    let mut events = client.listen().await?;
-    if let Some(token) = client.token().await? {
-        return Ok(token);
-    }
-    if client.report(None, "token --wait", false).await? == 0 {
-        screen::complain("nobody listens yet: is the sidecar running? Waiting all the same");
-    }
-    loop {
-        events.next().await?;
-        if let Some(token) = client.token().await? {
-            return Ok(token);
-        }
-    }
+    None
 }

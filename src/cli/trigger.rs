@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::Trigger as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, local, screen};
-use crate::app::{self, Answer, Client, Events, LinkError};
+use crate::client::{Client, ClientError, Report};
 use crate::config::{Config, SiteConfig};
 use crate::domain::event::UpdatedCause;
 
@@ -14,37 +14,24 @@ use crate::domain::event::UpdatedCause;
 const STAGE_PACE: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
-    let client = app::client(config, site)?;
-    let reason = flags.reason.as_deref().unwrap_or_default();
+    let client = Client::configured(config, site)?;
+    let reason = flags.reason.clone().unwrap_or_default();
+    let report = Report { fingerprint: None, reason, force: flags.force };
     let Some(wait) = flags.wait else {
-        let heard = reach(async || client.report(None, reason, flags.force).await).await?;
-        expect_listeners(site, heard)?;
+        let heard = reach(async || client.report(&report).await).await?;
         screen::line(format!("published; {heard} heard it"))?;
         return Ok(Exit::Done);
     };
     let mut progress = screen::Progress::start("listening for the outcome");
-    let mut events = Some(reach(async || client.listen().await).await?);
-    let heard = reach(async || client.report(None, reason, flags.force).await).await?;
-    expect_listeners(site, heard)?;
+    let mut asked = reach(async || client.ask(report.clone()).await).await?;
     progress.stage("asked for a new token");
-    let answer = async {
-        loop {
-            match events.as_mut() {
-                Some(listening) => match listening.answer().await {
-                    Ok(answer) => return answer,
-                    Err(_) => events = None,
-                },
-                None => events = Some(again(&client, reason, flags.force).await),
-            }
-        }
-    };
     let answer = tokio::select! {
-        answer = tokio::time::timeout(wait, answer) => answer,
+        answer = tokio::time::timeout(wait, asked.answer()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),
         never = show_stages(config, site, &client, &mut progress) => match never {},
     };
     drop(progress);
     match answer {
-        Ok(Answer::Updated(updated)) => {
+        Ok(updated) => {
             let word = match updated.cause {
                 UpdatedCause::Refreshed => "new token",
                 UpdatedCause::Repeated => "the token is fresh already:",
@@ -53,21 +40,12 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
             screen::line(format!("{}: {word} {fingerprint}, version {}", site.id, updated.version))?;
             Ok(Exit::Done)
         }
-        Ok(Answer::Failed(failed)) => Err(Stopped::because(
+        Err(error @ ClientError::Failed(_)) => Err(Stopped::because(Exit::TryAgain, format!("{}: {error}", site.id))),
+        Err(error @ ClientError::TimedOut(_)) => Err(Stopped::because(
             Exit::TryAgain,
-            format!(
-                "{}: no new token: {} failed (attempt {}): {}; the next try is at {}",
-                site.id, failed.stage, failed.attempt, failed.error, failed.retry_at
-            ),
+            format!("{}: {error}; the refresh goes on: see `token-sidecar status`", site.id),
         )),
-        Err(_) => Err(Stopped::because(
-            Exit::TryAgain,
-            format!(
-                "{}: no outcome within {} s; the refresh goes on: see `token-sidecar status`",
-                site.id,
-                wait.as_secs()
-            ),
-        )),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -82,31 +60,6 @@ async fn show_stages(
         tokio::time::sleep(STAGE_PACE).await;
         if let Some(stage) = stage(config, site, client).await {
             progress.stage(&stage);
-        }
-    }
-}
-
-fn expect_listeners(site: &SiteConfig, heard: usize) -> Result<(), Stopped> {
-    if heard > 0 {
-        return Ok(());
-    }
-    Err(Stopped::because(
-        Exit::Unavailable,
-        format!("nobody listens on {}:token:invalid: is the sidecar running, on this Redis?", site.id),
-    ))
-}
-
-/// After a broken connection: what was said meanwhile is lost, so it is asked again.
-async fn again(client: &Client, reason: &str, force: bool) -> Events {
-    let listen = async || -> Result<_, LinkError> {
-        let events = client.listen().await?;
-        client.report(None, reason, force).await?;
-        Ok(events)
-    };
-    loop {
-        match listen().await {
-            Ok(events) => return events,
-            Err(_) => tokio::time::sleep(STAGE_PACE).await,
         }
     }
 }

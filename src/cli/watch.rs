@@ -1,35 +1,38 @@
 //! `watch`: events as they come.
 
 use std::io::{self, IsTerminal as _};
-use std::time::Duration;
+
+use tokio_stream::StreamExt as _;
 
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, screen};
 use crate::app;
+use crate::client::{Update, Updates};
 use crate::config::{Config, SiteConfig};
 use crate::domain::event::{Event, UpdatedCause};
 
-/// The rest between two tries while Redis is away.
-const PACE: Duration = Duration::from_millis(500);
-
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
-    let mut events = reach(async || app::events(config, sites).await).await?;
-    loop {
-        match events.next().await {
-            Ok(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
-            Ok(event) => screen::line(event.to_json())?,
-            Err(error) => {
+    let mut updates = Updates::of(config, sites)?;
+    reach(async || match updates.next().await {
+        Some(Update::Lost(error)) => Err(error.into()),
+        _ => Ok(()),
+    })
+    .await?;
+    let mut is_listening = true;
+    while let Some(update) = updates.next().await {
+        match update {
+            Update::Event(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
+            Update::Event(event) => screen::line(event.to_json())?,
+            Update::Listening => is_listening = true,
+            // Said once, not at every try.
+            Update::Lost(error) if std::mem::replace(&mut is_listening, false) => {
                 screen::complain(&format!("{error}; listening again, what was said meanwhile is not known"));
-                events = loop {
-                    match app::events(config, sites).await {
-                        Ok(events) => break events,
-                        Err(_) => tokio::time::sleep(PACE).await,
-                    }
-                };
             }
+            Update::Lost(_) => {}
         }
     }
+    Ok(Exit::Done)
 }
 
 fn readable(event: &Event) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::status::{SiteStatus, TokenState, TokenStatus};
 use crate::domain::lifetime::{whole_second_down, whole_second_up};
@@ -13,7 +13,7 @@ use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 
 /// A site as `/api/status` shows it. Instants are whole seconds, UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteReport {
     /// The site's id.
     pub site: String,
@@ -38,7 +38,7 @@ pub struct SiteReport {
 }
 
 /// A token as `/api/status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReport {
     /// The first 16 hex digits of its SHA-256.
     pub fingerprint: String,
@@ -57,16 +57,16 @@ pub struct TokenReport {
 }
 
 /// A refresh under way as `/api/status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshReport {
     /// The step, where this process does it; `None` for another replica.
-    pub stage: Option<&'static str>,
+    pub stage: Option<String>,
     /// Since when the step lasts.
     pub since: Option<Timestamp>,
 }
 
 /// Failures in a row as `/api/status` shows them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailingReport {
     /// How many.
     pub attempts: u32,
@@ -81,7 +81,7 @@ pub struct FailingReport {
 }
 
 /// An attempt as the history has it, newest first. Its words are as they stand in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// When it ended, by the store's clock.
     pub at: Timestamp,
@@ -149,7 +149,10 @@ impl RefreshReport {
     fn of(status: &SiteStatus, seen: Duration) -> Option<Self> {
         let reading = status.reading.as_ref();
         if let Some(here) = status.under_way {
-            return Some(Self { stage: Some(here.stage), since: down(reading.map(|r| r.time_of(here.since))) });
+            return Some(Self {
+                stage: Some(here.stage.to_owned()),
+                since: down(reading.map(|r| r.time_of(here.since))),
+            });
         }
         let locked = reading.is_some_and(|r| r.locked_until.is_some_and(|end| r.time_of(seen) < end));
         locked.then_some(Self { stage: None, since: None })
@@ -252,7 +255,7 @@ mod tests {
         assert_eq!(report(&status, 25).refresh, None, "the lock has ended since");
         status.enter("claimed", SECOND * 12);
         status.enter("solve", SECOND * 13);
-        let here = RefreshReport { stage: Some("solve"), since: Some(at("2026-11-22T07:20:03Z")) };
+        let here = RefreshReport { stage: Some("solve".into()), since: Some(at("2026-11-22T07:20:03Z")) };
         assert_eq!(report(&status, 30).refresh, Some(here));
         assert_eq!(status.last_attempt_at, Some(at("2026-11-22T07:20:02Z")));
         status.finish();

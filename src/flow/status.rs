@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::domain::claims::Claims;
 use crate::domain::event::Event;
@@ -134,7 +134,7 @@ pub trait LinkObserver: Send + Sync {
 }
 
 /// Whether there is a token that works as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenState {
     /// The state was not read yet.

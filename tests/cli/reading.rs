@@ -8,6 +8,7 @@ use simulator::{Faults, RecordedError};
 
 use crate::process::patience::now;
 use crate::process::{World, eventually, keys};
+use crate::support::contract;
 
 #[test]
 fn token_prints_the_token_alone() {
@@ -166,6 +167,7 @@ fn watch_prints_a_json_object_a_line_where_it_is_piped() {
     let ran = watch.end();
     let lines: Vec<serde_json::Value> = ran.stdout.lines().map(json).collect();
     assert_eq!(lines.len(), 2, "{}", ran.stdout);
+    assert!(lines.iter().all(|line| contract::event(line) == Ok(())), "{}", ran.stdout);
     assert_eq!((&lines[0]["event"], &lines[0]["cause"]), (&"token:updated".into(), &"refreshed".into()));
     assert_eq!(lines[1], failed);
 }

@@ -6,6 +6,7 @@ use simulator::{Faults, RecordedError};
 
 use crate::process::patience::now;
 use crate::process::{World, keys};
+use crate::support::contract;
 
 #[test]
 fn it_publishes_and_says_who_heard_it() {
@@ -107,6 +108,7 @@ fn the_message_is_the_contracts() {
     let heard = crate::process::Events::on(&world.redis, &[keys::INVALID]);
     world.call(&["trigger", "--force", "--reason", "why\nnot"]).expect(0);
     let message = heard.next();
+    assert_eq!(contract::conforms("token-invalid.schema.json", &message), Ok(()));
     assert_eq!(message["force"], true);
     assert_eq!(message["reason"], "why\nnot");
     assert!(message["source"].is_string());

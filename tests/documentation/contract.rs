@@ -1,99 +1,171 @@
-//! The published schemas and samples are what the code writes and reads.
+//! The published schemas, documents and samples are what the code writes and reads, and what they claim to be.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use token_sidecar::domain::event::Event;
-use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::{Payload, Report, Trigger};
 use token_sidecar::domain::verdict::Stage;
+use token_sidecar::flow::report::{HistoryEntry, SiteReport};
 
 use crate::markdown::{Document, root};
+use crate::support::contract::{self, conforms};
+
+/// The schemas that stand in others alone: no message is one of these.
+const PARTS: [&str; 2] = ["attempt", "site"];
 
 fn schema(name: &str) -> Value {
-    let file = root().join(format!("contract/{name}.schema.json"));
-    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+    contract::schemas().remove(&file(name)).unwrap()
 }
 
-fn samples(prefix: &str) -> Vec<(String, String)> {
+fn file(schema: &str) -> String {
+    format!("{schema}.schema.json")
+}
+
+/// The samples of a schema: its name, with or without `token-`, and a word of their own.
+fn samples(schema: &str) -> Vec<(String, String)> {
+    let prefix = format!("{}-", schema.trim_start_matches("token-"));
     let mut found = Vec::new();
     for entry in fs::read_dir(root().join("contract/samples")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name.starts_with(prefix) {
+        if name.starts_with(&prefix) {
             found.push((name, fs::read_to_string(path).unwrap().trim().to_owned()));
         }
     }
-    assert!(found.len() >= 2, "there are no samples {prefix}…");
+    assert!(!found.is_empty(), "there are no samples {prefix}…");
     found
 }
 
-/// As much of JSON Schema as the schemas here use; anything else in one is an error.
-fn conforms(schema: &Value, value: &Value) -> Result<(), String> {
-    for (word, rule) in schema.as_object().unwrap() {
-        let is_right = match word.as_str() {
-            "$schema" | "title" | "description" | "default" => true,
-            "type" => types(rule).iter().any(|kind| is_a(kind, value)),
-            "const" => rule == value,
-            "enum" => rule.as_array().unwrap().contains(value),
-            "minimum" => value.as_i64().is_none_or(|n| n >= rule.as_i64().unwrap()),
-            "minLength" => value.as_str().is_none_or(|s| s.len() as u64 >= rule.as_u64().unwrap()),
-            "format" => {
-                assert_eq!(rule, "date-time");
-                value.as_str().is_none_or(|s| s.ends_with('Z') && s.parse::<jiff::Timestamp>().is_ok())
-            }
-            "pattern" => value.as_str().is_none_or(|s| matches(rule.as_str().unwrap(), s)),
-            "required" => rule.as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some()),
-            "properties" => {
-                for (name, rule) in rule.as_object().unwrap() {
-                    if let Some(value) = value.get(name) {
-                        conforms(rule, value).map_err(|error| format!("{name}: {error}"))?;
-                    }
-                }
-                true
-            }
-            other => panic!("the tests do not know {other}"),
-        };
-        if !is_right {
-            return Err(format!("{value} is against {word} {rule}"));
+fn read(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// What a script of ours prints; panics where it fails.
+fn script(arguments: &[&str]) -> String {
+    let script = root().join("scripts/languages");
+    let ran = Command::new(script).args(arguments).current_dir(root()).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "scripts/languages {arguments:?}: {said}{}", String::from_utf8_lossy(&ran.stdout));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+#[test]
+fn every_schema_is_one_and_has_samples_that_conform() {
+    let mut seen = BTreeSet::new();
+    for (name, schema) in contract::schemas() {
+        let name = name.trim_end_matches(".schema.json");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{name}");
+        jsonschema::meta::validate(&schema).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if PARTS.contains(&name) {
+            continue;
+        }
+        for (sample, text) in samples(name) {
+            conforms(&file(name), &read(&text)).unwrap_or_else(|error| panic!("{sample}: {error}"));
+            seen.insert(sample);
         }
     }
-    Ok(())
+    let all = fs::read_dir(root().join("contract/samples")).unwrap();
+    let all: BTreeSet<_> = all.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(seen, all, "a sample of no schema");
 }
 
-fn types(rule: &Value) -> Vec<&str> {
-    rule.as_str().map_or_else(|| rule.as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect(), |t| vec![t])
+#[test]
+fn openapi_is_what_it_claims_to_be() {
+    script(&["install"]);
+    script(&["python", "-m", "openapi_spec_validator", "contract/openapi.yaml"]);
 }
 
-fn is_a(kind: &str, value: &Value) -> bool {
-    match kind {
-        "object" => value.is_object(),
-        "string" => value.is_string(),
-        "integer" => value.is_u64() || value.is_i64(),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        other => panic!("the tests do not know the type {other}"),
+#[test]
+fn asyncapi_is_what_it_claims_to_be_and_its_references_lead_somewhere() {
+    script(&["install"]);
+    let file = format!("{}/3.0.0.json", script(&["asyncapi"]).trim());
+    let meta = read(&fs::read_to_string(file).unwrap());
+    let document = contract::yaml("asyncapi.yaml");
+    let validator = jsonschema::options().offline().build(&meta).unwrap();
+    let wrong: Vec<String> = validator.iter_errors(&document).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let mut broken = document.clone();
+    broken["channels"]["updated"]["address"] = json!(7);
+    assert!(!validator.is_valid(&broken));
+
+    let schemas = contract::schemas();
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        let is_there = match reference.strip_prefix('#') {
+            Some(pointer) => document.pointer(pointer).is_some(),
+            None => schemas.contains_key(&reference),
+        };
+        assert!(is_there, "{reference} leads nowhere");
+    }
+    for message in document["components"]["messages"].as_object().unwrap().values() {
+        for example in message["examples"].as_array().into_iter().flatten() {
+            let schema = message["payload"]["schema"]["$ref"].as_str().unwrap();
+            conforms(schema, &example["payload"]).unwrap();
+        }
     }
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern {
-        "^[0-9a-f]{16}$" => Fingerprint::parse(text).is_some_and(|f| f.to_string() == text),
-        "^[0-9A-Fa-f]{16}$" => Fingerprint::parse(text).is_some(),
-        "^[a-z0-9][a-z0-9_-]{0,63}$" => token_sidecar::domain::site::SiteId::parse(text).is_some(),
-        other => panic!("the tests do not know the pattern {other}"),
+/// Every `$ref` in it.
+fn collect(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            fields.values().for_each(|value| collect(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| collect(value, found)),
+        _ => {}
     }
 }
 
 #[test]
-fn the_samples_are_what_the_sidecar_writes_to_the_byte() {
-    for (prefix, name) in [("updated-", "token-updated"), ("failed-", "token-failed")] {
-        let schema = schema(name);
-        for (sample, text) in samples(prefix) {
-            let event = Event::parse(text.as_bytes()).unwrap_or_else(|| panic!("{sample} is none of our messages"));
-            assert_eq!(event.to_json(), text, "{sample}");
-            conforms(&schema, &serde_json::from_str(&text).unwrap()).unwrap_or_else(|e| panic!("{sample}: {e}"));
+fn asyncapi_has_the_channels_of_the_code_and_of_the_text() {
+    let document = contract::yaml("asyncapi.yaml");
+    let channels = document["channels"].as_object().unwrap().values();
+    let described: BTreeSet<&str> = channels.map(|channel| channel["address"].as_str().unwrap()).collect();
+    let code = fs::read_to_string(root().join("src/adapters/redis/channels.rs")).unwrap();
+    let words = code.split('"').skip(1).step_by(2);
+    let used: BTreeSet<&str> = words.filter(|word| word.contains("token:")).collect();
+    assert_eq!(described, used);
+    let text = Document::read("contract/README.md").text;
+    for address in described {
+        assert!(text.contains(&format!("`{}`", address.replace("{site}", "S"))), "{address}");
+    }
+}
+
+#[test]
+fn the_samples_of_states_are_read_and_written_by_our_types() {
+    let mut sites = Vec::new();
+    for (_, text) in samples("status").into_iter().chain(samples("api-status")) {
+        sites.extend(read(&text)["sites"].as_array().unwrap().clone());
+    }
+    let mut attempts = Vec::new();
+    for (_, text) in samples("history") {
+        attempts.extend(read(&text)["entries"].as_array().unwrap().clone());
+    }
+    for site in &mut sites {
+        if let Some(history) = site.as_object_mut().unwrap().remove("history") {
+            attempts.extend(history.as_array().unwrap().clone());
         }
+        let parsed: SiteReport = serde_json::from_value(site.clone()).unwrap();
+        assert_eq!(serde_json::to_value(parsed).unwrap(), *site);
+    }
+    for attempt in &attempts {
+        let parsed: HistoryEntry = serde_json::from_value(attempt.clone()).unwrap();
+        assert_eq!(serde_json::to_value(parsed).unwrap(), *attempt);
+    }
+    assert!(sites.len() >= 5 && attempts.len() >= 4);
+}
+
+#[test]
+fn the_samples_are_what_the_sidecar_writes_to_the_byte() {
+    for (sample, text) in samples("token-updated").into_iter().chain(samples("token-failed")) {
+        let event = Event::parse(text.as_bytes()).unwrap_or_else(|| panic!("{sample} is none of our messages"));
+        assert_eq!(event.to_json(), text, "{sample}");
     }
 }
 
@@ -103,16 +175,16 @@ fn the_messages_in_the_text_are_ours_too() {
     assert_eq!(blocks.len(), 2);
     for block in blocks {
         let event = Event::parse(block.as_bytes()).unwrap();
-        let shown: Value = serde_json::from_str(&block).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&event.to_json()).unwrap(), shown);
+        let shown = read(&block);
+        assert_eq!(read(&event.to_json()), shown);
     }
 }
 
 #[test]
 fn a_schema_requires_all_that_is_written_and_lists_all_words() {
-    for (prefix, name) in [("updated-", "token-updated"), ("failed-", "token-failed")] {
+    for name in ["token-updated", "token-failed"] {
         let schema = schema(name);
-        let written: Value = serde_json::from_str(&samples(prefix)[0].1).unwrap();
+        let written = read(&samples(name)[0].1);
         let mut names: Vec<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
         let mut required: Vec<&str> =
             schema["required"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
@@ -122,40 +194,40 @@ fn a_schema_requires_all_that_is_written_and_lists_all_words() {
         }
         assert_eq!((&required, &described), (&names, &names), "{name}");
         let triggers: Vec<&str> = Trigger::ALL.iter().map(|t| t.as_str()).collect();
-        assert_eq!(schema["properties"]["trigger"]["enum"], serde_json::json!(triggers));
+        assert_eq!(schema["properties"]["trigger"]["enum"], json!(triggers));
     }
     let stages: Vec<&str> = Stage::ALL.iter().map(|s| s.as_str()).collect();
-    assert_eq!(schema("token-failed")["properties"]["stage"]["enum"], serde_json::json!(stages));
+    assert_eq!(schema("token-failed")["properties"]["stage"]["enum"], json!(stages));
 }
 
 #[test]
 fn a_schema_refuses_what_is_wrong() {
-    let schema = schema("token-updated");
-    let right: Value = serde_json::from_str(&samples("updated-")[0].1).unwrap();
+    let right = read(&samples("token-updated")[0].1);
     for (field, wrong) in [
-        ("cause", serde_json::json!("renewed")),
-        ("version", serde_json::json!("1")),
-        ("version", serde_json::json!(-1)),
-        ("fingerprint", serde_json::json!("9F86D081884C7D65")),
-        ("refreshed_at", serde_json::json!("yesterday")),
-        ("key", serde_json::json!("")),
-        ("site", serde_json::json!("A Shop")),
+        ("cause", json!("renewed")),
+        ("version", json!("1")),
+        ("version", json!(-1)),
+        ("fingerprint", json!("9F86D081884C7D65")),
+        ("refreshed_at", json!("yesterday")),
+        ("key", json!("")),
+        ("site", json!("A Shop")),
     ] {
         let mut sample = right.clone();
         sample[field] = wrong;
-        assert!(conforms(&schema, &sample).is_err(), "{field}");
+        assert!(contract::event(&sample).is_err(), "{field}");
     }
+    let mut long = right.clone();
+    long["token"] = json!("a field that is not described");
+    assert!(contract::event(&long).is_err());
     let mut short = right;
     short.as_object_mut().unwrap().remove("ttl");
-    assert!(conforms(&schema, &short).is_err());
+    assert!(contract::event(&short).is_err());
 }
 
 #[test]
 fn the_samples_of_reports_are_understood() {
-    let schema = schema("token-invalid");
-    for (sample, text) in samples("invalid-") {
-        let json: Value = serde_json::from_str(&text).unwrap();
-        conforms(&schema, &json).unwrap_or_else(|e| panic!("{sample}: {e}"));
+    for (sample, text) in samples("token-invalid") {
+        let json = read(&text);
         let report = Report::parse(text.as_bytes());
         assert_eq!(report.payload, Payload::Details);
         assert_eq!(report.fingerprint.map(|f| f.to_string()).as_deref(), json["fingerprint"].as_str(), "{sample}");

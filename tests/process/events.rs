@@ -3,13 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::keys;
 use super::patience::{DEADLINE, now};
+use crate::support::contract;
 use crate::support::redis_server::RedisServer;
+
+/// How the channels of events end.
+const EVENTS: [&str; 2] = [keys::ALL_UPDATED, keys::ALL_FAILED];
 
 /// A message and where it was heard.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,8 +24,12 @@ pub(crate) struct Heard {
 }
 
 /// A subscription; it is there when [`Events::on`] returns, and ends with the server.
+///
+/// Every event that it hears must be the contract's, whether the test asks for it or not.
 pub(crate) struct Events {
     heard: Receiver<Heard>,
+    /// What was against the contract.
+    wrong: Arc<Mutex<Vec<String>>>,
 }
 
 impl Events {
@@ -34,6 +43,8 @@ impl Events {
         let (send, heard) = channel();
         let (subscribed, ready) = channel();
         let channels: Vec<String> = channels.iter().map(|&c| c.to_owned()).collect();
+        let wrong = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&wrong);
         std::thread::spawn(move || {
             let mut subscription = connection.as_pubsub();
             for channel in channels {
@@ -45,18 +56,23 @@ impl Events {
                 let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
                 let channel = message.get_channel_name().to_owned();
                 let message = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+                if EVENTS.iter().any(|kind| channel.ends_with(kind)) {
+                    noted.lock().unwrap().extend(contract::event(&message).err());
+                }
                 if send.send(Heard { channel, message }).is_err() {
                     return;
                 }
             }
         });
         ready.recv_timeout(DEADLINE).unwrap();
-        Self { heard }
+        Self { heard, wrong }
     }
 
     /// The next message, on whatever channel.
     pub(crate) fn heard(&self) -> Heard {
-        self.heard.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"))
+        let heard = self.heard.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"));
+        self.is_right();
+        heard
     }
 
     /// The next message.
@@ -105,8 +121,26 @@ impl Events {
         }
     }
 
+    /// The test itself has published what no sidecar would: what was heard until now may be wrong.
+    pub(crate) fn forgive(&self) {
+        self.wrong.lock().unwrap().clear();
+    }
+
+    fn is_right(&self) {
+        let wrong = self.wrong.lock().unwrap().join("\n");
+        assert!(wrong.is_empty(), "{wrong}");
+    }
+
     /// What has been heard and not been asked for.
     pub(crate) fn drain(&self) -> Vec<Value> {
         self.heard.try_iter().map(|heard| heard.message).collect()
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.is_right();
+        }
     }
 }

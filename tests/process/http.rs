@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use super::DEADLINE;
@@ -11,6 +11,8 @@ use super::DEADLINE;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    /// The lines of the head, without the first.
+    pub(crate) headers: Vec<String>,
     pub(crate) body: String,
 }
 
@@ -26,13 +28,23 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// `headers` are whole lines, each with its `\r\n`.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
+    let (mut answer, mut rest) = open(address, method, path, headers);
+    rest.read_to_string(&mut answer.body).unwrap();
+    answer
+}
+
+/// Reads the head of an answer; the rest is to come.
+pub(crate) fn open(address: SocketAddr, method: &str, path: &str, headers: &str) -> (Answer, BufReader<TcpStream>) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {text}"));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Answer { status: status.unwrap_or_else(|| panic!("no status: {head}")), body: body.to_owned() }
+    let mut stream = BufReader::new(stream);
+    let lines = stream.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty());
+    let mut head: Vec<String> = lines.collect();
+    assert!(!head.is_empty(), "no HTTP from {address}");
+    let first = head.remove(0);
+    let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("no status: {first}"));
+    (Answer { status, headers: head, body: String::new() }, stream)
 }

@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Read;
-use std::net::SocketAddr;
+use std::io::{BufReader, Read};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::http::{self, Answer};
 use super::patience::{DEADLINE, eventually};
+use crate::support::contract;
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_token-sidecar");
@@ -102,8 +103,22 @@ impl Running {
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
-        http::get(self.address(), path)
+        self.ask("GET", path, "")
+    }
+
+    /// Asks its HTTP, and panics where the answer is not the contract's. `headers` are whole lines.
+    #[track_caller]
+    pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
+        let answer = http::ask(self.address(), method, path, headers);
+        contract::answer(method, path, answer.status, &answer.headers, &answer.body).unwrap_or_else(|e| panic!("{e}"));
+        answer
+    }
+
+    /// Asks its HTTP for what may have no end.
+    pub(crate) fn open(&self, method: &str, path: &str, headers: &str) -> (Answer, BufReader<TcpStream>) {
+        http::open(self.address(), method, path, headers)
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -18,6 +18,7 @@ use super::Events;
 use super::keys;
 use super::patience::{DEADLINE, eventually};
 use super::sidecar::{PROGRAM, Ran, Running};
+use crate::support::contract;
 use crate::support::redis_server::RedisServer;
 
 /// A Redis, a simulator, and a working folder.
@@ -83,12 +84,20 @@ impl World {
     }
 
     /// Runs a command to its end.
+    #[track_caller]
     pub(crate) fn call(&self, args: &[&str]) -> Ran {
         self.call_with(args, &[])
     }
 
+    /// What `status --json` prints is held against the contract.
+    #[track_caller]
     pub(crate) fn call_with(&self, args: &[&str], env: &Env<'_>) -> Ran {
-        self.begin(args, env).end()
+        let ran = self.begin(args, env).end();
+        if args.contains(&"status") && args.contains(&"--json") && !ran.stdout.is_empty() {
+            let printed = serde_json::from_str(&ran.stdout).unwrap();
+            contract::conforms("status.schema.json", &printed).unwrap_or_else(|error| panic!("{error}"));
+        }
+        ran
     }
 
     /// Starts a command and lets it run.

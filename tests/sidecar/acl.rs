@@ -7,7 +7,9 @@ use std::path::Path;
 
 use redis::{Connection, RedisResult};
 
-use crate::process::World;
+use token_sidecar::client::Client;
+
+use crate::process::{DEADLINE, World, keys};
 
 /// A world whose Redis has the shipped users, with these passwords.
 fn world() -> World {
@@ -65,6 +67,16 @@ fn the_shipped_user_of_parsers_may_read_and_report_and_nothing_else() {
     let report = ["chitai_gorod:token:invalid", "now"];
     let heard: i64 = redis::cmd("PUBLISH").arg(&report[..]).query(&mut parser).unwrap();
     assert_eq!(heard, 1);
+    events.refreshed();
+    let client = Client::new(&world.redis.url_with("parser:open@"), keys::SITE).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let refused = client.get(DEADLINE).await.unwrap();
+        let next = client.wait_newer(&refused, DEADLINE).await.unwrap();
+        assert_eq!(world.token().as_deref(), Some(next.expose()));
+        assert!(!client.cookies().await.unwrap().is_empty());
+        assert!(client.user_agent().await.unwrap().is_some());
+    });
     events.refreshed();
     for words in [
         &["SET", "chitai_gorod_token", "mine"][..],

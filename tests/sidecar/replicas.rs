@@ -179,6 +179,7 @@ fn whoever_waits_for_the_last_one_that_ends_is_told_so() {
     other.stop().expect(0);
     let told = events.failed("solve");
     assert!(told["error"].as_str().is_some_and(|error| error.contains("stopped")), "{told}");
+    assert_eq!(told["attempt"], 1, "the contract has no failure without an attempt");
 }
 
 #[test]

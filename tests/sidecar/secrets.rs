@@ -70,7 +70,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
         ("Authorization: Bearer wrong-hunter4\r\n".to_owned(), 401),
         (format!("Authorization: Bearer {ADMIN}\r\n"), 202),
     ] {
-        let answer = http::ask(sidecar.address(), "POST", "/api/sites/chitai_gorod/refresh", &headers);
+        let answer = sidecar.ask("POST", "/api/sites/chitai_gorod/refresh", &headers);
         assert_eq!(answer.status, status);
     }
     events.next();

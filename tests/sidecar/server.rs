@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::io::BufRead as _;
 
-use crate::process::{DEADLINE, World, eventually, http, keys};
+use crate::process::{World, eventually};
+use crate::support::contract;
 
 const ADMIN: &str = "Authorization: Bearer hunter1\r\n";
 
@@ -45,13 +45,13 @@ fn the_endpoints_of_the_contract_are_there() {
 fn a_refresh_over_http_needs_the_admin_token_and_is_forced() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_ADMIN_TOKEN", "hunter1"), ("SIDECAR_DEBOUNCE", "1h")]);
-    let post = |path: &str, headers: &str| http::ask(sidecar.address(), "POST", path, headers).status;
+    let post = |path: &str, headers: &str| sidecar.ask("POST", path, headers).status;
     let path = "/api/sites/chitai_gorod/refresh";
     assert_eq!(post(path, ""), 401);
     assert_eq!(post(path, "Authorization: Bearer hunter\r\n"), 401);
     assert_eq!(post(path, "Authorization: Basic hunter1\r\n"), 401);
     assert_eq!(post("/api/sites/other/refresh", ADMIN), 404);
-    assert_eq!(http::ask(sidecar.address(), "GET", path, ADMIN).status, 405);
+    assert_eq!(sidecar.ask("GET", path, ADMIN).status, 405);
     assert_eq!(world.solves(), 1);
     assert_eq!(post(path, ADMIN), 202);
     assert_eq!(events.refreshed()["trigger"], "manual");
@@ -64,7 +64,7 @@ fn without_an_admin_token_nothing_acts_over_http() {
     let (sidecar, _events) = world.ready_sidecar(&[]);
     let path = "/api/sites/chitai_gorod/refresh";
     for headers in ["", ADMIN, "Authorization: Bearer \r\n"] {
-        assert_eq!(http::ask(sidecar.address(), "POST", path, headers).status, 404);
+        assert_eq!(sidecar.ask("POST", path, headers).status, 404);
     }
     sidecar.stop().expect(0);
 }
@@ -73,15 +73,13 @@ fn without_an_admin_token_nothing_acts_over_http() {
 fn events_are_streamed_as_they_come() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
-    let mut stream = TcpStream::connect(sidecar.address()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let (_head, stream) = sidecar.open("GET", "/api/events", "");
     eventually("it is counted", || {
         sidecar.get("/metrics").body.contains("token_sidecar_event_subscribers 1.0").then_some(())
     });
     world.publish("now");
     let event = events.refreshed();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut lines = stream.lines().map(Result::unwrap);
     let sent = lines
         .find_map(|line| {
             let data: serde_json::Value = serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()?;
@@ -89,6 +87,7 @@ fn events_are_streamed_as_they_come() {
         })
         .unwrap();
     assert_eq!(sent["version"], event["version"]);
+    assert_eq!(contract::event(&sent), Ok(()));
     // A client that stays must not keep the process from ending.
     let ran = sidecar.stop().expect(0);
     assert!(ran.stderr.contains("token-sidecar ends"));
@@ -105,6 +104,5 @@ fn health_is_503_while_redis_is_not_there_from_the_start() {
     assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
     assert_eq!(sidecar.get("/api/history").status, 503);
     assert_eq!(sidecar.get("/metrics").status, 200);
-    let _ = keys::SITE;
     sidecar.stop().expect(0);
 }

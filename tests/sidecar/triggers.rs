@@ -10,6 +10,7 @@ use simulator::Faults;
 
 use crate::process::patience::now;
 use crate::process::{Events, World, keys};
+use crate::support::contract;
 
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
 
@@ -81,8 +82,9 @@ fn a_message_leads_to_updated_on_both_channels_and_the_keys_hold_what_it_says() 
         let ttl: i64 = world.ask(&["TTL", key]);
         assert!((86_395..=86_400).contains(&ttl), "{key}: {ttl}");
     }
-    let cookies: BTreeMap<String, String> =
-        serde_json::from_str(&world.ask::<String>(&["GET", keys::COOKIES])).unwrap();
+    let cookies = serde_json::from_str(&world.ask::<String>(&["GET", keys::COOKIES])).unwrap();
+    assert_eq!(contract::conforms("cookies.schema.json", &cookies), Ok(()));
+    let cookies: BTreeMap<String, String> = serde_json::from_value(cookies).unwrap();
     assert_eq!(cookies["access-token"], format!("Bearer%20{token}"), "as the browser had it");
     assert!(cookies.contains_key("__ddg1_"), "{cookies:?}");
     let meta: BTreeMap<String, String> = world.ask(&["HGETALL", keys::META]);

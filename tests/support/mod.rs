@@ -3,6 +3,7 @@
 #![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
 
 pub(crate) mod cluster;
+pub(crate) mod contract;
 pub(crate) mod measured;
 pub(crate) mod papers;
 pub(crate) mod proxy;

@@ -1,12 +1,12 @@
 //! Redis: the keys of the sites and the subscription to their channels.
 
 pub mod channels;
-pub mod client;
 pub mod commands;
 pub mod connect;
 pub mod dial;
 mod ear;
 pub mod error;
+pub mod events;
 pub mod history;
 pub mod link;
 mod sentinel;

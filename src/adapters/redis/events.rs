@@ -1,0 +1,75 @@
+//! Hears channels as a parser does: one connection, messages in order, and a word when it breaks.
+
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
+
+use super::connect::Connector;
+use super::error::{LinkError, classify};
+use crate::domain::event::Event;
+
+/// How many events may wait to be read; what comes beyond that is left out.
+const EVENTS_WAITING: usize = 1024;
+
+/// What is said on some channels, from the moment of listening on.
+pub struct Events {
+    received: mpsc::Receiver<Vec<u8>>,
+    /// Ends the subscription when it is dropped.
+    _connection: MultiplexedConnection,
+}
+
+impl Events {
+    /// Hears these channels from now on.
+    ///
+    /// # Errors
+    /// [`LinkError`] where Redis is away or refuses.
+    pub async fn on(connector: &Connector, channels: &[String]) -> Result<Self, LinkError> {
+        let (sender, received) = mpsc::channel(EVENTS_WAITING);
+        let sender = std::sync::Mutex::new(Some(sender));
+        let receive = move |push: PushInfo| {
+            let Ok(mut sender) = sender.lock() else { return };
+            match (push.kind, &push.data[..]) {
+                (PushKind::Message, [_, Value::BulkString(payload)]) => {
+                    let _left_out_where_nobody_reads = sender.as_ref().map(|s| s.try_send(payload.clone()));
+                }
+                (PushKind::Disconnection, _) => *sender = None,
+                _ => {}
+            }
+        };
+        let mut connection = connector.subscription(receive).await?;
+        connection.subscribe(channels).await.map_err(|e| classify(&e))?;
+        Ok(Self { received, _connection: connection })
+    }
+
+    /// The next message, whatever it says.
+    ///
+    /// # Errors
+    /// [`LinkError::Away`] where the connection broke: messages may have been missed, so listen and read again.
+    pub async fn raw(&mut self) -> Result<Vec<u8>, LinkError> {
+        let payload = self.received.recv().await;
+        payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))
+    }
+
+    /// The next event.
+    ///
+    /// # Errors
+    /// See [`Self::raw`].
+    pub async fn next(&mut self) -> Result<Event, LinkError> {
+        loop {
+            if let Some(event) = Event::parse(&self.raw().await?) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Leaves out what was heard and not read yet.
+    pub fn forget(&mut self) {
+        while self.received.try_recv().is_ok() {}
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,42 @@
+//! Why there is no token.
+
+use std::time::Duration;
+
+use crate::adapters::redis::LinkError;
+use crate::domain::event::Failed;
+use crate::flow::ports::StoreError;
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The report was heard by nobody.
+    #[error("nobody listens on {0}: is the sidecar running, on this Redis?")]
+    NobodyListens(String),
+    /// An attempt ended without a new token.
+    #[error("no new token: {} failed (attempt {}): {}; the next try is at {}", .0.stage, .0.attempt, .0.error, .0.retry_at)]
+    Failed(Box<Failed>),
+    /// There was no outcome in time.
+    #[error("no outcome within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// Redis is away or refuses.
+    #[error("Redis: {0}")]
+    Redis(LinkError),
+}
+
+impl From<LinkError> for ClientError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Config(message) => Self::Config(message),
+            error => Self::Redis(error),
+        }
+    }
+}
+
+impl From<StoreError> for ClientError {
+    fn from(error: StoreError) -> Self {
+        LinkError::from(error).into()
+    }
+}

@@ -1,0 +1,83 @@
+//! The client of this crate behind the protocol. The test starts itself to be it.
+
+use std::io::{Write as _, stdin, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use token_sidecar::client::{Client, ClientError, Update};
+use token_sidecar::domain::token::Token;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
+
+/// The argument that makes the test the adapter.
+pub(crate) const ITSELF: &str = "rust-adapter";
+
+#[expect(clippy::disallowed_methods, reason = "this is a program of its own")]
+pub(crate) fn main() -> ExitCode {
+    let [redis_url, site] = ["REDIS_URL", "SITE"].map(|name| std::env::var(name).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::new(&redis_url, &site).unwrap().named("conformance");
+        let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
+        std::thread::spawn(move || stdin().lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        let mut calls = JoinSet::new();
+        while let Some(line) = lines.recv().await {
+            let client = client.clone();
+            calls.spawn(async move { serve(&client, &serde_json::from_str(&line).unwrap()).await });
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+fn say(line: &Value) {
+    let mut out = stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
+}
+
+async fn serve(client: &Client, line: &Value) {
+    let id = &line["id"];
+    if line["call"] == "updates" {
+        let mut updates = client.updates();
+        let mut is_answered = false;
+        while let Some(update) = updates.next().await {
+            match update {
+                Update::Listening if !is_answered => {
+                    is_answered = true;
+                    say(&json!({ "id": id, "ok": null }));
+                }
+                Update::Event(event) => say(&json!({ "id": id, "update": event })),
+                Update::Listening | Update::Lost(_) => {}
+            }
+        }
+    }
+    match answer(client, line).await {
+        Ok(answer) => say(&json!({ "id": id, "ok": answer })),
+        Err(error) => say(&json!({ "id": id, "error": described(&error) })),
+    }
+}
+
+async fn answer(client: &Client, line: &Value) -> Result<Value, ClientError> {
+    let timeout = || Duration::from_secs_f64(line["timeout"].as_f64().unwrap());
+    let token = || Token::parse(line["token"].as_str().unwrap()).unwrap();
+    Ok(match line["call"].as_str().unwrap() {
+        "get" => client.get(timeout()).await?.expose().into(),
+        "invalidate" => client.invalidate(&token(), line["reason"].as_str().unwrap()).await?.into(),
+        "wait_newer" => client.wait_newer(&token(), timeout()).await?.expose().into(),
+        "cookies" => serde_json::from_str(&client.cookies().await?.to_json()).unwrap(),
+        "user_agent" => client.user_agent().await?.into(),
+        other => panic!("there is no call {other}"),
+    })
+}
+
+fn described(error: &ClientError) -> Value {
+    let message = error.to_string();
+    match error {
+        ClientError::NobodyListens(_) => json!({ "kind": "nobody_listens", "message": message }),
+        ClientError::TimedOut(_) => json!({ "kind": "timed_out", "message": message }),
+        ClientError::Failed(failed) => {
+            json!({ "kind": "failed", "message": message, "stage": failed.stage, "retry_at": failed.retry_at })
+        }
+        ClientError::Config(_) | ClientError::Redis(_) => json!({ "kind": "other", "message": message }),
+    }
+}

@@ -1,0 +1,125 @@
+//! What `clients/scenarios.json` is made of.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use simulator::Faults;
+
+/// One thing that every client must get right.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// Names the tests.
+    pub(crate) name: String,
+    /// What is shown, for the table.
+    pub(crate) shows: String,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What the world does, what the client is asked, what must come of it. In texts `$name` stands for the token of that
+/// name, `#name` for its fingerprint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// Starts a sidecar and waits until it listens.
+    Sidecar {
+        name: String,
+        #[serde(default)]
+        env: BTreeMap<String, String>,
+    },
+    /// Ends a sidecar as a crash would.
+    Kill(String),
+    /// Waits until a token is stored that has no name yet, and names it.
+    Stored(String),
+    /// Makes a token that is never stored, and names it.
+    Mint(String),
+    /// Makes the API refuse a token.
+    Revoke(String),
+    /// What goes wrong from now on at the solver, the shop and the API; `{}` for nothing.
+    Faults(Faults),
+    /// Waits until so many solves have started.
+    Solves(u64),
+    /// Ends Redis as a crash would, and starts it again.
+    Redis(Restart),
+    /// Breaks the client's connections, and lets none through until mended.
+    Connections(Connections),
+    /// Waits until so many connections of the client hear updates.
+    Listeners(i64),
+    /// Somebody else is told that the token of this name is the current one.
+    Repeat(String),
+    /// Sends a call of the protocol, once or many times with consecutive ids.
+    Call {
+        #[serde(default = "once")]
+        times: u64,
+        #[serde(flatten)]
+        line: Map<String, Value>,
+    },
+    /// Waits for the answers to such calls.
+    Answer {
+        id: u64,
+        #[serde(default = "once")]
+        times: u64,
+        /// The result; of an object and a text at least this.
+        #[serde(default)]
+        ok: Option<Value>,
+        /// Of the error at least this.
+        #[serde(default)]
+        error: Option<Value>,
+        /// At most so many seconds after the call.
+        #[serde(default)]
+        within: Option<f64>,
+        /// At least so many seconds after the call.
+        #[serde(default)]
+        after: Option<f64>,
+    },
+    /// Waits for an update that the client hears, with at least this in it.
+    Update { id: u64, has: Value },
+    /// How many reports the client has sent.
+    Reports(Count),
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Restart {
+    /// With its data.
+    Full,
+    /// Without.
+    Empty,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Connections {
+    Cut,
+    Mend,
+}
+
+/// How many reports, and what each has as its fingerprint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Count {
+    /// Waits until there are so many.
+    #[serde(default)]
+    pub(crate) at_least: Option<usize>,
+    /// There are so many now.
+    #[serde(default)]
+    pub(crate) exactly: Option<usize>,
+    /// `null` for none.
+    #[serde(default)]
+    pub(crate) fingerprint: Option<String>,
+}
+
+const fn once() -> u64 {
+    1
+}
+
+impl Scenario {
+    pub(crate) fn all() -> Vec<Self> {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/scenarios.json");
+        serde_json::from_str(&fs::read_to_string(file).unwrap())
+            .unwrap_or_else(|error| panic!("scenarios.json: {error}"))
+    }
+}

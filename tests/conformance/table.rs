@@ -1,0 +1,41 @@
+//! The table of clients and scenarios in `clients/README.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::CLIENTS;
+use crate::scenario::Scenario;
+
+/// What stands before and after the table.
+const MARKS: [&str; 2] = ["<!-- table: generated -->\n", "<!-- end of table -->\n"];
+
+/// Each cell is a test of that name, so that what is ticked here is what passes.
+fn table() -> String {
+    let mut text = String::from("\n| scenario |");
+    for client in CLIENTS {
+        write!(text, " {} |", client.name).unwrap();
+    }
+    text.push_str("\n| --- |");
+    text.push_str(&" :-: |".repeat(CLIENTS.len()));
+    for scenario in Scenario::all() {
+        write!(text, "\n| {} |{}", scenario.shows, " ✓ |".repeat(CLIENTS.len())).unwrap();
+    }
+    text.push_str("\n\n");
+    text
+}
+
+/// Panics where the table is another one; with `TABLE=write` it is made anew.
+#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the test")]
+pub(crate) fn is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/README.md");
+    let shown = fs::read_to_string(&file).unwrap();
+    let (before, rest) = shown.split_once(MARKS[0]).unwrap();
+    let (_, after) = rest.split_once(MARKS[1]).unwrap();
+    let wanted = [before, MARKS[0], &table(), MARKS[1], after].concat();
+    if std::env::var("TABLE").is_ok_and(|value| value == "write") {
+        fs::write(&file, &wanted).unwrap();
+    }
+    let is_right = fs::read_to_string(&file).unwrap() == wanted;
+    assert!(is_right, "clients/README.md is out of date: TABLE=write cargo test --test conformance table");
+}
