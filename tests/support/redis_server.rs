@@ -1,6 +1,5 @@
 //! A private `redis-server` for one test: on its own port and unix socket, in its own folder.
 
-
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
