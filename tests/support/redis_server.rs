@@ -1,5 +1,7 @@
 //! A private `redis-server` for one test: on its own port and unix socket, in its own folder.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
