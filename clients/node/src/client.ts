@@ -141,7 +141,6 @@ export class TokenClient implements AsyncDisposable {
   /** Ends every wait and connection; nothing keeps the process alive any more. */
   close(): Promise<void> {
     this.#closed.abort(new TokenSidecarError("the client is closed"));
-    this.#ear.close();
     this.#link.close();
     return Promise.resolve();
   }

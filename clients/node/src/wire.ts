@@ -44,9 +44,8 @@ export function fingerprint(token: string): string {
 /** What a sidecar has published; anybody else's text is nothing. */
 export function parse(text: string): SidecarEvent | undefined {
   try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value !== "object" || value === null || !("event" in value)) return undefined;
-    return value.event === "token:updated" || value.event === "token:failed" ? (value as SidecarEvent) : undefined;
+    const value = JSON.parse(text) as SidecarEvent | { event?: never } | null;
+    return value?.event === "token:updated" || value?.event === "token:failed" ? value : undefined;
   } catch {
     return undefined;
   }

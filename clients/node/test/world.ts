@@ -124,7 +124,7 @@ export class World {
     const { redis } = this;
     redis.on("error", () => undefined);
     this.#test.after(() => {
-      redis.destroy();
+      if (redis.isOpen) redis.destroy();
     });
     await redis.connect();
   }
@@ -195,7 +195,7 @@ export class World {
     const ear = createClient({ socket: { path: this.socket, reconnectStrategy: false } });
     ear.on("error", () => undefined);
     this.#test.after(() => {
-      ear.destroy();
+      if (ear.isOpen) ear.destroy();
     });
     await ear.connect();
     await ear.subscribe(INVALID, (text) => {
