@@ -10,6 +10,7 @@ pub(crate) mod sidecar;
 pub(crate) mod world;
 
 pub(crate) use events::Events;
+#[allow(unused_imports, reason = "each test crate uses its own part of this module")]
 pub(crate) use patience::{DEADLINE, eventually};
 #[allow(unused_imports, reason = "each test crate uses its own part of this module")]
 pub(crate) use sidecar::{Ran, Running};

@@ -1,0 +1,55 @@
+#!/usr/bin/env node
+// Drives the client over stdin and stdout, for tests that ask the same of the client in every language.
+// A line is {"id": 1, "call": "get", "timeout": 60}; the answer {"id": 1, "ok": …} or {"id": 1, "error": {…}}.
+import { createInterface } from "node:readline";
+
+import { NobodyListens, RefreshFailed, TimedOut, TokenClient } from "token-sidecar-client";
+
+const client = new TokenClient({ site: process.env.SITE, url: process.env.REDIS_URL, source: "conformance" });
+
+function say(line) {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** Seconds on the wire, milliseconds here. */
+function wait({ timeout }) {
+  return timeout === undefined ? {} : { timeout: timeout * 1000 };
+}
+
+const calls = {
+  get: (line) => client.get(wait(line)),
+  invalidate: (line) => client.invalidate(line.token, line.reason),
+  wait_newer: (line) => client.waitNewer(line.token, wait(line)),
+  cookies: () => client.cookies(),
+  user_agent: () => client.userAgent(),
+  updates: async (line) => {
+    await client.onUpdate((update) => say({ id: line.id, update }), wait(line));
+    return null;
+  },
+};
+
+function kind(error) {
+  if (error instanceof NobodyListens) return "nobody_listens";
+  if (error instanceof RefreshFailed) return "failed";
+  if (error instanceof TimedOut) return "timed_out";
+  return "other";
+}
+
+async function serve(line) {
+  try {
+    const call = calls[line.call];
+    if (!call) throw new Error(`there is no call ${line.call}`);
+    say({ id: line.id, ok: await call(line) });
+  } catch (error) {
+    // Whole seconds, as in the sidecar's messages.
+    const retryAt = error.retryAt?.toISOString().replace(".000Z", "Z") ?? null;
+    say({
+      id: line.id,
+      error: { kind: kind(error), message: error.message, stage: error.stage ?? null, retry_at: retryAt },
+    });
+  }
+}
+
+for await (const text of createInterface({ input: process.stdin })) void serve(JSON.parse(text));
+await client.close();
+process.exit(0);

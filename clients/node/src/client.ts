@@ -1,0 +1,182 @@
+import { Ear } from "./ear.js";
+import { NobodyListens, TimedOut, TokenSidecarError } from "./errors.js";
+import { Follower } from "./follower.js";
+import { type Connection, Link, STEP, template, type Template } from "./link.js";
+import { Deadline, Elapsed, within } from "./time.js";
+import { Waits } from "./waits.js";
+import { fingerprint, Names, type UpdatedEvent } from "./wire.js";
+
+/** How long is waited for a token where nothing else is said. */
+const PATIENCE = 60_000;
+
+export interface TokenClientOptions {
+  /** The site's id, such as `chitai_gorod`. */
+  site: string;
+  /** Where Redis is; `redis://127.0.0.1:6379` where neither `url` nor `client` says. */
+  url?: string | undefined;
+  /** A client of `redis` (`createClient`, `createCluster`) in place of `url`. Its settings are used, not itself. */
+  client?: Template | undefined;
+  /** The key of the token: `{site}_token`. */
+  tokenKey?: string | undefined;
+  /** The key of the cookies: `{site}_cookies`. */
+  cookiesKey?: string | undefined;
+  /** Who reports, for the sidecar's log. */
+  source?: string | undefined;
+  /**
+   * Hears what goes wrong in the background: what a callback of `onUpdate` throws, and why its connection was lost.
+   * Without it they are warnings of the process.
+   */
+  onError?: ((error: unknown) => void) | undefined;
+}
+
+export interface WaitOptions {
+  /** Milliseconds; 60 000 where nothing else is said. The last look at the key may take one second more. */
+  timeout?: number | undefined;
+  /** Ends this caller's wait, with the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+export interface ReportOptions extends WaitOptions {
+  /** Why, for the sidecar's log and history. */
+  reason?: string | undefined;
+}
+
+/** Ends what `onUpdate` has begun. */
+export interface Unsubscribe extends AsyncDisposable {
+  (): Promise<void>;
+}
+
+/** The current token of a site, as a sidecar keeps it in Redis. */
+export class TokenClient implements AsyncDisposable {
+  readonly #names: Names;
+  readonly #link: Link;
+  readonly #ear: Ear;
+  readonly #waits: Waits;
+  readonly #source: string;
+  readonly #onError: (error: unknown) => void;
+  readonly #closed = new AbortController();
+
+  constructor(options: TokenClientOptions) {
+    this.#names = new Names(options.site, options.tokenKey, options.cookiesKey);
+    this.#link = new Link(options.client ?? template(options.url ?? "redis://127.0.0.1:6379"));
+    this.#ear = new Ear(this.#link, this.#names);
+    this.#waits = new Waits(this.#link, this.#ear, this.#names);
+    this.#source = options.source ?? "token-sidecar-client for Node";
+    this.#onError = options.onError ?? warn;
+  }
+
+  /** The current token; where there is none, one is asked for and waited for. */
+  async get(options: WaitOptions = {}): Promise<string> {
+    const deadline = new Deadline(options.timeout ?? PATIENCE);
+    const signal = this.#signal(options.signal);
+    const token = await this.#link.use((redis) => redis.get(this.#names.token), deadline, signal);
+    if (token !== null && token !== "") return token;
+    const report = { reason: "there is no token", source: this.#source };
+    return await this.#waits.join(null, report, deadline, signal);
+  }
+
+  /** Reports that a token was refused, and waits for nothing: how many sidecars have heard it. */
+  async invalidate(token: string, reason = "401"): Promise<number> {
+    const details = JSON.stringify({ fingerprint: fingerprint(token), reason, source: this.#source });
+    const heard = await this.#read((redis) => redis.publish(this.#names.invalid, details));
+    // On a cluster those on other nodes are not counted.
+    if (heard === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
+    return heard;
+  }
+
+  /** Reports that a token was refused and waits for the one that follows; all who wait for the same share one wait. */
+  async waitNewer(token: string, options: ReportOptions = {}): Promise<string> {
+    const deadline = new Deadline(options.timeout ?? PATIENCE);
+    const report = { reason: options.reason ?? "401", source: this.#source };
+    return await this.#waits.join(token, report, deadline, this.#signal(options.signal));
+  }
+
+  /** The cookies that came with the token, still percent-encoded; none where there are none. */
+  async cookies(): Promise<Record<string, string>> {
+    const text = await this.#read((redis) => redis.get(this.#names.cookies));
+    if (text === null) return {};
+    try {
+      const cookies: unknown = JSON.parse(text);
+      if (typeof cookies === "object" && cookies !== null) return cookies as Record<string, string>;
+    } catch {
+      // The error itself would show cookies.
+    }
+    throw new TokenSidecarError(`${this.#names.cookies} holds no JSON object`);
+  }
+
+  /** The user agent of the browser that got the token. */
+  async userAgent(): Promise<string | null> {
+    return (await this.#read((redis) => redis.hGet(this.#names.meta, "user_agent"))) ?? null;
+  }
+
+  /** Tells the callback of every update from now on, over lost connections, until the returned function is called. */
+  async onUpdate(callback: (event: UpdatedEvent) => unknown, options: WaitOptions = {}): Promise<Unsubscribe> {
+    const stop = new AbortController();
+    const signal = this.#signal(stop.signal);
+    const follower = new Follower(this.#link, this.#names, (event) => {
+      this.#call(() => callback(event));
+    });
+    const report = (error: unknown): void => {
+      this.#call(() => {
+        this.#onError(error);
+      });
+    };
+    let ended: Promise<void> | undefined;
+    const began = new Promise<void>((resolve, reject) => {
+      ended = follower.run(this.#ear, resolve, report, signal).catch(reject);
+    });
+    try {
+      await within(options.timeout ?? PATIENCE, began, this.#signal(options.signal));
+    } catch (error) {
+      stop.abort();
+      throw error instanceof Elapsed ? new TimedOut("Redis did not answer in time", { cause: follower.trouble }) : error;
+    }
+    const unsubscribe = async (): Promise<void> => {
+      stop.abort();
+      await ended;
+    };
+    return Object.assign(unsubscribe, { [Symbol.asyncDispose]: unsubscribe });
+  }
+
+  /** Ends every wait and connection; nothing keeps the process alive any more. */
+  close(): Promise<void> {
+    this.#closed.abort(new TokenSidecarError("the client is closed"));
+    this.#link.close();
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** What ends a call: its own signal, and the end of the client. */
+  #signal(own?: AbortSignal): AbortSignal {
+    const signal = AbortSignal.any(own ? [own, this.#closed.signal] : [this.#closed.signal]);
+    signal.throwIfAborted();
+    return signal;
+  }
+
+  #read<T>(work: (redis: Connection) => Promise<T>): Promise<T> {
+    return this.#link.use(work, new Deadline(STEP), this.#signal());
+  }
+
+  /** Calls what is not ours. */
+  #call(callback: () => unknown): void {
+    const fail = (error: unknown): void => {
+      try {
+        this.#onError(error);
+      } catch {
+        // It was given its chance.
+      }
+    };
+    try {
+      Promise.resolve(callback()).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+}

@@ -1,0 +1,63 @@
+import type { TokenClient } from "./client.js";
+
+export interface TokenFetchOptions {
+  /** What sends; the global `fetch` where nothing else is said. */
+  fetch?: typeof globalThis.fetch | undefined;
+  /** Also sends the cookies and the user agent that the token came with. */
+  sendCookies?: boolean | undefined;
+  /** Milliseconds for the first token and again for the one after a 401; 60 000 where nothing else is said. */
+  timeout?: number | undefined;
+}
+
+/**
+ * A `fetch` that sends the current token. On 401 it reports the token, waits for the next one, and sends once more.
+ *
+ * A body that can be read only once (a stream, an iterator) cannot be sent again: then the 401 is returned, as soon
+ * as the next token is there, for the caller to send anew.
+ */
+export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {}): typeof globalThis.fetch {
+  const send = options.fetch ?? globalThis.fetch;
+  return async (input, init) => {
+    const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
+    const wait = { timeout: options.timeout, signal };
+    const token = await client.get(wait);
+    // Its copy is kept for the second time; a stream in `init` has none.
+    const again = input instanceof Request && init?.body == null ? input.clone() : input;
+    const response = await send(input, await authorized(client, token, input, init, options));
+    if (response.status !== 401) return response;
+    const next = await client.waitNewer(token, { ...wait, reason: `401 on ${path(input)}` });
+    if (isReadOnce(init?.body)) return response;
+    await response.body?.cancel();
+    return await send(again, await authorized(client, next, again, init, options));
+  };
+}
+
+/** The settings of the request with what the token asks for; whatever the caller has set himself stays. */
+async function authorized(
+  client: TokenClient,
+  token: string,
+  input: string | URL | Request,
+  init: RequestInit | undefined,
+  options: TokenFetchOptions,
+): Promise<RequestInit> {
+  const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+  headers.set("Authorization", `Bearer ${token}`);
+  if (options.sendCookies === true) {
+    const [cookies, userAgent] = await Promise.all([client.cookies(), client.userAgent()]);
+    const pairs = Object.entries(cookies).map(([name, value]) => `${name}=${value}`);
+    const own = headers.get("Cookie");
+    if (pairs.length > 0) headers.set("Cookie", (own === null ? pairs : [own, ...pairs]).join("; "));
+    if (userAgent !== null && !headers.has("User-Agent")) headers.set("User-Agent", userAgent);
+  }
+  return { ...init, headers };
+}
+
+function isReadOnce(body: unknown): boolean {
+  if (typeof body !== "object" || body === null) return false;
+  return body instanceof ReadableStream || Symbol.asyncIterator in body;
+}
+
+/** Where it went, without what may be secret in a query. */
+function path(input: string | URL | Request): string {
+  return new URL(input instanceof Request ? input.url : input, "http://localhost").pathname;
+}

@@ -1,0 +1,65 @@
+/** The longest that a timer of Node can take. */
+const LONGEST = 2 ** 31 - 1;
+
+/** A moment until which something is waited for, on a clock that only goes forward. */
+export class Deadline {
+  readonly #end: number;
+
+  constructor(timeout: number) {
+    if (!(timeout >= 0)) throw new RangeError("a timeout is a number of milliseconds, 0 or more");
+    this.#end = performance.now() + timeout;
+  }
+
+  /** Milliseconds that are left. */
+  get left(): number {
+    return Math.max(0, this.#end - performance.now());
+  }
+}
+
+/** The time was over before the work was done. */
+export class Elapsed extends Error {}
+
+/** What the work comes to, unless the time or the signal ends first. */
+export async function within<T>(timeout: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
+  let cleanUp = (): void => undefined;
+  const end = new Promise<never>((_, reject) => {
+    const abort = (): void => {
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(
+      () => {
+        reject(new Elapsed(`not within ${String(Math.round(timeout))} ms`));
+      },
+      Math.min(timeout, LONGEST),
+    );
+    signal.addEventListener("abort", abort);
+    cleanUp = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", abort);
+    };
+    if (signal.aborted) abort();
+  });
+  try {
+    return await Promise.race([work, end]);
+  } finally {
+    cleanUp();
+  }
+}
+
+/** The delays between tries: 100 ms, doubled up to a second. */
+export class Pace {
+  #next = 100;
+
+  async pause(signal: AbortSignal): Promise<void> {
+    const span = this.#next;
+    this.#next = Math.min(2 * span, 1000);
+    await within(span, new Promise<never>(() => undefined), signal).catch((error: unknown) => {
+      if (!(error instanceof Elapsed)) throw error;
+    });
+  }
+
+  /** After a success. */
+  reset(): void {
+    this.#next = 100;
+  }
+}

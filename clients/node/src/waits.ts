@@ -1,0 +1,120 @@
+import { type Ear, Inbox } from "./ear.js";
+import { NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
+import { type Link, LOOK, STEP } from "./link.js";
+import { type Deadline, Elapsed, Pace, within } from "./time.js";
+import { fingerprint, type Names } from "./wire.js";
+
+/** What a report says besides the fingerprint. */
+export interface Report {
+  reason: string;
+  source: string;
+}
+
+/** One wait that several callers share; it ends with its outcome, or with the last of them. */
+interface Shared {
+  callers: number;
+  outcome: Promise<string>;
+  end: AbortController;
+  /** Why it has not even asked yet, or asks again. */
+  trouble?: unknown;
+}
+
+/** The waits under way: one for each refused token, and one for any token at all (`null`). */
+export class Waits {
+  readonly #link: Link;
+  readonly #ear: Ear;
+  readonly #names: Names;
+  readonly #shared = new Map<string | null, Shared>();
+
+  constructor(link: Link, ear: Ear, names: Names) {
+    this.#link = link;
+    this.#ear = ear;
+    this.#names = names;
+  }
+
+  /** Waits for a token other than the refused one, until the caller's own deadline. */
+  async join(refused: string | null, report: Report, deadline: Deadline, signal: AbortSignal): Promise<string> {
+    const wait = this.#shared.get(refused) ?? this.#begin(refused, report);
+    wait.callers += 1;
+    try {
+      return await within(deadline.left, wait.outcome, signal);
+    } catch (error) {
+      if (!(error instanceof Elapsed)) throw error;
+      const token = await this.#stored(refused, LOOK, signal).catch((trouble: unknown) => {
+        wait.trouble ??= trouble;
+      });
+      if (token !== undefined) return token;
+      throw new TimedOut("no new token in time", wait.trouble === undefined ? undefined : { cause: wait.trouble });
+    } finally {
+      wait.callers -= 1;
+      if (wait.callers === 0) this.#finish(refused, wait);
+    }
+  }
+
+  #begin(refused: string | null, report: Report): Shared {
+    const end = new AbortController();
+    const wait: Shared = { callers: 0, outcome: Promise.resolve(""), end };
+    wait.outcome = this.#run(refused, report, wait).finally(() => {
+      this.#finish(refused, wait);
+    });
+    // Nobody may be left to hear it.
+    wait.outcome.catch(() => undefined);
+    this.#shared.set(refused, wait);
+    return wait;
+  }
+
+  #finish(refused: string | null, wait: Shared): void {
+    wait.end.abort(new Error("nobody waits any more"));
+    if (this.#shared.get(refused) === wait) this.#shared.delete(refused);
+  }
+
+  /** Asks anew whenever the connection breaks. */
+  async #run(refused: string | null, report: Report, wait: Shared): Promise<string> {
+    const pace = new Pace();
+    for (;;) {
+      try {
+        return await this.#ask(refused, report, wait);
+      } catch (error) {
+        if (error instanceof TokenSidecarError || wait.end.signal.aborted) throw error;
+        wait.trouble = error;
+      }
+      await pace.pause(wait.end.signal);
+    }
+  }
+
+  /** Listens, looks, reports, and waits for the answer, in this order. */
+  async #ask(refused: string | null, report: Report, wait: Shared): Promise<string> {
+    const { signal } = wait.end;
+    const inbox = new Inbox();
+    const leave = await this.#ear.listen(inbox, signal);
+    try {
+      const there = await this.#stored(refused, STEP, signal);
+      if (there !== undefined) return there;
+      const named = refused === null ? undefined : fingerprint(refused);
+      inbox.forgetFailures();
+      const details = JSON.stringify({ fingerprint: named, ...report });
+      const heard = await this.#link.once((redis) => redis.publish(this.#names.invalid, details), STEP, signal);
+      if (heard === 0 && !this.#link.isCluster) {
+        // A sidecar may come back later than we do from what has cut us off.
+        if (wait.trouble === undefined) throw new NobodyListens(this.#names.site);
+        throw new Error("no sidecar listens since the connection was lost");
+      }
+      for (;;) {
+        const event = await inbox.next(signal);
+        if (event.event === "token:failed") throw new RefreshFailed(event);
+        // One that names the refused token is an answer to somebody else.
+        if (event.fingerprint === named) continue;
+        const token = await this.#stored(refused, STEP, signal);
+        if (token !== undefined) return token;
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  /** The stored token, if it is another than the refused one. */
+  async #stored(refused: string | null, timeout: number, signal: AbortSignal): Promise<string | undefined> {
+    const token = await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal);
+    return token === null || token === "" || token === refused ? undefined : token;
+  }
+}

@@ -1,0 +1,471 @@
+// What the client does, against a real Redis, and the real sidecar where its answers matter.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { inspect } from "node:util";
+
+import { createClient, createCluster } from "redis";
+import {
+  fingerprint,
+  NobodyListens,
+  RefreshFailed,
+  TimedOut,
+  TokenClient,
+  TokenSidecarError,
+  type UpdatedEvent,
+} from "token-sidecar-client";
+
+import { COOKIES, DEADLINE, eventually, META, SITE, TOKEN, World } from "./world.js";
+
+const wait = { timeout: DEADLINE };
+
+test("the fingerprint is the contract's", () => {
+  assert.equal(fingerprint("test"), "9f86d081884c7d65");
+});
+
+test("the stored token is returned, with cookies and user agent", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  const token = await client.get(wait);
+  assert.equal(token, await world.redis.get(TOKEN));
+  assert.deepEqual(await client.cookies(), JSON.parse((await world.redis.get(COOKIES)) ?? ""));
+  assert.ok((await client.cookies())["access-token"]?.includes(token));
+  assert.match((await client.userAgent()) ?? "", /^Mozilla/);
+});
+
+test("other keys may be named", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set("other", "a token");
+  await world.redis.set("jar", '{"a":"b"}');
+  await world.redis.hSet("{other}:meta", "user_agent", "Browser");
+  const client = world.client({ tokenKey: "other", cookiesKey: "jar" });
+  assert.equal(await client.get(), "a token");
+  assert.deepEqual(await client.cookies(), { a: "b" });
+  assert.equal(await client.userAgent(), "Browser");
+});
+
+test("what is not there is said plainly", async (t) => {
+  const world = await World.start(t);
+  const client = world.client();
+  assert.deepEqual(await client.cookies(), {});
+  assert.equal(await client.userAgent(), null);
+  await world.redis.set(COOKIES, "secret-cookie");
+  await assert.rejects(client.cookies(), (error) => {
+    assert.ok(error instanceof TokenSidecarError);
+    assert.doesNotMatch(inspect(error), /secret-cookie/);
+    return true;
+  });
+});
+
+test("a missing token is asked for and waited for", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  await client.get(wait);
+  await world.redis.del(TOKEN);
+  assert.equal(await client.get(wait), await world.redis.get(TOKEN));
+});
+
+test("where no sidecar listens, it is said at once", async (t) => {
+  const world = await World.start(t);
+  const client = world.client();
+  const began = performance.now();
+  await assert.rejects(client.get({ timeout: 10 * DEADLINE }), NobodyListens);
+  await assert.rejects(client.waitNewer("refused", { timeout: 10 * DEADLINE }), NobodyListens);
+  await assert.rejects(client.invalidate("refused"), NobodyListens);
+  assert.ok(performance.now() - began < DEADLINE);
+});
+
+test("a failed refresh says why, where, and when it is tried again", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  const token = await client.get(wait);
+  await world.faults({ solve_error: "timeout" });
+  for (const failing of [() => client.waitNewer(token, wait), () => client.get(wait)]) {
+    await assert.rejects(failing, (error) => {
+      assert.ok(error instanceof RefreshFailed);
+      assert.equal(error.stage, "solve");
+      assert.match(error.error, /timeout/i);
+      assert.ok(error.retryAt instanceof Date && error.retryAt.getTime() > Date.now() - DEADLINE);
+      return true;
+    });
+    await world.redis.del(TOKEN);
+  }
+});
+
+test("without an answer the wait ends in time, with a last look at the key", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub();
+  const client = world.client();
+  await assert.rejects(client.get({ timeout: 50 }), TimedOut);
+  await assert.rejects(client.waitNewer("refused", { timeout: 50 }), TimedOut);
+  const waiting = client.waitNewer("refused", { timeout: 2000 });
+  await eventually("it asks", () => reports.some((report) => report.fingerprint === fingerprint("refused")));
+  await world.listeners(1);
+  // Somebody stores a token without a word.
+  await world.redis.set(TOKEN, "next");
+  assert.equal(await waiting, "next");
+});
+
+test("a report names the token by its fingerprint and says who reports why", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub();
+  const client = world.client({ source: "catalogue" });
+  assert.equal(await client.invalidate("refused", "401 on /search"), 1);
+  await eventually("it is heard", () => reports.length === 1);
+  assert.deepEqual(reports[0], { fingerprint: fingerprint("refused"), reason: "401 on /search", source: "catalogue" });
+  await assert.rejects(client.get({ timeout: 100 }), TimedOut);
+  assert.deepEqual(reports[1], { reason: "there is no token", source: "catalogue" });
+});
+
+test("a token that was replaced already is answered without a report", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub();
+  await world.redis.set(TOKEN, "current");
+  const client = world.client();
+  assert.equal(await client.waitNewer("refused", wait), "current");
+  await client.invalidate("refused", "later");
+  await eventually("the one that comes later", () => reports.some((report) => report.reason === "later"));
+  assert.equal(reports.length, 1);
+});
+
+test("a refused token is replaced", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  const token = await client.get(wait);
+  await world.revoke();
+  const next = await client.waitNewer(token, wait);
+  assert.notEqual(next, token);
+  assert.equal(next, await world.redis.get(TOKEN));
+});
+
+test("an update that names the refused token is an answer to somebody else", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "refused");
+  await world.stub(async () => {
+    await world.publish({ event: "token:updated", cause: "repeated", fingerprint: fingerprint("refused") });
+    await world.redis.set(TOKEN, "next");
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
+  });
+  assert.equal(await world.client().waitNewer("refused", wait), "next");
+});
+
+test("what is no event of the sidecar is passed over", async (t) => {
+  const world = await World.start(t);
+  await world.stub(async () => {
+    for (const text of ["", "null", "[]", "7", "{}", '{"event":"else"}']) await world.redis.publish(`${SITE}:token:updated`, text);
+    await world.redis.set(TOKEN, "next");
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
+  });
+  assert.equal(await world.client().get(wait), "next");
+});
+
+test("a hundred waits for one token cost one subscription, one report and one solve", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  const token = await client.get(wait);
+  const solves = await world.solves();
+  await world.faults({ solve_delay: 1000 });
+  const reports = await world.stub();
+  const waiting = Array.from({ length: 100 }, () => client.waitNewer(token, wait));
+  await eventually("it is reported", () => reports.length > 0);
+  const [, listening] = Object.entries(await world.redis.pubSubNumSub(`${SITE}:token:updated`))[0] ?? [];
+  // The sidecar listens too.
+  assert.equal(Number(listening), 2);
+  const tokens = new Set(await Promise.all(waiting));
+  assert.equal(tokens.size, 1);
+  assert.ok(!tokens.has(token));
+  assert.equal(reports.length, 1);
+  assert.equal(await world.solves(), solves + 1);
+  await world.listeners(1);
+});
+
+test("each caller of a shared wait has its own end", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub();
+  const client = world.client();
+  const stop = new AbortController();
+  const long = client.waitNewer("refused", wait);
+  const stopped = client.waitNewer("refused", { ...wait, signal: stop.signal });
+  const short = client.waitNewer("refused", { timeout: 200 });
+  await assert.rejects(short, TimedOut);
+  stop.abort(new Error("enough"));
+  await assert.rejects(stopped, /enough/);
+  await eventually("it is reported", () => reports.length > 0);
+  await world.redis.set(TOKEN, "next");
+  await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
+  assert.equal(await long, "next");
+  assert.equal(reports.length, 1);
+  await assert.rejects(client.get({ signal: AbortSignal.abort(new Error("no more")) }), /no more/);
+});
+
+test("a wait that nobody waits for any more ends", async (t) => {
+  const world = await World.start(t);
+  await world.stub();
+  const client = world.client();
+  await assert.rejects(client.waitNewer("refused", { timeout: 100 }), TimedOut);
+  await world.listeners(0);
+});
+
+test("a wait whose connection breaks subscribes, looks and asks again", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "refused");
+  const reports = await world.stub();
+  const waiting = world.client().waitNewer("refused", wait);
+  await eventually("it asks", () => reports.length === 1);
+  await world.cutListeners();
+  await eventually("it asks again", () => reports.length === 2);
+  await world.redis.set(TOKEN, "next");
+  await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
+  assert.equal(await waiting, "next");
+});
+
+test("a wait outlives a crash of Redis", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const client = world.client();
+  const token = await client.get(wait);
+  const solves = await world.solves();
+  await world.faults({ solve_delay: 1000 });
+  const waiting = client.waitNewer(token, wait);
+  await eventually("a solve begins", async () => (await world.solves()) > solves);
+  await world.crash();
+  await world.revive();
+  assert.notEqual(await waiting, token);
+});
+
+test("a failure from before the report does not answer it", async (t) => {
+  const world = await World.start(t);
+  const relay = await world.relay("GET");
+  const client = world.client({ url: relay.url });
+  let told = 0;
+  await client.onUpdate(() => (told += 1));
+  const waiting = client.waitNewer("refused", wait);
+  await relay.held;
+  await world.publish({ event: "token:failed", cause: "attempt", stage: "solve", error: "old", retry_at: null });
+  await world.publish({ event: "token:updated", cause: "repeated", version: 1, fingerprint: fingerprint("refused") });
+  await eventually("both are heard", () => told === 1);
+  const reports = await world.stub(async () => {
+    await world.redis.set(TOKEN, "next");
+    await world.publish({ event: "token:updated", cause: "refreshed", version: 2, fingerprint: fingerprint("next") });
+  });
+  relay.release();
+  assert.equal(await waiting, "next");
+  assert.equal(reports.length, 1);
+});
+
+test("updates are told, whatever a callback does, until the end of the subscription", async (t) => {
+  const world = await World.start(t);
+  await world.sidecar();
+  const errors: unknown[] = [];
+  const client = world.client({ onError: (error) => errors.push(error) });
+  const token = await client.get(wait);
+  const told: UpdatedEvent[] = [];
+  const stop = await client.onUpdate((event) => {
+    told.push(event);
+    throw new Error("a callback's own");
+  });
+  const stopAsync = await client.onUpdate(() => Promise.reject(new Error("a promise's own")));
+  const next = await client.waitNewer(token, wait);
+  await eventually("it is told", () => told.length === 1);
+  assert.equal(told[0]?.fingerprint, fingerprint(next));
+  assert.equal(told[0].cause, "refreshed");
+  await eventually("both are reported", () => errors.length === 2);
+  const third = await client.waitNewer(next, wait);
+  await eventually("it is told again", () => told.length === 2);
+  await stop();
+  await client.waitNewer(third, wait);
+  assert.equal(told.length, 2);
+  await stopAsync[Symbol.asyncDispose]();
+  await world.listeners(1);
+});
+
+test("an update that falls into a gap of the connection is told once", async (t) => {
+  const world = await World.start(t);
+  // What is stored while nobody hears: it comes back with Redis.
+  await world.redis.hSet(META, { version: 7, fingerprint: "9f86d081884c7d65", trigger: "schedule", source: "http" });
+  await world.redis.set(TOKEN, "test", { EX: 1000 });
+  await world.redis.sendCommand(["SAVE"]);
+  await world.redis.hSet(META, "version", 5);
+  const troubles: unknown[] = [];
+  const client = world.client({ onError: (error) => troubles.push(error) });
+  const told: UpdatedEvent[] = [];
+  await client.onUpdate((event) => told.push(event));
+  assert.equal(told.length, 0);
+  await world.crash();
+  await world.revive();
+  await eventually("it is told", () => told.length > 0);
+  await world.listeners(1);
+  const [event] = told;
+  assert.ok(event?.ttl !== undefined && event.ttl !== null && event.ttl > 0);
+  assert.deepEqual(
+    { ...event, ttl: 0 },
+    {
+      event: "token:updated",
+      site: SITE,
+      cause: "repeated",
+      version: 7,
+      fingerprint: "9f86d081884c7d65",
+      key: TOKEN,
+      ttl: 0,
+      expires_at: null,
+      refresh_at: null,
+      refreshed_at: null,
+      trigger: "schedule",
+      source: "http",
+    },
+  );
+  assert.equal(troubles.length, 1);
+  // The announcement of the same version comes late: it is known. Another gap without news is not told either.
+  await world.publish({ event: "token:updated", cause: "refreshed", version: 7, fingerprint: "9f86d081884c7d65" });
+  await world.cutListeners();
+  await eventually("the second gap", () => troubles.length === 2);
+  await world.listeners(1);
+  await world.publish({ event: "token:updated", cause: "refreshed", version: 8, fingerprint: "2c26b46b68ffc68f" });
+  await eventually("the next one is told", () => told.some((event) => event.version === 8));
+  assert.deepEqual(told.map((event) => event.version), [7, 8]);
+});
+
+test("a closed client waits for nothing and keeps no process alive", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub();
+  const client = world.client();
+  const waiting = client.waitNewer("refused", wait);
+  await eventually("it asks", () => reports.length === 1);
+  await client.close();
+  await assert.rejects(waiting, /closed/);
+  await assert.rejects(client.get(), /closed/);
+  await assert.rejects(client.onUpdate(() => undefined), /closed/);
+  await client.close();
+
+  const script = `
+    import { TokenClient } from "token-sidecar-client";
+    const client = new TokenClient({ site: "${SITE}", url: "${world.url}" });
+    await client.onUpdate(() => undefined);
+    client.waitNewer("another", { timeout: 600_000 }).catch(() => undefined);
+    await client.get({ timeout: 100 }).catch(() => undefined);
+    await client.close();
+  `;
+  const ran = spawnSync(process.execPath, ["--input-type=module", "-e", script], { timeout: DEADLINE, encoding: "utf8" });
+  assert.deepEqual([ran.status, ran.stderr], [0, ""]);
+});
+
+test("a Redis that is away or silent makes nobody wait for longer than asked", async (t) => {
+  const world = await World.start(t);
+  await world.stub();
+  const client = world.client();
+  const early = client.waitNewer("refused", { timeout: 1000 });
+  await world.listeners(1);
+  world.freeze();
+  await assert.rejects(early, TimedOut);
+  await assert.rejects(client.get({ timeout: 100 }), TimedOut);
+  await assert.rejects(client.onUpdate(() => undefined, { timeout: 100 }), TimedOut);
+  await world.crash();
+  await assert.rejects(client.get({ timeout: 100 }), (error) => {
+    assert.ok(error instanceof TimedOut);
+    assert.match(inspect(error.cause), /ECONNREFUSED/);
+    return true;
+  });
+  await assert.rejects(client.waitNewer("refused", { timeout: 100 }), TimedOut);
+});
+
+test("what Redis refuses is said at once", async (t) => {
+  const world = await World.start(t);
+  const client = world.client({ url: world.urlWith("nobody:wrong@") });
+  const calls = [
+    () => client.get(),
+    () => client.waitNewer("refused"),
+    () => client.invalidate("refused"),
+    () => client.onUpdate(() => 0),
+  ];
+  for (const call of calls) {
+    await assert.rejects(call, (error) => {
+      assert.ok(error instanceof TokenSidecarError && !(error instanceof TimedOut));
+      assert.match(error.message, /Redis refuses: WRONGPASS/);
+      return true;
+    });
+  }
+});
+
+test("nothing that is shown holds a token or a password", async (t) => {
+  const world = await World.start(t);
+  await world.stub();
+  await world.redis.sendCommand(["ACL", "SETUSER", "user", "on", ">secret-password", "~*", "&*", "+@all"]);
+  const client = world.client({ url: world.urlWith("user:secret-password@") });
+  const shown: unknown[] = [client];
+  const waiting = client.waitNewer("secret-token", { timeout: 500 }).catch((error: unknown) => error);
+  await world.listeners(1);
+  shown.push(inspect(client, { showHidden: true, depth: 20 }), await waiting);
+  await world.cutListeners();
+  for (const failing of [
+    () => client.get({ timeout: 50 }),
+    () => world.client({ site: "other" }).invalidate("secret-token"),
+    () => world.client({ url: world.urlWith("user:secret-wrong@") }).get(),
+  ]) {
+    shown.push(await failing().catch((error: unknown) => error));
+  }
+  assert.ok(shown.slice(2).every((error) => error instanceof TokenSidecarError));
+  try {
+    new TokenClient({ site: SITE, url: "secret-password@nowhere:x:y" });
+    assert.fail("it took that url");
+  } catch (error) {
+    assert.ok(error instanceof TokenSidecarError);
+    shown.push(error);
+  }
+  const text = inspect(shown, { showHidden: true, depth: 20 });
+  assert.doesNotMatch(text, /secret/);
+});
+
+test("a client of redis lends its settings, and stays its owner's", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "current");
+  const own = createClient({ url: world.url, keyPrefix: "mine:" });
+  const client = world.client({ client: own });
+  assert.equal(await client.get(), "current");
+  await client.close();
+  assert.equal(own.isOpen, false);
+  const unix = world.client({ url: `unix://${world.socket}` });
+  assert.equal(await unix.get(), "current");
+});
+
+test("the shipped user for parsers is enough", async (t) => {
+  const world = await World.start(t);
+  const acl = readFileSync("../../compose/users.acl", "utf8");
+  const rules = /^user parser on @PARSER@ (.*)$/m.exec(acl)?.[1] ?? "";
+  // What stands in parentheses is one rule.
+  const words = rules.match(/\([^)]*\)|\S+/g) ?? [];
+  await world.redis.sendCommand(["ACL", "SETUSER", "parser", "on", ">pass", ...words]);
+  await world.sidecar();
+  const client = world.client({ url: world.urlWith("parser:pass@") });
+  const token = await client.get(wait);
+  const told: UpdatedEvent[] = [];
+  await client.onUpdate((event) => told.push(event));
+  assert.notEqual(await client.waitNewer(token, wait), token);
+  await eventually("it is told", () => told.length === 1);
+  await client.cookies();
+  await client.userAgent();
+});
+
+test("on a cluster nobody heard on the node proves nothing", async (t) => {
+  const world = await World.start(t, ["--cluster-enabled", "yes"]);
+  await world.redis.sendCommand(["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+  await eventually("the cluster is up", async () =>
+    (await world.redis.sendCommand<string>(["CLUSTER", "INFO"])).includes("cluster_state:ok"),
+  );
+  const client = world.client({ client: createCluster({ rootNodes: [{ url: world.url }] }) });
+  assert.equal(await client.invalidate("refused"), 0);
+  const waiting = client.waitNewer("refused", wait);
+  await world.listeners(1);
+  await world.stub(async () => {
+    await world.redis.set(TOKEN, "next");
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
+  });
+  await client.invalidate("refused");
+  assert.equal(await waiting, "next");
+  assert.equal(await client.get(), "next");
+});

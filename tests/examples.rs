@@ -1,0 +1,210 @@
+//! The examples without our packages do what the contract says, in every language, against real sidecars.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod process;
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use process::{Ran, Running, World, keys};
+use simulator::{Faults, RecordedError};
+use support::redis_server::Port;
+use token_sidecar::domain::token::Fingerprint;
+
+/// How one of them is called; what has to be built first is built in the folder.
+type Call = fn(&Path) -> Command;
+
+fn script(interpreter: &str, name: &str) -> Command {
+    let mut command = Command::new(interpreter);
+    command.arg(source(name));
+    command
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/examples").join(name)
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
+fn build(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: run scripts/setup test"));
+    assert!(output.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn bash(_: &Path) -> Command {
+    script("bash", "next_token.sh")
+}
+
+fn perl(_: &Path) -> Command {
+    script("perl", "next_token.pl")
+}
+
+fn php(_: &Path) -> Command {
+    script("php", "next_token.php")
+}
+
+/// Debian's package is for Debian's Python, which another one may hide.
+fn python(_: &Path) -> Command {
+    let has_redis = succeeds(Command::new("python3").args(["-c", "import redis"]));
+    script(if has_redis { "python3" } else { "/usr/bin/python3" }, "next_token.py")
+}
+
+fn ruby(_: &Path) -> Command {
+    script("ruby", "next_token.rb")
+}
+
+/// Its package is looked for beside it; Debian has it elsewhere.
+fn node(folder: &Path) -> Command {
+    let copy = folder.join("next_token.mjs");
+    if !copy.exists() {
+        std::fs::copy(source("next_token.mjs"), &copy).unwrap();
+        std::os::unix::fs::symlink("/usr/share/nodejs", folder.join("node_modules")).unwrap();
+    }
+    let mut command = Command::new("node");
+    command.arg(copy).env("NODE_PATH", "/usr/share/nodejs");
+    command
+}
+
+/// `cargo test` without a choice of tests has built it already.
+fn rust(_: &Path) -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        // target/debug/deps/examples-0123456789abcdef
+        let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+        let program = target.join("debug/examples/next_token");
+        let written = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
+        if written(&program) < written(&source("next_token.rs")) {
+            let mut cargo = Command::new(env!("CARGO"));
+            build(cargo.args(["build", "--quiet", "--locked", "--example", "next_token", "--target-dir"]).arg(&target));
+        }
+        program
+    });
+    Command::new(program)
+}
+
+/// A world and one example in it.
+struct Example {
+    world: World,
+    call: Call,
+}
+
+impl Example {
+    fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_on(&self.world.redis.url(), arguments)
+    }
+
+    fn run_on(&self, url: &str, arguments: &[&str]) -> Ran {
+        self.begin(url, arguments).end()
+    }
+
+    fn begin(&self, url: &str, arguments: &[&str]) -> Running {
+        let mut command = (self.call)(self.world.folder.path());
+        Running::start(command.args(arguments).env("REDIS_URL", url).current_dir(self.world.folder.path()))
+    }
+
+    /// Whether it prints a token, and which.
+    fn token(&self, arguments: &[&str]) -> String {
+        let ran = self.run(arguments).expect(0);
+        assert_eq!(ran.stderr, "");
+        ran.stdout.strip_suffix('\n').unwrap().to_owned()
+    }
+}
+
+fn does_what_the_contract_says(call: Call) {
+    answers_of_a_sidecar(&Example { world: World::start(), call });
+    answers_of_somebody_else(&Example { world: World::start(), call });
+}
+
+fn answers_of_a_sidecar(example: &Example) {
+    let world = &example.world;
+    example.run(&[]).expect(69).complains("no sidecar listens");
+
+    let (_sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
+    let first = world.token().unwrap();
+    assert_eq!(example.token(&[]), first, "the first read");
+    assert_eq!(example.token(&["another.token"]), first, "a late report of a token that was replaced");
+    assert_eq!(world.solves(), 1);
+
+    let next = example.token(&[&first]);
+    assert_ne!(next, first, "a report that is answered by a new token");
+    assert_eq!(Some(next.clone()), world.token());
+    assert_eq!(world.solves(), 2);
+
+    world.ask::<i64>(&["DEL", keys::TOKEN]);
+    let third = example.token(&[]);
+    assert_ne!(third, next, "the first read where there is none");
+    assert_eq!(Some(third.clone()), world.token());
+
+    world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
+    let failed = example.run(&[&third]).expect(75);
+    let error = events.until("a failure", |event| event["event"] == "token:failed")["error"].to_string();
+    failed.complains(error.trim_matches('"'));
+}
+
+fn answers_of_somebody_else(example: &Example) {
+    let world = &example.world;
+    let refused = "refused.token";
+    let reports = process::Events::on(&world.redis, &[keys::INVALID]);
+    world.ask::<String>(&["SET", keys::TOKEN, refused]);
+
+    example.run(&[refused, "3"]).expect(75).complains("no outcome in 3");
+    let report = reports.next();
+    assert_eq!(report["fingerprint"], Fingerprint::of(refused).to_string());
+    assert_eq!(report["reason"], "401");
+
+    let updated = |token: &str| {
+        let event = serde_json::json!({"event": "token:updated", "key": keys::TOKEN,
+                                       "fingerprint": Fingerprint::of(token).to_string()});
+        world.ask::<i64>(&["PUBLISH", keys::UPDATED, &event.to_string()])
+    };
+    let running = example.begin(&world.redis.url(), &[refused]);
+    reports.next();
+    assert_eq!(updated(refused), 1, "it listens before it reports");
+    world.ask::<String>(&["SET", keys::TOKEN, "next.token"]);
+    assert_eq!(updated("next.token"), 1, "an update that names the refused token answers somebody else");
+    assert_eq!(running.end().expect(0).stdout, "next.token\n");
+
+    let away = Port::hold();
+    let ran = example.run_on(&format!("redis://127.0.0.1:{}", away.number()), &[]).expect(75);
+    assert_ne!(ran.stderr, "", "it says that Redis is away");
+}
+
+#[test]
+fn bash_does_what_the_contract_says() {
+    does_what_the_contract_says(bash);
+}
+
+#[test]
+fn node_does_what_the_contract_says() {
+    does_what_the_contract_says(node);
+}
+
+#[test]
+fn perl_does_what_the_contract_says() {
+    does_what_the_contract_says(perl);
+}
+
+#[test]
+fn php_does_what_the_contract_says() {
+    does_what_the_contract_says(php);
+}
+
+#[test]
+fn python_does_what_the_contract_says() {
+    does_what_the_contract_says(python);
+}
+
+#[test]
+fn ruby_does_what_the_contract_says() {
+    does_what_the_contract_says(ruby);
+}
+
+#[test]
+fn rust_does_what_the_contract_says() {
+    does_what_the_contract_says(rust);
+}
