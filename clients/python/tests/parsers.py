@@ -98,8 +98,8 @@ class TaskParser:
 class TheirsForThreads(ThreadParser):
     """With a client of the parser's own, as redis-py makes it."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.theirs = redis.Redis.from_url(url, decode_responses=True)
+    def __init__(self, url: str = "", client: Any = None, **options: Any) -> None:
+        self.theirs = client or redis.Redis.from_url(url, decode_responses=True)
         super().__init__(client=self.theirs, **options)
 
     def close(self) -> None:
@@ -110,8 +110,8 @@ class TheirsForThreads(ThreadParser):
 class TheirsForTasks(TaskParser):
     """With a client of the parser's own, as redis-py makes it."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.theirs = redis.asyncio.Redis.from_url(url, decode_responses=True)
+    def __init__(self, url: str = "", client: Any = None, **options: Any) -> None:
+        self.theirs = client or redis.asyncio.Redis.from_url(url, decode_responses=True)
         super().__init__(client=self.theirs, **options)
 
     def close(self) -> None:

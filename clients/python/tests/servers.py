@@ -65,16 +65,20 @@ class Process:
             self.child.stdout.close()
 
 
+def hold_a_port() -> tuple[socket.socket, int]:
+    """A port that nobody else is given: bound and never listening, so that a server can, and go, and come back."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held, int(held.getsockname()[1])
+
+
 class RedisServer:
     """A Redis that can go away, come back, and freeze."""
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="token-sidecar-client."))
-        # Bound and never listening: nobody else is given the port while the server is away.
-        self.held = socket.socket()
-        self.held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.held.bind(("127.0.0.1", 0))
-        self.port = self.held.getsockname()[1]
+        self.held, self.port = hold_a_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.options = options
         self.process: Process | None = None

@@ -37,6 +37,9 @@ class AsyncLink:
 
     async def subscribe(self, channels: tuple[str, ...]) -> Any:
         """A subscription to the channels, when every one is confirmed."""
+        if not self.counts_all:
+            # A Cluster's subscription does not look for the nodes by itself.
+            await self._ask(self._redis.initialize())
         subscription = self._redis.pubsub()
         try:
             await self._ask(_confirmed(subscription, channels))
