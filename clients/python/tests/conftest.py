@@ -11,11 +11,18 @@ from servers import RedisServer, Sidecar, Simulator
 from stand_in import StandIn
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
+@pytest.fixture(scope="session")
+def started() -> Iterator[RedisServer]:
     server = RedisServer()
     yield server
     server.close()
+
+
+@pytest.fixture
+def server(started: RedisServer) -> RedisServer:
+    """An empty Redis that nobody is connected to."""
+    started.clear()
+    return started
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Callable, Protocol
 
@@ -110,13 +111,15 @@ class TheirsForThreads(ThreadParser):
 class TheirsForTasks(TaskParser):
     """With a client of the parser's own, as redis-py makes it."""
 
-    def __init__(self, url: str = "", client: Any = None, **options: Any) -> None:
+    def __init__(self, url: str = "", client: Any = None, others: Sequence[Any] = (), **options: Any) -> None:
+        self.others = others
         self.theirs = client or redis.asyncio.Redis.from_url(url, decode_responses=True)
         super().__init__(client=self.theirs, **options)
 
     def close(self) -> None:
         self.end()
-        asyncio.run_coroutine_threadsafe(self.theirs.aclose(), self.loop).result(DEADLINE)
+        for client in (self.theirs, *self.others):
+            asyncio.run_coroutine_threadsafe(client.aclose(), self.loop).result(DEADLINE)
         super().close()
 
 

@@ -102,6 +102,20 @@ class RedisServer:
         assert self.process is not None
         self.process.child.send_signal(signal.SIGCONT)
 
+    def clear(self) -> None:
+        """As it was at the start, whatever a test has done to it."""
+        assert self.process is not None
+        self.thaw()
+        if self.process.child.poll() is not None:
+            self.start()
+        self.client.flushall()
+        for user in self.client.acl_users():
+            if user != "default":
+                self.client.acl_deluser(user)
+        for kind in ("normal", "pubsub"):
+            self.client.client_kill_filter(_type=kind, skipme=True)
+        self.client.config_resetstat()
+
     def close(self) -> None:
         self.client.close()
         self.thaw()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -57,9 +57,11 @@ def sentinel(server: RedisServer) -> Iterator[int]:
 
 
 def test_the_master_of_a_sentinel(sentinel: int, stand_in: StandIn) -> None:
-    for kind, sentinels in ((TheirsForThreads, Sentinel), (TheirsForTasks, AsyncSentinel)):
-        asked: Any = sentinels
-        is_served(kind(client=asked([("127.0.0.1", sentinel)]).master_for("main")), stand_in)
+    at = [("127.0.0.1", sentinel)]
+    theirs = cast(Any, Sentinel)
+    is_served(TheirsForThreads(client=theirs(at).master_for("main")), stand_in)
+    sentinels = cast(Any, AsyncSentinel)(at)
+    is_served(TheirsForTasks(client=sentinels.master_for("main"), others=sentinels.sentinels), stand_in)
 
 
 @pytest.fixture
