@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any, Callable, Protocol
 
@@ -63,10 +62,13 @@ class ThreadParser:
 
 class TaskParser:
     def __init__(self, **options: Any) -> None:
+        self.client = AsyncTokenClient(**options)
+        self.start()
+
+    def start(self) -> None:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.client = AsyncTokenClient(**options)
 
     def begin(self, call: str, *args: Any, **options: Any) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(getattr(self.client, call)(*args, **options), self.loop)
@@ -99,8 +101,8 @@ class TaskParser:
 class TheirsForThreads(ThreadParser):
     """With a client of the parser's own, as redis-py makes it."""
 
-    def __init__(self, url: str = "", client: Any = None, **options: Any) -> None:
-        self.theirs = client or redis.Redis.from_url(url, decode_responses=True)
+    def __init__(self, url: str = "", make: Callable[[], Any] | None = None, **options: Any) -> None:
+        self.theirs = make() if make else redis.Redis.from_url(url, decode_responses=True)
         super().__init__(client=self.theirs, **options)
 
     def close(self) -> None:
@@ -109,16 +111,22 @@ class TheirsForThreads(ThreadParser):
 
 
 class TheirsForTasks(TaskParser):
-    """With a client of the parser's own, as redis-py makes it."""
+    """With a client of the parser's own, as redis-py makes it; before Python 3.10 that wants a loop."""
 
-    def __init__(self, url: str = "", client: Any = None, others: Sequence[Any] = (), **options: Any) -> None:
-        self.others = others
-        self.theirs = client or redis.asyncio.Redis.from_url(url, decode_responses=True)
-        super().__init__(client=self.theirs, **options)
+    def __init__(self, url: str = "", make: Callable[[], Any] | None = None, **options: Any) -> None:
+        self.start()
+        self.others: list[Any] = []
+
+        async def made() -> AsyncTokenClient:
+            theirs = make() if make else redis.asyncio.Redis.from_url(url, decode_responses=True)
+            self.others.append(theirs)
+            return AsyncTokenClient(client=theirs, **options)
+
+        self.client = asyncio.run_coroutine_threadsafe(made(), self.loop).result(DEADLINE)
 
     def close(self) -> None:
         self.end()
-        for client in (self.theirs, *self.others):
+        for client in self.others:
             asyncio.run_coroutine_threadsafe(client.aclose(), self.loop).result(DEADLINE)
         super().close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
@@ -41,8 +41,8 @@ def test_a_unix_socket(kind: Any, server: RedisServer, stand_in: StandIn) -> Non
 
 
 def test_resp3(server: RedisServer, stand_in: StandIn) -> None:
-    is_served(TheirsForThreads(client=redis.Redis.from_url(server.url, protocol=3)), stand_in)
-    is_served(TheirsForTasks(client=redis.asyncio.Redis.from_url(server.url, protocol=3)), stand_in)
+    is_served(TheirsForThreads(make=lambda: redis.Redis.from_url(server.url, protocol=3)), stand_in)
+    is_served(TheirsForTasks(make=lambda: redis.asyncio.Redis.from_url(server.url, protocol=3)), stand_in)
 
 
 @pytest.fixture
@@ -58,10 +58,17 @@ def sentinel(server: RedisServer) -> Iterator[int]:
 
 def test_the_master_of_a_sentinel(sentinel: int, stand_in: StandIn) -> None:
     at = [("127.0.0.1", sentinel)]
-    theirs = cast(Any, Sentinel)
-    is_served(TheirsForThreads(client=theirs(at).master_for("main")), stand_in)
-    sentinels = cast(Any, AsyncSentinel)(at)
-    is_served(TheirsForTasks(client=sentinels.master_for("main"), others=sentinels.sentinels), stand_in)
+    is_served(TheirsForThreads(make=lambda: Sentinel(at).master_for("main")), stand_in)
+    sentinels: list[Any] = []
+
+    def make() -> Any:
+        made = AsyncSentinel(at)
+        sentinels.extend(made.sentinels)
+        return made.master_for("main")
+
+    parser = TheirsForTasks(make=make)
+    parser.others.extend(sentinels)
+    is_served(parser, stand_in)
 
 
 @pytest.fixture
@@ -77,13 +84,13 @@ def cluster() -> Iterator[StandIn]:
 
 
 def test_a_cluster(cluster: StandIn) -> None:
-    is_served(TheirsForThreads(client=redis.RedisCluster.from_url(cluster.server.url)), cluster)
+    is_served(TheirsForThreads(make=lambda: redis.RedisCluster.from_url(cluster.server.url)), cluster)
     if IS_NEW:
-        is_served(TheirsForTasks(client=redis.asyncio.RedisCluster.from_url(cluster.server.url)), cluster)
+        is_served(TheirsForTasks(make=lambda: redis.asyncio.RedisCluster.from_url(cluster.server.url)), cluster)
 
 
 def test_on_a_cluster_it_proves_nothing_that_a_node_knows_no_listener(cluster: StandIn) -> None:
-    parser = TheirsForThreads(client=redis.RedisCluster.from_url(cluster.server.url))
+    parser = TheirsForThreads(make=lambda: redis.RedisCluster.from_url(cluster.server.url))
     cluster.ear.unsubscribe(INVALID)
     cluster.server.until_subscribed(INVALID, 0)
     with pytest.raises(TimedOut, match="the report was published"):

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 
 from .errors import InvalidSettings, RedisRefused, RedisUnreachable, TokenSidecarError
 from .port import Message
@@ -18,11 +19,21 @@ from .port import Message
 _SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-def client_of(kind: Any, retry: Any, url: str | None, patience: float, **more: Any) -> Any:
-    """A client of our own, of either kind of redis-py: nothing it does takes much longer than `patience`."""
+def checked(url: str | None) -> str:
+    """Where Redis is: the URL that was given, or that of the environment, or this machine."""
     url = url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
     if not url.startswith(_SCHEMES):
         raise InvalidSettings("the URL of Redis begins with none of " + ", ".join(_SCHEMES))
+    try:
+        parse_url(url)
+    except ValueError:
+        # What its message quotes of the URL may be a part of a password.
+        raise InvalidSettings("the URL of Redis cannot be read: redis://user:password@host:port/db") from None
+    return url
+
+
+def client_of(kind: Any, retry: Any, url: str, patience: float, **more: Any) -> Any:
+    """A client of our own, of either kind of redis-py: nothing it does takes much longer than `patience`."""
     options: dict[str, Any] = {
         "socket_timeout": patience,
         "protocol": 2,
@@ -34,12 +45,8 @@ def client_of(kind: Any, retry: Any, url: str | None, patience: float, **more: A
         **more,
     }
     if not url.startswith("unix://"):
-        options |= {"socket_connect_timeout": patience, "socket_keepalive": True}
-    try:
-        return kind.from_url(url, **options)
-    except (ValueError, TypeError):
-        # What their message quotes of the URL may be a part of a password.
-        raise InvalidSettings("the URL of Redis cannot be read: redis://user:password@host:port/db") from None
+        options.update(socket_connect_timeout=patience, socket_keepalive=True)
+    return kind.from_url(url, **options)
 
 
 def is_cluster(client: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Callable
 import redis.asyncio
 from redis.asyncio.retry import Retry
 
-from .connection import client_of
+from .connection import checked, client_of
 from .cookies import cookies_of
 from .errors import InvalidSettings, RedisUnreachable, TimedOut
 from .event import TokenUpdate
@@ -46,13 +46,13 @@ class AsyncTokenClient:
         self.site = Site.of(site, token_key, cookies_key)
         self.source = source
 
-        def link() -> AsyncLink:
-            if client is not None:
-                return AsyncLink(client, False, redis_timeout)
-            return AsyncLink(client_of(redis.asyncio.Redis, Retry, url, redis_timeout), True, redis_timeout)
+        at = "" if client is not None else checked(url)
 
-        # Connections belong to a loop. What is wrong with the URL is said at once; nothing is connected yet.
-        link()
+        def link() -> AsyncLink:
+            """The link of one loop: connections belong to it, and so does what redis-py makes beside them."""
+            own = None if client is not None else client_of(redis.asyncio.Redis, Retry, at, redis_timeout)
+            return AsyncLink(client if own is None else own, own is not None, redis_timeout)
+
         self._link = link
         self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()

@@ -14,7 +14,7 @@ from typing import Callable
 import redis
 from redis.retry import Retry
 
-from .connection import client_of
+from .connection import checked, client_of
 from .cookies import cookies_of
 from .errors import RedisUnreachable, TimedOut
 from .event import TokenUpdate
@@ -44,7 +44,7 @@ class TokenClient:
     ) -> None:
         self.site = Site.of(site, token_key, cookies_key)
         self.source = source
-        own = None if client is not None else client_of(redis.Redis, Retry, url, redis_timeout)
+        own = None if client is not None else client_of(redis.Redis, Retry, checked(url), redis_timeout)
         self._link = Link(client if own is None else own, own is not None, redis_timeout)
         self._waits: Waits[Future[Outcome]] = Waits()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()

@@ -16,7 +16,7 @@ from typing import Any
 import redis
 from redis.retry import Retry
 
-from .connection import client_of
+from .connection import checked, client_of
 from .cookies import cookies_of
 from .threads import TokenClient
 
@@ -30,7 +30,7 @@ class TokenManager:
     def __init__(self, redis_url: str | None = None, env_file: str | None = None) -> None:
         self.env_file = env_file or os.environ.get("ENV_FILE") or ".env"
         self.client = TokenClient("chitai_gorod", redis_url, source="TokenManager")
-        self.redis: redis.Redis = client_of(redis.Redis, Retry, redis_url, 5.0, decode_responses=True)
+        self.redis: redis.Redis = client_of(redis.Redis, Retry, checked(redis_url), 5.0, decode_responses=True)
         self._given = threading.local()
 
     def get_chitai_gorod_token(self) -> str | None:
