@@ -99,10 +99,10 @@ class TaskParser:
 
 
 class TheirsForThreads(ThreadParser):
-    """With a client of the parser's own, as redis-py makes it."""
+    """With a client of the parser's own, which waits for ever and tries again by itself."""
 
     def __init__(self, url: str = "", make: Callable[[], Any] | None = None, **options: Any) -> None:
-        self.theirs = make() if make else redis.Redis.from_url(url, decode_responses=True)
+        self.theirs: Any = make() if make else redis.Redis.from_url(url, decode_responses=True, socket_timeout=None)
         super().__init__(client=self.theirs, **options)
 
     def close(self) -> None:
@@ -111,14 +111,14 @@ class TheirsForThreads(ThreadParser):
 
 
 class TheirsForTasks(TaskParser):
-    """With a client of the parser's own, as redis-py makes it; before Python 3.10 that wants a loop."""
+    """The same; before Python 3.10 such a client wants to be made in a loop."""
 
     def __init__(self, url: str = "", make: Callable[[], Any] | None = None, **options: Any) -> None:
         self.start()
         self.others: list[Any] = []
 
         async def made() -> AsyncTokenClient:
-            theirs = make() if make else redis.asyncio.Redis.from_url(url, decode_responses=True)
+            theirs = make() if make else redis.asyncio.Redis.from_url(url, decode_responses=True, socket_timeout=None)
             self.others.append(theirs)
             return AsyncTokenClient(client=theirs, **options)
 

@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from servers import DEADLINE, RedisServer
 from stand_in import UPDATED, StandIn
 
 from token_sidecar_client import AsyncTokenClient, RefreshFailed, TokenClient
+from token_sidecar_client.flow import SILENCE
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -66,10 +68,15 @@ def test_a_task_that_is_cancelled_leaves_the_others_waiting(server: RedisServer,
             first = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
             await asyncio.to_thread(stand_in.report)
             second = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
-            await asyncio.sleep(0)
+            (shared,) = client._home().waits._waits.values()
+            while shared.waiting < 2:
+                await client.cookies()
             first.cancel()
             await asyncio.wait({first})
             assert first.cancelled()
+            for _ in range(3):
+                await client.cookies()
+            assert not second.done()
             await asyncio.to_thread(stand_in.refresh, "next")
             return await second
 
@@ -83,9 +90,15 @@ def test_the_last_task_that_is_cancelled_ends_the_wait(server: RedisServer, stan
         async with AsyncTokenClient(url=server.url) as client:
             wait = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
             await asyncio.to_thread(stand_in.report)
+            (shared,) = client._home().waits._waits.values()
+            while "heard the report" not in shared.progress.says:
+                await client.cookies()
+            begun = time.monotonic()
             wait.cancel()
             await asyncio.wait({wait})
             await asyncio.to_thread(server.until_subscribed, UPDATED, 0)
+            # At once, and not when it would have looked after its connection.
+            assert time.monotonic() - begun < SILENCE / 2
 
     asyncio.run(main())
 

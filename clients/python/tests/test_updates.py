@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from datetime import datetime, timezone
 from typing import Any, Callable
 
@@ -23,6 +24,7 @@ from token_sidecar_client import (
     TokenUpdate,
     fingerprint,
 )
+from token_sidecar_client.flow import SILENCE
 
 
 def test_every_update_is_called_with(parser: Parser, stand_in: StandIn) -> None:
@@ -72,8 +74,11 @@ def test_a_callback_that_fails_is_logged_and_called_again(
 def test_a_watch_that_is_closed_hears_nothing_more(parser: Parser, stand_in: StandIn) -> None:
     heard: queue.Queue[TokenUpdate] = queue.Queue()
     close = parser.watch(heard.put)
+    begun = time.monotonic()
     close()
     stand_in.server.until_subscribed(UPDATED, 0)
+    # At once, and not when it would have looked after its connection.
+    assert time.monotonic() - begun < SILENCE / 2
     stand_in.announce("token")
     close()
     assert heard.empty()
