@@ -68,6 +68,9 @@ class Api:
             daemon_threads = True
             request_queue_size = 128
 
+            def handle_error(self, *_: Any) -> None:
+                """Clients may leave."""
+
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)

@@ -69,10 +69,11 @@ class Link:
 
     def _ask(self, call: Callable[[], T], within: float | None = None) -> T:
         """Asks. A client that may take longer than we have is asked from a thread that may be left behind."""
-        within = self._patience if within is None else within
         with told_apart():
-            if self._is_own and within >= self._patience:
+            # One of ours takes its patience to connect, and again for the answer.
+            if self._is_own and (within is None or within >= 2 * self._patience):
                 return call()
+            within = self._patience if within is None else within
             answer: Future[T] = Future()
             in_a_thread("question", lambda: settle(answer, call))
             try:
