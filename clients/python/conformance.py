@@ -1,0 +1,128 @@
+"""The clients for a conformance runner: calls come as JSON lines on stdin, answers leave as JSON lines on stdout.
+
+REDIS_URL=… SITE=… python conformance.py --mode sync|async
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import threading
+from typing import Any
+
+from token_sidecar_client import (
+    AsyncTokenClient,
+    NobodyListens,
+    RefreshFailed,
+    TimedOut,
+    TokenClient,
+    TokenUpdate,
+)
+
+_output = threading.Lock()
+
+
+def say(**line: Any) -> None:
+    with _output:
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+
+def described(error: Exception) -> dict[str, Any]:
+    kinds = {NobodyListens: "nobody_listens", RefreshFailed: "failed", TimedOut: "timed_out"}
+    answer: dict[str, Any] = {"kind": kinds.get(type(error), "other"), "message": str(error)}
+    if isinstance(error, RefreshFailed):
+        answer["stage"] = error.stage
+        answer["retry_at"] = f"{error.retry_at:%Y-%m-%dT%H:%M:%SZ}" if error.retry_at else None
+    return answer
+
+
+def arguments(call: dict[str, Any]) -> dict[str, Any]:
+    """What the method of the same name takes."""
+    taken = {"get": ["timeout"], "invalidate": ["token", "reason"], "wait_newer": ["token", "timeout"]}
+    return {name: call[name] for name in taken.get(call["call"], []) if name in call}
+
+
+def answer_in_a_thread(client: TokenClient, call: dict[str, Any]) -> None:
+    number = call.get("id")
+    try:
+        if call["call"] == "updates":
+            is_answered = threading.Event()
+
+            def heard(update: TokenUpdate) -> None:
+                is_answered.wait()
+                say(id=number, update=dict(update.raw))
+
+            client.on_update(heard)
+            say(id=number, ok=None)
+            is_answered.set()
+        else:
+            methods: dict[str, Any] = {
+                "get": client.get,
+                "invalidate": client.invalidate,
+                "wait_newer": client.wait_newer,
+                "cookies": client.cookies,
+                "user_agent": client.user_agent,
+            }
+            say(id=number, ok=methods[call["call"]](**arguments(call)))
+    except Exception as error:
+        say(id=number, error=described(error))
+
+
+async def answer_in_a_task(client: AsyncTokenClient, call: dict[str, Any]) -> None:
+    number = call.get("id")
+    try:
+        if call["call"] == "updates":
+            is_answered = asyncio.Event()
+
+            async def heard(update: TokenUpdate) -> None:
+                await is_answered.wait()
+                say(id=number, update=dict(update.raw))
+
+            await client.on_update(heard)
+            say(id=number, ok=None)
+            is_answered.set()
+        else:
+            methods: dict[str, Any] = {
+                "get": client.get,
+                "invalidate": client.invalidate,
+                "wait_newer": client.wait_newer,
+                "cookies": client.cookies,
+                "user_agent": client.user_agent,
+            }
+            say(id=number, ok=await methods[call["call"]](**arguments(call)))
+    except Exception as error:
+        say(id=number, error=described(error))
+
+
+def serve_with_threads(site: str) -> None:
+    client = TokenClient(site)
+    for line in sys.stdin:
+        if line.strip():
+            threading.Thread(target=answer_in_a_thread, args=(client, json.loads(line)), daemon=True).start()
+
+
+async def serve_with_tasks(site: str) -> None:
+    tasks: set[asyncio.Task[None]] = set()
+    client = AsyncTokenClient(site)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        if line.strip():
+            task = asyncio.create_task(answer_in_a_task(client, json.loads(line)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description="The Python clients for a conformance runner.")
+    options.add_argument("--mode", choices=["sync", "async"], default="sync")
+    site = os.environ.get("SITE") or "chitai_gorod"
+    if options.parse_args().mode == "sync":
+        serve_with_threads(site)
+    else:
+        asyncio.run(serve_with_tasks(site))
+    # Whoever still waits is not waited for.
+    sys.stdout.flush()
+    os._exit(0)

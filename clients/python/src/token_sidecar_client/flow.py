@@ -1,0 +1,243 @@
+"""What to do in which order: the decisions of both shells. No thread, task, socket or clock is touched here."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Callable
+
+from .errors import NobodyListens, RedisUnreachable, RefreshFailed, TimedOut
+from .event import RefreshFailure, TokenUpdate, event_of, report_of, update_of
+from .port import Message, Port
+from .site import Site, fingerprint
+
+log = logging.getLogger("token_sidecar_client")
+
+SILENCE = 15.0
+"""A subscription that has been silent for so long is asked whether it still lives."""
+ANSWER = 5.0
+"""How long its answer may take."""
+GRACE = 20.0
+"""After a broken connection sidecars may be back later than we: that long, nobody listening is no news."""
+
+LAST_LOOK = 1.0
+"""How long the look at the key may take when the time is over."""
+
+
+class Expired(Exception):
+    """Nobody's patience is left."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A token other than the one that was refused, or any at all."""
+
+    refused: str | None
+    """The fingerprint of the token that was refused."""
+    report: str
+
+    @classmethod
+    def after(cls, refused: str | None, reason: str, source: str) -> Wanted:
+        if not refused:
+            return cls(None, report_of(None, reason, source))
+        named = fingerprint(refused)
+        # A reason is shown in logs: the token has no place there.
+        return cls(named, report_of(named, reason.replace(refused, named), source))
+
+    def is_met_by(self, token: str | None) -> bool:
+        return bool(token) and (self.refused is None or fingerprint(token or "") != self.refused)
+
+
+class Progress:
+    """How far a wait has come, to say so if it ends without an outcome."""
+
+    def __init__(self) -> None:
+        self.says = "Redis was not asked in time"
+
+    def trouble(self, error: RedisUnreachable) -> None:
+        self.says = str(error)
+
+    def heard(self, receivers: int, counts_all: bool) -> None:
+        who = f"{receivers} heard the report" if counts_all else "the report was published"
+        self.says = f"{who}, and no outcome was announced; `token-sidecar status` shows what the sidecar is at"
+
+
+async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress) -> str:
+    """Waits for the token that is wanted; over a broken connection it begins again. Raises `Expired` in the end."""
+    broken_at: float | None = None
+    failures = 0
+    while True:
+        try:
+            await port.listen(site.updated, site.failed)
+            token = await port.get(site.token_key)
+            if token and wanted.is_met_by(token):
+                return token
+            await _skip_what_was_said_before(port)
+            await _report(port, site, wanted, patience, progress, broken_at)
+            failures = 0
+            return await _outcome(port, site, wanted, patience)
+        except RedisUnreachable as error:
+            progress.trouble(error)
+            broken_at = port.now()
+            failures += 1
+            await _pause(port, failures, patience)
+
+
+async def _skip_what_was_said_before(port: Port) -> None:
+    """A failure from before our report is no answer to it."""
+    while (message := await port.hear(0)) is not None:
+        _check_that_it_lasts(message)
+
+
+async def _report(
+    port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress, broken_at: float | None
+) -> None:
+    tries = 0
+    while True:
+        heard = await port.publish(site.invalid, wanted.report)
+        if heard or not port.counts_all:
+            progress.heard(heard, port.counts_all)
+            return
+        if broken_at is None or port.now() - broken_at >= GRACE:
+            raise nobody_listens(site)
+        progress.says = "Redis is back, and no sidecar listens yet"
+        tries += 1
+        await _pause(port, tries, patience)
+
+
+async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float]) -> str:
+    while True:
+        event = event_of((await _next(port, patience)).data)
+        if isinstance(event, RefreshFailure):
+            raise refresh_failed(site, event)
+        # One that names the very token that was refused is an answer to somebody else.
+        if isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused:
+            token = await port.get(site.token_key)
+            if token and wanted.is_met_by(token):
+                return token
+
+
+async def watch(
+    port: Port, site: Site, call: Callable[[TokenUpdate], Awaitable[None]], subscribed: Callable[[], None]
+) -> None:
+    """Calls with every update, for ever; after a gap, once with what was stored meanwhile."""
+    known: int | None = None
+    is_first = True
+    failures = 0
+    while True:
+        try:
+            await port.listen(site.updated)
+            stored = await _stored(port, site)
+            if stored and not is_first and stored.version != known:
+                await call(stored)
+            known = stored.version if stored else known
+            if is_first:
+                is_first = False
+                subscribed()
+            while True:
+                event = event_of((await _next(port, lambda: SILENCE)).data)
+                failures = 0
+                # What was published between our subscription and our look is known already.
+                if isinstance(event, TokenUpdate) and (event.cause != "refreshed" or event.version != known):
+                    known = event.version
+                    await call(event)
+        except Exception as error:
+            if is_first and not isinstance(error, RedisUnreachable):
+                raise
+            failures += 1
+            if failures == 1:
+                log.warning("the updates of %s are not heard: %s; subscribing again", site.id, error)
+            await port.pause(_delay(failures))
+
+
+async def _stored(port: Port, site: Site) -> TokenUpdate | None:
+    """The update that announced the stored token, as far as Redis still knows it."""
+    meta = await port.fields(site.meta_key)
+    version = meta.get("version", "")
+    return update_of(
+        {
+            "event": "token:updated",
+            "site": site.id,
+            "cause": "repeated",
+            "version": int(version) if version.isdecimal() else None,
+            "fingerprint": meta.get("fingerprint"),
+            "key": site.token_key,
+            "ttl": None,
+            "expires_at": meta.get("expires_at") or None,
+            "refresh_at": None,
+            "refreshed_at": meta.get("refreshed_at") or None,
+            "trigger": meta.get("trigger", ""),
+            "source": meta.get("source", ""),
+        }
+    )
+
+
+async def _next(port: Port, patience: Callable[[], float]) -> Message:
+    """The next message that was published. A connection that only looks alive is found out."""
+    is_asked = False
+    while True:
+        message = await port.hear(min(_left(patience), ANSWER if is_asked else SILENCE))
+        if message is None:
+            _left(patience)
+            if is_asked:
+                raise RedisUnreachable("the subscription does not answer any more")
+            await port.ping()
+            is_asked = True
+            continue
+        _check_that_it_lasts(message)
+        if message.kind == "message":
+            return message
+        is_asked = False
+
+
+def _check_that_it_lasts(message: Message) -> None:
+    # The Redis library has connected anew by itself. What was said meanwhile is lost.
+    if message.kind == "subscribe":
+        raise RedisUnreachable("the subscription was interrupted")
+
+
+def _left(patience: Callable[[], float]) -> float:
+    left = patience()
+    if left <= 0:
+        raise Expired
+    return left
+
+
+async def _pause(port: Port, failures: int, patience: Callable[[], float]) -> None:
+    await port.pause(min(_delay(failures), _left(patience)))
+    _left(patience)
+
+
+def _delay(failures: int) -> float:
+    """The pause after so many failures in a row: the first is short, for most breaks are over at once."""
+    return float(min(2.0, 0.05 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
+
+
+def nobody_listens(site: Site) -> NobodyListens:
+    return NobodyListens(
+        f"no sidecar listens on {site.invalid}: start one, and let it use the same Redis (`token-sidecar doctor`)"
+    )
+
+
+def refresh_failed(site: Site, failure: RefreshFailure) -> RefreshFailed:
+    again = f"; it tries again by itself at {failure.retry_at:%Y-%m-%dT%H:%M:%SZ}" if failure.retry_at else ""
+    step = f" at the step `{failure.stage}`" if failure.stage else ""
+    return RefreshFailed(
+        f"the sidecar got no new token of {site.id}{step}: {failure.error}{again}",
+        error=failure.error,
+        stage=failure.stage,
+        retry_at=failure.retry_at,
+    )
+
+
+def timed_out(site: Site, timeout: float, progress: Progress) -> TimedOut:
+    return TimedOut(f"no new token of {site.id} within {timeout:g} s: {progress.says}")
+
+
+def reported(site: Site, receivers: int, counts_all: bool) -> int:
+    """What a report without a wait comes to."""
+    if receivers == 0 and counts_all:
+        raise nobody_listens(site)
+    return receivers

@@ -1,0 +1,79 @@
+"""`auth=` for requests: sends the token, and on 401 waits for the next one and tries once more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from .credentials import Credentials, reason
+from .threads import TokenClient
+
+
+class TokenAuth(AuthBase):
+    """For `requests.get(…, auth=…)` and `Session.auth`.
+
+    `cookies` and `user_agent` send along what the browser had: what stands in front of an API may look at all three.
+    A file is wound back to be sent again; a body that cannot be is read into memory first.
+    """
+
+    def __init__(
+        self, client: TokenClient, *, cookies: bool = False, user_agent: bool = False, timeout: float = 60.0
+    ) -> None:
+        self._client = client
+        self._cookies = cookies
+        self._user_agent = user_agent
+        self._timeout = timeout
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        own_cookies = request.headers.get("Cookie")
+        start = _start_of_the_body(request)
+        first = self._credentials(self._client.get(self._timeout))
+        first.put_on(request.headers, own_cookies)
+
+        def once_more(response: requests.Response, **kwargs: Any) -> requests.Response:
+            if not first.are_refused(response.status_code, response.request.headers.get("Authorization")):
+                return response
+            # Frees the connection for the next request.
+            _ = response.content
+            response.close()
+            token = self._client.wait_newer(first.token, self._timeout, reason(response.request.url or ""))
+            again = response.request.copy()
+            self._credentials(token).put_on(again.headers, own_cookies)
+            body: Any = again.body
+            if start is not None and hasattr(body, "seek"):
+                body.seek(start)
+            # By the adapter, past the hooks: a second 401 is the caller's.
+            second: requests.Response = response.connection.send(again, **kwargs)
+            second.history.append(response)
+            second.request = again
+            return second
+
+        request.hooks["response"].append(once_more)
+        return request
+
+    def _credentials(self, token: str) -> Credentials:
+        return Credentials(
+            token,
+            self._client.cookies() if self._cookies else {},
+            self._client.user_agent() if self._user_agent else None,
+        )
+
+
+def _start_of_the_body(request: requests.PreparedRequest) -> int | None:
+    """Where a file begins; anything else that can be read only once is read here."""
+    body: Any = request.body
+    if body is None or isinstance(body, (bytes, str)):
+        return None
+    if hasattr(body, "seek") and hasattr(body, "tell"):
+        try:
+            return int(body.tell())
+        except OSError:
+            # A pipe: it has no place to return to.
+            pass
+    whole = body.read() if hasattr(body, "read") else b"".join(body)
+    # Its length is set after authentication, by requests itself.
+    request.body = whole
+    request.headers.pop("Transfer-Encoding", None)
+    return None

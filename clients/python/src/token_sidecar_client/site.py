@@ -1,0 +1,49 @@
+"""The names of a site in Redis: its channels and its keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from .errors import InvalidSettings
+
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+def fingerprint(token: str) -> str:
+    """Names a token without giving it away: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site as the sidecar knows it."""
+
+    id: str
+    token_key: str
+    cookies_key: str
+
+    @classmethod
+    def of(cls, site: str, token_key: str | None = None, cookies_key: str | None = None) -> Site:
+        if not _ID.fullmatch(site):
+            raise InvalidSettings(f"site {site!r}: expected 1 to 64 lower-case letters, digits, '_' and '-'")
+        return cls(site, token_key or f"{site}_token", cookies_key or f"{site}_cookies")
+
+    @property
+    def meta_key(self) -> str:
+        """What the sidecar notes beside the token, in the same hash slot."""
+        key = self.token_key
+        return f"{key}:meta" if "{" in key else f"{{{key}}}:meta"
+
+    @property
+    def invalid(self) -> str:
+        return f"{self.id}:token:invalid"
+
+    @property
+    def updated(self) -> str:
+        return f"{self.id}:token:updated"
+
+    @property
+    def failed(self) -> str:
+        return f"{self.id}:token:failed"

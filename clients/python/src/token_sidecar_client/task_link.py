@@ -1,0 +1,148 @@
+"""Redis as tasks ask it: commands that end in bounded time, and the port that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+from .connection import is_cluster, message_of, text, text_or_none, told_apart
+from .errors import RedisUnreachable
+from .port import Message
+
+T = TypeVar("T")
+
+
+class AsyncLink:
+    """The commands that are needed of Redis."""
+
+    def __init__(self, redis: Any, is_own: bool, patience: float) -> None:
+        self._redis = redis
+        self._is_own = is_own
+        self.patience = patience
+        self.counts_all = not is_cluster(redis)
+
+    async def get(self, key: str, within: float | None = None) -> str | None:
+        return text_or_none(await self._ask(self._redis.get(key), within))
+
+    async def field(self, key: str, name: str) -> str | None:
+        return text_or_none(await self._ask(self._redis.hget(key, name)))
+
+    async def fields(self, key: str) -> dict[str, str]:
+        return {text(name): text(value) for name, value in (await self._ask(self._redis.hgetall(key))).items()}
+
+    async def publish(self, channel: str, payload: str) -> int:
+        return int(await self._ask(self._redis.publish(channel, payload)))
+
+    async def subscribe(self, channels: tuple[str, ...]) -> Any:
+        """A subscription to the channels, when every one is confirmed."""
+        if not self.counts_all:
+            # A Cluster's subscription does not look for the nodes by itself.
+            await self._ask(self._redis.initialize())
+        subscription = self._redis.pubsub()
+        try:
+            await self._ask(_confirmed(subscription, channels))
+        except BaseException:
+            await drop(subscription)
+            raise
+        return subscription
+
+    async def aclose(self) -> None:
+        if self._is_own:
+            with told_apart():
+                await self._redis.aclose()
+
+    async def _ask(self, answer: Awaitable[T], within: float | None = None) -> T:
+        with told_apart():
+            return await in_time(answer, self.patience if within is None else within)
+
+
+class AsyncPort:
+    """A port for one task."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        self._link = link
+        self._subscription: Any = None
+        self._is_stopped = False
+
+    @property
+    def counts_all(self) -> bool:
+        return self._link.counts_all
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def get(self, key: str) -> str | None:
+        return await self._link.get(key)
+
+    async def fields(self, key: str) -> dict[str, str]:
+        return await self._link.fields(key)
+
+    async def publish(self, channel: str, payload: str) -> int:
+        return await self._link.publish(channel, payload)
+
+    async def listen(self, *channels: str) -> None:
+        await self.aclose()
+        self._check()
+        self._subscription = await self._link.subscribe(channels)
+
+    async def hear(self, patience: float) -> Message | None:
+        self._check()
+        with told_apart():
+            # redis-py keeps the time, unless it is busy connecting anew.
+            hearing = self._subscription.get_message(timeout=patience)
+            return message_of(await in_time(hearing, patience + self._link.patience))
+
+    async def ping(self) -> None:
+        with told_apart():
+            await in_time(self._subscription.ping(), self._link.patience)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._check()
+
+    def stop(self) -> None:
+        """Lets the task end at its next step, whatever becomes of its cancellation."""
+        self._is_stopped = True
+
+    async def aclose(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await drop(subscription)
+
+    def _check(self) -> None:
+        if self._is_stopped:
+            raise asyncio.CancelledError
+
+
+async def in_time(answer: Awaitable[T], seconds: float) -> T:
+    """What `asyncio.wait_for` is for. Before Python 3.12 that forgets a cancellation which meets the answer."""
+    task = asyncio.ensure_future(answer)
+    # Whatever it comes to, nobody need look.
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise RedisUnreachable(f"Redis is out of reach: no answer within {seconds:g} s")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+async def drop(subscription: Any) -> None:
+    """Gives a subscription up; what is wrong with its connection does not matter any more."""
+    try:
+        with told_apart():
+            await in_time(subscription.aclose(), 1.0)
+    except RedisUnreachable:
+        pass
+
+
+async def _confirmed(subscription: Any, channels: tuple[str, ...]) -> None:
+    missing = set(channels)
+    await subscription.subscribe(*channels)
+    while missing:
+        message = await subscription.get_message(timeout=60)
+        if message is not None and message["type"] == "subscribe":
+            missing.discard(text(message["channel"]))

@@ -1,0 +1,238 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+import weakref
+from types import TracebackType
+from typing import Callable
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+
+from .connection import checked, client_of
+from .cookies import cookies_of
+from .errors import InvalidSettings, RedisUnreachable, TimedOut
+from .event import TokenUpdate
+from .flow import LAST_LOOK, Expired, Progress, Wanted, follow, log, reported, timed_out, watch
+from .site import Site
+from .task_link import AsyncLink, AsyncPort
+from .waits import Outcome, Wait, Waits, token_of
+
+
+class AsyncTokenClient:
+    """A parser's side of the sidecar, for any number of tasks.
+
+    Redis is at `url`, or where `REDIS_URL` says, or on this machine; or it is an existing `client` of redis.asyncio
+    (plain, Sentinel's `master_for(…)`, `RedisCluster` from redis-py 8 on), which stays its owner's to close.
+    """
+
+    def __init__(
+        self,
+        site: str = "chitai_gorod",
+        url: str | None = None,
+        *,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
+        token_key: str | None = None,
+        cookies_key: str | None = None,
+        source: str = "Python client",
+        redis_timeout: float = 5.0,
+    ) -> None:
+        if client is not None and not hasattr(client, "pubsub"):
+            raise InvalidSettings("this RedisCluster of redis.asyncio cannot subscribe: redis-py 8 or later is needed")
+        self.site = Site.of(site, token_key, cookies_key)
+        self.source = source
+
+        at = "" if client is not None else checked(url)
+
+        def link() -> AsyncLink:
+            """The link of one loop: connections belong to it, and so does what redis-py makes beside them."""
+            own = None if client is not None else client_of(redis.asyncio.Redis, Retry, at, redis_timeout)
+            return AsyncLink(client if own is None else own, own is not None, redis_timeout)
+
+        self._link = link
+        self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = weakref.WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    async def get(self, timeout: float = 60.0) -> str:
+        """The current token; where there is none, asks for one and waits for it."""
+        return await self._newer(Wanted.after(None, "there is no token", self.source), timeout)
+
+    async def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
+        """The token that follows the one that was refused. Tasks that wait for the same share one wait."""
+        return await self._newer(Wanted.after(token, reason, self.source), timeout)
+
+    async def invalidate(self, token: str | None, reason: str = "401") -> int:
+        """Reports a token that was refused (None: whichever it was), without waiting. Returns how many heard it."""
+        link = self._home().link
+        report = Wanted.after(token, reason, self.source).report
+        return reported(self.site, await link.publish(self.site.invalid, report), link.counts_all)
+
+    async def cookies(self) -> dict[str, str]:
+        """The cookies that go with the token, as the browser had them; empty where there are none."""
+        return cookies_of(self.site.cookies_key, await self._home().link.get(self.site.cookies_key))
+
+    async def user_agent(self) -> str | None:
+        """The user agent that goes with the token."""
+        return await self._home().link.field(self.site.meta_key, "user_agent")
+
+    async def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> AsyncWatch:
+        """Calls back with every update, from a task of its own, until the watch is closed; awaits what it returns.
+
+        Returns once it is subscribed.
+        """
+        home = self._home()
+        watch = AsyncWatch(self.site, home.link, callback, home.watches)
+        await watch._begin(timeout)
+        return watch
+
+    async def aclose(self) -> None:
+        """Ends the watches, and the connections unless they are those of an existing client."""
+        with self._lock:
+            home = self._homes.pop(asyncio.get_running_loop(), None)
+        if home is not None:
+            for watch in list(home.watches):
+                await watch.aclose()
+            await home.link.aclose()
+
+    async def __aenter__(self) -> AsyncTokenClient:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<AsyncTokenClient of {self.site.id}>"
+
+    def _home(self) -> _Home:
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            home = self._homes.get(loop)
+            if home is None:
+                home = self._homes[loop] = _Home(self._link())
+            return home
+
+    async def _newer(self, wanted: Wanted, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        home = self._home()
+        progress = Progress()
+        token = await self._look(home.link, wanted, max(timeout, LAST_LOOK), progress)
+        if not token and deadline > time.monotonic():
+            wait, is_new = home.waits.join(wanted.refused, deadline, _Served)
+            progress, served = wait.progress, wait.handle
+            if is_new:
+                served.task = asyncio.ensure_future(self._serve(home, wanted, wait))
+            try:
+                await asyncio.wait({served.outcome}, timeout=max(0.0, deadline - time.monotonic()))
+            finally:
+                if home.waits.leave(wait) and served.task is not None:
+                    served.task.cancel()
+            outcome = served.outcome.result() if served.outcome.done() else None
+            token = token_of(outcome) or await self._look(home.link, wanted, LAST_LOOK, progress)
+        if not token:
+            raise timed_out(self.site, timeout, progress)
+        return token
+
+    async def _look(self, link: AsyncLink, wanted: Wanted, within: float, progress: Progress) -> str | None:
+        try:
+            token = await link.get(self.site.token_key, within)
+        except RedisUnreachable as error:
+            # Not the end: the wait outlasts it.
+            progress.trouble(error)
+            return None
+        return token if wanted.is_met_by(token) else None
+
+    async def _serve(self, home: _Home, wanted: Wanted, wait: Wait[_Served]) -> None:
+        port = AsyncPort(home.link)
+        outcome: Outcome = None
+        try:
+            outcome = await follow(port, self.site, wanted, lambda: home.waits.patience(wait), wait.progress)
+        except Expired:
+            pass
+        except Exception as error:  # it is raised to each who waits
+            outcome = error
+        finally:
+            home.waits.end(wait)
+            wait.handle.outcome.set_result(outcome)
+            await port.aclose()
+
+
+class _Home:
+    """What belongs to one loop."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        self.link = link
+        self.waits: Waits[_Served] = Waits()
+        self.watches: set[AsyncWatch] = set()
+
+
+class _Served:
+    """A wait and the task that serves it."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.task: asyncio.Future[None] | None = None
+
+
+class AsyncWatch:
+    """Calls back with updates until it is closed."""
+
+    def __init__(
+        self, site: Site, link: AsyncLink, callback: Callable[[TokenUpdate], object], kept: set[AsyncWatch]
+    ) -> None:
+        self._site = site
+        # A loop keeps no task alive that nobody else holds.
+        self._kept = kept
+        self._callback = callback
+        self._port = AsyncPort(link)
+        self._subscribed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task: asyncio.Future[None] | None = None
+
+    async def aclose(self) -> None:
+        """Ends it. A callback under way is cancelled, and waited for, a second at most."""
+        self._port.stop()
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=1.0)
+
+    async def __aenter__(self) -> AsyncWatch:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _begin(self, timeout: float) -> None:
+        self._kept.add(self)
+        self._task = asyncio.ensure_future(self._serve())
+        try:
+            await asyncio.wait({self._subscribed}, timeout=timeout)
+        finally:
+            if not self._subscribed.done():
+                await self.aclose()
+        if not self._subscribed.done():
+            raise TimedOut(f"no subscription to {self._site.updated} within {timeout:g} s")
+        self._subscribed.result()
+
+    async def _serve(self) -> None:
+        try:
+            await watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None))
+        except Exception as error:  # it is raised to whoever wants to watch
+            self._subscribed.set_exception(error)
+        finally:
+            self._kept.discard(self)
+            await self._port.aclose()
+
+    async def _call(self, update: TokenUpdate) -> None:
+        try:
+            result = self._callback(update)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            log.exception("a callback for updates of %s has failed", self._site.id)

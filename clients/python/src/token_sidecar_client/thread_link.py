@@ -1,0 +1,169 @@
+"""Redis as threads ask it: commands that end in bounded time, and the port that never suspends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from typing import Any, Callable, TypeVar
+
+from .connection import is_cluster, message_of, text, text_or_none, told_apart
+from .errors import RedisUnreachable
+from .port import Message
+
+T = TypeVar("T")
+
+
+class Closed(BaseException):
+    """Nobody wants the answer any more. As a cancellation, it is no error that anybody would handle."""
+
+
+class Link:
+    """The commands that are needed of Redis."""
+
+    def __init__(self, redis: Any, is_own: bool, patience: float) -> None:
+        self._redis = redis
+        self._is_own = is_own
+        self._patience = patience
+        self.counts_all = not is_cluster(redis)
+
+    def get(self, key: str, within: float | None = None) -> str | None:
+        return text_or_none(self._ask(lambda: self._redis.get(key), within))
+
+    def field(self, key: str, name: str) -> str | None:
+        return text_or_none(self._ask(lambda: self._redis.hget(key, name)))
+
+    def fields(self, key: str) -> dict[str, str]:
+        return {text(name): text(value) for name, value in self._ask(lambda: self._redis.hgetall(key)).items()}
+
+    def publish(self, channel: str, payload: str) -> int:
+        return int(self._ask(lambda: self._redis.publish(channel, payload)))
+
+    def subscribe(self, channels: tuple[str, ...]) -> Any:
+        """A subscription to the channels, when every one is confirmed."""
+        return self._ask(lambda: self._subscription(channels), 2 * self._patience)
+
+    def close(self) -> None:
+        if self._is_own:
+            self._redis.close()
+
+    def _subscription(self, channels: tuple[str, ...]) -> Any:
+        subscription = self._redis.pubsub()
+        try:
+            missing = set(channels)
+            subscription.subscribe(*channels)
+            deadline = time.monotonic() + self._patience
+            while missing:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RedisUnreachable("Redis is out of reach: it does not confirm the subscription")
+                message = subscription.get_message(timeout=left)
+                if message is not None and message["type"] == "subscribe":
+                    missing.discard(text(message["channel"]))
+        except BaseException:
+            subscription.close()
+            raise
+        return subscription
+
+    def _ask(self, call: Callable[[], T], within: float | None = None) -> T:
+        """Asks. A client that may take longer than we have is asked from a thread that may be left behind."""
+        with told_apart():
+            # One of ours takes its patience to connect, and again for the answer.
+            if self._is_own and (within is None or within >= 2 * self._patience):
+                return call()
+            within = self._patience if within is None else within
+            answer: Future[T] = Future()
+            in_a_thread("question", lambda: settle(answer, call))
+            try:
+                return answer.result(within)
+            except NotYet:
+                if answer.done():
+                    raise
+                raise RedisUnreachable(f"Redis is out of reach: no answer within {within:g} s") from None
+
+
+class BlockingPort:
+    """A port whose methods never suspend: they block the thread that is theirs."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._subscription: Any = None
+        self._is_stopped = threading.Event()
+
+    @property
+    def counts_all(self) -> bool:
+        return self._link.counts_all
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def get(self, key: str) -> str | None:
+        return self._link.get(key)
+
+    async def fields(self, key: str) -> dict[str, str]:
+        return self._link.fields(key)
+
+    async def publish(self, channel: str, payload: str) -> int:
+        return self._link.publish(channel, payload)
+
+    async def listen(self, *channels: str) -> None:
+        self.close()
+        self._check()
+        self._subscription = self._link.subscribe(channels)
+
+    async def hear(self, patience: float) -> Message | None:
+        self._check()
+        with told_apart():
+            return message_of(self._subscription.get_message(timeout=patience))
+
+    async def ping(self) -> None:
+        with told_apart():
+            self._subscription.ping()
+
+    async def pause(self, seconds: float) -> None:
+        self._is_stopped.wait(seconds)
+        self._check()
+
+    def stop(self) -> None:
+        """Lets the thread end at its next step, and wakes it if it listens. Any thread may call this."""
+        self._is_stopped.set()
+        try:
+            subscription = self._subscription
+            if subscription is not None:
+                subscription.ping()
+        except Exception:  # where there is no connection, nobody listens on it
+            pass
+
+    def close(self) -> None:
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            subscription.close()
+
+    def _check(self) -> None:
+        if self._is_stopped.is_set():
+            raise Closed
+
+
+def run(flow: Coroutine[Any, Any, T]) -> T:
+    """Runs a flow over a blocking port to its end."""
+    try:
+        flow.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("a flow over a blocking port has suspended")
+
+
+def settle(future: Future[T], call: Callable[[], T]) -> None:
+    try:
+        future.set_result(call())
+    except BaseException as error:  # it is raised where the future is asked
+        future.set_exception(error)
+
+
+def in_a_thread(what: str, run: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=run, name=f"token-sidecar-client: {what}", daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,219 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
+from types import TracebackType
+from typing import Callable
+
+import redis
+from redis.retry import Retry
+
+from .connection import checked, client_of
+from .cookies import cookies_of
+from .errors import RedisUnreachable, TimedOut
+from .event import TokenUpdate
+from .flow import LAST_LOOK, Expired, Progress, Wanted, follow, log, reported, timed_out, watch
+from .site import Site
+from .thread_link import BlockingPort, Closed, Link, in_a_thread, run, settle
+from .waits import Outcome, Wait, Waits, token_of
+
+
+class TokenClient:
+    """A parser's side of the sidecar, for any number of threads.
+
+    Redis is at `url`, or where `REDIS_URL` says, or on this machine; or it is an existing `client` of redis-py (plain,
+    Sentinel's `master_for(…)`, `RedisCluster`), which stays its owner's to close.
+    """
+
+    def __init__(
+        self,
+        site: str = "chitai_gorod",
+        url: str | None = None,
+        *,
+        client: redis.Redis | redis.RedisCluster | None = None,
+        token_key: str | None = None,
+        cookies_key: str | None = None,
+        source: str = "Python client",
+        redis_timeout: float = 5.0,
+    ) -> None:
+        self.site = Site.of(site, token_key, cookies_key)
+        self.source = source
+        own = None if client is not None else client_of(redis.Redis, Retry, checked(url), redis_timeout)
+        self._link = Link(client if own is None else own, own is not None, redis_timeout)
+        self._waits: Waits[Future[Outcome]] = Waits()
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+        _clients.add(self)
+
+    def get(self, timeout: float = 60.0) -> str:
+        """The current token; where there is none, asks for one and waits for it."""
+        return self._newer(Wanted.after(None, "there is no token", self.source), timeout)
+
+    def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
+        """The token that follows the one that was refused. Threads that wait for the same share one wait."""
+        return self._newer(Wanted.after(token, reason, self.source), timeout)
+
+    def invalidate(self, token: str | None, reason: str = "401") -> int:
+        """Reports a token that was refused (None: whichever it was), without waiting. Returns how many heard it."""
+        report = Wanted.after(token, reason, self.source).report
+        return reported(self.site, self._link.publish(self.site.invalid, report), self._link.counts_all)
+
+    def cookies(self) -> dict[str, str]:
+        """The cookies that go with the token, as the browser had them; empty where there are none."""
+        return cookies_of(self.site.cookies_key, self._link.get(self.site.cookies_key))
+
+    def user_agent(self) -> str | None:
+        """The user agent that goes with the token."""
+        return self._link.field(self.site.meta_key, "user_agent")
+
+    def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> Watch:
+        """Calls back with every update, from a thread of its own, until the watch is closed.
+
+        Returns once it is subscribed. A process that is forked later has to watch anew.
+        """
+        watch = Watch(self.site, self._link, callback)
+        self._watches.add(watch)
+        watch._begin(timeout)
+        return watch
+
+    def close(self) -> None:
+        """Ends the watches, and the connections unless they are those of an existing client."""
+        for begun in list(self._watches):
+            begun.close()
+        self._link.close()
+
+    def __enter__(self) -> TokenClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TokenClient of {self.site.id}>"
+
+    def _newer(self, wanted: Wanted, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        progress = Progress()
+        token = self._look(wanted, max(timeout, LAST_LOOK), progress)
+        if not token and deadline > time.monotonic():
+            wait, is_new = self._waits.join(wanted.refused, deadline, Future)
+            progress, outcome = wait.progress, None
+            try:
+                if is_new:
+                    self._begin(wanted, wait)
+                outcome = wait.handle.result(max(0.0, deadline - time.monotonic()))
+            except NotYet:
+                pass
+            finally:
+                self._waits.leave(wait)
+            token = token_of(outcome) or self._look(wanted, LAST_LOOK, progress)
+        if not token:
+            raise timed_out(self.site, timeout, progress)
+        return token
+
+    def _look(self, wanted: Wanted, within: float, progress: Progress) -> str | None:
+        try:
+            token = self._link.get(self.site.token_key, within)
+        except RedisUnreachable as error:
+            # Not the end: the wait outlasts it.
+            progress.trouble(error)
+            return None
+        return token if wanted.is_met_by(token) else None
+
+    def _begin(self, wanted: Wanted, wait: Wait[Future[Outcome]]) -> None:
+        try:
+            in_a_thread(f"wait for {self.site.id}", lambda: settle(wait.handle, lambda: self._serve(wanted, wait)))
+        except BaseException:
+            self._waits.end(wait)
+            wait.handle.set_result(None)
+            raise
+
+    def _serve(self, wanted: Wanted, wait: Wait[Future[Outcome]]) -> Outcome:
+        """Serves those who wait, from a thread of its own: what blocks it does not make them late."""
+        port = BlockingPort(self._link)
+        waits = self._waits
+        try:
+            return run(follow(port, self.site, wanted, lambda: waits.patience(wait), wait.progress))
+        except Expired:
+            return None
+        except BaseException as error:  # it is raised to each who waits
+            return error
+        finally:
+            waits.end(wait)
+            port.close()
+
+
+class Watch:
+    """Calls back with updates until it is closed."""
+
+    def __init__(self, site: Site, link: Link, callback: Callable[[TokenUpdate], object]) -> None:
+        self._site = site
+        self._callback = callback
+        self._port = BlockingPort(link)
+        self._subscribed: Future[None] = Future()
+        self._thread: threading.Thread | None = None
+
+    def close(self) -> None:
+        """Ends it. A callback under way is waited for, a second at most."""
+        self._port.stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self, timeout: float) -> None:
+        self._thread = in_a_thread(f"updates of {self._site.id}", self._serve)
+        try:
+            self._subscribed.result(timeout)
+        except NotYet:
+            self.close()
+            raise TimedOut(f"no subscription to {self._site.updated} within {timeout:g} s") from None
+
+    def _serve(self) -> None:
+        try:
+            run(watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None)))
+        except Closed:
+            pass
+        except BaseException as error:  # it is raised to whoever wants to watch
+            self._subscribed.set_exception(error)
+        finally:
+            self._port.close()
+
+    async def _call(self, update: TokenUpdate) -> None:
+        try:
+            self._callback(update)
+        except Exception:
+            log.exception("a callback for updates of %s has failed", self._site.id)
+
+    def _forget(self) -> None:
+        # The connection is the parent's: not a byte may be sent on it.
+        self._port = BlockingPort(self._port._link)
+        self._thread = None
+
+
+_clients: weakref.WeakSet[TokenClient] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """The threads of the parent are not here, and their locks may be held for ever."""
+    for client in list(_clients):
+        client._waits = Waits()
+        for begun in list(client._watches):
+            begun._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
