@@ -13,11 +13,12 @@ ARGS ?=
 DENY = cargo deny --workspace --locked --log-level error check bans licenses sources
 
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run fuzz/instrument scripts/demo scripts/fuzz scripts/languages scripts/other-redis \
-    scripts/real-flaresolverr scripts/setup scripts/test
+SCRIPTS = .ci/run clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument scripts/demo \
+    scripts/fuzz scripts/languages scripts/other-redis scripts/real-flaresolverr scripts/setup scripts/simulation \
+    scripts/test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test simulation fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -32,6 +33,10 @@ demo: ## See what the sidecar does, in under a minute after the build; leaves no
 test: ## Run every test; ARGS go to cargo test, to choose some
 	@scripts/setup test
 	@scripts/test $(ARGS)
+
+simulation: ## Tell 100,000 stories of sidecars and everything that breaks; ARGS='--seeds N' or '--seed N' chooses
+	@scripts/setup build
+	@scripts/simulation $(ARGS)
 
 fuzz: ## Feed all that is read with hostile input, for a minute a target; ARGS='--seconds 3600 TARGET' chooses
 	@scripts/setup build

@@ -43,7 +43,11 @@ pub(crate) struct Client {
 pub(crate) const CLIENTS: [Client; 4] = [
     Client { name: "Rust", command: &[adapter::ITSELF], set_up: &[] },
     Client { name: "Python", command: &["clients/python/check", "adapter", "--mode", "sync"], set_up: PYTHON },
-    Client { name: "Python, asyncio", command: &["clients/python/check", "adapter", "--mode", "async"], set_up: PYTHON },
+    Client {
+        name: "Python, asyncio",
+        command: &["clients/python/check", "adapter", "--mode", "async"],
+        set_up: PYTHON,
+    },
     Client { name: "Node", command: &["clients/node/check", "adapter"], set_up: &["clients/node/check", "build"] },
 ];
 const PYTHON: &[&str] = &["clients/python/check", "build"];

@@ -133,7 +133,10 @@ impl Keys {
     pub(crate) fn claim(&mut self, now: i64, etag: &str, claim: &ClaimId) -> Claimed {
         let before = self.look(now);
         match &self.lock {
-            Some(lock) if lock.holder == claim.0 => return Claimed::Taken(before),
+            Some(lock) if lock.holder == claim.0 => {
+                self.take_lock(now, claim);
+                return Claimed::Taken(before);
+            }
             Some(_) => return Claimed::Changed(before),
             None if before.etag != etag => return Claimed::Changed(before),
             None => {}

@@ -1,10 +1,12 @@
 //! A store that says no.
 
 use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::domain::verdict::Pace;
 
 use crate::bench::Bench;
+use crate::outside::Answer;
 use crate::store::{Fault, Op};
-use crate::world::secs;
+use crate::world::{at, secs};
 
 /// Defect 7: the waiting parsers are told, and the token is fetched again when the store takes it.
 #[tokio::test(start_paused = true)]
@@ -163,5 +165,26 @@ async fn a_trigger_whose_unnoted_failure_could_not_be_announced_is_announced_lat
     bench.publish("");
     bench.until("an answer", |s| !s.failed_again().is_empty()).await;
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
+/// Its own, which nobody else knows of, no longer counts once a later one is shared.
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_it_noted() {
+    let bench = Bench::calm(2).await;
+    bench.refuse_writes_of(0);
+    bench.by_hand(0);
+    bench.until("a refusal", |s| s.failed().len() == 1).await;
+    bench.mend();
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
+    bench.state().sources[0].delay = secs(1);
+    bench.by_hand(1);
+    bench.until("a failure that is noted", |s| s.failed().iter().any(|f| f.stage == "solve")).await;
+    let noted = bench.state().failed().iter().find(|f| f.stage == "solve").unwrap().retry_at;
+    let solves = bench.state().solves.started;
+    bench.until("the retry", |s| s.solves.started > solves).await;
+    let since = bench.state().solves_began().last().copied().unwrap();
+    assert!(at(since) >= noted, "tried again at {}, not before {noted}", at(since));
+    bench.state().sources[0].rest = Answer::Fresh;
     bench.finish().await;
 }

@@ -80,8 +80,21 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     assert!(is_full(now.lock.unwrap()), "the answer says how long");
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
 
-    // The answer was lost: asked again, it is still ours.
+    // The answer was lost: asked again, it is still ours, and for as long as if it were taken now.
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 500"));
     assert!(matches!(one.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Taken(_)));
+    assert!(is_full(lock_ttl(&server)));
+}
+
+/// Whoever died leaves no lock that lasts as long as the step of a clock that is set back.
+#[tokio::test]
+async fn a_lock_that_lasts_longer_than_any_is_given_its_end() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    claimed(&store, "a").await;
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 3600000"));
+    assert!(is_full(store.look().await.unwrap().lock.unwrap()));
+    assert!(is_full(lock_ttl(&server)));
 }
 
 #[tokio::test]

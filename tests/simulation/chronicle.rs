@@ -36,9 +36,7 @@ impl Chronicle {
     /// Lets what the sidecars log stand in the story too, as long as the guard lives.
     pub(crate) fn with_logs(&self) -> tracing::subscriber::DefaultGuard {
         let log = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
-        tracing::subscriber::set_default(
-            log.with_max_level(tracing::Level::DEBUG).with_writer(self.clone()).finish(),
-        )
+        tracing::subscriber::set_default(log.with_max_level(tracing::Level::DEBUG).with_writer(self.clone()).finish())
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Laws {
     excuses: BTreeMap<usize, Duration>,
     excuse_for_all: Option<Duration>,
     data_lost: Option<Duration>,
-    forced: Option<Duration>,
+    /// The last ask that insists, by who has heard it.
+    forced: BTreeMap<usize, Duration>,
     /// The last ask that names no token, by who has heard it.
     bare: BTreeMap<usize, Duration>,
     explicit: Option<Duration>,
@@ -85,7 +86,8 @@ impl Laws {
 
     /// Something happened to a process that may cost it its lease.
     pub(crate) fn excuse(&mut self, process: usize, at: Duration) {
-        self.excuses.insert(process, at);
+        let last = self.excuses.entry(process).or_default();
+        *last = at.max(*last);
     }
 
     pub(crate) fn excuse_all(&mut self, at: Duration) {
@@ -103,7 +105,7 @@ impl Laws {
     pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, payload: &str) -> u64 {
         self.explicit = Some(at);
         if payload.contains("force") {
-            self.forced = Some(at);
+            self.forced.extend(heard_by.iter().map(|process| (*process, at)));
         }
         if !payload.contains("fingerprint") {
             self.bare.extend(heard_by.iter().map(|process| (*process, at)));
@@ -128,6 +130,10 @@ impl Laws {
     pub(crate) fn solve_begins(&mut self, process: usize, moment: Moment) -> usize {
         let Moment { at, claimed, now, stored, honest_since, scheduled } = moment;
         let since = |what: Option<Duration>, when: Duration| what.is_some_and(|w| w >= when);
+        let shaken = self.excuses.get(&process).copied().max(self.excuse_for_all);
+        // Who heard an ask and then nothing more cannot know that it was answered.
+        let unsettled = |asks: &BTreeMap<usize, Duration>| asks.get(&process).is_some_and(|ask| since(shaken, *ask));
+        let forced = self.forced.get(&process).copied();
         for running in self.solves.iter().filter(|s| s.ended.is_none()) {
             let excused = since(self.excuses.get(&running.process).copied(), running.claimed)
                 || since(self.excuse_for_all, running.claimed);
@@ -141,28 +147,24 @@ impl Laws {
             && at < before + SHORTEST_DELAY
             && stored != Stored::None
             && !scheduled
-            && !since(self.forced, before.saturating_sub(Duration::from_secs(60)))
-            && !since(self.excuse_for_all, before)
+            && !unsettled(&self.forced)
+            && !since(forced, before.saturating_sub(Duration::from_secs(60)))
             && !self.solves.iter().any(|s| since(self.excuses.get(&s.process).copied(), s.claimed))
-            && !since(self.excuses.get(&process).copied(), before)
+            && !since(shaken, before)
         {
             return self.broke(format!("solves are paced: one begins {at:?}, the last ended {before:?}"));
         }
         if let Some((failed_at, retry_at)) = self.failed
             && now + CLOCK_TOLERANCE < retry_at
-            && !since(self.forced, failed_at)
-            && !since(self.excuse_for_all, failed_at)
-            && !since(self.excuses.get(&process).copied(), failed_at)
+            && !unsettled(&self.forced)
+            && !since(forced, failed_at)
+            && !since(shaken, failed_at)
         {
             let early = retry_at - now;
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
         }
         let refreshed = self.refreshed.map_or(Duration::ZERO, |(when, _)| when);
-        // Who heard an ask and then nothing more cannot know that it was answered.
-        let unsettled = self.bare.get(&process).is_some_and(|asked| {
-            since(self.excuses.get(&process).copied(), *asked) || since(self.excuse_for_all, *asked)
-        });
-        let wanted = unsettled || since(self.explicit, refreshed) || since(self.excuse_for_all, refreshed);
+        let wanted = unsettled(&self.bare) || since(self.explicit, refreshed) || since(self.excuse_for_all, refreshed);
         if stored == Stored::Works && !wanted && !scheduled && honest_since.is_some_and(|s| s + LAST_WORD < at) {
             let law = "no implicit question costs a solve while the token works";
             return self.broke(format!("{law}: sidecar {process}"));
@@ -177,8 +179,8 @@ impl Laws {
         }
     }
 
-    /// Something was announced, of a token with this proof.
-    pub(crate) fn event(&mut self, at: Duration, event: &Event, proof: Option<Proof>) {
+    /// Something was announced, of a token with this proof; a failure may have been noted in the keys or not.
+    pub(crate) fn event(&mut self, at: Duration, event: &Event, is_noted: bool, proof: Option<Proof>) {
         self.counted += 1;
         self.last_event = self.counted;
         match event {
@@ -204,8 +206,8 @@ impl Laws {
                 self.refreshed = Some((at, updated.version));
                 self.failed = None;
             }
-            // What Redis itself has refused it cannot share.
-            Event::Failed(failed) if failed.cause == FailedCause::Attempt && failed.stage != "store" => {
+            // What Redis has refused to note it cannot share.
+            Event::Failed(failed) if failed.cause == FailedCause::Attempt && is_noted => {
                 self.failed = Some((at, failed.retry_at.as_millisecond()));
             }
             _ => {}

@@ -93,7 +93,7 @@ fn no_story_breaks_a_law() {
         let logs = chronicle.with_logs();
         let lines = told(seed, None, chronicle).lines.join("\n");
         drop(logs);
-        panic!("{lines}\nseed {seed}: {law}\nagain: make simulation SEED={seed}");
+        panic!("{lines}\nseed {seed}: {law}\nagain: scripts/simulation --seed {seed}");
     }
     let [solves, asks, slowest] = [solves, asks, slowest].map(AtomicU64::into_inner);
     measured("stories without a broken law", stories);

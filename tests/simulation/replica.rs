@@ -156,10 +156,10 @@ impl Replica {
 
     /// SIGTERM, and the end of the grace some seconds later.
     pub(crate) async fn stop(&self, world: &World, grace: Duration) {
+        // A solve that is given up goes on in its browser.
+        world.state().laws.excuse(self.process, Duration::MAX);
         self.stop.graceful.cancel();
         tokio::time::sleep(grace).await;
-        // A solve that is given up goes on in its browser.
-        world.excuse(self.process);
         self.stop.now.cancel();
     }
 

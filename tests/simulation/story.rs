@@ -245,6 +245,8 @@ impl Story {
             Kind::SlowLink => {
                 let latency = Duration::from_millis(self.dice.u64(1..1500));
                 world.state().processes[process].latency = latency;
+                // Answers that take longer than a time-out are none, and news comes after what it is about.
+                world.excuse(process);
             }
             Kind::RestartKept => self.restart(Left::Everything).await?,
             Kind::RestartEmpty => self.restart(Left::Nothing).await?,

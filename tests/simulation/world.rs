@@ -190,7 +190,7 @@ impl World {
             if ANSWERS.contains(&message.channel.as_str())
                 && let Some(event) = Event::parse(&message.payload)
             {
-                state.published(at, &event);
+                state.published(at, &event, scripts::name(command).is_some());
             }
         }
         drop(state);
@@ -212,8 +212,13 @@ impl World {
         (id, receiver, broken)
     }
 
+    /// Either side has ended a connection.
     pub(crate) fn close_session(&self, id: u64) {
-        self.state().sessions.remove(&id);
+        let at = self.elapsed();
+        let mut state = self.state();
+        if let Some(session) = state.sessions.remove(&id) {
+            state.laws.excuse(session.process, at);
+        }
     }
 
     /// What Redis does with a command that came over a session.
@@ -391,14 +396,14 @@ impl State {
         }
     }
 
-    fn published(&mut self, at: Duration, event: &Event) {
+    fn published(&mut self, at: Duration, event: &Event, is_noted: bool) {
         let token = match event {
             Event::Updated(updated) => {
                 self.shop.tokens().find(|token| Fingerprint::of(token).to_string() == updated.fingerprint)
             }
             Event::Failed(_) => None,
         };
-        self.laws.event(at, event, token.map(|token| self.shop.proof(token)));
+        self.laws.event(at, event, is_noted, token.map(|token| self.shop.proof(token)));
         if matches!(event, Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed) {
             self.newest = token.map(str::to_owned);
         }

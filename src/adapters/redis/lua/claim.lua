@@ -2,7 +2,8 @@
 local before = state()
 local holder = redis.call('GET', LOCK)
 if holder == ARGV[3] then
-  return { 1, before } -- asked before, and the answer was lost
+  redis.call('PEXPIRE', LOCK, LOCK_TTL)
+  return { 1, before } -- asked before, and the answer was lost: the work begins only now
 end
 if holder or before[2] ~= ARGV[2] then
   return { 0, before }
