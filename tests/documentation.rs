@@ -10,16 +10,6 @@ mod contract;
 mod markdown;
 #[path = "documentation/names.rs"]
 mod names;
-#[expect(dead_code, reason = "it is compiled, and not run")]
-#[path = "../examples/parser.rs"]
-mod parser;
 #[path = "documentation/reliability.rs"]
 mod reliability;
 mod support;
-
-#[test]
-fn the_parser_in_rust_is_the_one_that_compiles() {
-    let shown = markdown::Document::read("README.md").blocks("rust");
-    let (_head, compiled) = include_str!("../examples/parser.rs").split_once("\n\n").unwrap();
-    assert_eq!(shown, [compiled]);
-}
