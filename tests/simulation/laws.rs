@@ -25,6 +25,8 @@ pub(crate) struct Laws {
     /// When something last happened to a process or its connections for which it may lose its lease.
     excuses: BTreeMap<usize, Duration>,
     excuse_for_all: Option<Duration>,
+    /// When a process last asked the API about the stored token, and it was refused.
+    found_refused: BTreeMap<usize, Duration>,
     data_lost: Option<Duration>,
     /// The last ask that insists, by who has heard it.
     forced: BTreeMap<usize, Duration>,
@@ -94,6 +96,11 @@ impl Laws {
         self.excuse_for_all = Some(at);
     }
 
+    /// A process has found out by itself that the stored token does not work.
+    pub(crate) fn found_refused(&mut self, process: usize, at: Duration) {
+        self.found_refused.insert(process, at);
+    }
+
     /// Redis has forgotten something.
     pub(crate) fn data_lost(&mut self, at: Duration) {
         self.data_lost = Some(at);
@@ -142,17 +149,19 @@ impl Laws {
                 return self.broke(format!("{law}: sidecar {process} begins while {running:?} goes on"));
             }
         }
-        let before = self.solves.iter().filter_map(|s| s.ended).max();
+        let refreshed = self.refreshed.map(|(when, _)| when);
+        let before = refreshed.max(self.failed.map(|(when, _)| when));
         if let Some(before) = before
             && at < before + SHORTEST_DELAY
             && stored != Stored::None
             && !scheduled
             && !unsettled(&self.forced)
-            && !since(forced, before.saturating_sub(Duration::from_secs(60)))
-            && !self.solves.iter().any(|s| since(self.excuses.get(&s.process).copied(), s.claimed))
+            && !since(forced, before)
             && !since(shaken, before)
+            && !since(self.found_refused.get(&process).copied(), before)
+            && claimed > before
         {
-            return self.broke(format!("solves are paced: one begins {at:?}, the last ended {before:?}"));
+            return self.broke(format!("solves are paced: one begins {at:?}, an outcome came {before:?}"));
         }
         if let Some((failed_at, retry_at)) = self.failed
             && now + CLOCK_TOLERANCE < retry_at
@@ -163,8 +172,11 @@ impl Laws {
             let early = retry_at - now;
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
         }
-        let refreshed = self.refreshed.map_or(Duration::ZERO, |(when, _)| when);
-        let wanted = unsettled(&self.bare) || since(self.explicit, refreshed) || since(self.excuse_for_all, refreshed);
+        let refreshed = refreshed.unwrap_or_default();
+        let wanted = claimed < refreshed
+            || unsettled(&self.bare)
+            || since(self.explicit, refreshed)
+            || since(self.excuse_for_all, refreshed);
         if stored == Stored::Works && !wanted && !scheduled && honest_since.is_some_and(|s| s + LAST_WORD < at) {
             let law = "no implicit question costs a solve while the token works";
             return self.broke(format!("{law}: sidecar {process}"));

@@ -92,7 +92,7 @@ impl Replica {
             mailbox: Arc::clone(&mailbox),
             store,
             sources: vec![Browser { world: world.clone(), process, scheduled: setup.scheduled }],
-            probe: Api { world: world.clone() },
+            probe: Api { world: world.clone(), process },
             sinks: vec![EnvFile { world: world.clone(), process }],
             clock: time.clone(),
             chance: dice.clone(),
@@ -138,7 +138,11 @@ impl Replica {
         let driver = {
             let stop = stop.clone();
             spawn(async move {
-                ready.cancelled().await;
+                tokio::select! {
+                    biased;
+                    () = stop.graceful.cancelled() => return,
+                    () = ready.cancelled() => {}
+                }
                 Driver::run(site, None, stop).await;
             })
         };
@@ -297,6 +301,7 @@ impl Source for Browser {
 /// The API.
 struct Api {
     world: World,
+    process: usize,
 }
 
 impl Probe for Api {
@@ -306,7 +311,13 @@ impl Probe for Api {
         tokio::time::sleep(takes).await;
         match mood {
             Mood::Honest if self.world.state().shop.accepts(token.expose()) => Verdict::Accepted,
-            Mood::Honest => Verdict::Refused("401".to_owned()),
+            Mood::Honest => {
+                if self.world.get(TOKEN_KEY).as_deref() == Some(token.expose()) {
+                    let at = self.world.elapsed();
+                    self.world.state().laws.found_refused(self.process, at);
+                }
+                Verdict::Refused("401".to_owned())
+            }
             Mood::Blocks => Verdict::Blocked("403".to_owned()),
             Mood::Fails => Verdict::Unclear("502".to_owned()),
             Mood::Hangs => Verdict::Unclear("no answer within 30 s".to_owned()),
