@@ -39,6 +39,8 @@ pub(crate) struct Laws {
     /// Counts asks and events in their order.
     counted: u64,
     last_event: u64,
+    /// The claim that was settled last.
+    settled: Option<Vec<u8>>,
 }
 
 /// Somebody asked for a token.
@@ -104,8 +106,20 @@ impl Laws {
     /// Redis has forgotten something.
     pub(crate) fn data_lost(&mut self, at: Duration) {
         self.data_lost = Some(at);
+        self.settled = None;
         self.excuse_all(at);
         self.failed = None;
+    }
+
+    /// A claim was asked to be settled, and Redis answered so.
+    pub(crate) fn settling(&mut self, claim: &[u8], word: &[u8]) {
+        match word {
+            b"stored" | b"done" => self.settled = Some(claim.to_vec()),
+            b"superseded" | b"dropped" if self.settled.as_deref() == Some(claim) => {
+                self.broke("what was done is never denied to whoever asks again".to_owned());
+            }
+            _ => {}
+        }
     }
 
     /// Somebody asks: the number of the ask.

@@ -37,7 +37,7 @@ use crate::support::measured::measured;
 /// How many stories are told where nobody says.
 const SEEDS: u64 = 500;
 /// A mutation is found out within so many stories.
-const MUTATED_SEEDS: u64 = 5000;
+const MUTATED_SEEDS: u64 = 20_000;
 /// So many stories are told by a real server too.
 const REAL_SEEDS: u64 = 40;
 

@@ -18,6 +18,9 @@ macro_rules! scripts {
 /// Each script as it is loaded.
 pub(crate) const ALL: [(&str, &str); 7] = scripts!("look", "claim", "renew", "commit", "fail", "announce", "vacate");
 
+/// Where the claim stands in `commit` and `fail`: after the verb, the digest, the number of keys, five keys, the lock's TTL.
+pub(crate) const CLAIM: usize = 9;
+
 static NAMES: LazyLock<BTreeMap<String, &str>> = LazyLock::new(|| {
     ALL.into_iter().map(|(name, text)| (sha1_smol::Sha1::from(text).digest().to_string(), name)).collect()
 });

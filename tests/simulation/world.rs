@@ -245,11 +245,14 @@ impl World {
                 let done = self.execute(process, command);
                 let (at, name) = (self.elapsed(), scripts::name(command));
                 let mut state = self.state();
-                if name == Some("claim")
-                    && let Reply::Array(items) = &done.reply
-                    && items.first() == Some(&Reply::Integer(1))
-                {
-                    state.processes[process].claimed = at;
+                if let Reply::Array(items) = &done.reply {
+                    match (name, items.first()) {
+                        (Some("claim"), Some(Reply::Integer(1))) => state.processes[process].claimed = at,
+                        (Some("commit" | "fail"), Some(Reply::Bulk(word))) => {
+                            state.laws.settling(&command[scripts::CLAIM], word);
+                        }
+                        _ => {}
+                    }
                 }
                 if name.is_some() && state.processes[process].loses_answer_to == name {
                     state.processes[process].loses_answer_to = None;
