@@ -26,31 +26,37 @@ fn every_fault_that_is_listed_is_tested() {
     assert!(wrong.is_empty(), "these commands choose no test: {wrong:#?}");
 }
 
-/// Whether the words are `--test CRATE FUNCTION`, and there is such a test.
+/// Whether the words are `--test CRATE`, with part of the name of a test or its module, or `fuzz TARGET`.
 fn chooses_a_test(command: &str) -> bool {
-    let ["--test", name, function] = command.split(' ').collect::<Vec<_>>()[..] else { return false };
+    let (name, chosen) = match command.split(' ').collect::<Vec<_>>()[..] {
+        ["fuzz", target] => return root().join("fuzz/src").join(target).with_extension("rs").is_file(),
+        ["--test", name] => (name, ""),
+        ["--test", name, chosen] => (name, chosen),
+        _ => return false,
+    };
     let mut found = BTreeSet::new();
     for folder in ["tests", "simulator/tests"] {
         let tests = root().join(folder).join(name);
         collect(&tests, &mut found);
         collect(&tests.with_extension("rs"), &mut found);
     }
-    found.contains(function)
+    found.iter().any(|test| test.contains(chosen))
 }
 
-/// The names of the tests in a file or folder.
+/// The tests in a file or folder, as `module::name`.
 fn collect(path: &Path, found: &mut BTreeSet<String>) {
     if path.is_dir() {
         fs::read_dir(path).unwrap().for_each(|entry| collect(&entry.unwrap().path(), found));
         return;
     }
     let Ok(text) = fs::read_to_string(path) else { return };
+    let module = path.file_stem().unwrap().to_string_lossy();
     let mut is_test = false;
     for line in text.lines().map(str::trim) {
         let name = line.split_once("fn ").and_then(|(_, rest)| rest.split_once('('));
         match name {
             Some((name, _)) if is_test => {
-                found.insert(name.to_owned());
+                found.insert(format!("{module}::{name}"));
                 is_test = false;
             }
             _ => is_test = is_test || line == "#[test]" || line.starts_with("#[tokio::test"),
