@@ -48,6 +48,7 @@ lint: ## Formatting, clippy with warnings as errors; the scripts and the depende
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'lint: clippy is missing: rustup component add clippy' >&2; exit 1; }
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --test simulation --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck $(SCRIPTS); fi
 	@if cargo deny --version >/dev/null 2>&1; then $(DENY); fi
 

@@ -151,7 +151,9 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
             }
         }
     };
-    let _untold = tokio::time::timeout(LAST_MOMENT, telling).await;
+    if tokio::time::timeout(LAST_MOMENT, telling).await.is_err() {
+        tracing::warn!("Redis does not answer: those who wait could not be told that this process ends");
+    }
     let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
     last.cancel();
     tasks.close();

@@ -233,10 +233,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Redis`] where Redis is away or refuses.
     pub async fn look(&self) -> Result<Snapshot, ClientError> {
-        // A client takes no lock: the TTL is what a lock that somebody set by hand without one is given.
-        const LOCK_TTL: Duration = Duration::from_secs(15);
+        // A client takes no lock, and must not shorten anybody's: no setting allows a longer one.
+        const LONGEST_LOCK: Duration = Duration::from_secs(3600);
         let Inner { link, site, keys, .. } = &*self.inner;
-        let store = RedisStore::new(Arc::clone(link), site.clone(), keys.clone(), LOCK_TTL, String::new());
+        let store = RedisStore::new(Arc::clone(link), site.clone(), keys.clone(), LONGEST_LOCK, String::new());
         Ok(store.look().await?)
     }
 

@@ -132,3 +132,13 @@ fn backoff_is_used_in_one_file() {
     let users: Vec<_> = sources().into_iter().filter(|(_, text)| text.contains("use backoff::")).collect();
     assert_eq!(users.iter().map(|(p, _)| p.display().to_string()).collect::<Vec<_>>(), ["adapters/chance.rs"]);
 }
+
+/// Without it cargo looks for the file, which a build of the image does not have.
+#[test]
+fn every_target_that_the_manifest_names_has_its_path() {
+    let manifest: toml::Table = fs::read_to_string("Cargo.toml").unwrap().parse().unwrap();
+    let targets = ["test", "example", "bench", "bin"].iter().filter_map(|kind| manifest.get(*kind)?.as_array());
+    for target in targets.flatten() {
+        assert!(target.get("path").is_some(), "{target}");
+    }
+}

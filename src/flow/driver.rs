@@ -85,9 +85,11 @@ impl<W: World> Driver<W> {
         site.mailbox.post(Arrival::Startup);
         let Some(seen) = first_look(&site, seen, &stop).await else { return };
         let mut driver = Self::new(site, seen);
-        let snapshot = driver.seen.snapshot.clone();
+        let Seen { snapshot, read_at } = driver.seen.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;
+        // It may have been read a while ago, for thousands of sites at once.
+        driver.seen.read_at = read_at;
         while !stop.graceful.is_cancelled() {
             driver.step(&stop).await;
         }
@@ -248,7 +250,10 @@ impl<W: World> Driver<W> {
                 self.unrecorded = None;
                 self.learn(snapshot).await;
             }
-            Ended::Unrecorded(failing) => {
+            Ended::Unrecorded(mut failing) => {
+                // What was noted before holds on: only what is noted later takes its place.
+                let noted = self.seen.snapshot.failing.as_ref().map(|before| before.retry_at);
+                failing.retry_at = noted.map_or(failing.retry_at, |noted| noted.max(failing.retry_at));
                 let event = self.failed(&failing, FailedCause::Attempt);
                 self.unrecorded = Some(failing);
                 self.overlay();

@@ -188,3 +188,24 @@ async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_i
     bench.state().sources[0].rest = Answer::Fresh;
     bench.finish().await;
 }
+
+/// Its own announcement of a failure comes back to it as a hint: no reason to say it again.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_all_but_publishing_while_a_long_back_off_is_noted_is_announced_at_a_pace() {
+    let bench = Bench::calm(2).await;
+    bench.state().sources[0].rest = Answer::Fails("solver: banned", Pace::Long);
+    bench.publish("");
+    bench.until("a long back-off", |s| s.failed().len() == 1).await;
+    for op in [Op::Look, Op::Claim, Op::Commit, Op::Fail, Op::Announce] {
+        bench.spoil_all(op, Fault::Refused);
+    }
+    bench.publish("");
+    bench.pass(secs(60)).await;
+    let said = bench.state().events.len();
+    assert!(said < 40, "announced {said} times");
+    bench.mend();
+    bench.state().sources[0].rest = Answer::Fresh;
+    bench.force();
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use simulator::Faults;
+use socket2::{Domain, Socket, Type};
 
 use crate::process::keys::UPDATED;
 use crate::process::patience::now;
@@ -190,7 +191,8 @@ fn clients_of_every_kind_do_not_delay_health() {
     let long = "x".repeat(8 * 1024);
     let forged = format!(
         "{{\"event\":\"token:updated\",\"site\":\"chitai_gorod\",\"cause\":\"repeated\",\"version\":1,\
-         \"fingerprint\":\"\",\"key\":\"\",\"trigger\":\"invalid\",\"source\":\"{long}\"}}"
+         \"fingerprint\":\"0123456789abcdef\",\"key\":\"k\",\"ttl\":null,\"expires_at\":null,\"refresh_at\":null,\
+         \"refreshed_at\":null,\"trigger\":\"invalid\",\"source\":\"{long}\"}}"
     );
     let forged = command(&["PUBLISH", UPDATED, &forged]);
     let mut raw = Raw::connect(&world);
@@ -286,7 +288,11 @@ fn files_at_most(wanted: u64) -> u64 {
 }
 
 fn open(sidecar: &Running, text: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(sidecar.address()).unwrap();
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // Or the system may take in megabytes for somebody who does not read.
+    socket.set_recv_buffer_size(1 << 16).unwrap();
+    socket.connect(&sidecar.address().into()).unwrap();
+    let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     // The server may close before all of it is written.
     let _cut_off = stream.write_all(text.as_bytes());

@@ -141,7 +141,7 @@ impl Laws {
         self.last_event > ask
     }
 
-    /// The asks that a living process has heard and nobody has answered.
+    /// The first ask that a living process has heard and nobody has answered.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
         let open = self.asks.iter().rev().take_while(|ask| !self.is_answered(ask.number));
         open.filter(|ask| ask.heard_by.iter().any(|p| lives(*p))).last()

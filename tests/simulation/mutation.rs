@@ -30,6 +30,18 @@ impl Mutation {
         Self::NoLock,
     ];
 
+    /// How the law begins that it breaks first.
+    pub(crate) fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::NoFence => &["an older solve never overwrites"],
+            Self::BlindLockDelete | Self::NoLock => &["one solve at a time"],
+            Self::NoGapRecovery => &["whoever asks is answered"],
+            Self::BackoffPerReplica => &["back-off is shared", "solves are paced"],
+            Self::NoIdempotence => &["what was done is never denied"],
+            Self::NoEtag => &["solves are paced", "back-off is shared"],
+        }
+    }
+
     /// A script with the safeguard taken out, as one process has it.
     pub(crate) fn applied(self, script: &str, process: usize) -> String {
         let own = format!("'failures@{process}'");

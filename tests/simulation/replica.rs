@@ -1,4 +1,4 @@
-//! A sidecar as `app.rs` puts it together, in the surroundings of a story.
+//! A sidecar much as `app.rs` puts it together, in the surroundings of a story: without admission and farewell.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,7 +178,7 @@ impl Replica {
     }
 }
 
-/// The clock of a process; it stands still while the process does.
+/// The clock of a process; no wait ends while the process is stopped.
 #[derive(Clone)]
 struct Time {
     world: World,

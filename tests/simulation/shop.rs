@@ -82,7 +82,7 @@ impl Shop {
     pub(crate) fn same_again(&mut self, solve_began: Duration) -> String {
         let token = format!("token-{}", self.made);
         if let Some(known) = self.tokens.get_mut(&token) {
-            known.proof.solve_began = Some(solve_began);
+            known.proof = Proof { solve_began: Some(solve_began), accepted: false };
         }
         token
     }

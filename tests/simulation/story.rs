@@ -281,7 +281,7 @@ impl Story {
             }
             Kind::LoseKey => {
                 let _ = world.command(&["DEL", TOKEN_KEY]);
-                world.lost_data();
+                world.excuse_all();
             }
             Kind::LoseLock => {
                 let _ = world.command(&["DEL", LOCK]);

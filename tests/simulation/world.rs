@@ -64,7 +64,7 @@ pub(crate) struct State {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) way: Way,
-    /// Stopped by SIGSTOP: no time passes for it.
+    /// Stopped by SIGSTOP: none of its waits ends, and nothing passes.
     pub(crate) frozen: bool,
     pub(crate) latency: Duration,
     /// The script after which the connection breaks, before the answer.
@@ -362,11 +362,6 @@ impl World {
         self.state().laws.excuse_all(at);
     }
 
-    pub(crate) fn lost_data(&self) {
-        let at = self.elapsed();
-        self.state().laws.data_lost(at);
-    }
-
     pub(crate) fn set_clock(&self, step: i64) {
         let at = self.elapsed();
         let mut state = self.state();
@@ -381,7 +376,7 @@ impl State {
         self.sessions.values().filter(|s| s.channels.contains(INVALID)).map(|s| s.process).collect()
     }
 
-    /// The last ask that a living process has heard and nobody has answered.
+    /// The first ask that a living process has heard and nobody has answered.
     pub(crate) fn unanswered(&self) -> Option<&Ask> {
         self.laws.unanswered(|process| !self.processes[process].dead)
     }

@@ -70,7 +70,8 @@ fn certificates(text: &str) -> Option<String> {
         return Some(format!("the certificate of Redis is not accepted: {why}"));
     }
     let (_, why) = text.split_once("received fatal alert: ")?;
-    (why != "InternalError").then(|| format!("Redis does not accept our certificate: {why}"))
+    let is_of_ours = why.contains("Certificate") || matches!(why, "UnknownCA" | "AccessDenied" | "DecryptError");
+    is_of_ours.then(|| format!("Redis does not accept our certificate: {why}"))
 }
 
 /// Answers of a server that is not ready yet, beyond those that the library knows.

@@ -133,6 +133,11 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         }
         ready.cancel();
         let ended = loop {
+            let canary = async {
+                self.clock.sleep(CANARY_PERIOD).await;
+                *number += 1;
+                self.fly(*number).await
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break Ended::Stopped,
@@ -141,9 +146,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                     break Ended::Lost(LinkError::Away("the Sentinels name another master".to_owned()));
                 }
                 () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
-                () = self.clock.sleep(CANARY_PERIOD) => {
-                    *number += 1;
-                    if let Err(error) = self.fly(*number).await {
+                landed = canary => {
+                    if let Err(error) = landed {
                         break Ended::Lost(error);
                     }
                 }

@@ -13,7 +13,7 @@ use crate::flow::site::{Site, World};
 use crate::flow::store_time::StoreTime;
 
 /// The latest state, and when it was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Seen {
     /// The state.
     pub snapshot: Snapshot,
@@ -69,7 +69,7 @@ impl<W: World> Driver<W> {
     /// A failure that the store could not note counts as if it had, until it notes a later one of somebody's.
     pub(super) fn overlay(&mut self) {
         let noted = self.seen.snapshot.failing.as_ref().map(|failing| failing.retry_at);
-        self.unrecorded.take_if(|failing| noted >= Some(failing.retry_at));
+        self.unrecorded.take_if(|failing| noted > Some(failing.retry_at));
         if let Some(failing) = &self.unrecorded {
             self.seen.snapshot.failing = Some(failing.clone());
         }
