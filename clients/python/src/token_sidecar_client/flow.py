@@ -19,8 +19,6 @@ SILENCE = 15.0
 """A subscription that has been silent for so long is asked whether it still lives."""
 ANSWER = 5.0
 """How long its answer may take."""
-GRACE = 20.0
-"""After a broken connection sidecars may be back later than we: that long, nobody listening is no news."""
 
 LAST_LOOK = 1.0
 """How long the look at the key may take when the time is over."""
@@ -66,21 +64,31 @@ class Progress:
 
 async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress) -> str:
     """Waits for the token that is wanted; over a broken connection it begins again. Raises `Expired` in the end."""
-    broken_at: float | None = None
+    has_broken = False
     failures = 0
     while True:
         try:
             await port.listen(site.updated, site.failed)
-            token = await port.get(site.token_key)
-            if token and wanted.is_met_by(token):
-                return token
-            await _skip_what_was_said_before(port)
-            await _report(port, site, wanted, patience, progress, broken_at)
+            while True:
+                token = await port.get(site.token_key)
+                if token and wanted.is_met_by(token):
+                    return token
+                await _skip_what_was_said_before(port)
+                heard = await port.publish(site.invalid, wanted.report)
+                if heard or not port.counts_all:
+                    break
+                if not has_broken:
+                    raise nobody_listens(site)
+                # Sidecars look for their connection as we did, and may find it later.
+                progress.says = "Redis is back, and no sidecar listens yet"
+                failures += 1
+                await _pause(port, failures, patience)
+            progress.heard(heard, port.counts_all)
             failures = 0
             return await _outcome(port, site, wanted, patience)
         except RedisUnreachable as error:
             progress.trouble(error)
-            broken_at = port.now()
+            has_broken = True
             failures += 1
             await _pause(port, failures, patience)
 
@@ -89,22 +97,6 @@ async def _skip_what_was_said_before(port: Port) -> None:
     """A failure from before our report is no answer to it."""
     while (message := await port.hear(0)) is not None:
         _check_that_it_lasts(message)
-
-
-async def _report(
-    port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress, broken_at: float | None
-) -> None:
-    tries = 0
-    while True:
-        heard = await port.publish(site.invalid, wanted.report)
-        if heard or not port.counts_all:
-            progress.heard(heard, port.counts_all)
-            return
-        if broken_at is None or port.now() - broken_at >= GRACE:
-            raise nobody_listens(site)
-        progress.says = "Redis is back, and no sidecar listens yet"
-        tries += 1
-        await _pause(port, tries, patience)
 
 
 async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float]) -> str:

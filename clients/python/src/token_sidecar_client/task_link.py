@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -69,9 +68,6 @@ class AsyncPort:
     @property
     def counts_all(self) -> bool:
         return self._link.counts_all
-
-    def now(self) -> float:
-        return time.monotonic()
 
     async def get(self, key: str) -> str | None:
         return await self._link.get(key)

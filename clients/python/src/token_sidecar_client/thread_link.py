@@ -96,9 +96,6 @@ class BlockingPort:
     def counts_all(self) -> bool:
         return self._link.counts_all
 
-    def now(self) -> float:
-        return time.monotonic()
-
     async def get(self, key: str) -> str | None:
         return self._link.get(key)
 
