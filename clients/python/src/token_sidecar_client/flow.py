@@ -11,7 +11,7 @@ from typing import Callable
 from .errors import NobodyListens, RedisUnreachable, RefreshFailed, TimedOut
 from .event import RefreshFailure, TokenUpdate, event_of, report_of, update_of
 from .port import Message, Port
-from .site import Site, fingerprint
+from .site import Site, bare, fingerprint
 
 log = logging.getLogger("token_sidecar_client")
 
@@ -40,12 +40,14 @@ class Wanted:
     def after(cls, refused: str | None, reason: str, source: str) -> Wanted:
         if not refused:
             return cls(None, report_of(None, reason, source))
-        named = fingerprint(refused)
+        named = fingerprint(bare(refused) or refused)
         # A reason is shown in logs: the token has no place there.
         return cls(named, report_of(named, reason.replace(refused, named), source))
 
-    def is_met_by(self, token: str | None) -> bool:
-        return bool(token) and (self.refused is None or fingerprint(token or "") != self.refused)
+    def met_by(self, stored: str | None) -> str | None:
+        """The token in what is stored, where it is such a one."""
+        token = bare(stored)
+        return token if token and fingerprint(token) != self.refused else None
 
 
 class Progress:
@@ -70,8 +72,7 @@ async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], 
         try:
             await port.listen(site.updated, site.failed)
             while True:
-                token = await port.get(site.token_key)
-                if token and wanted.is_met_by(token):
+                if token := wanted.met_by(await port.get(site.token_key)):
                     return token
                 await _skip_what_was_said_before(port)
                 heard = await port.publish(site.invalid, wanted.report)
@@ -105,10 +106,9 @@ async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[]
         if isinstance(event, RefreshFailure):
             raise refresh_failed(site, event)
         # One that names the very token that was refused is an answer to somebody else.
-        if isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused:
-            token = await port.get(site.token_key)
-            if token and wanted.is_met_by(token):
-                return token
+        is_ours = isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused
+        if is_ours and (token := wanted.met_by(await port.get(site.token_key))):
+            return token
 
 
 async def watch(
