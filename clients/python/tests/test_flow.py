@@ -11,7 +11,7 @@ import pytest
 
 from token_sidecar_client import NobodyListens, RedisUnreachable, RefreshFailed, TokenUpdate, fingerprint
 from token_sidecar_client.event import event_of
-from token_sidecar_client.flow import ANSWER, GRACE, SILENCE, Expired, Progress, Wanted, follow, watch
+from token_sidecar_client.flow import ANSWER, SILENCE, Expired, Progress, Wanted, follow, watch
 from token_sidecar_client.port import Message
 from token_sidecar_client.site import Site
 from token_sidecar_client.thread_link import run
@@ -56,9 +56,6 @@ class World:
 
     def end(self) -> None:
         raise Over
-
-    def now(self) -> float:
-        return self.time
 
     async def get(self, key: str) -> str | None:
         self.log.append("get")
@@ -226,19 +223,51 @@ def test_after_a_gap_sidecars_have_time_to_come_back(world: World) -> None:
         world.at(world.time + 5, lambda: world.update("next"))
 
     world.at(1, breaks)
-    world.at(GRACE - 5, is_back)
+    world.at(50, is_back)
     assert wait(world) == "next"
 
 
-def test_after_a_gap_nobody_listens_in_the_end(world: World) -> None:
+def test_after_a_gap_the_report_is_said_until_somebody_hears_it_or_the_time_is_over(world: World) -> None:
     def breaks() -> None:
         world.receivers = 0
         world.say("subscribe")
 
     world.at(1, breaks)
-    with pytest.raises(NobodyListens):
-        wait(world)
-    assert GRACE < world.time < GRACE + 5
+    progress = Progress()
+    with pytest.raises(Expired):
+        wait(world, progress=progress)
+    assert world.time == 60
+    assert 30 <= world.log.count("publish") <= 80
+    assert progress.says == "Redis is back, and no sidecar listens yet"
+
+
+def test_after_a_gap_a_token_is_found_though_nobody_listens(world: World) -> None:
+    def breaks() -> None:
+        world.receivers = 0
+        world.say("subscribe")
+
+    def stores() -> None:
+        world.token = "next"
+
+    world.at(1, breaks)
+    world.at(30, stores)
+    assert wait(world) == "next"
+    assert 30 <= world.time <= 32
+
+
+def test_after_a_gap_a_failure_from_before_the_report_that_is_heard_is_not_ours(world: World) -> None:
+    def breaks() -> None:
+        world.receivers = 0
+        world.say("subscribe")
+
+    def is_back() -> None:
+        world.fail()
+        world.receivers = 1
+        world.at(world.time + 5, lambda: world.update("next"))
+
+    world.at(1, breaks)
+    world.at(30, is_back)
+    assert wait(world) == "next"
 
 
 def test_a_redis_that_stays_away_is_not_hammered(world: World) -> None:

@@ -32,6 +32,29 @@ def test_a_stored_token_is_given_and_nothing_is_said(parser: Parser, stand_in: S
     stand_in.hears_nothing_more()
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [b"", b"\xff\xfe", b"a token", b"Bearer", b"bearer Bearer", "токен".encode(), b"a" * 8193, b"a" * 10_000_000],
+    ids=["nothing", "no text", "two words", "a scheme", "two schemes", "other letters", "8 KiB", "10 MB"],
+)
+def test_what_can_be_no_token_is_none(parser: Parser, stand_in: StandIn, stored: bytes) -> None:
+    stand_in.server.client.set(TOKEN, stored)
+    got = parser.begin("get")
+    assert "fingerprint" not in stand_in.report()
+    stand_in.refresh("first")
+    assert got.result(DEADLINE) == "first"
+
+
+def test_a_token_is_given_and_named_without_what_stands_in_front_of_it(parser: Parser, stand_in: StandIn) -> None:
+    stand_in.server.client.set(TOKEN, " bearer  first\n")
+    assert parser.do("get") == "first"
+    assert parser.do("invalidate", "Bearer first") == 1
+    assert stand_in.report()["fingerprint"] == fingerprint("first")
+    with pytest.raises(TimedOut):
+        parser.do("wait_newer", "Bearer first", timeout=0.2)
+    assert stand_in.report()["fingerprint"] == fingerprint("first")
+
+
 def test_a_missing_token_is_asked_for_without_a_fingerprint(parser: Parser, stand_in: StandIn) -> None:
     got = parser.begin("get")
     assert stand_in.report() == {"reason": "there is no token", "source": "Python client"}
@@ -284,6 +307,8 @@ def test_cookies_and_user_agent_are_those_beside_the_token(parser: Parser, serve
     server.client.hset(META, "user_agent", "Mozilla/5.0")
     assert parser.do("cookies") == {"access-token": "Bearer%20abc", "__ddg1_": "é"}
     assert parser.do("user_agent") == "Mozilla/5.0"
+    server.client.hset(META, "user_agent", "")
+    assert parser.do("user_agent") is None
     server.client.set(COOKIES, "no JSON, secret")
     with pytest.raises(TokenSidecarError, match="chitai_gorod_cookies holds no JSON object") as raised:
         parser.do("cookies")

@@ -11,6 +11,7 @@ from typing import Any
 import redis
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
 from redis.connection import parse_url
 
 from .errors import InvalidSettings, RedisRefused, RedisUnreachable, TokenSidecarError
@@ -47,6 +48,11 @@ def client_of(kind: Any, retry: Any, url: str, patience: float, **more: Any) -> 
     if not url.startswith("unix://"):
         options.update(socket_connect_timeout=patience, socket_keepalive=True)
     return kind.from_url(url, **options)
+
+
+def stored(client: Any, key: str) -> Any:
+    """Asks for what a key holds: bytes, whether or not the client decodes, for it may be no text."""
+    return client.execute_command("GET", key, **{NEVER_DECODE: []})
 
 
 def is_cluster(client: object) -> bool:

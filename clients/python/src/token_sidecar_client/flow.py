@@ -11,7 +11,7 @@ from typing import Callable
 from .errors import NobodyListens, RedisUnreachable, RefreshFailed, TimedOut
 from .event import RefreshFailure, TokenUpdate, event_of, report_of, update_of
 from .port import Message, Port
-from .site import Site, fingerprint
+from .site import Site, bare, fingerprint
 
 log = logging.getLogger("token_sidecar_client")
 
@@ -19,8 +19,6 @@ SILENCE = 15.0
 """A subscription that has been silent for so long is asked whether it still lives."""
 ANSWER = 5.0
 """How long its answer may take."""
-GRACE = 20.0
-"""After a broken connection sidecars may be back later than we: that long, nobody listening is no news."""
 
 LAST_LOOK = 1.0
 """How long the look at the key may take when the time is over."""
@@ -42,12 +40,14 @@ class Wanted:
     def after(cls, refused: str | None, reason: str, source: str) -> Wanted:
         if not refused:
             return cls(None, report_of(None, reason, source))
-        named = fingerprint(refused)
+        named = fingerprint(bare(refused) or refused)
         # A reason is shown in logs: the token has no place there.
         return cls(named, report_of(named, reason.replace(refused, named), source))
 
-    def is_met_by(self, token: str | None) -> bool:
-        return bool(token) and (self.refused is None or fingerprint(token or "") != self.refused)
+    def met_by(self, stored: str | None) -> str | None:
+        """The token in what is stored, where it is such a one."""
+        token = bare(stored)
+        return token if token and fingerprint(token) != self.refused else None
 
 
 class Progress:
@@ -66,21 +66,30 @@ class Progress:
 
 async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress) -> str:
     """Waits for the token that is wanted; over a broken connection it begins again. Raises `Expired` in the end."""
-    broken_at: float | None = None
+    has_broken = False
     failures = 0
     while True:
         try:
             await port.listen(site.updated, site.failed)
-            token = await port.get(site.token_key)
-            if token and wanted.is_met_by(token):
-                return token
-            await _skip_what_was_said_before(port)
-            await _report(port, site, wanted, patience, progress, broken_at)
+            while True:
+                if token := wanted.met_by(await port.get(site.token_key)):
+                    return token
+                await _skip_what_was_said_before(port)
+                heard = await port.publish(site.invalid, wanted.report)
+                if heard or not port.counts_all:
+                    break
+                if not has_broken:
+                    raise nobody_listens(site)
+                # Sidecars look for their connection as we did, and may find it later.
+                progress.says = "Redis is back, and no sidecar listens yet"
+                failures += 1
+                await _pause(port, failures, patience)
+            progress.heard(heard, port.counts_all)
             failures = 0
             return await _outcome(port, site, wanted, patience)
         except RedisUnreachable as error:
             progress.trouble(error)
-            broken_at = port.now()
+            has_broken = True
             failures += 1
             await _pause(port, failures, patience)
 
@@ -91,32 +100,15 @@ async def _skip_what_was_said_before(port: Port) -> None:
         _check_that_it_lasts(message)
 
 
-async def _report(
-    port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress, broken_at: float | None
-) -> None:
-    tries = 0
-    while True:
-        heard = await port.publish(site.invalid, wanted.report)
-        if heard or not port.counts_all:
-            progress.heard(heard, port.counts_all)
-            return
-        if broken_at is None or port.now() - broken_at >= GRACE:
-            raise nobody_listens(site)
-        progress.says = "Redis is back, and no sidecar listens yet"
-        tries += 1
-        await _pause(port, tries, patience)
-
-
 async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float]) -> str:
     while True:
         event = event_of((await _next(port, patience)).data)
         if isinstance(event, RefreshFailure):
             raise refresh_failed(site, event)
         # One that names the very token that was refused is an answer to somebody else.
-        if isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused:
-            token = await port.get(site.token_key)
-            if token and wanted.is_met_by(token):
-                return token
+        is_ours = isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused
+        if is_ours and (token := wanted.met_by(await port.get(site.token_key))):
+            return token
 
 
 async def watch(

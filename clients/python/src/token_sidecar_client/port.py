@@ -25,9 +25,6 @@ class Port(Protocol):
     def counts_all(self) -> bool:
         """Whether the number of receivers is that of all there are: a node of a Cluster counts its own alone."""
 
-    def now(self) -> float:
-        """Seconds on a clock that is never set."""
-
     async def get(self, key: str) -> str | None: ...
 
     async def fields(self, key: str) -> dict[str, str]: ...

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from .connection import is_cluster, message_of, text, text_or_none, told_apart
+from .connection import is_cluster, message_of, stored, text, text_or_none, told_apart
 from .errors import RedisUnreachable
 from .port import Message
 
@@ -24,7 +23,7 @@ class AsyncLink:
         self.counts_all = not is_cluster(redis)
 
     async def get(self, key: str, within: float | None = None) -> str | None:
-        return text_or_none(await self._ask(self._redis.get(key), within))
+        return text_or_none(await self._ask(stored(self._redis, key), within))
 
     async def field(self, key: str, name: str) -> str | None:
         return text_or_none(await self._ask(self._redis.hget(key, name)))
@@ -69,9 +68,6 @@ class AsyncPort:
     @property
     def counts_all(self) -> bool:
         return self._link.counts_all
-
-    def now(self) -> float:
-        return time.monotonic()
 
     async def get(self, key: str) -> str | None:
         return await self._link.get(key)

@@ -77,7 +77,7 @@ class AsyncTokenClient:
 
     async def user_agent(self) -> str | None:
         """The user agent that goes with the token."""
-        return await self._home().link.field(self.site.meta_key, "user_agent")
+        return await self._home().link.field(self.site.meta_key, "user_agent") or None
 
     async def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> AsyncWatch:
         """Calls back with every update, from a task of its own, until the watch is closed; awaits what it returns.
@@ -140,12 +140,11 @@ class AsyncTokenClient:
 
     async def _look(self, link: AsyncLink, wanted: Wanted, within: float, progress: Progress) -> str | None:
         try:
-            token = await link.get(self.site.token_key, within)
+            return wanted.met_by(await link.get(self.site.token_key, within))
         except RedisUnreachable as error:
             # Not the end: the wait outlasts it.
             progress.trouble(error)
             return None
-        return token if wanted.is_met_by(token) else None
 
     async def _serve(self, home: _Home, wanted: Wanted, wait: Wait[_Served]) -> None:
         port = AsyncPort(home.link)

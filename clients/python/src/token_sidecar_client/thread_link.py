@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, Callable, TypeVar
 
-from .connection import is_cluster, message_of, text, text_or_none, told_apart
+from .connection import is_cluster, message_of, stored, text, text_or_none, told_apart
 from .errors import RedisUnreachable
 from .port import Message
 
@@ -30,7 +30,7 @@ class Link:
         self.counts_all = not is_cluster(redis)
 
     def get(self, key: str, within: float | None = None) -> str | None:
-        return text_or_none(self._ask(lambda: self._redis.get(key), within))
+        return text_or_none(self._ask(lambda: stored(self._redis, key), within))
 
     def field(self, key: str, name: str) -> str | None:
         return text_or_none(self._ask(lambda: self._redis.hget(key, name)))
@@ -95,9 +95,6 @@ class BlockingPort:
     @property
     def counts_all(self) -> bool:
         return self._link.counts_all
-
-    def now(self) -> float:
-        return time.monotonic()
 
     async def get(self, key: str) -> str | None:
         return self._link.get(key)

@@ -69,7 +69,7 @@ class TokenClient:
 
     def user_agent(self) -> str | None:
         """The user agent that goes with the token."""
-        return self._link.field(self.site.meta_key, "user_agent")
+        return self._link.field(self.site.meta_key, "user_agent") or None
 
     def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> Watch:
         """Calls back with every update, from a thread of its own, until the watch is closed.
@@ -120,12 +120,11 @@ class TokenClient:
 
     def _look(self, wanted: Wanted, within: float, progress: Progress) -> str | None:
         try:
-            token = self._link.get(self.site.token_key, within)
+            return wanted.met_by(self._link.get(self.site.token_key, within))
         except RedisUnreachable as error:
             # Not the end: the wait outlasts it.
             progress.trouble(error)
             return None
-        return token if wanted.is_met_by(token) else None
 
     def _begin(self, wanted: Wanted, wait: Wait[Future[Outcome]]) -> None:
         try:
