@@ -350,12 +350,6 @@ impl World {
         }
     }
 
-    /// A process may lose its lease.
-    pub(crate) fn excuse(&self, process: usize) {
-        let at = self.elapsed();
-        self.state().laws.excuse(process, at);
-    }
-
     /// Somebody has tampered with the keys.
     pub(crate) fn excuse_all(&self) {
         let at = self.elapsed();
