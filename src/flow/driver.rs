@@ -19,7 +19,6 @@ use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store
 use super::refresh::{Claim, Ended, Work};
 use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
-use crate::domain::event::FailedCause;
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
 use crate::domain::snapshot::Failing;
 use crate::domain::token::Fingerprint;
@@ -250,25 +249,7 @@ impl<W: World> Driver<W> {
                 self.unrecorded = None;
                 self.learn(snapshot).await;
             }
-            Ended::Unrecorded(mut failing) => {
-                // What was noted before holds on: only what is noted later takes its place.
-                let noted = self.seen.snapshot.failing.as_ref().map(|before| before.retry_at);
-                failing.retry_at = noted.map_or(failing.retry_at, |noted| noted.max(failing.retry_at));
-                let event = self.failed(&failing, FailedCause::Attempt);
-                self.unrecorded = Some(failing);
-                self.overlay();
-                let answered = self.site.mailbox.take();
-                match self.site.store.publish(&event).await {
-                    Ok(()) => {}
-                    Err(StoreError::Refused(error)) => {
-                        tracing::error!(site = %self.site.id, %error, "failed to announce a failure: nobody can be told");
-                    }
-                    Err(error @ StoreError::Away(_)) => {
-                        self.site.mailbox.restore(answered);
-                        return Err(error);
-                    }
-                }
-            }
+            Ended::Unrecorded(failing) => self.tell_unrecorded(failing).await?,
             Ended::Abandoned => {}
         }
         Ok(())

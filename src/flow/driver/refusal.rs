@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::pulse::rest;
 use super::{Driver, HEARTBEAT, Stop};
+use crate::domain::event::FailedCause;
 use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
@@ -75,5 +76,27 @@ impl<W: World> Driver<W> {
             error: format!("Redis refuses us: {error}"),
         }))
         .await
+    }
+
+    /// Announces a failure that the store cannot note; it is kept here instead.
+    pub(super) async fn tell_unrecorded(&mut self, mut failing: Failing) -> Result<(), StoreError> {
+        // What was noted before holds on: only what is noted later takes its place.
+        let noted = self.seen.snapshot.failing.as_ref().map(|before| before.retry_at);
+        failing.retry_at = noted.map_or(failing.retry_at, |noted| noted.max(failing.retry_at));
+        let event = self.failed(&failing, FailedCause::Attempt);
+        self.unrecorded = Some(failing);
+        self.overlay();
+        let answered = self.site.mailbox.take();
+        match self.site.store.publish(&event).await {
+            Ok(()) => {}
+            Err(StoreError::Refused(error)) => {
+                tracing::error!(site = %self.site.id, %error, "failed to announce a failure: nobody can be told");
+            }
+            Err(error @ StoreError::Away(_)) => {
+                self.site.mailbox.restore(answered);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 }
