@@ -4,15 +4,15 @@ import { Follower } from "./follower.js";
 import { type Connection, Link, STEP, template, type Template } from "./link.js";
 import { Deadline, Elapsed, within } from "./time.js";
 import { Waits } from "./waits.js";
-import { fingerprint, Names, type UpdatedEvent } from "./wire.js";
+import { bare, details, Names, type UpdatedEvent } from "./wire.js";
 
 /** How long is waited for a token where nothing else is said. */
 const PATIENCE = 60_000;
 
 export interface TokenClientOptions {
-  /** The site's id, such as `chitai_gorod`. */
-  site: string;
-  /** Where Redis is; `redis://127.0.0.1:6379` where neither `url` nor `client` says. */
+  /** The site's id: `chitai_gorod`. */
+  site?: string | undefined;
+  /** Where Redis is: what `REDIS_URL` says, or `redis://127.0.0.1:6379`. */
   url?: string | undefined;
   /** A client of `redis` (`createClient`, `createCluster`) in place of `url`. Its settings are used, not itself. */
   client?: Template | undefined;
@@ -56,9 +56,9 @@ export class TokenClient implements AsyncDisposable {
   readonly #onError: (error: unknown) => void;
   readonly #closed = new AbortController();
 
-  constructor(options: TokenClientOptions) {
+  constructor(options: TokenClientOptions = {}) {
     this.#names = new Names(options.site, options.tokenKey, options.cookiesKey);
-    this.#link = new Link(options.client ?? template(options.url ?? "redis://127.0.0.1:6379"));
+    this.#link = new Link(options.client ?? template(options.url ?? some(process.env.REDIS_URL) ?? "redis://127.0.0.1:6379"));
     this.#ear = new Ear(this.#link, this.#names);
     this.#waits = new Waits(this.#link, this.#ear, this.#names);
     this.#source = options.source ?? "token-sidecar-client for Node";
@@ -69,16 +69,19 @@ export class TokenClient implements AsyncDisposable {
   async get(options: WaitOptions = {}): Promise<string> {
     const deadline = new Deadline(options.timeout ?? PATIENCE);
     const signal = this.#signal(options.signal);
-    const token = await this.#link.use((redis) => redis.get(this.#names.token), deadline, signal);
-    if (token !== null && token !== "") return token;
-    const report = { reason: "there is no token", source: this.#source };
-    return await this.#waits.join(null, report, deadline, signal);
+    let trouble: unknown;
+    const stored = await this.#link.use((redis) => redis.get(this.#names.token), deadline, signal, (error) => {
+      trouble = error;
+    });
+    const token = bare(stored);
+    if (token !== undefined) return token;
+    return await this.#waits.join(null, details(null, "there is no token", this.#source), deadline, signal, trouble);
   }
 
   /** Reports that a token was refused, and waits for nothing: how many sidecars have heard it. */
   async invalidate(token: string, reason = "401"): Promise<number> {
-    const details = JSON.stringify({ fingerprint: fingerprint(token), reason, source: this.#source });
-    const heard = await this.#read((redis) => redis.publish(this.#names.invalid, details));
+    const report = details(named(token), reason, this.#source);
+    const heard = await this.#read((redis) => redis.publish(this.#names.invalid, report));
     // On a cluster those on other nodes are not counted.
     if (heard === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
     return heard;
@@ -87,17 +90,20 @@ export class TokenClient implements AsyncDisposable {
   /** Reports that a token was refused and waits for the one that follows; all who wait for the same share one wait. */
   async waitNewer(token: string, options: ReportOptions = {}): Promise<string> {
     const deadline = new Deadline(options.timeout ?? PATIENCE);
-    const report = { reason: options.reason ?? "401", source: this.#source };
-    return await this.#waits.join(token, report, deadline, this.#signal(options.signal));
+    const refused = named(token);
+    const report = details(refused, options.reason ?? "401", this.#source);
+    return await this.#waits.join(refused, report, deadline, this.#signal(options.signal));
   }
 
   /** The cookies that came with the token, still percent-encoded; none where there are none. */
   async cookies(): Promise<Record<string, string>> {
     const text = await this.#read((redis) => redis.get(this.#names.cookies));
-    if (text === null) return {};
+    if (text === null || text === "") return {};
     try {
       const cookies: unknown = JSON.parse(text);
-      if (typeof cookies === "object" && cookies !== null) return cookies as Record<string, string>;
+      if (typeof cookies === "object" && cookies !== null && !Array.isArray(cookies)) {
+        return Object.fromEntries(Object.entries(cookies).filter((pair): pair is [string, string] => typeof pair[1] === "string"));
+      }
     } catch {
       // The error itself would show cookies.
     }
@@ -106,7 +112,7 @@ export class TokenClient implements AsyncDisposable {
 
   /** The user agent of the browser that got the token. */
   async userAgent(): Promise<string | null> {
-    return (await this.#read((redis) => redis.hGet(this.#names.meta, "user_agent"))) ?? null;
+    return some(await this.#read((redis) => redis.hGet(this.#names.meta, "user_agent"))) ?? null;
   }
 
   /** Tells the callback of every update from now on, over lost connections, until the returned function is called. */
@@ -179,4 +185,14 @@ export class TokenClient implements AsyncDisposable {
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : new Error(String(error)));
+}
+
+/** The token that was refused, as it is stored; null where it is none at all. */
+function named(token: string): string | null {
+  return bare(token) ?? some(token) ?? null;
+}
+
+/** An empty text is none. */
+function some(text: string | null | undefined): string | undefined {
+  return text === null || text === "" ? undefined : text;
 }

@@ -19,16 +19,20 @@ export class RefreshFailed extends TokenSidecarError {
   override name = "RefreshFailed";
   /** What went wrong. */
   readonly error: string;
-  /** Where: `solve`, `extract`, `verify` or `store`. */
-  readonly stage: string;
+  /** Where: `solve`, `extract`, `verify` or `store`; null where it is not said. */
+  readonly stage: string | null;
   /** When the sidecar tries again by itself. */
   readonly retryAt: Date | null;
 
   constructor(event: FailedEvent) {
-    super(`no new token (${event.stage}): ${event.error}`);
-    this.error = event.error;
-    this.stage = event.stage;
-    this.retryAt = event.retry_at === null ? null : new Date(event.retry_at);
+    const said: Partial<Record<keyof FailedEvent, unknown>> = event;
+    const stage = typeof said.stage === "string" ? said.stage : null;
+    const error = typeof said.error === "string" ? said.error : "the sidecar gives no reason";
+    super(stage === null ? `no new token: ${error}` : `no new token (${stage}): ${error}`);
+    this.error = error;
+    this.stage = stage;
+    const retryAt = new Date(typeof said.retry_at === "string" ? said.retry_at : NaN);
+    this.retryAt = Number.isNaN(retryAt.getTime()) ? null : retryAt;
   }
 }
 

@@ -24,7 +24,7 @@ export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {})
     // Its copy is kept for the second time; a stream in `init` has none.
     const again = input instanceof Request && init?.body == null ? input.clone() : input;
     const response = await send(input, await authorized(client, token, input, init, options));
-    if (response.status !== 401) return response;
+    if (response.status !== 401 || isElsewhere(response, input)) return response;
     const next = await client.waitNewer(token, { ...wait, reason: `401 on ${path(input)}` });
     if (isReadOnce(init?.body)) return response;
     await response.body?.cancel();
@@ -50,6 +50,11 @@ async function authorized(
     if (userAgent !== null && !headers.has("User-Agent")) headers.set("User-Agent", userAgent);
   }
   return { ...init, headers };
+}
+
+/** Whether a redirect has led to another host, which was not sent the token: what it refuses is not that. */
+function isElsewhere(response: Response, input: string | URL | Request): boolean {
+  return response.redirected && new URL(response.url).origin !== new URL(input instanceof Request ? input.url : input).origin;
 }
 
 function isReadOnce(body: unknown): boolean {

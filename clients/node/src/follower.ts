@@ -61,7 +61,7 @@ export class Follower {
       this.#link.once((redis) => Promise.all([redis.hGetAll(key), redis.ttl(this.#names.token)]), STEP, signal);
     const [meta, ttl] = await look(this.#names.meta);
     const version = Number(meta.version);
-    if (meta.version === undefined || version === this.#known) return;
+    if (meta.version === undefined || !Number.isInteger(version) || version === this.#known) return;
     this.#known = version;
     if (!listened) return;
     this.#told = version;

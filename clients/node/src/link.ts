@@ -77,8 +77,13 @@ export class Link {
     }
   }
 
-  /** Tries until the deadline, and once at least. */
-  async use<T>(work: (connection: Connection) => Promise<T>, deadline: Deadline, signal: AbortSignal): Promise<T> {
+  /** Tries until the deadline, and once at least; `failed` is told of each try that has failed. */
+  async use<T>(
+    work: (connection: Connection) => Promise<T>,
+    deadline: Deadline,
+    signal: AbortSignal,
+    failed: (error: unknown) => void = () => undefined,
+  ): Promise<T> {
     const pace = new Pace();
     for (;;) {
       try {
@@ -86,6 +91,7 @@ export class Link {
       } catch (error) {
         if (error instanceof TokenSidecarError || signal.aborted) throw error;
         if (deadline.left === 0) throw new TimedOut("Redis did not answer in time", { cause: error });
+        failed(error);
       }
       await pace.pause(signal);
     }

@@ -2,13 +2,7 @@ import { type Ear, Inbox } from "./ear.js";
 import { NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
 import { type Link, LOOK, STEP } from "./link.js";
 import { type Deadline, Elapsed, Pace, within } from "./time.js";
-import { fingerprint, type Names } from "./wire.js";
-
-/** What a report says besides the fingerprint. */
-export interface Report {
-  reason: string;
-  source: string;
-}
+import { bare, fingerprint, type Names } from "./wire.js";
 
 /** One wait that several callers share; it ends with its outcome, or with the last of them. */
 interface Shared {
@@ -32,9 +26,15 @@ export class Waits {
     this.#names = names;
   }
 
-  /** Waits for a token other than the refused one, until the caller's own deadline. */
-  async join(refused: string | null, report: Report, deadline: Deadline, signal: AbortSignal): Promise<string> {
-    const wait = this.#shared.get(refused) ?? this.#begin(refused, report);
+  /** Waits for a token other than the refused one, until the caller's own deadline; `trouble` is what there was before. */
+  async join(
+    refused: string | null,
+    report: string,
+    deadline: Deadline,
+    signal: AbortSignal,
+    trouble?: unknown,
+  ): Promise<string> {
+    const wait = this.#shared.get(refused) ?? this.#begin(refused, report, trouble);
     wait.callers += 1;
     try {
       return await within(deadline.left, wait.outcome, signal);
@@ -51,9 +51,9 @@ export class Waits {
     }
   }
 
-  #begin(refused: string | null, report: Report): Shared {
+  #begin(refused: string | null, report: string, trouble: unknown): Shared {
     const end = new AbortController();
-    const wait: Shared = { callers: 0, outcome: Promise.resolve(""), end };
+    const wait: Shared = { callers: 0, outcome: Promise.resolve(""), end, trouble };
     wait.outcome = this.#run(refused, report, wait).finally(() => {
       this.#finish(refused, wait);
     });
@@ -69,7 +69,7 @@ export class Waits {
   }
 
   /** Asks anew whenever the connection breaks. */
-  async #run(refused: string | null, report: Report, wait: Shared): Promise<string> {
+  async #run(refused: string | null, report: string, wait: Shared): Promise<string> {
     const pace = new Pace();
     for (;;) {
       try {
@@ -83,7 +83,7 @@ export class Waits {
   }
 
   /** Listens, looks, reports, and waits for the answer, in this order. */
-  async #ask(refused: string | null, report: Report, wait: Shared): Promise<string> {
+  async #ask(refused: string | null, report: string, wait: Shared): Promise<string> {
     const { signal } = wait.end;
     const inbox = new Inbox();
     const leave = await this.#ear.listen(inbox, signal);
@@ -92,8 +92,7 @@ export class Waits {
       if (there !== undefined) return there;
       const named = refused === null ? undefined : fingerprint(refused);
       inbox.forgetFailures();
-      const details = JSON.stringify({ fingerprint: named, ...report });
-      const heard = await this.#link.once((redis) => redis.publish(this.#names.invalid, details), STEP, signal);
+      const heard = await this.#link.once((redis) => redis.publish(this.#names.invalid, report), STEP, signal);
       if (heard === 0 && !this.#link.isCluster) {
         // A sidecar may come back later than we do from what has cut us off.
         if (wait.trouble === undefined) throw new NobodyListens(this.#names.site);
@@ -114,7 +113,7 @@ export class Waits {
 
   /** The stored token, if it is another than the refused one. */
   async #stored(refused: string | null, timeout: number, signal: AbortSignal): Promise<string | undefined> {
-    const token = await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal);
-    return token === null || token === "" || token === refused ? undefined : token;
+    const token = bare(await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal));
+    return token === refused ? undefined : token;
   }
 }

@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto";
 
+import { TokenSidecarError } from "./errors.js";
+
 /** `token:updated`: a token is ready to be read. */
 export interface UpdatedEvent {
   event: "token:updated";
@@ -41,14 +43,39 @@ export function fingerprint(token: string): string {
   return createHash("sha256").update(token).digest("hex").slice(0, 16);
 }
 
+/** The token in what a key holds, read as the sidecar reads it: nothing where it can be none. */
+export function bare(stored: string | null): string | undefined {
+  const token = /^(?:bearer\s+)?([\w.~+/-]{1,8192}={0,8192})$/i.exec((stored ?? "").trim())?.[1];
+  return token === undefined || token.length > 8192 || /^bearer$/i.test(token) ? undefined : token;
+}
+
 /** What a sidecar has published; anybody else's text is nothing. */
 export function parse(text: string): SidecarEvent | undefined {
+  let value: Partial<Record<string, unknown>> | null;
   try {
-    const value = JSON.parse(text) as SidecarEvent | { event?: never } | null;
-    return value?.event === "token:updated" || value?.event === "token:failed" ? value : undefined;
+    value = JSON.parse(text) as typeof value;
   } catch {
     return undefined;
   }
+  if (value?.event === "token:failed") return value as unknown as FailedEvent;
+  const isUpdate = value?.event === "token:updated" && Number.isInteger(value.version) && typeof value.fingerprint === "string";
+  return isUpdate ? (value as unknown as UpdatedEvent) : undefined;
+}
+
+/** The longest free text that the sidecar keeps of a report; one that is far too long it takes for one without details. */
+const LONGEST = 200;
+
+/** The payload of a report: `refused` is the token that it is about. */
+export function details(refused: string | null, reason: string, source: string): string {
+  if (refused === null) return JSON.stringify({ reason: cut(reason), source: cut(source) });
+  const named = fingerprint(refused);
+  // A reason is shown in logs: the token has no place there.
+  return JSON.stringify({ fingerprint: named, reason: cut(reason.replaceAll(refused, named)), source: cut(source) });
+}
+
+/** The beginning, no character cut in two. */
+function cut(text: string): string {
+  return Array.from(text.slice(0, 2 * LONGEST)).slice(0, LONGEST).join("");
 }
 
 /** Names of the channels and keys of a site. */
@@ -60,11 +87,14 @@ export class Names {
   readonly invalid: string;
   readonly outcomes: readonly string[];
 
-  constructor(site: string, tokenKey = `${site}_token`, cookiesKey = `${site}_cookies`) {
+  constructor(site = "chitai_gorod", tokenKey = `${site}_token`, cookiesKey = `${site}_cookies`) {
+    if (!/^[a-z0-9][a-z0-9_-]{0,63}$/.test(site)) {
+      throw new TokenSidecarError(`site ${JSON.stringify(site)}: 1 to 64 lower-case letters, digits, '_' and '-' are wanted`);
+    }
     this.site = site;
     this.token = tokenKey;
     this.cookies = cookiesKey;
-    this.meta = `{${tokenKey}}:meta`;
+    this.meta = tokenKey.includes("{") ? `${tokenKey}:meta` : `{${tokenKey}}:meta`;
     this.invalid = `${site}:token:invalid`;
     this.outcomes = [`${site}:token:updated`, `${site}:token:failed`];
   }

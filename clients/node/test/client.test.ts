@@ -37,13 +37,52 @@ test("the stored token is returned, with cookies and user agent", async (t) => {
 
 test("other keys may be named", async (t) => {
   const world = await World.start(t);
-  await world.redis.set("other", "a token");
+  await world.redis.set("other", "a-token");
   await world.redis.set("jar", '{"a":"b"}');
   await world.redis.hSet("{other}:meta", "user_agent", "Browser");
   const client = world.client({ tokenKey: "other", cookiesKey: "jar" });
-  assert.equal(await client.get(), "a token");
+  assert.equal(await client.get(), "a-token");
   assert.deepEqual(await client.cookies(), { a: "b" });
   assert.equal(await client.userAgent(), "Browser");
+  // A key that says itself what a cluster hashes of it keeps its companions beside it.
+  await world.redis.hSet("{shop}:token:meta", "user_agent", "Another");
+  assert.equal(await world.client({ tokenKey: "{shop}:token" }).userAgent(), "Another");
+});
+
+test("without settings it is the built-in site, on the Redis of the environment", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "current");
+  const script = `
+    import { TokenClient } from "token-sidecar-client";
+    const client = new TokenClient();
+    console.log(await client.get());
+    await client.close();
+  `;
+  const env = { ...process.env, REDIS_URL: world.url };
+  const ran = spawnSync(process.execPath, ["--input-type=module", "-e", script], { env, timeout: DEADLINE, encoding: "utf8" });
+  assert.equal(ran.stdout, "current\n", ran.stderr);
+  assert.throws(() => new TokenClient({ site: "Chitai Gorod" }), /site "Chitai Gorod"/);
+});
+
+test("what can be no token is none, and a scheme is no part of one", async (t) => {
+  const world = await World.start(t);
+  const reports = await world.stub(async (report) => {
+    if (report.fingerprint !== undefined) return;
+    await world.redis.set(TOKEN, " bearer  first\n");
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("first") });
+  });
+  const client = world.client();
+  const none = ["", Buffer.from([0xff, 0xfe]), "a token", "Bearer", "bearer Bearer", "токен", "a".repeat(8193), "a".repeat(10_000_000)];
+  for (const stored of none) {
+    const asked = reports.length;
+    await world.redis.set(TOKEN, stored);
+    assert.equal(await client.get(wait), "first");
+    assert.equal(reports.length, asked + 1);
+  }
+  await client.invalidate("Bearer first");
+  await assert.rejects(client.waitNewer("Bearer first", { timeout: 500 }), TimedOut);
+  const named = reports.slice(none.length).map((report) => report.fingerprint);
+  assert.deepEqual(named, [fingerprint("first"), fingerprint("first")]);
 });
 
 test("what is not there is said plainly", async (t) => {
@@ -51,12 +90,18 @@ test("what is not there is said plainly", async (t) => {
   const client = world.client();
   assert.deepEqual(await client.cookies(), {});
   assert.equal(await client.userAgent(), null);
-  await world.redis.set(COOKIES, "secret-cookie");
-  await assert.rejects(client.cookies(), (error) => {
-    assert.ok(error instanceof TokenSidecarError);
-    assert.doesNotMatch(inspect(error), /secret-cookie/);
-    return true;
-  });
+  await world.redis.hSet(META, "user_agent", "");
+  assert.equal(await client.userAgent(), null);
+  await world.redis.set(COOKIES, '{"a":"1","b":2,"c":null}');
+  assert.deepEqual(await client.cookies(), { a: "1" });
+  for (const stored of ["secret-cookie", '["secret-cookie"]']) {
+    await world.redis.set(COOKIES, stored);
+    await assert.rejects(client.cookies(), (error) => {
+      assert.ok(error instanceof TokenSidecarError);
+      assert.doesNotMatch(inspect(error), /secret-cookie/);
+      return true;
+    });
+  }
 });
 
 test("a missing token is asked for and waited for", async (t) => {
@@ -96,6 +141,17 @@ test("a failed refresh says why, where, and when it is tried again", async (t) =
   }
 });
 
+test("a failure without its fields is one all the same", async (t) => {
+  const world = await World.start(t);
+  await world.stub(() => world.redis.publish(`${SITE}:token:failed`, '{"event":"token:failed","stage":7,"retry_at":"soon"}'));
+  await assert.rejects(world.client().get(wait), (error) => {
+    assert.ok(error instanceof RefreshFailed);
+    assert.equal(error.message, "no new token: the sidecar gives no reason");
+    assert.deepEqual([error.stage, error.error, error.retryAt], [null, "the sidecar gives no reason", null]);
+    return true;
+  });
+});
+
 test("without an answer the wait ends in time, with a last look at the key", async (t) => {
   const world = await World.start(t);
   const reports = await world.stub();
@@ -119,6 +175,11 @@ test("a report names the token by its fingerprint and says who reports why", asy
   assert.deepEqual(reports[0], { fingerprint: fingerprint("refused"), reason: "401 on /search", source: "catalogue" });
   await assert.rejects(client.get({ timeout: 100 }), TimedOut);
   assert.deepEqual(reports[1], { reason: "there is no token", source: "catalogue" });
+  await client.invalidate("refused", `401 on /?t=refused${"😀".repeat(300)}`);
+  await eventually("it is heard", () => reports.length === 3);
+  const [, , { reason = "" } = {}] = reports;
+  assert.equal(Array.from(reason).length, 200);
+  assert.match(reason, new RegExp(`^401 on /\\?t=${fingerprint("refused")}(😀)+$`, "u"));
 });
 
 test("a token that was replaced already is answered without a report", async (t) => {
@@ -157,11 +218,17 @@ test("an update that names the refused token is an answer to somebody else", asy
 test("what is no event of the sidecar is passed over", async (t) => {
   const world = await World.start(t);
   await world.stub(async () => {
-    for (const text of ["", "null", "[]", "7", "{}", '{"event":"else"}']) await world.redis.publish(`${SITE}:token:updated`, text);
+    const bad = '{"event":"token:updated","version":"1","fingerprint":"x"}';
+    for (const text of ["", "null", "[]", "7", "{}", '{"event":"else"}', '{"event":"token:updated"}', bad]) await world.redis.publish(`${SITE}:token:updated`, text);
     await world.redis.set(TOKEN, "next");
     await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
   });
-  assert.equal(await world.client().get(wait), "next");
+  const client = world.client();
+  const told: UpdatedEvent[] = [];
+  await client.onUpdate((event) => told.push(event));
+  assert.equal(await client.get(wait), "next");
+  await eventually("it is told", () => told.length > 0);
+  assert.deepEqual(told.map((event) => event.fingerprint), [fingerprint("next")]);
 });
 
 test("a hundred waits for one token cost one subscription, one report and one solve", async (t) => {
@@ -237,6 +304,21 @@ test("a wait outlives a crash of Redis", async (t) => {
   await world.crash();
   await world.revive();
   assert.notEqual(await waiting, token);
+});
+
+test("a wait that began while Redis was away outlasts that no sidecar listens yet", async (t) => {
+  const world = await World.start(t);
+  await world.crash();
+  const waits = [world.client().get(wait), world.client().waitNewer("refused", wait)];
+  await assert.rejects(world.client().get({ timeout: 500 }), TimedOut);
+  await world.revive();
+  // Both have asked, and nobody has heard it.
+  await eventually("they ask", async () => {
+    const calls = /cmdstat_publish:calls=(\d+)/.exec(await world.redis.info("commandstats"))?.[1];
+    return Number(calls) >= 4;
+  });
+  await world.redis.set(TOKEN, "next");
+  assert.deepEqual(await Promise.all(waits), ["next", "next"]);
 });
 
 test("a failure from before the report does not answer it", async (t) => {

@@ -121,6 +121,20 @@ test("a second 401 is the caller's", async (t) => {
   assert.equal(asked.length, 2);
 });
 
+test("a 401 of another host that a redirect names is the caller's", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "old");
+  const reports = await world.stub();
+  const { url, asked } = await api(t, "new");
+  const first = createServer((_, response) => response.writeHead(302, { location: url }).end());
+  t.after(() => first.close());
+  const from = `http://127.0.0.1:${String(await listen(first))}/`;
+  const response = await tokenFetch(world.client())(from, { headers: { connection: "close" } });
+  assert.equal(response.status, 401);
+  assert.equal(asked[0]?.headers.authorization, undefined);
+  assert.equal(reports.length, 0);
+});
+
 test("a body that is read only once comes back as a 401 when the next token is there", async (t) => {
   const bodies: [string, () => NonNullable<RequestInit["body"]>][] = [
     ["a stream of the web", () => new Blob(["the body"]).stream()],

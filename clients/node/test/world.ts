@@ -207,7 +207,7 @@ export class World {
   }
 
   async publish(event: Event): Promise<void> {
-    await this.redis.publish(event.event === "token:failed" ? FAILED : UPDATED, JSON.stringify({ site: SITE, ...event }));
+    await this.redis.publish(event.event === "token:failed" ? FAILED : UPDATED, JSON.stringify({ site: SITE, version: 1, ...event }));
   }
 
   /** Another way to Redis, on which the first such command is held back until it is released. */
