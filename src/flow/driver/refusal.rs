@@ -10,7 +10,7 @@ use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
-use crate::flow::ports::{Chance, ClaimId, StoreError};
+use crate::flow::ports::{Chance, ClaimId, Store as _, StoreError};
 use crate::flow::refresh::Ended;
 use crate::flow::site::World;
 
