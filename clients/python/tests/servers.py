@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import redis
 
@@ -22,6 +22,13 @@ DEADLINE = 30.0
 """A safety net: nothing takes so long unless it never ends."""
 
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    ends = time.monotonic() + DEADLINE
+    while not is_so():
+        assert time.monotonic() < ends, "it did not come about"
+        time.sleep(0.005)
 
 
 def binary(variable: str, name: str) -> str:
