@@ -10,8 +10,6 @@ mod adapter;
 #[path = "conformance/child.rs"]
 mod child;
 mod process;
-#[path = "conformance/proxy.rs"]
-mod proxy;
 #[path = "conformance/reports.rs"]
 mod reports;
 #[path = "conformance/run.rs"]

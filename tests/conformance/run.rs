@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::Client;
 use crate::child::Child;
 use crate::process::{Running, World, eventually, keys};
-use crate::proxy::Proxy;
 use crate::reports::Reports;
 use crate::scenario::{Connections, Count, Restart, Scenario, Step};
 use crate::support::contract;
+use crate::support::proxy::{Network, Proxy};
 
 /// What a scenario happens in.
 struct Stage {
@@ -25,7 +25,7 @@ struct Stage {
 
 pub(crate) fn run(client: &Client, scenario: &Scenario) {
     let world = World::start();
-    let proxy = Proxy::to(world.redis.port());
+    let proxy = Proxy::before(world.redis.port());
     let reports = Reports::of(&world.redis);
     let child = Child::start(client, &proxy.url());
     let (sidecars, tokens) = (BTreeMap::new(), BTreeMap::new());
@@ -68,8 +68,8 @@ impl Stage {
                 }
                 self.reports.begin();
             }
-            Step::Connections(Connections::Cut) => self.proxy.cut(),
-            Step::Connections(Connections::Mend) => self.proxy.mend(),
+            Step::Connections(Connections::Cut) => self.proxy.is(Network::Cut),
+            Step::Connections(Connections::Mend) => self.proxy.is(Network::Fine),
             Step::Listeners(count) => {
                 let sidecars = i64::try_from(self.sidecars.len()).unwrap();
                 eventually(what, || {

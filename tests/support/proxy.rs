@@ -171,8 +171,9 @@ fn holds(bytes: &[u8], word: &str) -> bool {
 
 fn passes(network: Network, way: Way, is_ear: bool) -> bool {
     match network {
-        Network::Fine | Network::Slow(_) | Network::Swallows(_) | Network::Cut | Network::Reset => true,
-        Network::Silent => false,
+        Network::Fine | Network::Slow(_) | Network::Swallows(_) => true,
+        // What arrives after a cut is lost, however soon the connection is closed.
+        Network::Silent | Network::Cut | Network::Reset => false,
         Network::Deaf => way == Way::Up,
         Network::DeafEars => way == Way::Up || !is_ear,
         Network::Mute => way == Way::Down,
