@@ -183,8 +183,9 @@ impl<W: World> Driver<W> {
             self.site.mailbox.restore(inbox.clone());
         }
         match claimed {
-            Ok(Claimed::Taken(snapshot)) => {
-                self.learn(snapshot).await;
+            Ok(Claimed::Taken(at)) => {
+                self.seen.snapshot.at = at;
+                self.seen.read_at = self.clock_now();
                 Ok(Some(id))
             }
             Ok(Claimed::Changed(snapshot)) => {

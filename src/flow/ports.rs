@@ -145,8 +145,8 @@ pub struct ClaimId(pub String);
 /// A claim's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The lock is ours; the state when it was taken.
-    Taken(Snapshot),
+    /// The lock is ours and the state is as it was; when, by the store's clock.
+    Taken(Timestamp),
     /// The state has changed or the lock is held: decide again.
     Changed(Snapshot),
 }

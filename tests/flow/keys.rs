@@ -135,14 +135,14 @@ impl Keys {
         match &self.lock {
             Some(lock) if lock.holder == claim.0 => {
                 self.take_lock(now, claim);
-                return Claimed::Taken(before);
+                return Claimed::Taken(before.at);
             }
             Some(_) => return Claimed::Changed(before),
             None if before.etag != etag => return Claimed::Changed(before),
             None => {}
         }
         self.take_lock(now, claim);
-        Claimed::Taken(before)
+        Claimed::Taken(before.at)
     }
 
     pub(crate) fn renew(&mut self, now: i64, claim: &ClaimId, seen: u64) -> Lease {

@@ -74,7 +74,7 @@ pub(crate) fn id(name: &str) -> ClaimId {
 pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
     let seen = store.look().await.unwrap();
     match store.claim(&seen.etag, &id(claim)).await.unwrap() {
-        Claimed::Taken(snapshot) => snapshot,
+        Claimed::Taken(at) => Snapshot { at, ..seen },
         Claimed::Changed(now) => panic!("the lock was not to be had: {now:?}"),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
     let seen = loop {
         let Ok(seen) = store.look().await else { continue };
         match store.claim(&seen.etag, &id(claim)).await {
-            Ok(Claimed::Taken(seen)) => break seen,
+            Ok(Claimed::Taken(at)) => break Snapshot { at, ..seen },
             Ok(Claimed::Changed(now)) => assert_eq!(now.lock, None, "nobody else works here"),
             Err(_) => {}
         }

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use redis::{FromRedisValue, ParsingError, Value};
 
 use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
 use crate::domain::token::{Fingerprint, Token};
 use crate::domain::trigger::Trigger;
+use crate::flow::ports::Claimed;
 
 /// The reply of `state()` in state.lua.
 pub(super) type State = (i64, String, Option<Vec<u8>>, i64, i64, u64, u32, Vec<Option<Vec<u8>>>);
 
 /// Reads a state. Nothing that somebody else put into the keys makes it fail.
 pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, meta): State) -> Snapshot {
-    let at = Timestamp::from_millisecond(at).unwrap_or_default();
+    let at = instant(at);
     let field = |n: usize| meta.get(n).and_then(Option::as_deref).and_then(text).filter(|v| !v.is_empty());
     let token = token.as_deref().and_then(text).and_then(|text| Token::parse(text).ok());
     let ours = |token: &Token| field(0).and_then(Fingerprint::parse) == Some(token.fingerprint());
@@ -40,6 +42,20 @@ pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, met
         error: field(8).unwrap_or_default().to_owned(),
     });
     Snapshot { at, etag, version, current, lock: positive(lock_ttl), failing }
+}
+
+/// The reply of claim.lua.
+impl FromRedisValue for Claimed {
+    fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
+        Ok(match reply {
+            Value::Int(at) => Self::Taken(instant(at)),
+            state => Self::Changed(read(State::from_redis_value(state)?)),
+        })
+    }
+}
+
+fn instant(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
 /// What is text is read; anything else is nothing.

@@ -105,9 +105,7 @@ impl<C: Clock> Store for RedisStore<C> {
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Claimed, StoreError> {
         let mut invocation = self.prepare(&CLAIM);
         invocation.arg(etag).arg(&claim.0);
-        let (taken, state): (bool, State) = self.link.script(&invocation).await?;
-        let snapshot = read(state);
-        Ok(if taken { Claimed::Taken(snapshot) } else { Claimed::Changed(snapshot) })
+        Ok(self.link.script(&invocation).await?)
     }
 
     async fn renew(&self, claim: &ClaimId, seen: u64) -> Result<Lease, StoreError> {

@@ -1,12 +1,11 @@
--- ARGV: lock TTL, etag, claim. {1, state} where the lock is ours, else {0, state}.
-local before = state()
-local holder = redis.call('GET', LOCK)
-if holder == ARGV[3] then
+-- ARGV: lock TTL, etag, claim. The time in ms where the lock is ours and nothing has changed, else the state.
+-- The solve waits for the answer: nothing is read that it can do without.
+local claim = ARGV[3]
+if etag() == ARGV[2] and redis.call('SET', LOCK, claim, 'NX', 'PX', LOCK_TTL) then
+  return now_ms()
+end
+if redis.call('GET', LOCK) == claim then
   redis.call('PEXPIRE', LOCK, LOCK_TTL)
-  return { 1, before } -- asked before, and the answer was lost: the work begins only now
+  return now_ms() -- asked before, and the answer was lost: the work begins only now
 end
-if holder or before[2] ~= ARGV[2] then
-  return { 0, before }
-end
-redis.call('SET', LOCK, ARGV[3], 'NX', 'PX', LOCK_TTL)
-return { 1, before }
+return state()

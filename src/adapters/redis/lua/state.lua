@@ -34,21 +34,26 @@ local function token()
   return length <= MAX_TOKEN and redis.call('GET', TOKEN), length
 end
 
+-- Names all that decisions rest on. And the token.
+local function etag()
+  local value, length = token()
+  local decisive = redis.call('HMGET', META, 'version', 'failures', 'retry_at')
+  return redis.sha1hex(table.concat({
+    value and 'token' .. value or 'length' .. length, decisive[1] or '', decisive[2] or '', decisive[3] or '',
+  }, '\n')), value
+end
+
 -- {ms, etag, token, token's PTTL, lock's PTTL, version, failures, fields of meta}: see `read` in state.rs.
 local function state()
-  local value, length = token()
   local lock = redis.call('PTTL', LOCK)
   if lock == -1 or lock > LOCK_TTL then -- set by hand, or before the clock was set back: it is given its end
     redis.call('PEXPIRE', LOCK, LOCK_TTL)
     lock = LOCK_TTL
   end
-  local decisive = redis.call('HMGET', META, 'version', 'failures', 'retry_at')
-  local etag = redis.sha1hex(table.concat({
-    value and 'token' .. value or 'length' .. length, decisive[1] or '', decisive[2] or '', decisive[3] or '',
-  }, '\n'))
+  local name, value = etag()
   local meta = redis.call('HMGET', META, 'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent',
     'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
-  return { now_ms(), etag, value, redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
+  return { now_ms(), name, value, redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
 end
 
 -- Replies an error before anything is written where the user may not do all of it. Redis 7 and later can
