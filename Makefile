@@ -13,9 +13,9 @@ ARGS ?=
 DENY = cargo deny --workspace --locked --log-level error check bans licenses sources
 
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument scripts/demo \
-    scripts/fuzz scripts/languages scripts/other-redis scripts/real-flaresolverr scripts/setup scripts/simulation \
-    scripts/test
+SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument \
+    scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/real-flaresolverr scripts/setup \
+    scripts/simulation scripts/test
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test simulation fuzz lint check build run simulator release install uninstall docker-image clean
