@@ -5,12 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
 use crate::domain::duration;
+use crate::domain::schedule::is_utc;
 use crate::domain::token::Token;
 
 /// Understands a text or says what would be right.
@@ -107,7 +109,7 @@ pub(super) fn log_filter(text: &str) -> Parsed<Targets> {
 pub(super) fn zone(text: &str) -> Parsed<String> {
     let name = text.trim().trim_start_matches(':');
     let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
-    let known = jiff::tz::TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
+    let known = is_utc(name) || TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
     if known { Ok(name.to_owned()) } else { Err("expected an IANA time zone such as UTC or Europe/Moscow".to_owned()) }
 }
 
