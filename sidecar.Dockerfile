@@ -8,7 +8,7 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILDER} AS sources
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY fuzz/Cargo.toml fuzz/
 COPY simulator/Cargo.toml simulator/
 # Nothing but the dependencies: built anew only where the manifests change.

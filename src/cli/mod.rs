@@ -128,7 +128,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let Loaded { config, warnings, .. } = loaded;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
-        telemetry::init(config.log_format, Some(&config.log_filter)).map_err(|e| Stopped::new(Exit::Config, e))?;
+        telemetry::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
     }
     for warning in warnings {
         if logs {

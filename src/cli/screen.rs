@@ -1,9 +1,11 @@
 //! What commands show: results on stdout, everything else on stderr.
 
 use std::io::{self, IsTerminal, Write as _};
-use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use jiff::Timestamp;
+
+use crate::app;
 
 /// A line on stdout.
 ///
@@ -25,43 +27,46 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Progress on stderr: a spinner on a terminal, plain lines elsewhere.
+/// Progress on stderr: on a terminal one line that counts the seconds, plain lines elsewhere.
 pub(super) struct Progress {
-    bar: Option<ProgressBar>,
+    terminal: Option<Term>,
+    since: Timestamp,
     stage: String,
 }
 
 impl Progress {
     pub(super) fn start(stage: &str) -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("{spinner:.cyan} {msg} {elapsed:.dim}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-            bar.enable_steady_tick(Duration::from_millis(100));
-            bar
-        });
-        let mut progress = Self { bar, stage: String::new() };
+        let terminal = io::stderr().is_terminal().then(Term::stderr);
+        let mut progress = Self { terminal, since: app::wall_clock(), stage: String::new() };
         progress.stage(stage);
         progress
     }
 
     /// Enters a stage; the same one twice says nothing new.
     pub(super) fn stage(&mut self, stage: &str) {
-        if self.stage == stage {
-            return;
+        if self.stage != stage {
+            self.stage = plain(stage);
+            match &self.terminal {
+                Some(_) => self.tick(),
+                None => complain(stage),
+            }
         }
-        stage.clone_into(&mut self.stage);
-        match &self.bar {
-            Some(bar) => bar.set_message(stage.to_owned()),
-            None => complain(stage),
+    }
+
+    /// Says how long it has been.
+    pub(super) fn tick(&self) {
+        if let Some(terminal) = &self.terminal {
+            let seconds = app::wall_clock().duration_since(self.since).as_secs();
+            let _lost_where_nobody_reads = terminal.clear_line();
+            let _lost_where_nobody_reads = terminal.write_str(&format!("{} {seconds}s", self.stage));
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+        if let Some(terminal) = &self.terminal {
+            let _lost_where_nobody_reads = terminal.clear_line();
         }
     }
 }

@@ -58,6 +58,7 @@ async fn show_stages(
 ) -> Infallible {
     loop {
         tokio::time::sleep(STAGE_PACE).await;
+        progress.tick();
         if let Some(stage) = stage(config, site, client).await {
             progress.stage(&stage);
         }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::value;
 
 /// The `.env` that is looked for in the working folder.
 const DOTENV: &str = ".env";
@@ -48,9 +49,14 @@ impl Inputs {
             dotenv: Some(PathBuf::from(DOTENV)),
             config_file,
             flags,
-            zone: jiff::tz::TimeZone::try_system().ok().and_then(|zone| zone.iana_name().map(str::to_owned)),
+            zone: system_zone(Path::new("/etc/localtime")),
         }
     }
+}
+
+/// The zone that a link into the tz database names.
+fn system_zone(link: &Path) -> Option<String> {
+    value::zone(fs::read_link(link).ok()?.to_str()?).ok()
 }
 
 impl fmt::Debug for Inputs {
@@ -153,4 +159,31 @@ fn unreadable(file: &Path, error: &io::Error) -> ConfigError {
 
 fn name(file: &Path) -> String {
     file.display().to_string()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_zone_of_the_system_is_what_its_link_names_where_that_is_a_zone() {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, (target, zone)) in [
+            ("/usr/share/zoneinfo/Etc/UTC", Some("Etc/UTC")),
+            ("../usr/share/zoneinfo/Europe/Moscow", Some("Europe/Moscow")),
+            ("/usr/share/zoneinfo/Mars/Olympus", None),
+            ("/etc/somewhere", None),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let link = folder.path().join(number.to_string());
+            symlink(target, &link).unwrap();
+            assert_eq!(system_zone(&link).as_deref(), zone, "{target}");
+        }
+        assert_eq!(system_zone(folder.path()), None, "no link");
+    }
 }

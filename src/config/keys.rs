@@ -31,7 +31,9 @@ pub const KEYS: &[Key] = &[
         .env("SIDECAR_ADMIN_TOKEN")
         .is(Secret),
     Key::new("log.format", "`text` or `json`").env("SIDECAR_LOG_FORMAT").or("text"),
-    Key::new("log.filter", "what is logged, in the syntax of `RUST_LOG`").env("RUST_LOG").or("info"),
+    Key::new("log.filter", "what is logged: a level, and targets with theirs (`warn,token_sidecar=debug`)")
+        .env("RUST_LOG")
+        .or("info"),
     Key::new("time_zone", "the IANA zone in which cron counts; without one the system's").env("TZ").or("UTC"),
     Key::new("shutdown_grace", "how long a refresh under way may go on after SIGTERM")
         .env("SIDECAR_SHUTDOWN_GRACE")

@@ -26,6 +26,8 @@ mod value;
 
 use std::time::Duration;
 
+use tracing_subscriber::filter::Targets;
+
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{Loaded, load};
@@ -45,8 +47,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// How logs are written.
     pub log_format: LogFormat,
-    /// Which logs are written, in the syntax of `RUST_LOG`.
-    pub log_filter: String,
+    /// Which logs are written.
+    pub log_filter: Targets,
     /// How long a refresh under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// The sites, at least one.

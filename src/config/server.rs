@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use secrecy::SecretString;
+use tracing_subscriber::filter::Targets;
 
 use super::reader::{Read, Reader};
 use super::value;
@@ -39,10 +40,7 @@ impl LogFormat {
     }
 }
 
-/// Reads which logs are written, in the syntax of `RUST_LOG`.
-pub(super) fn read_filter(reader: &mut Reader) -> Read<String> {
-    reader.required("log.filter", |text| match tracing_subscriber::EnvFilter::builder().parse(text) {
-        Ok(_) if !text.trim().is_empty() => Ok(text.to_owned()),
-        _ => Err("expected a filter such as info or warn,token_sidecar=debug".to_owned()),
-    })
+/// Reads which logs are written.
+pub(super) fn read_filter(reader: &mut Reader) -> Read<Targets> {
+    reader.required("log.filter", value::log_filter)
 }

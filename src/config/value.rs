@@ -5,11 +5,14 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
+use tracing_subscriber::filter::Targets;
 use url::Url;
 
 use crate::domain::duration;
+use crate::domain::schedule::is_utc;
 use crate::domain::token::Token;
 
 /// Understands a text or says what would be right.
@@ -93,11 +96,20 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     address.map_err(|_| "expected an address with a port such as 127.0.0.1:9188 or [::]:9188, or off".to_owned())
 }
 
+/// Levels, and targets with theirs.
+pub(super) fn log_filter(text: &str) -> Parsed<Targets> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    // A span or its fields would be taken for a target that nothing has.
+    let known = !parts.is_empty() && parts.iter().all(|part| !part.contains(['[', ' ', '"']));
+    let filter = parts.join(",").parse().ok().filter(|_| known);
+    filter.ok_or_else(|| "expected a filter such as info or warn,token_sidecar=debug".to_owned())
+}
+
 /// An IANA time zone.
 pub(super) fn zone(text: &str) -> Parsed<String> {
     let name = text.trim().trim_start_matches(':');
     let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
-    let known = jiff::tz::TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
+    let known = is_utc(name) || TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
     if known { Ok(name.to_owned()) } else { Err("expected an IANA time zone such as UTC or Europe/Moscow".to_owned()) }
 }
 
@@ -267,6 +279,17 @@ mod tests {
             assert_eq!(token(text).map(|t| t.expose_secret().to_owned()), Ok("abc.def".to_owned()));
         }
         assert!(token("abc def").is_err());
+    }
+
+    #[test]
+    fn a_filter_is_levels_and_targets_and_nothing_that_would_be_overlooked() {
+        for right in ["info", "WARN", "off", "3", "warn,token_sidecar=debug", " info , redis=trace,, ", "token_sidecar"]
+        {
+            assert!(log_filter(right).is_ok(), "{right}");
+        }
+        for wrong in ["", " ,", "a=b=c", "info=loud", "[refresh]=debug", "a[refresh{site=shop}]=debug", "a b"] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use cronexpr::Crontab;
+use cronexpr::{Crontab, FallbackTimezoneOption, ParseOptions};
 use jiff::Timestamp;
 
 use super::duration;
@@ -58,9 +58,12 @@ impl Schedule {
             Rule::Every(span)
         } else {
             let zone = zone.trim_start_matches(':');
-            let zone = if zone.is_empty() { "UTC" } else { zone };
-            let zoned = if text.split(' ').count() > 5 { text.clone() } else { format!("{text} {zone}") };
-            let cron = cronexpr::parse_crontab(&zoned).map_err(|e| ScheduleError::Cron(one_line(&e.to_string())))?;
+            let is_whole = text.split(' ').count() > 5 || zone.is_empty() || is_utc(zone);
+            let zoned = if is_whole { text.clone() } else { format!("{text} {zone}") };
+            let mut options = ParseOptions::default();
+            options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+            let cron = cronexpr::parse_crontab_with(&zoned, options);
+            let cron = cron.map_err(|e| ScheduleError::Cron(one_line(&e.to_string())))?;
             cron.find_next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never)?;
             Rule::Cron(Box::new(cron))
         };
@@ -96,6 +99,12 @@ impl Schedule {
     }
 }
 
+/// Whether a zone is UTC by its name: no database needs to be asked, and reading the system's costs 100 KiB.
+#[must_use]
+pub fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "Etc/UTC")
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -121,6 +130,8 @@ mod tests {
         for (schedule, zone, now, expected) in [
             ("0 */3 * * *", "Europe/Moscow", "2026-11-22T07:13:05Z", "2026-11-22T09:00:00Z"),
             ("0 */3 * * *", "UTC", "2026-11-22T09:00:00Z", "2026-11-22T12:00:00Z"),
+            ("0 4 * * *", "Etc/UTC", "2026-11-22T00:00:00Z", "2026-11-22T04:00:00Z"),
+            ("0 4 * * *", "", "2026-11-22T00:00:00Z", "2026-11-22T04:00:00Z"),
             ("0 4 * * *", ":Asia/Yekaterinburg", "2026-11-22T00:00:00Z", "2026-11-22T23:00:00Z"),
             ("30 2 * * * Europe/Berlin", "UTC", "2026-11-22T00:00:00Z", "2026-11-22T01:30:00Z"),
             ("every 3h", "", "2026-11-22T07:13:05Z", "2026-11-22T09:00:00Z"),

@@ -1,9 +1,6 @@
 //! `/`: one page that shows the state to people. It is whole in itself and lives on `/api/status`,
 //! `/api/history` and `/api/events`.
 
-use std::sync::Arc;
-
-use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -11,40 +8,24 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::state::Shared;
-
 const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// The page and the policy under which browsers run it.
-pub(super) struct Page {
-    html: String,
-    policy: HeaderValue,
-}
-
-impl Page {
-    /// Puts the page together. Its style and script are allowed by their digests, and nothing else is.
-    pub(super) fn build() -> Self {
-        let html = FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT);
-        let policy = format!(
-            "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            digest(STYLE),
-            digest(SCRIPT),
-        );
-        let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-        Self { html, policy }
-    }
-}
-
-/// `GET /`.
-pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CONTENT_SECURITY_POLICY, shared.page.policy.clone()),
-    ];
-    (headers, shared.page.html.clone()).into_response()
+/// `GET /`. Put together for each who asks: hardly anybody does, and it would lie in memory for all others. Its style and
+/// script are allowed by their digests, and nothing else is.
+pub(super) async fn show() -> Response {
+    let html = FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT);
+    let policy = format!(
+        "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        digest(STYLE),
+        digest(SCRIPT),
+    );
+    let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let headers =
+        [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")), (CONTENT_SECURITY_POLICY, policy)];
+    (headers, html).into_response()
 }
 
 fn digest(text: &str) -> String {

@@ -16,7 +16,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
-use super::page::Page;
 use super::problem::Problem;
 use super::{api, events, health, metrics, page};
 use crate::domain::site::SiteId;
@@ -101,7 +100,6 @@ pub(super) struct Shared {
     pub(super) instance: String,
     pub(super) limits: Limits,
     pub(super) registry: Registry,
-    pub(super) page: Page,
     pub(super) subscribers: Arc<Semaphore>,
     pub(super) readers: Semaphore,
     pub(super) shutdown: CancellationToken,
@@ -118,7 +116,6 @@ impl Shared {
             admin_token: admin_token.filter(|token| !token.expose_secret().is_empty()),
             instance,
             limits,
-            page: Page::build(),
             subscribers: Arc::new(Semaphore::new(limits.subscribers)),
             readers: Semaphore::new(limits.readers),
             shutdown,
