@@ -121,11 +121,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         _ => {}
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
-    let loaded = config::load(&inputs).map_err(|errors| Stopped::new(Exit::Config, errors))?;
+    let refused = |errors| Stopped::new(Exit::Config, errors);
     if matches!(command, Command::CheckConfig) {
-        return check_config::print(&loaded);
+        return check_config::print(&config::list(&inputs).map_err(refused)?);
     }
-    let Loaded { config, warnings, .. } = loaded;
+    let Loaded { config, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
         telemetry::init(config.log_format, Some(&config.log_filter)).map_err(|e| Stopped::new(Exit::Config, e))?;
