@@ -138,18 +138,16 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let site = || one_site(&config, cli.settings.site.as_deref());
+    let only = cli.settings.site.as_deref();
     runtime.block_on(async {
         match &command {
-            Command::Run => run::run(&config).await,
-            Command::Refresh => refresh::run(&config, site()?).await,
-            Command::Trigger(flags) => trigger::run(&config, site()?, flags).await,
-            Command::Token(flags) => token::run(&config, site()?, flags).await,
-            Command::Status(flags) => {
-                status::run(&config, &some_sites(&config, cli.settings.site.as_deref())?, flags).await
-            }
-            Command::Watch => watch::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
-            Command::Doctor => doctor::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
+            Command::Run => run::run(config).await,
+            Command::Refresh => refresh::run(&config, one_site(&config, only)?).await,
+            Command::Trigger(flags) => trigger::run(&config, one_site(&config, only)?, flags).await,
+            Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
+            Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
+            Command::Watch => watch::run(&config, &some_sites(&config, only)?).await,
+            Command::Doctor => doctor::run(&config, &some_sites(&config, only)?).await,
             Command::Healthcheck => healthcheck::run(&config).await,
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
