@@ -68,7 +68,7 @@ impl Process {
     }
 
     /// Puts a site together, out of its settings alone: they are gone then.
-    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Site<Outside>, AppError> {
+    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<Site<Outside>>, AppError> {
         let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
         let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
         let sources = sources.collect::<Result<_, _>>()?;
@@ -81,7 +81,7 @@ impl Process {
         let store = RedisStore::new(link, id.clone(), keys, policy.lock_ttl, instance);
         let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
         self.contacts.insert(id.clone(), contact);
-        Ok(Site {
+        Ok(Box::new(Site {
             observer: self.board.add(&id, policy.schedule.clone()),
             id,
             policy,
@@ -95,7 +95,7 @@ impl Process {
             sinks: env_file.into_iter().map(|path| EnvFile::new(path, env_key.clone())).collect(),
             clock: self.clock,
             chance: Delays::new(config.backoff_initial, config.backoff_max),
-        })
+        }))
     }
 }
 
