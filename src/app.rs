@@ -6,7 +6,6 @@ mod farewell;
 mod past;
 mod process;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::past::Past;
-use self::process::Process;
+use self::process::{Contacts, Process};
 use crate::adapters::chance::Delays;
 use crate::adapters::clock::SystemClock;
 use crate::adapters::http_client::ClientError;
@@ -79,15 +78,15 @@ impl From<StoreError> for AppError {
 ///
 /// # Errors
 /// [`AppError`]: settings that cannot be used, Redis that refuses us from the start, an address that is taken.
-pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), AppError> {
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppError> {
     let listener = match config.server.listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let mut process = Process::new(config)?;
-    let sites = config.sites.iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
-    let Process { clock, link, solvers, board, instance, mailboxes } = process;
-    let board = Arc::new(board);
+    let mut process = Process::new(&config.redis)?;
+    let sites = config.sites.into_iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
+    let Process { clock, link, solvers, board, instance, contacts } = process;
+    let (board, contacts) = (Arc::new(board), Arc::new(contacts));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), %instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
@@ -98,17 +97,18 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
     if let Some(listener) = listener {
         let server = Server {
             board: Arc::clone(&board),
-            history: Arc::new(Past::new(&link, config)),
-            refresh: Arc::new(refresher(&mailboxes)),
-            admin_token: config.server.admin_token.clone(),
-            instance: instance.clone(),
+            history: Arc::new(Past::new(Arc::clone(&link), Arc::clone(&contacts))),
+            refresh: Arc::new(refresher(Arc::clone(&contacts))),
+            admin_token: config.server.admin_token,
+            instance: instance.to_string(),
             limits: Limits::STANDARD,
         };
         tasks.spawn(serve(listener, server, last.clone()));
     }
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let subscription = Subscription::new(Arc::clone(&link), clock, delays, board, instance, mailboxes.clone());
+    let subscription =
+        Subscription::new(Arc::clone(&link), clock, delays, board, instance.to_string(), mailboxes(&contacts));
     let deaf = CancellationToken::new();
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), deaf.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
@@ -145,9 +145,9 @@ pub async fn run(config: &Config, shutdown: CancellationToken) -> Result<(), App
         // Nobody counts on this process any more: of replicas that end together, the last one sees that it is.
         deaf.cancel();
         let _stopped = hearing.await;
-        for (site, (_, mailbox)) in config.sites.iter().zip(&mailboxes) {
-            if let Err(error) = farewell::tell(&link, site, mailbox).await {
-                tracing::warn!(site = %site.id, %error, "failed to tell those who wait that this process ends");
+        for (site, contact) in &*contacts {
+            if let Err(error) = farewell::tell(&link, site, contact).await {
+                tracing::warn!(%site, %error, "failed to tell those who wait that this process ends");
             }
         }
     };
@@ -172,13 +172,15 @@ pub async fn refresh(
     patience: Duration,
     shutdown: CancellationToken,
 ) -> Result<Once, AppError> {
-    let mut process = Process::new(config)?;
-    let site = process.site(site)?;
-    let Process { clock, link, solvers, board, instance, mailboxes } = process;
+    let mut process = Process::new(&config.redis)?;
+    let site = process.site(site.clone())?;
+    let Process { clock, link, solvers, board, instance, contacts } = process;
     let (ready, last) = (CancellationToken::new(), CancellationToken::new());
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
     let board = Arc::new(board);
-    let subscription = Subscription::new(Arc::clone(&link), clock, delays, Arc::clone(&board), instance, mailboxes);
+    let observer = Arc::clone(&board);
+    let subscription =
+        Subscription::new(Arc::clone(&link), clock, delays, observer, instance.to_string(), mailboxes(&contacts));
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let admission = async {
         ready.cancelled().await;
@@ -223,14 +225,18 @@ pub fn wall_clock() -> jiff::Timestamp {
     SystemClock::wall()
 }
 
+/// Where the triggers of all sites arrive.
+fn mailboxes(contacts: &Contacts) -> Vec<(SiteId, Arc<Mailbox>)> {
+    contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox))).collect()
+}
+
 /// Sends a manual trigger to a site of this process.
-fn refresher(mailboxes: &[(SiteId, Arc<Mailbox>)]) -> impl Fn(&SiteId) -> bool + Send + Sync + use<> {
-    let mailboxes: BTreeMap<SiteId, Arc<Mailbox>> = mailboxes.iter().cloned().collect();
+fn refresher(contacts: Arc<Contacts>) -> impl Fn(&SiteId) -> bool + Send + Sync {
     move |site| {
-        let mailbox = mailboxes.get(site);
-        if let Some(mailbox) = mailbox {
-            mailbox.post(Arrival::Manual);
+        let contact = contacts.get(site);
+        if let Some(contact) = contact {
+            contact.mailbox.post(Arrival::Manual);
         }
-        mailbox.is_some()
+        contact.is_some()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 use token_sidecar::config::keys::KEYS;
-use token_sidecar::config::{Inputs, Secrecy, load};
+use token_sidecar::config::{Inputs, Secrecy, list, load};
 
 /// Every secret of the seeds has this in it.
 const SECRET: &str = "hunter";
@@ -48,7 +48,7 @@ pub(crate) fn check(data: &[u8]) {
         ..Inputs::default()
     };
     let (shown, is_loaded) = match load(&inputs) {
-        Ok(loaded) => (format!("{:?}\n{:?}\n{}", loaded, loaded.config, loaded.warnings.join("\n")), true),
+        Ok(loaded) => (format!("{loaded:?}\n{:?}\n{}", list(&inputs), loaded.warnings.join("\n")), true),
         Err(errors) => {
             let lines: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
             assert!(!lines.is_empty(), "refused without a reason");

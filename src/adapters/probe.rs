@@ -37,15 +37,15 @@ impl HttpProbe {
     /// [`ClientError`] where the URL or a header is none, or TLS has no certificates to trust.
     pub fn new(config: &ProbeConfig) -> Result<Self, ClientError> {
         let url = http_client::address(&config.url, "the API")?;
-        let mut headers = http_client::headers(&config.headers)?;
-        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http_client::USER_AGENT));
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
+        let headers = http_client::headers(&config.headers)?;
         let client = http_client::client(&url, Route::Environment)?;
         Ok(Self { client, url, headers, timeout: config.timeout })
     }
 
     fn headers(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> HeaderMap {
         let mut headers = self.headers.clone();
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http_client::USER_AGENT));
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let mut set = |name, value: HeaderValue| headers.insert(name, value);
         // A token has no character that a header cannot have.
         if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {

@@ -11,17 +11,30 @@ use crate::flow::driver::Seen;
 use crate::flow::ports::{Clock as _, Store as _, StoreError};
 use crate::flow::site::Site;
 
+/// How many sites are looked at at once: as many as have their turn on the connection.
+const LOOKS_AT_ONCE: usize = 256;
+
 /// A site, and its state where Redis has told it: what its driver starts from.
-pub(super) type Admitted = (Site<Outside>, Option<Seen>);
+pub(super) type Admitted = (Box<Site<Outside>>, Option<Seen>);
 
 /// Knocks at the channels of all sites, and reads the state of each.
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
-pub(super) async fn admitted(link: &Link<SystemClock>, sites: Vec<Site<Outside>>) -> Result<Vec<Admitted>, AppError> {
+pub(super) async fn admitted(
+    link: &Link<SystemClock>,
+    sites: Vec<Box<Site<Outside>>>,
+) -> Result<Vec<Admitted>, AppError> {
     knock(link).await?;
-    let looks: JoinSet<_> = sites.into_iter().map(look).collect();
-    looks.join_all().await.into_iter().collect()
+    let mut admitted = Vec::with_capacity(sites.len());
+    let mut sites = sites.into_iter();
+    while sites.len() > 0 {
+        let looks: JoinSet<_> = sites.by_ref().take(LOOKS_AT_ONCE).map(look).collect();
+        for looked in looks.join_all().await {
+            admitted.push(looked?);
+        }
+    }
+    Ok(admitted)
 }
 
 /// Subscribes for a moment to the channels on which all sites are announced: whoever may not subscribe to a channel may
@@ -42,7 +55,7 @@ pub(super) async fn knock(link: &Link<SystemClock>) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
-pub(super) async fn look(site: Site<Outside>) -> Result<Admitted, AppError> {
+pub(super) async fn look(site: Box<Site<Outside>>) -> Result<Admitted, AppError> {
     let seen = match site.store.look().await {
         Ok(snapshot) => Some(Seen { snapshot, read_at: site.clock.now() }),
         Err(StoreError::Away(_)) => None,

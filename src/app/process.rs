@@ -1,5 +1,6 @@
 //! What all sites of a process share, and how a site is put together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
@@ -11,7 +12,7 @@ use crate::adapters::env_file::EnvFile;
 use crate::adapters::probe::HttpProbe;
 use crate::adapters::redis::{Connector, Link, RedisStore};
 use crate::adapters::source::{AnySource, Solvers};
-use crate::config::{Config, SiteConfig};
+use crate::config::{RedisConfig, SiteConfig};
 use crate::domain::site::SiteId;
 use crate::domain::token::Token;
 use crate::flow::mailbox::Mailbox;
@@ -39,54 +40,62 @@ pub(super) struct Process {
     pub(super) link: Arc<Link<SystemClock>>,
     pub(super) solvers: Solvers,
     pub(super) board: Board,
-    pub(super) instance: String,
-    pub(super) mailboxes: Vec<(SiteId, Arc<Mailbox>)>,
+    pub(super) instance: Arc<str>,
+    pub(super) contacts: Contacts,
+}
+
+/// How others reach the sites that are driven.
+pub(super) type Contacts = BTreeMap<SiteId, Contact>;
+
+/// How others reach a site that is driven.
+pub(super) struct Contact {
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) store: RedisStore<SystemClock>,
 }
 
 impl Process {
-    pub(super) fn new(config: &Config) -> Result<Self, AppError> {
+    pub(super) fn new(redis: &RedisConfig) -> Result<Self, AppError> {
         let clock = SystemClock::start();
-        let connector = Connector::new(&config.redis)?;
+        let connector = Connector::new(redis)?;
         Ok(Self {
             clock,
             link: Arc::new(Link::new(connector, clock)),
             solvers: Solvers::default(),
             board: Board::new(Arc::new(move || clock.now())),
-            instance: instance(),
-            mailboxes: Vec::new(),
+            instance: instance().into(),
+            contacts: Contacts::new(),
         })
     }
 
-    pub(super) fn site(&mut self, config: &SiteConfig) -> Result<Site<Outside>, AppError> {
-        let sources = config.sources.iter().map(|s| AnySource::new(s, &config.cookie, &self.solvers));
-        let bootstrap = config.bootstrap.as_ref().map(|secret| {
-            Token::parse(secret.expose_secret()).map_err(|error| {
-                AppError::Config(format!("the bootstrap token of {} cannot be used: {error}", config.id))
-            })
+    /// Puts a site together, out of its settings alone: they are gone then.
+    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<Site<Outside>>, AppError> {
+        let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
+        let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
+        let sources = sources.collect::<Result<_, _>>()?;
+        let bootstrap = bootstrap.map(|secret| {
+            Token::parse(secret.expose_secret())
+                .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))
         });
         let mailbox = Arc::new(Mailbox::default());
-        self.mailboxes.push((config.id.clone(), Arc::clone(&mailbox)));
-        Ok(Site {
-            id: config.id.clone(),
-            policy: config.policy.clone(),
-            cookie: config.cookie.clone(),
-            page: config.page.clone(),
+        let (link, instance) = (Arc::clone(&self.link), Arc::clone(&self.instance));
+        let store = RedisStore::new(link, id.clone(), keys, policy.lock_ttl, instance);
+        let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
+        self.contacts.insert(id.clone(), contact);
+        Ok(Box::new(Site {
+            observer: self.board.add(&id, policy.schedule.clone()),
+            id,
+            policy,
+            cookie,
+            page,
             bootstrap: bootstrap.transpose()?,
             mailbox,
-            store: RedisStore::new(
-                Arc::clone(&self.link),
-                config.id.clone(),
-                config.keys.clone(),
-                config.policy.lock_ttl,
-                self.instance.clone(),
-            ),
-            sources: sources.collect::<Result<_, _>>()?,
-            probe: HttpProbe::new(&config.probe)?,
-            sinks: config.env_file.iter().map(|path| EnvFile::new(path.clone(), config.env_key.clone())).collect(),
+            store,
+            sources,
+            probe: HttpProbe::new(&probe)?,
+            sinks: env_file.into_iter().map(|path| EnvFile::new(path, env_key.clone())).collect(),
             clock: self.clock,
             chance: Delays::new(config.backoff_initial, config.backoff_max),
-            observer: self.board.add(&config.id, config.policy.schedule.clone()),
-        })
+        }))
     }
 }
 

@@ -1,10 +1,10 @@
 //! `check-config`: every setting and where it comes from.
 
 use super::{Exit, Stopped, screen};
-use crate::config::Loaded;
+use crate::config::Listed;
 
-pub(super) fn print(loaded: &Loaded) -> Result<Exit, Stopped> {
-    let rows: Vec<(String, String)> = loaded
+pub(super) fn print(listed: &Listed) -> Result<Exit, Stopped> {
+    let rows: Vec<(String, String)> = listed
         .settings
         .iter()
         .map(|s| (format!("{} = {}", s.path, s.value.as_deref().unwrap_or("-")), s.origin.to_string()))
@@ -14,7 +14,7 @@ pub(super) fn print(loaded: &Loaded) -> Result<Exit, Stopped> {
         let origin = format!("# {origin}");
         screen::line(format!("{text:width$}  {}", screen::faint(&origin)))?;
     }
-    for warning in &loaded.warnings {
+    for warning in &listed.warnings {
         screen::complain(warning);
     }
     Ok(Exit::Done)

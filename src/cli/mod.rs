@@ -121,11 +121,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         _ => {}
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
-    let loaded = config::load(&inputs).map_err(|errors| Stopped::new(Exit::Config, errors))?;
+    let refused = |errors| Stopped::new(Exit::Config, errors);
     if matches!(command, Command::CheckConfig) {
-        return check_config::print(&loaded);
+        return check_config::print(&config::list(&inputs).map_err(refused)?);
     }
-    let Loaded { config, warnings, .. } = loaded;
+    let Loaded { config, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
         telemetry::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
@@ -138,18 +138,16 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let site = || one_site(&config, cli.settings.site.as_deref());
+    let only = cli.settings.site.as_deref();
     runtime.block_on(async {
         match &command {
-            Command::Run => run::run(&config).await,
-            Command::Refresh => refresh::run(&config, site()?).await,
-            Command::Trigger(flags) => trigger::run(&config, site()?, flags).await,
-            Command::Token(flags) => token::run(&config, site()?, flags).await,
-            Command::Status(flags) => {
-                status::run(&config, &some_sites(&config, cli.settings.site.as_deref())?, flags).await
-            }
-            Command::Watch => watch::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
-            Command::Doctor => doctor::run(&config, &some_sites(&config, cli.settings.site.as_deref())?).await,
+            Command::Run => run::run(config).await,
+            Command::Refresh => refresh::run(&config, one_site(&config, only)?).await,
+            Command::Trigger(flags) => trigger::run(&config, one_site(&config, only)?, flags).await,
+            Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
+            Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
+            Command::Watch => watch::run(&config, &some_sites(&config, only)?).await,
+            Command::Doctor => doctor::run(&config, &some_sites(&config, only)?).await,
             Command::Healthcheck => healthcheck::run(&config).await,
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }

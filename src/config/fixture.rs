@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Inputs, Loaded, load};
+use super::{Inputs, Loaded, Setting, list, load};
 
 /// A folder with a `sidecar.toml`, a `.env` and other files, and the variables of a process.
 pub(super) struct Given {
@@ -57,6 +57,10 @@ impl Given {
         load(&self.inputs).unwrap_or_else(|errors| panic!("refused: {errors}"))
     }
 
+    pub(super) fn listed(&self) -> Vec<Setting> {
+        list(&self.inputs).unwrap_or_else(|errors| panic!("refused: {errors}")).settings
+    }
+
     /// What is wrong, without the name of the temporary folder.
     pub(super) fn refused(&self) -> String {
         let errors = load(&self.inputs).err().unwrap_or_else(|| panic!("not refused"));
@@ -69,8 +73,8 @@ impl Given {
 
     /// The value in force and whose it is.
     pub(super) fn setting(&self, path: &str) -> (String, String) {
-        let loaded = self.loaded();
-        let setting = loaded.settings.iter().find(|s| s.path == path).unwrap_or_else(|| panic!("no {path}"));
+        let listed = self.listed();
+        let setting = listed.iter().find(|s| s.path == path).unwrap_or_else(|| panic!("no {path}"));
         (setting.value.clone().unwrap_or_default(), self.anonymous(&setting.origin.to_string()))
     }
 }

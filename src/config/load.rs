@@ -19,12 +19,19 @@ use crate::domain::site::SiteId;
 /// The longest that a shutdown may wait.
 const GRACE: Duration = Duration::from_secs(600);
 
-/// The settings that count, and where they come from.
+/// The settings that count.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The settings, checked.
     pub config: Config,
-    /// Each of them for people, secrets redacted.
+    /// What is probably not meant; no secrets in it.
+    pub warnings: Vec<String>,
+}
+
+/// The settings that count, for people.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Each of them and where it comes from, secrets redacted.
     pub settings: Vec<Setting>,
     /// What is probably not meant; no secrets either.
     pub warnings: Vec<String>,
@@ -36,12 +43,25 @@ pub struct Loaded {
 /// # Errors
 /// [`ConfigErrors`] has everything that is wrong, as far as one fault does not hide another.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
+    let (config, Listed { warnings, .. }) = with(inputs, Reader::new)?;
+    Ok(Loaded { config, warnings })
+}
+
+/// The same, with each setting in place of what they come to: of thousands of sites that is far more.
+///
+/// # Errors
+/// [`ConfigErrors`], as for [`load`].
+pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
+    with(inputs, Reader::listing).map(|(_, listed)| listed)
+}
+
+fn with(inputs: &Inputs, reader: impl FnOnce(Layers) -> Reader) -> Result<(Config, Listed), ConfigErrors> {
     let layers = Layers::of(inputs).map_err(|error| ConfigErrors(vec![error]))?;
-    let mut reader = Reader::new(layers);
+    let mut reader = reader(layers);
     let config = read(&mut reader);
     let (settings, warnings, faults) = reader.finish();
     match config {
-        Ok(config) if faults.is_empty() => Ok(Loaded { config, settings, warnings }),
+        Ok(config) if faults.is_empty() => Ok((config, Listed { settings, warnings })),
         _ => Err(ConfigErrors(faults)),
     }
 }
@@ -141,7 +161,7 @@ mod tests {
             let (value, origin) = given.setting(path);
             assert_eq!(origin, format!("environment {variable}"));
             assert!(value == *other || value == "(hidden)", "{variable}: {value}");
-            let setting = given.loaded().settings.into_iter().find(|s| s.path == *path);
+            let setting = given.listed().into_iter().find(|s| s.path == *path);
             assert_eq!(setting.and_then(|s| s.env).as_deref(), Some(*variable));
         }
     }
@@ -260,7 +280,7 @@ mod tests {
                 "#,
             );
         let loaded = given.loaded();
-        let shown = format!("{loaded:?}");
+        let shown = format!("{loaded:?}\n{:?}", given.listed());
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(given.setting("redis.url").0, "redis://user:***@redis:6379/0");
         assert_eq!(loaded.warnings, ["redis.password (REDIS_PASSWORD) is not used: redis.url has a password"]);

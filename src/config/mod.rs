@@ -30,7 +30,7 @@ use tracing_subscriber::filter::Targets;
 
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Loaded, load};
+pub use load::{Listed, Loaded, list, load};
 pub use redaction::Secrecy;
 pub use redis::RedisConfig;
 pub use server::{LogFormat, ServerConfig};

@@ -1,5 +1,5 @@
-//! Reads the strongest value of each key into its type, notes what is wrong with any of them, and keeps the list
-//! of what is in force.
+//! Reads the strongest value of each key into its type, notes what is wrong with any of them, and lists what is in
+//! force for whoever wants to see it.
 
 use std::collections::BTreeSet;
 
@@ -20,8 +20,15 @@ pub(super) type Read<T> = Result<T, Faulty>;
 /// Reads the strongest value of each key.
 pub(super) struct Reader {
     layers: Layers,
+    /// `None` where nobody wants to see it.
+    list: Option<List>,
+}
+
+/// What is in force.
+#[derive(Default)]
+struct List {
     settings: Vec<Setting>,
-    /// The settings of the process that were read.
+    /// The settings of the process that are in it.
     shared: BTreeSet<String>,
 }
 
@@ -42,7 +49,12 @@ enum Content {
 
 impl Reader {
     pub(super) const fn new(layers: Layers) -> Self {
-        Self { layers, settings: Vec::new(), shared: BTreeSet::new() }
+        Self { layers, list: None }
+    }
+
+    /// One that lists what is in force.
+    pub(super) fn listing(layers: Layers) -> Self {
+        Self { layers, list: Some(List::default()) }
     }
 
     /// The ids of all sites that are mentioned.
@@ -83,9 +95,8 @@ impl Reader {
                 }
             },
         };
-        let value = found.content.text();
-        self.note(path, key, value.as_deref(), &found.origin);
-        parsed.map_err(|reason| self.wrong(path, key, &found, value.as_deref(), reason))
+        self.note(path, key, &found.origin, || found.content.text().map(|value| key.show(path, &value)));
+        parsed.map_err(|reason| self.wrong(path, key, &found, found.content.text().as_deref(), reason))
     }
 
     /// Reads a value that must be there.
@@ -113,8 +124,10 @@ impl Reader {
         let Some(items) = items else {
             return Err(self.wrong(path, key, &found, None, "expected a list of texts".to_owned()));
         };
-        let shown: Vec<String> = items.iter().map(|item| key.show(path, item)).collect();
-        self.record(path, key, (!shown.is_empty()).then(|| shown.join(", ")), &found.origin);
+        self.note(path, key, &found.origin, || {
+            let shown: Vec<String> = items.iter().map(|item| key.show(path, item)).collect();
+            (!shown.is_empty()).then(|| shown.join(", "))
+        });
         let mut values = Vec::new();
         let mut fault = None;
         for item in &items {
@@ -145,7 +158,8 @@ impl Reader {
 
     /// What is in force, what is probably not meant, and what is wrong.
     pub(super) fn finish(self) -> (Vec<Setting>, Vec<String>, Vec<ConfigError>) {
-        (self.settings, self.layers.warnings, self.layers.faults)
+        let settings = self.list.map(|list| list.settings).unwrap_or_default();
+        (settings, self.layers.warnings, self.layers.faults)
     }
 
     fn find(&mut self, path: &str) -> Read<(&'static Key, Found)> {
@@ -174,18 +188,16 @@ impl Reader {
         }
     }
 
-    fn note(&mut self, path: &str, key: &Key, value: Option<&str>, origin: &Origin) {
-        self.record(path, key, value.map(|value| key.show(path, value)), origin);
-    }
-
-    fn record(&mut self, path: &str, key: &Key, value: Option<String>, origin: &Origin) {
+    /// Lists a setting, if anybody wants to see it; `value` is what may be shown of it.
+    fn note(&mut self, path: &str, key: &Key, origin: &Origin, value: impl FnOnce() -> Option<String>) {
+        let Some(list) = &mut self.list else { return };
         let site = site_of(path);
         // What sites inherit is read for each of them.
-        if site.is_empty() && !self.shared.insert(path.to_owned()) {
+        if site.is_empty() && !list.shared.insert(path.to_owned()) {
             return;
         }
         let env = key.env_of(site);
-        self.settings.push(Setting { path: path.to_owned(), env, value, origin: origin.clone() });
+        list.settings.push(Setting { path: path.to_owned(), env, value: value(), origin: origin.clone() });
     }
 
     fn wrong(&mut self, path: &str, key: &Key, found: &Found, value: Option<&str>, reason: String) -> Faulty {

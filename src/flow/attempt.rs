@@ -64,12 +64,13 @@ enum Next {
 
 impl<W: World> Site<W> {
     /// Tries one source after the other until one brings a token that may be stored.
-    pub(super) async fn attempt(&self, start: Start<'_>) -> Result<Found, Missed> {
+    pub(super) async fn attempt(&self, start: &Start<'_>) -> Result<Found, Missed> {
         let mut timings = Timings::default();
         let mut failures: Vec<Failure> = Vec::new();
         let mut tried: Vec<&str> = Vec::new();
 
-        if let Some(found) = self.bootstrapped(start, &mut timings).await {
+        // In boxes, here and below: thousands of sites may wait for a source, and that alone needs room then.
+        if let Some(found) = Box::pin(self.bootstrapped(start, &mut timings)).await {
             return Ok(found);
         }
         for source in &self.sources {
@@ -97,7 +98,7 @@ impl<W: World> Site<W> {
     }
 
     /// The configured token, if it works.
-    async fn bootstrapped(&self, start: Start<'_>, timings: &mut Timings) -> Option<Found> {
+    async fn bootstrapped(&self, start: &Start<'_>, timings: &mut Timings) -> Option<Found> {
         if !start.offers_bootstrap {
             return None;
         }
@@ -119,7 +120,7 @@ impl<W: World> Site<W> {
     async fn try_source(
         &self,
         source: &W::Source,
-        start: Start<'_>,
+        start: &Start<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, Duration), Next> {
         self.observer.observe(Observation::Entered(Stage::Solve.as_str()));
@@ -129,7 +130,7 @@ impl<W: World> Site<W> {
         timings.solve += took;
         self.observer.observe(Observation::Timed(Stage::Solve.as_str(), took));
         match answer {
-            Ok(solution) => self.prove(&solution, start, timings).await,
+            Ok(solution) => Box::pin(self.prove(&solution, start, timings)).await,
             Err(error) => Err(Next::Source(Failure { stage: Stage::Solve, error: error.message, pace: error.pace })),
         }
     }
@@ -138,7 +139,7 @@ impl<W: World> Site<W> {
     async fn prove(
         &self,
         solution: &Solution,
-        start: Start<'_>,
+        start: &Start<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, Duration), Next> {
         self.observer.observe(Observation::Entered(Stage::Extract.as_str()));

@@ -33,7 +33,7 @@ const FOLLOW_SLACK: Duration = Duration::from_millis(20);
 
 /// Drives one site until it is stopped.
 pub struct Driver<W: World> {
-    site: Site<W>,
+    site: Box<Site<W>>,
     seen: Seen,
     /// The greatest version this process has ever seen.
     floor: u64,
@@ -63,7 +63,7 @@ pub struct Stop {
 }
 
 impl<W: World> Driver<W> {
-    fn new(site: Site<W>, seen: Seen) -> Self {
+    fn new(site: Box<Site<W>>, seen: Seen) -> Self {
         Self {
             floor: seen.snapshot.version,
             refused: Fingerprints::default(),
@@ -80,18 +80,28 @@ impl<W: World> Driver<W> {
 
     /// Runs a site from its first state, which is looked for where there is none yet: asks the question of start-up,
     /// then serves triggers until it is stopped.
-    pub async fn run(site: Site<W>, seen: Option<Seen>, stop: Stop) {
+    ///
+    /// All that it holds and all that it does now and then is in boxes: a site at rest keeps room for its rest alone.
+    pub fn run(site: impl Into<Box<Site<W>>>, seen: Option<Seen>, stop: Stop) -> impl Future<Output = ()> + Send {
+        let (site, seen) = (site.into(), seen.map(Box::new));
+        async move {
+            let Some(mut driver) = Box::pin(Self::begun(site, seen, &stop)).await else { return };
+            while !stop.graceful.is_cancelled() {
+                driver.step(&stop).await;
+            }
+        }
+    }
+
+    async fn begun(site: Box<Site<W>>, seen: Option<Box<Seen>>, stop: &Stop) -> Option<Box<Self>> {
         site.mailbox.post(Arrival::Startup);
-        let Some(seen) = first_look(&site, seen, &stop).await else { return };
-        let mut driver = Self::new(site, seen);
+        let seen = first_look(&site, seen.map(|seen| *seen), stop).await?;
+        let mut driver = Box::new(Self::new(site, seen));
         let Seen { snapshot, read_at } = driver.seen.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;
         // It may have been read a while ago, for thousands of sites at once.
         driver.seen.read_at = read_at;
-        while !stop.graceful.is_cancelled() {
-            driver.step(&stop).await;
-        }
+        Some(driver)
     }
 
     /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
@@ -106,11 +116,13 @@ impl<W: World> Driver<W> {
     /// One decision and what follows from it.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
         if self.site.mailbox.take_hint() {
-            self.look().await?;
+            Box::pin(self.look()).await?;
         } else if self.clock_now() >= self.heartbeat {
-            self.beat().await?;
+            Box::pin(self.beat()).await?;
         }
-        self.post_what_is_due().await?;
+        if self.is_due() {
+            Box::pin(self.post_what_is_due()).await?;
+        }
         let joined = self.site.mailbox.take_joined();
         if joined > 0 {
             self.site.observer.observe(Observation::Decided { decision: "join", folded: joined });
@@ -127,7 +139,6 @@ impl<W: World> Driver<W> {
                 self.site.mailbox.restore(inbox);
                 self.wait(stop, Some(due)).await;
             }
-            // In boxes: a site at rest keeps no room for what it does now and then.
             Decision::Follow(rest) => Box::pin(self.follow(rest, inbox, stop)).await?,
             Decision::Backoff => Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await?,
             Decision::Repeat => Box::pin(self.announce(inbox, self.updated_again(), "repeat", stop)).await?,
@@ -139,7 +150,7 @@ impl<W: World> Driver<W> {
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
     async fn solve(&mut self, trigger: Trigger, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
-        let Some(id) = self.claim(trigger, &inbox).await? else { return Ok(()) };
+        let Some(id) = Box::pin(self.claim(trigger, &inbox)).await? else { return Ok(()) };
         self.decided("solve", &inbox);
         tracing::info!(
             site = %self.site.id, %trigger, folded = inbox.folded,
@@ -156,11 +167,11 @@ impl<W: World> Driver<W> {
         self.site.mailbox.restore(inbox.counted());
         let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note };
-        let ended = self.site.refresh(&claim, Work::Attempt, &stop.now).await;
+        let ended = Box::pin(self.site.refresh(&claim, Work::Attempt, &stop.now)).await;
         if offers {
             self.site.bootstrap = None;
         }
-        self.release(&id, ended).await
+        Box::pin(self.release(&id, ended)).await
     }
 
     /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back
@@ -195,7 +206,7 @@ impl<W: World> Driver<W> {
             Err(StoreError::Refused(error)) => {
                 // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
                 tracing::warn!(site = %self.site.id, %trigger, %error, "Redis refuses us");
-                self.fail_unrecorded(trigger, &error).await?;
+                Box::pin(self.fail_unrecorded(trigger, &error)).await?;
                 Ok(None)
             }
             Err(error @ StoreError::Away(_)) => Err(error),

@@ -28,7 +28,7 @@ impl<W: World> Site<W> {
             let mut held = Lease::Held;
             loop {
                 self.clock.sleep(self.policy.lock_ttl / 3).await;
-                match self.store.renew(&claim.id, claim.start.snapshot.version).await {
+                match Box::pin(self.store.renew(&claim.id, claim.start.snapshot.version)).await {
                     Ok(lease) => {
                         if held == Lease::Held && lease == Lease::Lost {
                             tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");

@@ -37,7 +37,7 @@ pub(super) enum Work {
     /// Try the sources.
     Attempt,
     /// Make a token ours that the key holds already; it keeps the TTL it has.
-    Adopt(Found),
+    Adopt(Box<Found>),
 }
 
 /// How a refresh ended.
@@ -66,14 +66,14 @@ impl<W: World> Site<W> {
                 match work {
                     Work::Adopt(found) => {
                         let ttl = KeyTtl::Kept(found.ttl);
-                        self.commit(claim, found, ttl).await
+                        Box::pin(self.commit(claim, *found, ttl)).await
                     }
-                    Work::Attempt => match self.attempt(claim.start).await {
+                    Work::Attempt => match self.attempt(&claim.start).await {
                         Ok(found) => {
                             let ttl = KeyTtl::New(found.ttl);
-                            self.commit(claim, found, ttl).await
+                            Box::pin(self.commit(claim, found, ttl)).await
                         }
-                        Err(missed) => self.fail(claim, missed).await,
+                        Err(missed) => Box::pin(self.fail(claim, missed)).await,
                     },
                 }
             });
@@ -162,7 +162,7 @@ impl<W: World> Site<W> {
         };
         self.mailbox.restore(answered);
         let failure = Failure { stage: Stage::Store, error: failure, pace: Pace::Ordinary };
-        self.fail(claim, Missed { failure, source: commit.source, timings: commit.timings }).await
+        Box::pin(self.fail(claim, Missed { failure, source: commit.source, timings: commit.timings })).await
     }
 
     /// Notes a failure, where the store can.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 
-use super::tally::{SiteTally, Tally};
+use super::tally::Tally;
 use crate::domain::event::Event;
 use crate::domain::schedule::Schedule;
 use crate::domain::site::SiteId;
@@ -30,16 +30,15 @@ const MAX_EVENT_BYTES: usize = 16 * 1024;
 pub struct Board {
     clock: Monotonic,
     sites: BTreeMap<SiteId, Arc<Post>>,
-    link: watch::Sender<LinkStatus>,
+    link: Mutex<LinkStatus>,
     events: broadcast::Sender<Notice>,
-    tally: Tally,
 }
 
 /// One site's place on the board.
 struct Post {
     schedule: Schedule,
-    status: watch::Sender<SiteStatus>,
-    tally: SiteTally,
+    status: Mutex<SiteStatus>,
+    tally: Mutex<Tally>,
 }
 
 /// Writes one site's place: given to whoever drives the site.
@@ -62,32 +61,14 @@ impl Board {
     /// An empty board.
     #[must_use]
     pub fn new(clock: Monotonic) -> Self {
-        Self {
-            clock,
-            sites: BTreeMap::new(),
-            link: watch::Sender::default(),
-            events: broadcast::Sender::new(EVENT_BUFFER),
-            tally: Tally::new(),
-        }
+        Self { clock, sites: BTreeMap::new(), link: Mutex::default(), events: broadcast::Sender::new(EVENT_BUFFER) }
     }
 
     /// Makes a place for a site.
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
-        let post = Arc::new(Post { schedule, status: watch::Sender::default(), tally: self.tally.site(site) });
+        let post = Arc::new(Post { schedule, status: Mutex::default(), tally: Mutex::default() });
         self.sites.insert(site.clone(), post.clone());
         SiteObserver { clock: self.clock.clone(), post }
-    }
-
-    /// Follows a site; `None` for one without a place.
-    #[must_use]
-    pub fn watch(&self, site: &SiteId) -> Option<watch::Receiver<SiteStatus>> {
-        self.sites.get(site).map(|post| post.status.subscribe())
-    }
-
-    /// Follows how Redis is heard.
-    #[must_use]
-    pub fn watch_link(&self) -> watch::Receiver<LinkStatus> {
-        self.link.subscribe()
     }
 
     /// The sites as they are shown now.
@@ -95,14 +76,14 @@ impl Board {
     pub fn reports(&self) -> Vec<SiteReport> {
         let now = self.now();
         let report =
-            |(site, post): (&SiteId, &Arc<Post>)| SiteReport::of(site, &post.status.borrow(), &post.schedule, now);
+            |(site, post): (&SiteId, &Arc<Post>)| SiteReport::of(site, &lock(&post.status), &post.schedule, now);
         self.sites.iter().map(report).collect()
     }
 
     /// An estimate of the store's clock, from the latest reading; `None` before the first.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        let latest = self.sites.values().filter_map(|post| post.status.borrow().reading.clone()).max_by_key(|r| r.seen);
+        let latest = self.sites.values().filter_map(|post| lock(&post.status).reading.clone()).max_by_key(|r| r.seen);
         latest.map(|reading| reading.time_of(self.now()))
     }
 
@@ -121,12 +102,19 @@ impl Board {
     /// Calls with every site's id, state and schedule.
     pub(super) fn each(&self, mut show: impl FnMut(&SiteId, &SiteStatus, &Schedule)) {
         for (site, post) in &self.sites {
-            show(site, &post.status.borrow(), &post.schedule);
+            show(site, &lock(&post.status), &post.schedule);
+        }
+    }
+
+    /// Calls with what was counted of every site.
+    pub(super) fn each_tally(&self, mut show: impl FnMut(&SiteId, &Tally)) {
+        for (site, post) in &self.sites {
+            show(site, &lock(&post.tally));
         }
     }
 
     pub(crate) fn link(&self) -> LinkStatus {
-        self.link.borrow().clone()
+        lock(&self.link).clone()
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Notice> {
@@ -135,10 +123,6 @@ impl Board {
 
     pub(super) fn subscribers(&self) -> usize {
         self.events.receiver_count()
-    }
-
-    pub(super) const fn tally(&self) -> &Tally {
-        &self.tally
     }
 }
 
@@ -151,32 +135,30 @@ impl fmt::Debug for Board {
 impl LinkObserver for Board {
     fn connected(&self) {
         let since = self.now();
-        self.link.send_modify(|link| {
-            link.connects += 1;
-            link.subscription = Subscription::Up { since };
-        });
+        let mut link = lock(&self.link);
+        link.connects += 1;
+        link.subscription = Subscription::Up { since };
     }
 
     fn disconnected(&self, reason: &str) {
         let now = self.now();
-        self.link.send_modify(|link| {
-            let since = match link.subscription {
-                // It is still away: the new attempt has failed too.
-                Subscription::Down { since, .. } => since,
-                Subscription::Up { .. } | Subscription::Connecting => now,
-            };
-            link.subscription = Subscription::Down { since, reason: reason.to_owned() };
-        });
+        let mut link = lock(&self.link);
+        let since = match link.subscription {
+            // It is still away: the new attempt has failed too.
+            Subscription::Down { since, .. } => since,
+            Subscription::Up { .. } | Subscription::Connecting => now,
+        };
+        link.subscription = Subscription::Down { since, reason: reason.to_owned() };
     }
 
     fn canary(&self, round_trip: Duration) {
         let at = self.now();
-        self.link.send_modify(|link| link.canary = Some(Canary { at, round_trip }));
+        lock(&self.link).canary = Some(Canary { at, round_trip });
     }
 
     fn message(&self, site: &SiteId, payload: Payload) {
         if let Some(post) = self.sites.get(site) {
-            post.tally.message(payload);
+            lock(&post.tally).message(payload);
         }
     }
 
@@ -199,57 +181,48 @@ impl Observer for SiteObserver {
         let now = (self.clock)();
         let Post { status, tally, .. } = &*self.post;
         match observation {
-            Observation::Looked(snapshot) => status.send_modify(|s| s.look(snapshot, now)),
-            Observation::Decided { decision, folded } => tally.decided(decision, folded),
-            Observation::Entered(stage) => status.send_modify(|s| s.enter(stage, now)),
-            Observation::Timed(stage, took) => tally.timed(stage, took),
+            Observation::Looked(snapshot) => lock(status).look(snapshot, now),
+            Observation::Decided { decision, folded } => lock(tally).decided(decision, folded),
+            Observation::Entered(stage) => lock(status).enter(stage, now),
+            Observation::Timed(stage, took) => lock(tally).timed(stage, took),
             Observation::Finished { trigger, outcome, stage } => {
-                tally.finished(trigger, outcome, stage);
-                status.send_modify(SiteStatus::finish);
+                lock(tally).finished(trigger, outcome, stage);
+                lock(status).finish();
             }
-            Observation::LeaseLost => tally.lease_lost(),
-            Observation::Commit(result) => tally.committed(result),
+            Observation::LeaseLost => lock(tally).lease_lost(),
+            Observation::Commit(result) => lock(tally).committed(result),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here leaves half a change behind.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::trial::{Trial, site, snapshot};
+    use super::super::trial::{Trial, snapshot};
     use super::*;
-
-    #[tokio::test]
-    async fn a_site_can_be_followed() {
-        let trial = Trial::new();
-        let mut shop = trial.board.watch(&site("shop")).unwrap();
-        assert_eq!(*shop.borrow_and_update(), SiteStatus::default());
-        trial.look(&snapshot());
-        shop.changed().await.unwrap();
-        assert_eq!(shop.borrow_and_update().reading.as_ref().unwrap().at, snapshot().at);
-        assert!(trial.board.watch(&site("other")).is_none());
-    }
 
     #[test]
     fn the_link_is_up_or_down_since_the_change_not_since_the_last_word_on_it() {
         let trial = Trial::new();
-        let link = trial.board.watch_link();
+        let link = || trial.board.link();
         let s = Duration::from_secs;
-        assert_eq!(*link.borrow(), LinkStatus::default());
+        assert_eq!(link(), LinkStatus::default());
         trial.board.disconnected("refused");
         trial.pass(s(10));
         trial.board.disconnected("refused again");
-        assert_eq!(link.borrow().subscription, Subscription::Down { since: s(100), reason: "refused again".into() });
+        assert_eq!(link().subscription, Subscription::Down { since: s(100), reason: "refused again".into() });
         trial.board.connected();
-        assert_eq!(
-            (link.borrow().subscription.clone(), link.borrow().reconnects()),
-            (Subscription::Up { since: s(110) }, 0)
-        );
+        assert_eq!((link().subscription, link().reconnects()), (Subscription::Up { since: s(110) }, 0));
         trial.pass(s(10));
         trial.board.disconnected("reset");
-        assert_eq!(link.borrow().subscription, Subscription::Down { since: s(120), reason: "reset".into() });
+        assert_eq!(link().subscription, Subscription::Down { since: s(120), reason: "reset".into() });
         trial.board.connected();
-        assert_eq!(link.borrow().reconnects(), 1);
+        assert_eq!(link().reconnects(), 1);
     }
 
     #[test]

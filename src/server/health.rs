@@ -12,7 +12,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use super::state::{Limits, Shared};
 use crate::domain::duration;
@@ -32,24 +33,32 @@ pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
+/// The body of `GET /readyz`.
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    sites: Vec<SiteState>,
+}
+
+#[derive(Serialize)]
+struct SiteState {
+    site: String,
+    token: TokenState,
+}
+
 /// `GET /readyz`.
 pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
     let mut sites = Vec::new();
-    let mut unread = Vec::new();
     shared.board.each(|site, status, _| {
-        let state = status.state(shared.board.now());
-        sites.push(json!({ "site": site.as_str(), "token": state }));
-        if state == TokenState::Unknown {
-            unread.push(site.to_string());
-        }
+        sites.push(SiteState { site: site.to_string(), token: status.state(shared.board.now()) });
     });
-    match readiness(&shared.board.link(), &unread) {
-        Ok(()) => Json(json!({ "status": "ready", "sites": sites })).into_response(),
-        Err(error) => {
-            let body = json!({ "status": "not ready", "error": error, "sites": Value::from(sites) });
-            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
-        }
-    }
+    let (code, status, error) = match readiness(&shared.board.link(), &sites) {
+        Ok(()) => (StatusCode::OK, "ready", None),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(error)),
+    };
+    (code, Json(Readiness { status, error, sites })).into_response()
 }
 
 /// The canary that proves that the subscription lives, or why nothing does.
@@ -70,7 +79,9 @@ pub(super) fn health(link: &LinkStatus, now: Duration, limits: &Limits) -> Resul
     })
 }
 
-fn readiness(link: &LinkStatus, unread: &[String]) -> Result<(), String> {
+fn readiness(link: &LinkStatus, sites: &[SiteState]) -> Result<(), String> {
+    let unread = sites.iter().filter(|site| site.token == TokenState::Unknown);
+    let unread: Vec<&str> = unread.map(|site| site.site.as_str()).collect();
     match &link.subscription {
         Subscription::Connecting => Err("not subscribed yet".to_owned()),
         Subscription::Down { reason, .. } => Err(format!("not subscribed: {reason}")),

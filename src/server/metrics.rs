@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::info::Info;
@@ -20,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::board::Board;
 use super::problem::Problem;
 use super::state::Shared;
+use super::tally::{COUNTERS, STAGE_SECONDS};
 use crate::domain::schedule::Schedule;
 use crate::flow::status::{SiteStatus, Subscription, TokenState, TokenStatus};
 
@@ -31,7 +32,7 @@ pub(super) fn registry(board: Arc<Board>) -> Registry {
     let mut registry = Registry::with_prefix("token_sidecar");
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The build that runs", build);
-    board.tally().register(&mut registry);
+    registry.register_collector(Box::new(Counters(Arc::clone(&board))));
     registry.register_collector(Box::new(Gauges(board)));
     registry
 }
@@ -44,6 +45,10 @@ pub(super) async fn show(State(shared): State<Arc<Shared>>) -> Response {
         Err(_) => Problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written".into()).into_response(),
     }
 }
+
+/// What is counted as it happens. What has never happened is left out.
+#[derive(Debug)]
+struct Counters(Arc<Board>);
 
 /// What is measured at the moment of the scrape.
 #[derive(Debug)]
@@ -140,6 +145,44 @@ const BOARD_GAUGES: [Gauge<OfBoard>; 4] = [
         value: |board| Some(float(board.subscribers() as u64)),
     },
 ];
+
+impl Collector for Counters {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for counter in &COUNTERS {
+            let mut samples = Vec::new();
+            self.0.each_tally(|site, tally| {
+                let of_site = (counter.samples)(tally).into_iter();
+                samples.extend(of_site.map(|(labels, count)| (site.clone(), labels, count)));
+            });
+            if samples.is_empty() {
+                continue;
+            }
+            let mut metric = encoder.encode_descriptor(counter.name, counter.help, None, MetricType::Counter)?;
+            for (site, mut labels, count) in samples {
+                let mut all = vec![("site", site.as_str())];
+                all.append(&mut labels);
+                ConstCounter::new(count).encode(metric.encode_family(&all)?)?;
+            }
+        }
+        let mut samples = Vec::new();
+        self.0.each_tally(|site, tally| {
+            samples.extend(tally.stages().iter().map(|(stage, times)| (site.clone(), *stage, *times)));
+        });
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let help = "How long a stage of a refresh took: solve, extract, verify, commit.";
+        let mut metric =
+            encoder.encode_descriptor("stage_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (site, stage, times) in samples {
+            let labels = [("site", site.as_str()), ("stage", stage)];
+            let buckets: Vec<(f64, u64)> = STAGE_SECONDS.into_iter().zip(times.buckets).collect();
+            let count = times.buckets.iter().sum();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(times.sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -1,19 +1,12 @@
 //! What is counted as it happens; what follows from the state alone is in [`super::metrics`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
-
-use crate::domain::site::SiteId;
 use crate::domain::trigger::{Payload, Trigger};
 
-/// From a commit in a millisecond to a solve that waited in FlareSolverr's queue.
-const STAGE_SECONDS: [f64; 14] = [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 150.0];
+/// The upper bounds of the buckets: from a commit in a millisecond to a solve that waited in FlareSolverr's queue.
+pub(super) const STAGE_SECONDS: [f64; 15] =
+    [0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 150.0, f64::INFINITY];
 
 /// The payloads that messages have.
 const PAYLOADS: [Payload; 3] = [Payload::Details, Payload::Bare, Payload::Oversized];
@@ -21,143 +14,128 @@ const PAYLOADS: [Payload; 3] = [Payload::Details, Payload::Bare, Payload::Oversi
 /// The answers to a commit.
 const COMMITS: [&str; 3] = ["stored", "superseded", "error"];
 
-/// The counters of all sites.
-#[derive(Debug, Clone)]
+/// The counters of one site. Those whose labels are known beforehand begin at zero; the others take no room before they
+/// count something: there may be thousands of sites.
+#[derive(Debug, Default)]
 pub(super) struct Tally {
-    refreshes: Family<RefreshLabels, Counter>,
-    stages: Family<StageLabels, Histogram, fn() -> Histogram>,
-    triggers: Family<DecisionLabels, Counter>,
-    lease_lost: Family<SiteLabels, Counter>,
-    commits: Family<CommitLabels, Counter>,
-    messages: Family<MessageLabels, Counter>,
+    refreshes: Vec<(Refresh, u64)>,
+    stages: Vec<(&'static str, StageTimes)>,
+    triggers: Vec<(&'static str, u64)>,
+    lease_lost: u64,
+    commits: [u64; COMMITS.len()],
+    messages: [u64; PAYLOADS.len()],
 }
 
-/// The counters of one site.
-#[derive(Debug, Clone)]
-pub(super) struct SiteTally {
-    site: Arc<String>,
-    all: Tally,
-    lease_lost: Counter,
-    messages: [Counter; PAYLOADS.len()],
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct SiteLabels {
-    site: Arc<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RefreshLabels {
-    site: Arc<String>,
-    trigger: &'static str,
+/// A refresh that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Refresh {
+    trigger: Trigger,
     outcome: &'static str,
     stage: &'static str,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StageLabels {
-    site: Arc<String>,
-    stage: &'static str,
+/// How long a stage took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StageTimes {
+    pub(super) sum: f64,
+    /// How many ended up in each bucket.
+    pub(super) buckets: [u64; STAGE_SECONDS.len()],
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DecisionLabels {
-    site: Arc<String>,
-    decision: &'static str,
+/// A counter of every site.
+pub(super) struct Counter {
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) samples: fn(&Tally) -> Vec<(Labels, u64)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CommitLabels {
-    site: Arc<String>,
-    result: &'static str,
-}
+/// Names and values, without the site's.
+pub(super) type Labels = Vec<(&'static str, &'static str)>;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MessageLabels {
-    site: Arc<String>,
-    payload: &'static str,
-}
+/// The counters of every site.
+pub(super) const COUNTERS: [Counter; 5] = [
+    Counter {
+        name: "refreshes",
+        help: "Refreshes of this process that have ended, by what brought them about, how they ended and the stage that failed.",
+        samples: |tally| {
+            let labels = |ended: &Refresh| {
+                vec![("trigger", ended.trigger.as_str()), ("outcome", ended.outcome), ("stage", ended.stage)]
+            };
+            tally.refreshes.iter().map(|(ended, count)| (labels(ended), *count)).collect()
+        },
+    },
+    Counter {
+        name: "triggers",
+        help: "Triggers by the decision they led to.",
+        samples: |tally| tally.triggers.iter().map(|(word, count)| (vec![("decision", *word)], *count)).collect(),
+    },
+    Counter {
+        name: "lease_lost",
+        help: "How often the lock was lost while a refresh of this process went on.",
+        samples: |tally| vec![(Vec::new(), tally.lease_lost)],
+    },
+    Counter {
+        name: "commits",
+        help: "Commits of this process by the store's answer.",
+        samples: |tally| {
+            let words = COMMITS.map(|word| vec![("result", word)]);
+            words.into_iter().zip(tally.commits).collect()
+        },
+    },
+    Counter {
+        name: "messages",
+        help: "Messages on the site's token:invalid channel, by how much of the payload could be used.",
+        samples: |tally| {
+            let words = PAYLOADS.map(|payload| vec![("payload", payload.as_str())]);
+            words.into_iter().zip(tally.messages).collect()
+        },
+    },
+];
 
 impl Tally {
-    pub(super) fn new() -> Self {
-        Self {
-            refreshes: Family::default(),
-            stages: Family::new_with_constructor(|| Histogram::new(STAGE_SECONDS)),
-            triggers: Family::default(),
-            lease_lost: Family::default(),
-            commits: Family::default(),
-            messages: Family::default(),
+    pub(super) fn decided(&mut self, decision: &'static str, folded: u64) {
+        *of(&mut self.triggers, decision) += folded;
+    }
+
+    pub(super) fn timed(&mut self, stage: &'static str, took: Duration) {
+        let took = took.as_secs_f64();
+        let times = of(&mut self.stages, stage);
+        times.sum += took;
+        let bucket = STAGE_SECONDS.iter().position(|bound| took <= *bound).unwrap_or(STAGE_SECONDS.len() - 1);
+        times.buckets[bucket] += 1;
+    }
+
+    pub(super) fn finished(&mut self, trigger: Trigger, outcome: &'static str, stage: &'static str) {
+        *of(&mut self.refreshes, Refresh { trigger, outcome, stage }) += 1;
+    }
+
+    pub(super) const fn lease_lost(&mut self) {
+        self.lease_lost += 1;
+    }
+
+    pub(super) fn committed(&mut self, result: &'static str) {
+        if let Some(place) = COMMITS.iter().position(|known| *known == result) {
+            self.commits[place] += 1;
         }
     }
 
-    /// The counters of a site; those whose labels are known beforehand begin at zero.
-    pub(super) fn site(&self, site: &SiteId) -> SiteTally {
-        let site = Arc::new(site.to_string());
-        let lease_lost = self.lease_lost.get_or_create_owned(&SiteLabels { site: site.clone() });
-        for result in COMMITS {
-            let _ = self.commits.get_or_create_owned(&CommitLabels { site: site.clone(), result });
+    pub(super) fn message(&mut self, payload: Payload) {
+        if let Some(place) = PAYLOADS.iter().position(|known| *known == payload) {
+            self.messages[place] += 1;
         }
-        let messages = PAYLOADS.map(|payload| {
-            self.messages.get_or_create_owned(&MessageLabels { site: site.clone(), payload: payload.as_str() })
-        });
-        SiteTally { site, all: self.clone(), lease_lost, messages }
     }
 
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "refreshes",
-            "Refreshes of this process that have ended, by what brought them about, how they ended and the stage that failed",
-            self.refreshes.clone(),
-        );
-        registry.register_with_unit(
-            "stage_duration",
-            "How long a stage of a refresh took: solve, extract, verify, commit",
-            Unit::Seconds,
-            self.stages.clone(),
-        );
-        registry.register("triggers", "Triggers by the decision they led to", self.triggers.clone());
-        registry.register(
-            "lease_lost",
-            "How often the lock was lost while a refresh of this process went on",
-            self.lease_lost.clone(),
-        );
-        registry.register("commits", "Commits of this process by the store's answer", self.commits.clone());
-        registry.register(
-            "messages",
-            "Messages on the site's token:invalid channel, by how much of the payload could be used",
-            self.messages.clone(),
-        );
+    /// The stages that have ended at least once, and how long they took.
+    pub(super) fn stages(&self) -> &[(&'static str, StageTimes)] {
+        &self.stages
     }
 }
 
-impl SiteTally {
-    pub(super) fn decided(&self, decision: &'static str, folded: u64) {
-        let labels = DecisionLabels { site: self.site.clone(), decision };
-        self.all.triggers.get_or_create(&labels).inc_by(folded);
-    }
-
-    pub(super) fn timed(&self, stage: &'static str, took: Duration) {
-        let labels = StageLabels { site: self.site.clone(), stage };
-        self.all.stages.get_or_create(&labels).observe(took.as_secs_f64());
-    }
-
-    pub(super) fn finished(&self, trigger: Trigger, outcome: &'static str, stage: &'static str) {
-        let labels = RefreshLabels { site: self.site.clone(), trigger: trigger.as_str(), outcome, stage };
-        self.all.refreshes.get_or_create(&labels).inc();
-    }
-
-    pub(super) fn lease_lost(&self) {
-        self.lease_lost.inc();
-    }
-
-    pub(super) fn committed(&self, result: &'static str) {
-        self.all.commits.get_or_create(&CommitLabels { site: self.site.clone(), result }).inc();
-    }
-
-    /// Looks nothing up: a flood of messages comes through here.
-    pub(super) fn message(&self, payload: Payload) {
-        if let Some(place) = PAYLOADS.iter().position(|known| *known == payload) {
-            self.messages[place].inc();
-        }
-    }
+/// What is counted under a label; a handful of them are looked through faster than any map.
+fn of<L: PartialEq, T: Default>(counted: &mut Vec<(L, T)>, label: L) -> &mut T {
+    let place = counted.iter().position(|(known, _)| *known == label).unwrap_or_else(|| {
+        counted.push((label, T::default()));
+        counted.len() - 1
+    });
+    &mut counted[place].1
 }

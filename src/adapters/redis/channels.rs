@@ -3,6 +3,20 @@
 use crate::domain::event::Event;
 use crate::domain::site::SiteId;
 
+/// What stands between a site's id, which has no colon, and the word of a channel.
+const TOKEN: &str = ":token:";
+
+/// What is said on a channel that the sidecars listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// That the token does not work.
+    Invalid,
+    /// What has come of an attempt.
+    Event,
+    /// What the sidecars tell each other.
+    Canary,
+}
+
 /// The channels that the contract names.
 #[derive(Debug, Clone)]
 pub struct Channels {
@@ -26,11 +40,28 @@ impl Channels {
     #[must_use]
     pub fn of(site: &SiteId) -> Self {
         Self {
-            invalid: format!("{site}:token:invalid"),
-            updated: format!("{site}:token:updated"),
-            failed: format!("{site}:token:failed"),
-            canary: format!("{site}:token:canary"),
+            invalid: format!("{site}{TOKEN}invalid"),
+            updated: format!("{site}{TOKEN}updated"),
+            failed: format!("{site}{TOKEN}failed"),
+            canary: format!("{site}{TOKEN}canary"),
         }
+    }
+
+    /// All of them.
+    pub(super) fn all(self) -> [String; 4] {
+        [self.invalid, self.updated, self.failed, self.canary]
+    }
+
+    /// The site that a channel is of, and what is said there.
+    pub(super) fn read(channel: &str) -> Option<(&str, Topic)> {
+        let (site, word) = channel.split_once(TOKEN)?;
+        let topic = match word {
+            "invalid" => Topic::Invalid,
+            "updated" | "failed" => Topic::Event,
+            "canary" => Topic::Canary,
+            _ => return None,
+        };
+        Some((site, topic))
     }
 
     /// The two on which an event is published.
@@ -38,6 +69,22 @@ impl Channels {
         match event {
             Event::Updated(_) => (Self::ALL_UPDATED, &self.updated),
             Event::Failed(_) => (Self::ALL_FAILED, &self.failed),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_listened_to_is_read_back_and_nothing_else() {
+        let channels = Channels::of(&SiteId::parse("shop-2").unwrap()).all();
+        let topics = channels.each_ref().map(|channel| Channels::read(channel));
+        assert_eq!(topics, [Topic::Invalid, Topic::Event, Topic::Event, Topic::Canary].map(|t| Some(("shop-2", t))));
+        for other in [Channels::ALL_UPDATED, "shop-2:token:", "shop-2:token:invalid:", "shop-2", ""] {
+            assert_eq!(Channels::read(other), None, "{other}");
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
-use super::channels::Channels;
+use super::channels::{Channels, Topic};
 use crate::domain::event::Event;
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
@@ -18,9 +18,12 @@ use crate::domain::trigger::Report;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::status::LinkObserver;
 
+/// How many sites are subscribed to by one command, each to its four channels.
+const SITES_A_COMMAND: usize = 250;
+
 /// Hears for all sites of the process.
 pub(super) struct Ear<O> {
-    routes: BTreeMap<String, Route>,
+    sites: BTreeMap<SiteId, Arc<Mailbox>>,
     observer: Arc<O>,
     /// How many messages were heard, canaries included.
     heard: AtomicU64,
@@ -30,46 +33,25 @@ pub(super) struct Ear<O> {
     wake: Notify,
 }
 
-struct Route {
-    site: SiteId,
-    mailbox: Arc<Mailbox>,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Invalid,
-    Event,
-    Canary,
-}
-
 impl<O: LinkObserver> Ear<O> {
     pub(super) fn new(observer: Arc<O>, instance: String, sites: Vec<(SiteId, Arc<Mailbox>)>) -> Self {
-        let mut routes = BTreeMap::new();
-        for (site, mailbox) in sites {
-            let channels = Channels::of(&site);
-            for (channel, kind) in [
-                (channels.invalid, Kind::Invalid),
-                (channels.updated, Kind::Event),
-                (channels.failed, Kind::Event),
-                (channels.canary, Kind::Canary),
-            ] {
-                routes.insert(channel, Route { site: site.clone(), mailbox: Arc::clone(&mailbox), kind });
-            }
-        }
         let (heard, canary) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { routes, observer, heard, canary, instance, wake: Notify::new() }
+        Self { sites: sites.into_iter().collect(), observer, heard, canary, instance, wake: Notify::new() }
     }
 
-    /// All that is listened to.
-    pub(super) fn channels(&self) -> Vec<String> {
-        self.routes.keys().cloned().collect()
+    /// All that is listened to, in pieces of one command each.
+    pub(super) fn channels(&self) -> impl Iterator<Item = Vec<String>> {
+        let mut sites = self.sites.keys();
+        std::iter::from_fn(move || {
+            let piece = sites.by_ref().take(SITES_A_COMMAND);
+            let piece: Vec<String> = piece.flat_map(|site| Channels::of(site).all()).collect();
+            (!piece.is_empty()).then_some(piece)
+        })
     }
 
     /// Where the canaries of this process fly.
     pub(super) fn canary_channel(&self) -> String {
-        let channel = self.routes.iter().find(|(_, route)| route.kind == Kind::Canary);
-        channel.map(|(channel, _)| channel.clone()).unwrap_or_default()
+        self.sites.keys().next().map(|site| Channels::of(site).canary).unwrap_or_default()
     }
 
     pub(super) fn observer(&self) -> &O {
@@ -90,9 +72,9 @@ impl<O: LinkObserver> Ear<O> {
 
     /// Pub/sub forgets: what was said while nobody listened is asked for.
     pub(super) fn ask_for_what_was_missed(&self) {
-        for route in self.routes.values().filter(|route| route.kind == Kind::Invalid) {
-            route.mailbox.post(Arrival::Reconnect);
-            route.mailbox.hint();
+        for mailbox in self.sites.values() {
+            mailbox.post(Arrival::Reconnect);
+            mailbox.hint();
         }
     }
 
@@ -104,34 +86,35 @@ impl<O: LinkObserver> Ear<O> {
                 self.heard.fetch_add(1, Ordering::Relaxed);
                 pay();
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
-                    && let Some(route) = std::str::from_utf8(channel).ok().and_then(|c| self.routes.get(c))
+                    && let Some((site, topic)) = std::str::from_utf8(channel).ok().and_then(Channels::read)
+                    && let Some((site, mailbox)) = self.sites.get_key_value(site)
                 {
-                    self.route(route, payload);
+                    self.take_in(site, mailbox, topic, payload);
                 }
             }
             _ => {}
         }
     }
 
-    fn route(&self, route: &Route, payload: &[u8]) {
-        match route.kind {
-            Kind::Invalid => {
+    fn take_in(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
+        match topic {
+            Topic::Invalid => {
                 let report = Report::parse(payload);
-                self.observer.message(&route.site, report.payload);
-                route.mailbox.post(Arrival::Message(report));
+                self.observer.message(site, report.payload);
+                mailbox.post(Arrival::Message(report));
             }
-            Kind::Event => {
+            Topic::Event => {
                 let Some(event) = Event::parse(payload) else { return };
                 if let Some(outcome) = event.outcome() {
-                    route.mailbox.hear(outcome);
+                    mailbox.hear(outcome);
                 }
                 self.observer.event(&event);
             }
-            Kind::Canary => self.landed(route, payload),
+            Topic::Canary => self.landed(mailbox, payload),
         }
     }
 
-    fn landed(&self, route: &Route, payload: &[u8]) {
+    fn landed(&self, mailbox: &Mailbox, payload: &[u8]) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         match text.rsplit_once(':') {
             Some((instance, number)) if instance == self.instance => {
@@ -142,7 +125,7 @@ impl<O: LinkObserver> Ear<O> {
             }
             Some(_) => {}
             // Another replica gave a refresh up: the lock is free.
-            None => route.mailbox.hint(),
+            None => mailbox.hint(),
         }
     }
 }

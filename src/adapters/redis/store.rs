@@ -43,28 +43,53 @@ static VACATE: LazyLock<Script> = script!("vacate.lua");
 #[derive(Debug)]
 pub struct RedisStore<C> {
     link: Arc<Link<C>>,
+    place: Arc<Place>,
+    instance: Arc<str>,
+}
+
+/// Where a site is kept.
+#[derive(Debug)]
+struct Place {
     site: SiteId,
     keys: KeyNames,
     lock_ttl: Duration,
-    instance: String,
+}
+
+impl<C> Clone for RedisStore<C> {
+    fn clone(&self) -> Self {
+        let Self { link, place, instance } = self;
+        Self { link: Arc::clone(link), place: Arc::clone(place), instance: Arc::clone(instance) }
+    }
 }
 
 impl<C: Clock> RedisStore<C> {
-    /// The store of one site.
-    pub const fn new(link: Arc<Link<C>>, site: SiteId, keys: KeyNames, lock_ttl: Duration, instance: String) -> Self {
-        Self { link, site, keys, lock_ttl, instance }
+    /// The store of one site; `instance` names this process in the history.
+    pub fn new(
+        link: Arc<Link<C>>,
+        site: SiteId,
+        keys: KeyNames,
+        lock_ttl: Duration,
+        instance: impl Into<Arc<str>>,
+    ) -> Self {
+        Self { link, place: Arc::new(Place { site, keys, lock_ttl }), instance: instance.into() }
+    }
+
+    /// The names of the site's keys.
+    pub fn keys(&self) -> &KeyNames {
+        &self.place.keys
     }
 
     /// The invocation with its keys and the first argument of every script.
     fn prepare<'s>(&self, script: &'s Script) -> ScriptInvocation<'s> {
+        let Place { keys, lock_ttl, .. } = &*self.place;
         let mut invocation = script.prepare_invoke();
         invocation
-            .key(&self.keys.token)
-            .key(&self.keys.cookies)
-            .key(self.keys.companion("meta"))
-            .key(self.keys.companion("lock"))
-            .key(self.keys.companion("history"))
-            .arg(millis(self.lock_ttl));
+            .key(&keys.token)
+            .key(&keys.cookies)
+            .key(keys.companion("meta"))
+            .key(keys.companion("lock"))
+            .key(keys.companion("history"))
+            .arg(millis(*lock_ttl));
         invocation
     }
 
@@ -81,7 +106,7 @@ impl<C: Clock> RedisStore<C> {
             ("solve_ms", millis(timings.solve).to_string().into()),
             ("extract_ms", millis(timings.extract).to_string().into()),
             ("verify_ms", millis(timings.verify).to_string().into()),
-            ("instance", self.instance.as_str().into()),
+            ("instance", (&*self.instance).into()),
         ];
         if let Some(reason) = &note.reason {
             fields.push(("reason", reason.as_str().into()));
@@ -99,7 +124,7 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     async fn has_token(&self) -> Result<bool, StoreError> {
-        Ok(self.link.command(redis::cmd("EXISTS").arg(&self.keys.token)).await?)
+        Ok(self.link.command(redis::cmd("EXISTS").arg(&self.place.keys.token)).await?)
     }
 
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Claimed, StoreError> {
@@ -116,7 +141,7 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let channels = Channels::of(&self.site);
+        let channels = Channels::of(&self.place.site);
         let (mode, ttl) = match commit.ttl {
             KeyTtl::New(ttl) => ("new", ttl),
             KeyTtl::Kept(ttl) => ("kept", ttl),
@@ -124,11 +149,11 @@ impl<C: Clock> Store for RedisStore<C> {
         let token = &commit.candidate.token;
         let fingerprint = token.fingerprint().to_string();
         let event = Event::Updated(Updated {
-            site: self.site.to_string(),
+            site: self.place.site.to_string(),
             cause: UpdatedCause::Refreshed,
             version: 0,
             fingerprint: fingerprint.clone(),
-            key: self.keys.token.clone(),
+            key: self.place.keys.token.clone(),
             ttl: Some(ttl.as_secs()),
             expires_at: commit.expires_at,
             refresh_at: commit.refresh_at,
@@ -179,10 +204,10 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
-        let channels = Channels::of(&self.site);
+        let channels = Channels::of(&self.place.site);
         let stage = failed.failure.stage.as_str();
         let event = Event::Failed(Failed {
-            site: self.site.to_string(),
+            site: self.place.site.to_string(),
             cause: FailedCause::Attempt,
             stage: stage.to_owned(),
             error: failed.failure.error.clone(),
@@ -223,7 +248,7 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     async fn announce(&self, etag: &str, event: &Event) -> Result<Announced, StoreError> {
-        let channels = Channels::of(&self.site);
+        let channels = Channels::of(&self.place.site);
         let (everywhere, here) = channels.for_event(event);
         let mut invocation = self.prepare(&ANNOUNCE);
         invocation.arg(etag).arg(everywhere).arg(here).arg(event.to_json());
@@ -234,17 +259,17 @@ impl<C: Clock> Store for RedisStore<C> {
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
         let mut invocation = self.prepare(&VACATE);
-        invocation.arg(&claim.0).arg(Channels::of(&self.site).canary);
+        invocation.arg(&claim.0).arg(Channels::of(&self.place.site).canary);
         Ok(self.link.script::<bool>(&invocation).await.map(|_| ())?)
     }
 
     async fn cookies(&self) -> Result<Cookies, StoreError> {
-        let json: Option<Vec<u8>> = self.link.command(redis::cmd("GET").arg(&self.keys.cookies)).await?;
+        let json: Option<Vec<u8>> = self.link.command(redis::cmd("GET").arg(&self.place.keys.cookies)).await?;
         Ok(json.as_deref().and_then(text).map(Cookies::from_json).unwrap_or_default())
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {
-        let channels = Channels::of(&self.site);
+        let channels = Channels::of(&self.place.site);
         let (everywhere, here) = channels.for_event(event);
         for channel in [everywhere, here] {
             let publish = redis::cmd("PUBLISH").arg(channel).arg(event.to_json()).clone();
@@ -254,7 +279,7 @@ impl<C: Clock> Store for RedisStore<C> {
     }
 
     fn token_key(&self) -> &str {
-        &self.keys.token
+        &self.place.keys.token
     }
 }
 

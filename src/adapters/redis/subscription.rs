@@ -25,8 +25,6 @@ pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
 const CANARY_TIMEOUTS: u32 = 4;
 /// How long all channels together may take to be subscribed to.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How many channels one command subscribes to.
-const CHANNELS_A_COMMAND: usize = 1000;
 
 /// The subscription to the channels of all sites.
 pub struct Subscription<C, H, O> {
@@ -34,7 +32,6 @@ pub struct Subscription<C, H, O> {
     clock: C,
     chance: H,
     ear: Arc<Ear<O>>,
-    channels: Vec<String>,
     canary_channel: String,
     instance: String,
 }
@@ -56,7 +53,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
         let ear = Arc::new(Ear::new(observer, instance.clone(), sites));
-        Self { link, clock, chance, channels: ear.channels(), canary_channel: ear.canary_channel(), ear, instance }
+        Self { link, clock, chance, canary_channel: ear.canary_channel(), ear, instance }
     }
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis counts it no more.
@@ -107,26 +104,28 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             let failovers = self.link.connector().failovers(move || told.cancel()).await;
             let (ear, closed) = (Arc::clone(&self.ear), broken.clone());
             let mut connection = self.link.connector().subscription(move |push| ear.hear(push, &closed)).await?;
-            for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
+            let mut count = 0;
+            for channels in self.ear.channels() {
+                count += channels.len();
                 connection.subscribe(channels).await.map_err(|e| classify(&e))?;
             }
             *number += 1;
             self.fly(*number).await?;
-            Ok((connection, failovers))
+            Ok((count, connection, failovers))
         };
-        let mut connections = tokio::select! {
+        let (channels, mut connection, _failovers) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ended::Stopped,
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
                 return Ended::Lost(LinkError::Away("subscribing took too long".to_owned()));
             }
             subscribed = subscribing => match subscribed {
-                Ok(connection) => connection,
+                Ok(subscribed) => subscribed,
                 Err(error) => return Ended::Lost(error),
             },
         };
         self.ear.observer().connected();
-        tracing::info!(channels = self.channels.len(), "listening");
+        tracing::info!(channels, "listening");
         *losses = 0;
         if ready.is_cancelled() {
             self.ear.ask_for_what_was_missed();
@@ -155,8 +154,8 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         };
         if matches!(ended, Ended::Stopped) {
             // Not by the end of the connection alone: once this is confirmed, Redis does not count us any more.
-            for channels in self.channels.chunks(CHANNELS_A_COMMAND) {
-                if let Err(error) = connections.0.unsubscribe(channels).await {
+            for channels in self.ear.channels() {
+                if let Err(error) = connection.unsubscribe(channels).await {
                     tracing::debug!(%error, "failed to unsubscribe");
                     break;
                 }

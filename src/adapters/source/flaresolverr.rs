@@ -96,20 +96,25 @@ impl Flaresolverr {
     async fn page(&self) -> Result<Solution, Complaint> {
         let patience = self.max_timeout + GRACE;
         let mut turn = timeout(patience, self.turn()).await.map_err(|_| Complaint::busy(patience.as_secs()))?;
+        // In a box: thousands of sites may wait for their turn, and none of them needs room for what comes after it.
+        Box::pin(self.page_in(&mut turn)).await
+    }
+
+    async fn page_in(&self, turn: &mut [Slot]) -> Result<Solution, Complaint> {
         self.server.sweep().await;
         let session = self.session.as_ref().map(|session| session.id.as_str());
         let plain = Get { session, wait: None };
-        let Some(wait) = self.wait else { return solution(self.get(&mut turn, plain).await?) };
+        let Some(wait) = self.wait else { return solution(self.get(turn, plain).await?) };
         let waiting = Get { session, wait: Some(wait) };
         match self.server.reading().await {
-            Reading::AfterWait => solution(self.get(&mut turn, waiting).await?),
-            Reading::BeforeWait => solution(self.get_twice(&mut turn, wait).await?),
+            Reading::AfterWait => solution(self.get(turn, waiting).await?),
+            Reading::BeforeWait => solution(self.get_twice(turn, wait).await?),
             Reading::Unknown => {
-                let page = self.get(&mut turn, waiting).await?;
+                let page = self.get(turn, waiting).await?;
                 if self.has_wanted(&page) || self.server.known_reading() == Reading::AfterWait {
                     return solution(page);
                 }
-                let page = self.get_twice(&mut turn, wait).await?;
+                let page = self.get_twice(turn, wait).await?;
                 if self.has_wanted(&page) {
                     self.server.learn(Reading::BeforeWait);
                 }

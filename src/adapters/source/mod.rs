@@ -45,7 +45,7 @@ impl Source for AnySource {
     async fn solve(&self) -> Result<Solution, SourceError> {
         match self {
             Self::Flaresolverr(source) => source.solve().await,
-            Self::Http(source) => source.solve().await,
+            Self::Http(source) => Box::pin(source.solve()).await,
         }
     }
 }

@@ -90,11 +90,13 @@ impl<W: World> Driver<W> {
         self.look().await
     }
 
+    /// Whether something seems due by itself.
+    pub(super) fn is_due(&self) -> bool {
+        self.next_due().is_some_and(|due| due <= self.now())
+    }
+
     /// Posts the triggers of the clock that are due, by a fresh reading of the store's clock.
     pub(super) async fn post_what_is_due(&mut self) -> Result<(), StoreError> {
-        if self.next_due().is_none_or(|due| self.now() < due) {
-            return Ok(());
-        }
         self.look().await?;
         let now = self.now();
         if let Some(due) = self.tick.filter(|due| *due <= now) {

@@ -91,7 +91,7 @@ impl<W: World> Driver<W> {
             timings: Timings::default(),
         };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note: inbox.note };
-        let ended = self.site.refresh(&claim, Work::Adopt(found), &stop.now).await;
+        let ended = self.site.refresh(&claim, Work::Adopt(Box::new(found)), &stop.now).await;
         self.release(&id, ended).await
     }
 }
