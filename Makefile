@@ -18,7 +18,7 @@ SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check 
     scripts/simulation scripts/test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulation fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench simulation fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -33,6 +33,11 @@ demo: ## See what the sidecar does, in under a minute after the build; leaves no
 test: ## Run every test; ARGS go to cargo test, to choose some
 	@scripts/setup test
 	@scripts/test $(ARGS)
+
+bench: ## Measure what the sidecar costs beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
+	@scripts/setup bench
+	cargo build --release --locked -p token-sidecar -p token-sidecar-bench
+	@$(TARGET)/release/token-sidecar-bench run --sidecar $(BINARY) --python "$$(bench/check build)" $(ARGS)
 
 simulation: ## Tell 100,000 stories of sidecars and everything that breaks; ARGS='--seeds N' or '--seed N' chooses
 	@scripts/setup build

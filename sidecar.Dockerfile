@@ -9,11 +9,12 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 FROM ${BUILDER} AS sources
 WORKDIR /build
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY bench/Cargo.toml bench/
 COPY fuzz/Cargo.toml fuzz/
 COPY simulator/Cargo.toml simulator/
 # Nothing but the dependencies: built anew only where the manifests change.
-RUN mkdir src fuzz/src simulator/src \
-    && echo 'fn main() {}' | tee src/main.rs fuzz/src/main.rs > simulator/src/main.rs \
+RUN mkdir src bench/src fuzz/src simulator/src \
+    && echo 'fn main() {}' | tee src/main.rs bench/src/main.rs fuzz/src/main.rs > simulator/src/main.rs \
     && touch src/lib.rs simulator/src/lib.rs
 
 FROM sources AS sidecar-build

@@ -1,0 +1,211 @@
+//! The figures in `docs/performance.md`, between two marks, and their plot.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+
+use crate::goals::{self, figure};
+use crate::plot;
+use crate::report::{Report, Who};
+
+const PAGE: &str = "performance.md";
+const PLOT: &str = "performance/figures.svg";
+const BEGIN: &str = "<!-- figures: begin; written by make bench -->\n";
+const END: &str = "<!-- figures: end -->\n";
+
+/// Writes the figures into the page, and the plot beside it.
+pub(crate) fn write(docs: &Path, report: &Report) -> anyhow::Result<()> {
+    let path = docs.join(PAGE);
+    // A folder of one's own needs no page of ours.
+    let page = fs::read_to_string(&path).unwrap_or_else(|_| format!("{BEGIN}{END}"));
+    fs::write(&path, filled(&page, report).with_context(|| path.display().to_string())?)?;
+    plot::draw(&docs.join(PLOT), report)
+}
+
+/// The page with these figures between its marks.
+fn filled(page: &str, report: &Report) -> anyhow::Result<String> {
+    let marks = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let (head, tail) = marks.context("the marks between which the figures stand are gone")?;
+    ensure!(!tail.contains(BEGIN), "the marks between which the figures stand are there twice");
+    Ok(format!("{head}{BEGIN}{}{END}{tail}", tables(report)))
+}
+
+/// A table as it is put together.
+struct Table {
+    text: String,
+}
+
+impl Table {
+    fn new(title: &str, columns: &[&str]) -> Self {
+        let rule = columns.iter().enumerate().map(|(n, _)| if n == 0 { "---" } else { "--:" });
+        let rule = rule.collect::<Vec<_>>().join(" | ");
+        Self { text: format!("\n{title}\n\n| {} |\n| {rule} |\n", columns.join(" | ")) }
+    }
+
+    fn row(&mut self, name: &str, cells: &[Cell]) {
+        let cells: Vec<_> = cells.iter().map(|cell| cell.map_or_else(|| "–".to_owned(), figure)).collect();
+        let _infallible = writeln!(self.text, "| {name} | {} |", cells.join(" | "));
+    }
+}
+
+/// Nothing where it was not measured.
+type Cell = Option<f64>;
+
+fn tables(report: &Report) -> String {
+    let machine = &report.machine;
+    let mut text = format!(
+        "Measured on {} cores of an {}, Linux {}, Redis {}, Rust {}, everything on one machine.\n",
+        machine.cores, machine.processor, machine.kernel, machine.redis, machine.rust,
+    );
+    let mut table = Table::new("### Goals", &["goal", "is", "wanted", ""]);
+    for goal in goals::of(report) {
+        let word = if goal.is_met() { "met" } else { "**missed**" };
+        let _infallible = writeln!(table.text, "| {} | {} | {} | {word} |", goal.what, figure(goal.figure), goal.bound);
+    }
+    text += &table.text;
+    text += "\n![latency, memory, replicas and waiting parsers](performance/figures.svg)\n";
+    for table in [
+        latency(report),
+        herd(report),
+        idle(report),
+        start(report),
+        flood(report),
+        sites(report),
+        replicas(report),
+        waiting(report),
+        size(report),
+    ] {
+        text += &table.text;
+    }
+    text
+}
+
+fn latency(report: &Report) -> Table {
+    let columns = ["ms", "solver asked, median", "99th", "new token held, median", "99th", "samples"];
+    let mut table = Table::new("### From a report on, with a solver that answers at once", &columns);
+    for row in &report.latency {
+        let (asked, held) = (row.dispatch, row.end_to_end);
+        let cells = [asked.median, asked.p99, held.median, held.p99, asked.samples as f64];
+        table.row(row.who.name(), &cells.map(Some));
+    }
+    table
+}
+
+fn herd(report: &Report) -> Table {
+    let columns =
+        ["", "parsers", "solves, done and queued", "Redis commands", "a parser", "all work again, s", "gave up"];
+    let mut table = Table::new("### A herd: all parsers meet a 401 at once, a solve takes 1 s", &columns);
+    for row in &report.herd {
+        let (parsers, commands) = (f64::from(row.parsers), row.commands as f64);
+        let solves = row.solves as f64;
+        let each = commands / parsers;
+        let cells = [Some(parsers), Some(solves), Some(commands), Some(each), row.all_work_s, Some(row.gave_up.into())];
+        table.row(row.who.name(), &cells);
+    }
+    table
+}
+
+fn idle(report: &Report) -> Table {
+    let columns = ["", "processes", "PSS, MiB", "RSS, MiB", "CPU, ms", "ticks", "Redis commands a minute"];
+    let seconds = report.idle.first().map_or(60, |row| row.seconds);
+    let mut table = Table::new(&format!("### Idle, over {seconds} s"), &columns);
+    for row in &report.idle {
+        let memory = [f64::from(row.processes), mebi(row.pss_kib), mebi(row.rss_kib)];
+        let work = [row.cpu_ms, row.ticks as f64, row.commands_per_minute];
+        table.row(row.who.name(), &[memory, work].concat().into_iter().map(Some).collect::<Vec<_>>());
+    }
+    table
+}
+
+fn start(report: &Report) -> Table {
+    let columns = ["ms, median", "exec to subscribed", "exec to the solver asked"];
+    let mut table = Table::new("### Start, with Redis up and a token wanted", &columns);
+    for row in &report.start {
+        let median = |spread: Option<crate::spread::Spread>| spread.map(|spread| spread.median);
+        table.row(row.who.name(), &[median(row.subscribed), median(row.solver_asked)]);
+    }
+    table
+}
+
+fn flood(report: &Report) -> Table {
+    let columns = ["subscriber", "messages a second", "its CPU s a million", "RSS idle, MiB", "at most, MiB"];
+    let mut table = Table::new("### A flood of a million messages", &columns);
+    for row in &report.flood {
+        let cells = [row.per_second, row.cpu_s_per_million, mebi(row.idle_rss_kib), mebi(row.peak_rss_kib)];
+        table.row(row.who.name(), &cells.map(Some));
+    }
+    table
+}
+
+fn sites(report: &Report) -> Table {
+    let columns =
+        ["sites", "subscribed after, s", "RSS, MiB", "at most, MiB", "commands a second at rest", "% of a core"];
+    let mut table = Table::new("### More sites in one process", &columns);
+    for row in &report.sites {
+        let memory = [mebi(row.rss_kib), mebi(row.peak_rss_kib)];
+        let cells = [row.subscribed_s, memory[0], memory[1], row.commands_per_second, row.cpu_percent];
+        table.row(&figure(row.sites.into()), &cells.map(Some));
+    }
+    table
+}
+
+fn replicas(report: &Report) -> Table {
+    let columns = ["replicas", "solves a report", "Redis commands a report", "new token held, median, ms"];
+    let mut table = Table::new("### More replicas, a solve takes 0.1 s", &columns);
+    for row in &report.replicas {
+        let solves = row.solves as f64 / row.reports as f64;
+        table.row(&figure(row.replicas.into()), &[solves, row.commands_per_report, row.end_to_end.median].map(Some));
+    }
+    table
+}
+
+fn waiting(report: &Report) -> Table {
+    let mut table =
+        Table::new("### More parsers that wait for one token", &["parsers", "the first, ms", "the last, ms"]);
+    for row in &report.waiting {
+        table.row(&figure(row.parsers.into()), &[row.first_ms, row.last_ms].map(Some));
+    }
+    table
+}
+
+fn size(report: &Report) -> Table {
+    let columns = ["", "binary, MiB", "image, MiB", "dependencies", "cold build, s"];
+    let mut table = Table::new("### Size", &columns);
+    if let Some(size) = &report.size {
+        let mebi = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let image = size.image_bytes.map(mebi);
+        let cells = [Some(mebi(size.binary_bytes)), image, Some(size.dependencies as f64), Some(size.cold_build_s)];
+        table.row(Who::Sidecar.name(), &cells);
+    }
+    table
+}
+
+fn mebi(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_as_its_figures_have_it() {
+        let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"));
+        let page = fs::read_to_string(docs.join(PAGE)).unwrap();
+        let report = Report::read(docs).unwrap();
+        assert!(filled(&page, &report).unwrap() == page, "run `token-sidecar-bench page`");
+    }
+
+    #[test]
+    fn what_stands_around_the_figures_stays() {
+        let page = format!("# Title\n{BEGIN}old\n{END}after\n");
+        let text = filled(&page, &Report::default()).unwrap();
+        assert!(text.starts_with(&format!("# Title\n{BEGIN}Measured on")) && text.ends_with(&format!("{END}after\n")));
+        assert!(!text.contains("old\n"));
+        assert!(filled("# Title\n", &Report::default()).is_err());
+        assert!(filled(&page.repeat(2), &Report::default()).is_err());
+    }
+}
