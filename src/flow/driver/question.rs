@@ -39,7 +39,7 @@ impl<W: World> Driver<W> {
             _ if self.seen.snapshot.backs_off(self.now()) => {
                 Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await
             }
-            Verdict::Refused(_) => Box::pin(self.solve(trigger, inbox, stop)).await,
+            Verdict::Refused(_) => Box::pin(self.solve(trigger, Box::new(inbox), stop)).await,
             _ => Box::pin(self.announce(inbox, self.updated_again(), "verify", stop)).await,
         }
     }
