@@ -125,12 +125,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
         admitted = admission::admitted(&link, sites) => admitted?,
     };
     let drivers = TaskTracker::new();
-    for (site, seen) in admitted {
-        drivers.spawn(Driver::run(site, seen, stop.clone()));
-    }
-    drivers.close();
+    let beginning = async {
+        for (site, seen) in admitted {
+            // What thousands of sites begin with, all at once, would need more room than all that they keep.
+            link.turn().await;
+            drivers.spawn(Driver::run(site, seen, stop.clone()));
+        }
+    };
     let ending = async {
-        shutdown.cancelled().await;
+        let serving = async {
+            beginning.await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = serving => {}
+        }
+        drivers.close();
         if tokio::time::timeout(config.shutdown_grace, drivers.wait()).await.is_err() {
             tracing::warn!(grace.s = config.shutdown_grace.as_secs(), "a refresh is given up: its lock is freed");
             stop.now.cancel();

@@ -71,7 +71,8 @@ impl Process {
     pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<Site<Outside>>, AppError> {
         let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
         let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
-        let sources = sources.collect::<Result<_, _>>()?;
+        let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+        sources.shrink_to_fit();
         let bootstrap = bootstrap.map(|secret| {
             Token::parse(secret.expose_secret())
                 .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))

@@ -224,7 +224,7 @@ fn read_sources(
     }
     let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
     let flaresolverr = FlaresolverrConfig::read(reader, site, page.to_owned(), wanted)?;
-    let mut sources: Vec<SourceConfig> = Vec::new();
+    let mut sources: Vec<SourceConfig> = Vec::with_capacity(kinds.len());
     for kind in kinds {
         let source = match kind {
             Kind::Flaresolverr => SourceConfig::Flaresolverr(flaresolverr.clone()),

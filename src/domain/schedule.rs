@@ -1,6 +1,7 @@
 //! When a refresh is due by the clock: the same instants for every replica of a site.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cronexpr::{Crontab, FallbackTimezoneOption, ParseOptions};
@@ -10,13 +11,13 @@ use super::duration;
 use super::lifetime::later;
 use super::token::Fingerprint;
 
-/// The due times of a site.
+/// The due times of a site. Its clones share what it was read into.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     rule: Rule,
     /// How long after each instant of the rule the tick comes: spreads many sites over time.
     offset: Duration,
-    text: String,
+    text: Arc<str>,
 }
 
 #[derive(Debug, Clone)]
@@ -24,7 +25,7 @@ enum Rule {
     Off,
     /// At multiples of this since the epoch.
     Every(Duration),
-    Cron(Box<Crontab>),
+    Cron(Arc<Crontab>),
 }
 
 /// Why a schedule cannot be used.
@@ -65,9 +66,9 @@ impl Schedule {
             let cron = cronexpr::parse_crontab_with(&zoned, options);
             let cron = cron.map_err(|e| ScheduleError::Cron(one_line(&e.to_string())))?;
             cron.find_next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never)?;
-            Rule::Cron(Box::new(cron))
+            Rule::Cron(Arc::new(cron))
         };
-        Ok(Self { rule, offset: Duration::ZERO, text })
+        Ok(Self { rule, offset: Duration::ZERO, text: text.into() })
     }
 
     /// The same instants, each later by a share of `jitter` that follows from the site's name alone: all

@@ -64,7 +64,7 @@ enum Next {
 
 impl<W: World> Site<W> {
     /// Tries one source after the other until one brings a token that may be stored.
-    pub(super) async fn attempt(&self, start: &Start<'_>) -> Result<Found, Missed> {
+    pub(super) async fn attempt(&self, start: &Start<'_>) -> Result<Box<Found>, Missed> {
         let mut timings = Timings::default();
         let mut failures: Vec<Failure> = Vec::new();
         let mut tried: Vec<&str> = Vec::new();
@@ -79,7 +79,8 @@ impl<W: World> Site<W> {
                 Ok((candidate, ttl)) => {
                     let expires_at = Claims::of(&candidate.token).expires_at;
                     let source = source.name().to_owned();
-                    return Ok(Found { candidate, source, trigger: start.trigger, ttl, expires_at, timings });
+                    let trigger = start.trigger;
+                    return Ok(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }));
                 }
                 Err(Next::Source(failure)) => {
                     tracing::info!(
@@ -98,7 +99,7 @@ impl<W: World> Site<W> {
     }
 
     /// The configured token, if it works.
-    async fn bootstrapped(&self, start: &Start<'_>, timings: &mut Timings) -> Option<Found> {
+    async fn bootstrapped(&self, start: &Start<'_>, timings: &mut Timings) -> Option<Box<Found>> {
         if !start.offers_bootstrap {
             return None;
         }
@@ -108,7 +109,8 @@ impl<W: World> Site<W> {
             Ok((candidate, ttl)) => {
                 let expires_at = Claims::of(&candidate.token).expires_at;
                 let (source, timings) = (BOOTSTRAP.to_owned(), *timings);
-                Some(Found { candidate, source, trigger: Trigger::Bootstrap, ttl, expires_at, timings })
+                let trigger = Trigger::Bootstrap;
+                Some(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }))
             }
             Err(Next::Source(failure) | Next::Nobody(failure)) => {
                 tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");

@@ -127,29 +127,29 @@ impl<W: World> Driver<W> {
         if joined > 0 {
             self.site.observer.observe(Observation::Decided { decision: "join", folded: joined });
         }
-        let inbox = self.site.mailbox.take();
+        let inbox = Box::new(self.site.mailbox.take());
         let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
         self.note_refused(&inbox);
         match decision {
             Decision::Nothing => {
                 self.decided("nothing", &inbox);
-                self.wait(stop, None).await;
+                Box::pin(self.wait(stop, None)).await;
             }
             Decision::Defer(due) => {
-                self.site.mailbox.restore(inbox);
-                self.wait(stop, Some(due)).await;
+                self.site.mailbox.restore(*inbox);
+                Box::pin(self.wait(stop, Some(due))).await;
             }
-            Decision::Follow(rest) => Box::pin(self.follow(rest, inbox, stop)).await?,
-            Decision::Backoff => Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await?,
-            Decision::Repeat => Box::pin(self.announce(inbox, self.updated_again(), "repeat", stop)).await?,
-            Decision::Verify(trigger) => Box::pin(self.question(trigger, inbox, stop)).await?,
+            Decision::Follow(rest) => Box::pin(self.follow(rest, *inbox, stop)).await?,
+            Decision::Backoff => Box::pin(self.announce(*inbox, self.failed_again(), "backoff", stop)).await?,
+            Decision::Repeat => Box::pin(self.announce(*inbox, self.updated_again(), "repeat", stop)).await?,
+            Decision::Verify(trigger) => Box::pin(self.question(trigger, *inbox, stop)).await?,
             Decision::Solve(trigger) => Box::pin(self.solve(trigger, inbox, stop)).await?,
         }
         Ok(())
     }
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
-    async fn solve(&mut self, trigger: Trigger, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
+    async fn solve(&mut self, trigger: Trigger, inbox: Box<Inbox>, stop: &Stop) -> Result<(), StoreError> {
         let Some(id) = Box::pin(self.claim(trigger, &inbox)).await? else { return Ok(()) };
         self.decided("solve", &inbox);
         tracing::info!(
@@ -245,7 +245,7 @@ impl<W: World> Driver<W> {
     async fn conclude(&mut self, ended: Ended) -> Result<(), StoreError> {
         match ended {
             Ended::Refreshed(snapshot) => {
-                self.learn(snapshot).await;
+                self.learn(*snapshot).await;
                 tracing::info!(
                     site = %self.site.id, version = self.seen.snapshot.version,
                     fingerprint = self.seen.snapshot.fingerprint().map(tracing::field::display),
@@ -255,11 +255,11 @@ impl<W: World> Driver<W> {
             Ended::Superseded(snapshot) => {
                 tracing::info!(site = %self.site.id, "another replica was faster: its outcome counts");
                 self.unrecorded = None;
-                self.learn(snapshot).await;
+                self.learn(*snapshot).await;
             }
             Ended::Failed(snapshot) => {
                 self.unrecorded = None;
-                self.learn(snapshot).await;
+                self.learn(*snapshot).await;
             }
             Ended::Unrecorded(failing) => self.tell_unrecorded(failing).await?,
             Ended::Abandoned => {}

@@ -44,11 +44,11 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) enum Ended {
     /// A new token is stored and announced.
-    Refreshed(Snapshot),
+    Refreshed(Box<Snapshot>),
     /// Somebody else's newer token stands, or somebody else's outcome counts.
-    Superseded(Snapshot),
+    Superseded(Box<Snapshot>),
     /// The attempt failed; noted and announced.
-    Failed(Snapshot),
+    Failed(Box<Snapshot>),
     /// The attempt failed, and the store cannot even note it.
     Unrecorded(Failing),
     /// Given up at shutdown: the lock is free.
@@ -66,7 +66,7 @@ impl<W: World> Site<W> {
                 match work {
                     Work::Adopt(found) => {
                         let ttl = KeyTtl::Kept(found.ttl);
-                        Box::pin(self.commit(claim, *found, ttl)).await
+                        Box::pin(self.commit(claim, found, ttl)).await
                     }
                     Work::Attempt => match self.attempt(&claim.start).await {
                         Ok(found) => {
@@ -82,10 +82,8 @@ impl<W: World> Site<W> {
         let (outcome, stage) = match &ended {
             Some(Ended::Refreshed(_)) => ("refreshed", ""),
             Some(Ended::Superseded(_)) => ("superseded", ""),
-            Some(Ended::Failed(Snapshot { failing: Some(failing), .. }) | Ended::Unrecorded(failing)) => {
-                ("failed", stage_word(&failing.stage))
-            }
-            Some(Ended::Failed(_)) => ("failed", ""),
+            Some(Ended::Failed(snapshot)) => ("failed", snapshot.failing.as_ref().map_or("", |f| stage_word(&f.stage))),
+            Some(Ended::Unrecorded(failing)) => ("failed", stage_word(&failing.stage)),
             Some(Ended::Abandoned) | None => ("abandoned", ""),
         };
         self.observer.observe(Observation::Finished { trigger, outcome, stage });
@@ -97,7 +95,7 @@ impl<W: World> Site<W> {
     }
 
     /// Stores what was found, as often as it takes while the store is away.
-    async fn commit(&self, claim: &Claim<'_>, found: Found, ttl: KeyTtl) -> Ended {
+    async fn commit(&self, claim: &Claim<'_>, found: Box<Found>, ttl: KeyTtl) -> Ended {
         self.observer.observe(Observation::Entered("commit"));
         let began = self.clock.now();
         let mut time = claim.start.time;
@@ -136,12 +134,12 @@ impl<W: World> Site<W> {
                     self.observer.observe(Observation::Commit("stored"));
                     self.observer.observe(Observation::Timed("commit", self.clock.now().saturating_sub(began)));
                     self.hear_own_outcome(heard).await;
-                    return Ended::Refreshed(snapshot);
+                    return Ended::Refreshed(Box::new(snapshot));
                 }
                 Ok(Committed::Superseded(snapshot)) => {
                     self.observer.observe(Observation::Commit("superseded"));
                     self.mailbox.restore(answered);
-                    return Ended::Superseded(snapshot);
+                    return Ended::Superseded(Box::new(snapshot));
                 }
                 Ok(Committed::Clock(snapshot)) => time = StoreTime { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
@@ -199,11 +197,11 @@ impl<W: World> Site<W> {
                 Ok(Recorded::Done(snapshot)) => {
                     self.mailbox.join(&answered);
                     self.hear_own_outcome(heard).await;
-                    return Ended::Failed(snapshot);
+                    return Ended::Failed(Box::new(snapshot));
                 }
                 Ok(Recorded::Dropped(snapshot)) => {
                     self.mailbox.restore(answered);
-                    return Ended::Superseded(snapshot);
+                    return Ended::Superseded(Box::new(snapshot));
                 }
                 Ok(Recorded::Clock(snapshot)) => time = StoreTime { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {

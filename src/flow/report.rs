@@ -119,7 +119,7 @@ impl SiteReport {
         Self {
             site: site.to_string(),
             state: status.state(seen),
-            token: reading.and_then(|r| r.token.as_ref()).map(TokenReport::of),
+            token: reading.and_then(|r| r.token.as_deref()).map(TokenReport::of),
             refresh_at: down(status.refresh_at(schedule, seen)),
             next_tick: down(status.now(seen).and_then(|now| schedule.next_after(now))),
             refresh: RefreshReport::of(status, seen),

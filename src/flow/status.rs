@@ -35,8 +35,8 @@ pub struct Reading {
     pub at: Timestamp,
     /// When, by the monotonic clock.
     pub seen: Duration,
-    /// The token that parsers read.
-    pub token: Option<TokenStatus>,
+    /// The token that parsers read, in a box: of thousands of sites many may have none.
+    pub token: Option<Box<TokenStatus>>,
     /// Until when somebody's lock lasts.
     pub locked_until: Option<Timestamp>,
     /// Failures in a row.
@@ -210,7 +210,7 @@ impl Reading {
         Self {
             at: snapshot.at,
             seen,
-            token: snapshot.current.as_ref().map(|current| TokenStatus::of(current, snapshot)),
+            token: snapshot.current.as_ref().map(|current| Box::new(TokenStatus::of(current, snapshot))),
             locked_until: snapshot.lock.map(|rest| later(snapshot.at, rest)),
             failing: snapshot.failing.clone(),
         }

@@ -212,7 +212,7 @@ impl Collector for Gauges {
 }
 
 fn token(status: &SiteStatus) -> Option<&TokenStatus> {
-    status.reading.as_ref()?.token.as_ref()
+    status.reading.as_ref()?.token.as_deref()
 }
 
 fn unix(at: Timestamp) -> f64 {

@@ -134,6 +134,7 @@ impl Tally {
 /// What is counted under a label; a handful of them are looked through faster than any map.
 fn of<L: PartialEq, T: Default>(counted: &mut Vec<(L, T)>, label: L) -> &mut T {
     let place = counted.iter().position(|(known, _)| *known == label).unwrap_or_else(|| {
+        counted.reserve_exact(1);
         counted.push((label, T::default()));
         counted.len() - 1
     });

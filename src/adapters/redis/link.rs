@@ -81,6 +81,11 @@ impl<C: Clock> Link<C> {
         self.state.lock().await.open = None;
     }
 
+    /// Waits for a turn and leaves it to others: whoever begins much work begins no more of it at once than is done.
+    pub async fn turn(&self) {
+        let _turn = self.turns.acquire().await;
+    }
+
     async fn open(&self) -> Result<(Commands, u64), LinkError> {
         let mut state = self.state.lock().await;
         if let Some(commands) = &state.open {

@@ -17,8 +17,8 @@ use crate::flow::ports::{Source, SourceError};
 pub enum AnySource {
     /// A browser behind FlareSolverr's v1 API.
     Flaresolverr(Flaresolverr),
-    /// A plain request.
-    Http(HttpSource),
+    /// A plain request, in a box: it is far larger than the other.
+    Http(Box<HttpSource>),
 }
 
 impl AnySource {
@@ -29,7 +29,7 @@ impl AnySource {
     pub fn new(config: &SourceConfig, rule: &CookieRule, solvers: &Solvers) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => Self::Flaresolverr(Flaresolverr::new(config, solvers)?),
-            SourceConfig::Http(config) => Self::Http(HttpSource::new(config, rule)?),
+            SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, rule)?)),
         })
     }
 }

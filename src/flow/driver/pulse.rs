@@ -87,7 +87,7 @@ impl<W: World> Driver<W> {
         if self.site.store.has_token().await? == self.seen.snapshot.current.is_some() {
             return Ok(());
         }
-        self.look().await
+        Box::pin(self.look()).await
     }
 
     /// Whether something seems due by itself.

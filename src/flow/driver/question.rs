@@ -35,12 +35,12 @@ impl<W: World> Driver<W> {
             self.refused.insert(current.token.fingerprint());
         }
         match verdict {
-            Verdict::Accepted if current.refresh().is_none() => self.adopt(current, inbox, stop).await,
+            Verdict::Accepted if current.refresh().is_none() => Box::pin(self.adopt(current, inbox, stop)).await,
             _ if self.seen.snapshot.backs_off(self.now()) => {
-                self.announce(inbox, self.failed_again(), "backoff", stop).await
+                Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await
             }
-            Verdict::Refused(_) => self.solve(trigger, inbox, stop).await,
-            _ => self.announce(inbox, self.updated_again(), "verify", stop).await,
+            Verdict::Refused(_) => Box::pin(self.solve(trigger, Box::new(inbox), stop)).await,
+            _ => Box::pin(self.announce(inbox, self.updated_again(), "verify", stop)).await,
         }
     }
 

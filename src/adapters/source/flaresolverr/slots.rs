@@ -58,7 +58,7 @@ impl Slots {
             let reap = async {
                 let Some(until) = next else { return more.await };
                 tokio::select! {
-                    () = sleep_until(until) => lock(&self.abandoned).retain(|a| a.until > until),
+                    () = Box::pin(sleep_until(until)) => lock(&self.abandoned).retain(|a| a.until > until),
                     () = more => {}
                 }
             };
