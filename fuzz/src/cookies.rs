@@ -5,7 +5,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use percent_encoding::percent_decode_str;
-use token_sidecar::domain::claims::Claims;
 use token_sidecar::domain::extract::{Bare, Cookie, CookieRule, Cookies, ExtractError, Solution, candidate};
 use token_sidecar::domain::inbox::Fingerprints;
 use token_sidecar::domain::lifetime::{later, time_to_live};
@@ -125,7 +124,7 @@ pub(crate) fn check_solution(solution: &Solution, refused: &[Fingerprint]) {
 
 /// No key outlasts its token.
 pub(crate) fn check_life(token: &Token, now: Timestamp) {
-    let claims = Claims::of(token);
+    let claims = token.claims();
     let ttl = time_to_live(claims, TOKEN_TTL, now);
     assert!(ttl.is_some() || claims.expires_at.is_some_and(|end| end < later(now, Duration::from_secs(62))));
     if let Some(ttl) = ttl {

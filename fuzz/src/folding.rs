@@ -70,7 +70,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
             }
             9 => {
                 let outcome = if u.arbitrary()? { Outcome::Failed } else { Outcome::Refreshed(fingerprint(u)?) };
-                mailbox.hear(outcome);
+                mailbox.hear(outcome, None);
                 outcomes += 1;
                 pending.settle(outcome);
                 if let Some((_, taken)) = &mut taken {

@@ -123,6 +123,15 @@ impl Event {
         }
     }
 
+    /// The version of the token that this message is about.
+    #[must_use]
+    pub const fn version(&self) -> Option<u64> {
+        match self {
+            Self::Updated(updated) => Some(updated.version),
+            Self::Failed(_) => None,
+        }
+    }
+
     /// The site's id.
     #[must_use]
     pub fn site(&self) -> &str {

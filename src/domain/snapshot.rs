@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::claims::Claims;
 use super::lifetime::{later, renew_at, renew_at_latest};
 use super::token::{Fingerprint, Token};
 use super::trigger::Trigger;
@@ -119,7 +118,7 @@ impl Current {
     /// When it stops working: the end of the token or of its key, whichever comes first.
     #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
-        let expires_at = Claims::of(&self.token).expires_at;
+        let expires_at = self.token.claims().expires_at;
         match (expires_at, self.key_ends_at) {
             (Some(token), Some(key)) => Some(token.min(key)),
             (one, other) => one.or(other),

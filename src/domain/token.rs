@@ -5,6 +5,8 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use super::claims::Claims;
+
 /// The longest token that is accepted, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
@@ -18,6 +20,7 @@ const SCHEME: &str = "bearer";
 pub struct Token {
     secret: SecretString,
     fingerprint: Fingerprint,
+    claims: Claims,
 }
 
 /// Why a value is not a token. Never says what the value was.
@@ -53,7 +56,7 @@ impl Token {
         if body.is_empty() || !body.bytes().all(allowed) {
             return Err(TokenError::Malformed);
         }
-        Ok(Self { secret: SecretString::from(bare), fingerprint: Fingerprint::of(bare) })
+        Ok(Self { secret: SecretString::from(bare), fingerprint: Fingerprint::of(bare), claims: Claims::of(bare) })
     }
 
     /// The bare token, for the places that must have it: Redis, the `.env` and the API.
@@ -66,6 +69,12 @@ impl Token {
     #[must_use]
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// What it says of its own life.
+    #[must_use]
+    pub const fn claims(&self) -> Claims {
+        self.claims
     }
 }
 

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
 use super::site::{Site, World};
 use super::store_time::StoreTime;
-use crate::domain::claims::Claims;
 use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
 use crate::domain::inbox::Fingerprints;
 use crate::domain::lifetime::time_to_live;
@@ -77,7 +76,7 @@ impl<W: World> Site<W> {
             tried.push(source.name());
             match self.try_source(source, start, &mut timings).await {
                 Ok((candidate, ttl)) => {
-                    let expires_at = Claims::of(&candidate.token).expires_at;
+                    let expires_at = candidate.token.claims().expires_at;
                     let source = source.name().to_owned();
                     let trigger = start.trigger;
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }));
@@ -107,7 +106,7 @@ impl<W: World> Site<W> {
         let solution = Solution { bare: Some(bare), ..Solution::default() };
         match self.prove(&solution, start, timings).await {
             Ok((candidate, ttl)) => {
-                let expires_at = Claims::of(&candidate.token).expires_at;
+                let expires_at = candidate.token.claims().expires_at;
                 let (source, timings) = (BOOTSTRAP.to_owned(), *timings);
                 let trigger = Trigger::Bootstrap;
                 Some(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }))
@@ -148,7 +147,7 @@ impl<W: World> Site<W> {
         let began = self.clock.now();
         let now = start.time.now(began);
         let extracted = extract::candidate(solution, &self.cookie, &self.page, &start.refused, now).and_then(|c| {
-            let ttl = time_to_live(Claims::of(&c.token), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
+            let ttl = time_to_live(c.token.claims(), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
             Ok((c, ttl))
         });
         let took = self.clock.now().saturating_sub(began);

@@ -115,7 +115,7 @@ impl<W: World> Driver<W> {
 
     /// One decision and what follows from it.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
-        if self.site.mailbox.take_hint() {
+        if self.site.mailbox.take_hint(self.seen.snapshot.version) {
             Box::pin(self.look()).await?;
         } else if self.clock_now() >= self.heartbeat {
             Box::pin(self.beat()).await?;
@@ -223,7 +223,7 @@ impl<W: World> Driver<W> {
             let left = until.saturating_sub(self.clock_now());
             match self.sleep(stop, left).await {
                 Woken::Stopped => return Ok(()),
-                Woken::Changed if !self.site.mailbox.take_hint() => {}
+                Woken::Changed if !self.site.mailbox.take_hint(before.0) => {}
                 Woken::Changed | Woken::Due => break,
             }
         }

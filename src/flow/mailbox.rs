@@ -16,14 +16,24 @@ pub struct Mailbox {
 #[derive(Debug, Default)]
 struct State {
     inbox: Inbox,
-    /// Something happened in the store: worth a look.
-    hinted: bool,
+    news: News,
     /// How many outcomes have been heard; wraps.
     outcomes: u64,
     /// How many triggers were answered by an outcome before anything was decided about them.
     joined: u64,
     /// What was heard since the inbox was last taken: it answers what was taken too.
     heard: Option<Outcome>,
+}
+
+/// What happened in the store since the driver last asked.
+#[derive(Debug, Default, Clone, Copy)]
+enum News {
+    #[default]
+    Nothing,
+    /// A token of this version was stored: nothing new to whoever stored it.
+    Stored(u64),
+    /// Whatever else.
+    Unknown,
 }
 
 impl Mailbox {
@@ -35,13 +45,13 @@ impl Mailbox {
 
     /// Says that the store may have changed.
     pub fn hint(&self) {
-        self.state().hinted = true;
+        self.state().news = News::Unknown;
         self.changed.notify_one();
     }
 
-    /// An attempt has just ended: takes out what it answers. Called in the order in which messages and
+    /// An attempt has just ended, with a token of this version where it stored one: takes out what it answers. Called in the order in which messages and
     /// outcomes were published, so that exactly what came before the outcome is answered by it.
-    pub fn hear(&self, outcome: Outcome) {
+    pub fn hear(&self, outcome: Outcome, version: Option<u64>) {
         let mut state = self.state();
         state.joined += state.inbox.folded;
         state.inbox.settle(outcome);
@@ -50,7 +60,11 @@ impl Mailbox {
             None => outcome,
         });
         state.outcomes = state.outcomes.wrapping_add(1);
-        state.hinted = true;
+        state.news = match (state.news, version) {
+            (News::Nothing, Some(version)) => News::Stored(version),
+            (News::Stored(earlier), Some(version)) => News::Stored(earlier.max(version)),
+            _ => News::Unknown,
+        };
         drop(state);
         self.changed.notify_one();
     }
@@ -85,10 +99,14 @@ impl Mailbox {
         self.state().inbox.clone()
     }
 
-    /// Whether there was a hint since the last call.
+    /// Whether something has happened in the store since the last call that whoever knows this version does not know.
     #[must_use]
-    pub fn take_hint(&self) -> bool {
-        std::mem::take(&mut self.state().hinted)
+    pub fn take_hint(&self, known: u64) -> bool {
+        match std::mem::take(&mut self.state().news) {
+            News::Nothing => false,
+            News::Stored(version) => version > known,
+            News::Unknown => true,
+        }
     }
 
     /// How many triggers an outcome has answered since the last call, before anything was decided about them.
@@ -116,5 +134,31 @@ impl Mailbox {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in here can leave the state half-changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::domain::token::Fingerprint;
+
+    #[test]
+    fn what_was_stored_is_a_hint_to_whoever_does_not_know_it() {
+        let stored = Outcome::Refreshed(Fingerprint::parse("9f86d081884c7d65").unwrap());
+        let mailbox = Mailbox::default();
+        assert!(!mailbox.take_hint(0));
+        mailbox.hear(stored, Some(7));
+        assert!(!mailbox.take_hint(7), "its own");
+        mailbox.hear(stored, Some(8));
+        mailbox.hear(stored, Some(7));
+        assert!(mailbox.take_hint(7), "somebody else's");
+        assert!(!mailbox.take_hint(7), "once");
+        mailbox.hear(stored, Some(7));
+        mailbox.hear(Outcome::Failed, None);
+        assert!(mailbox.take_hint(7), "a failure too");
+        mailbox.hint();
+        mailbox.hear(stored, Some(7));
+        assert!(mailbox.take_hint(7), "whatever else is not forgotten");
     }
 }

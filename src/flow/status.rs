@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::claims::Claims;
 use crate::domain::event::Event;
 use crate::domain::lifetime::later;
 use crate::domain::schedule::Schedule;
@@ -231,7 +230,7 @@ impl TokenStatus {
             fingerprint: current.token.fingerprint().to_string(),
             version: refresh.map_or(0, |_| snapshot.version),
             refreshed_at: refresh.map(|r| r.at),
-            expires_at: Claims::of(&current.token).expires_at,
+            expires_at: current.token.claims().expires_at,
             key_ends_at: current.key_ends_at,
             ends_at: current.ends_at(),
             renew_at: current.renew_at(),

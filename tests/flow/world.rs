@@ -257,8 +257,9 @@ fn hear(mailbox: &Mailbox, wire: Wire) {
     match wire {
         Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload))),
         Wire::Event(event) => {
-            if let Some(outcome) = Event::parse(event.to_json().as_bytes()).and_then(|e| e.outcome()) {
-                mailbox.hear(outcome);
+            let event = Event::parse(event.to_json().as_bytes()).unwrap();
+            if let Some(outcome) = event.outcome() {
+                mailbox.hear(outcome, event.version());
             }
         }
         Wire::Vacated => mailbox.hint(),

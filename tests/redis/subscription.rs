@@ -75,7 +75,7 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     publish(&server, INVALID, &report(new));
     ears.mailbox_until("the report on the new token", |mailbox| mailbox.peek().reported.contains(new)).await;
     assert_eq!(ears.mailbox().outcomes(), 1);
-    assert!(ears.mailbox().take_hint());
+    assert!(ears.mailbox().take_hint(0));
     let inbox = ears.mailbox().take();
     assert_eq!((inbox.folded, inbox.bare, inbox.reported.iter().count()), (1, false, 1));
 
@@ -106,7 +106,7 @@ async fn a_repeated_announcement_and_garbage_answer_nothing() {
     }
     publish(&server, INVALID, b"now");
     ears.mailbox_until("both messages", |mailbox| mailbox.peek().folded == 2).await;
-    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_hint()), (0, false));
+    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_hint(0)), (0, false));
     assert_eq!(ears.told(|told| told.events.len()), 1);
 }
 
@@ -117,7 +117,7 @@ async fn another_replica_that_gives_up_is_a_hint() {
     let store = store(&server);
     claimed(&store, "a").await;
     store.vacate(&id("a")).await.unwrap();
-    ears.mailbox_until("a hint", token_sidecar::flow::mailbox::Mailbox::take_hint).await;
+    ears.mailbox_until("a hint", |mailbox| mailbox.take_hint(u64::MAX)).await;
     assert!(ears.mailbox().is_empty());
 }
 
@@ -144,7 +144,7 @@ async fn every_site_is_asked_about_the_gap_after_a_restart() {
     for mailbox in &ears.mailboxes {
         mailbox.changed().await;
         assert_eq!(mailbox.take(), Inbox { implicit: Some(Trigger::Reconnect), folded: 1, ..Inbox::default() });
-        assert!(mailbox.take_hint());
+        assert!(mailbox.take_hint(u64::MAX));
     }
     publish(&server, "two:token:invalid", b"now");
     ears.until("a message after the return", |told| told.messages.len() == 1).await;

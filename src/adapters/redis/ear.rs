@@ -106,7 +106,7 @@ impl<O: LinkObserver> Ear<O> {
             Topic::Event => {
                 let Some(event) = Event::parse(payload) else { return };
                 if let Some(outcome) = event.outcome() {
-                    mailbox.hear(outcome);
+                    mailbox.hear(outcome, event.version());
                 }
                 self.observer.event(&event);
             }

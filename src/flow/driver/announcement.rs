@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::{Driver, Stop};
-use crate::domain::claims::Claims;
 use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
 use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::between;
@@ -68,7 +67,7 @@ impl<W: World> Driver<W> {
             fingerprint: current.token.fingerprint().to_string(),
             key: self.site.store.token_key().to_owned(),
             ttl: current.key_ends_at.map(|end| between(now, end).as_secs()),
-            expires_at: Claims::of(&current.token).expires_at,
+            expires_at: current.token.claims().expires_at,
             refresh_at: tick.into_iter().chain(renewal).min(),
             refreshed_at: refresh.map(|r| r.at),
             trigger: refresh.map_or(Trigger::Bootstrap, |r| r.trigger),

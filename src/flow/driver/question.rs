@@ -1,7 +1,6 @@
 //! Questions that only ask: whether the stored token still works, and whether a found one can be adopted.
 
 use super::{Driver, Stop};
-use crate::domain::claims::Claims;
 use crate::domain::decide::{Decision, decide};
 use crate::domain::extract::Candidate;
 use crate::domain::inbox::Inbox;
@@ -78,7 +77,7 @@ impl<W: World> Driver<W> {
         let Some(id) = self.claim(Trigger::Bootstrap, &inbox).await? else { return Ok(()) };
         self.decided("adopt", &inbox);
         cookies.hold(&self.site.cookie, &current.token);
-        let claims = Claims::of(&current.token);
+        let claims = current.token.claims();
         let start = self.start(Trigger::Bootstrap);
         let token_ttl = self.site.policy.token_ttl;
         let rest = current.key_ends_at.map_or(token_ttl, |end| between(self.now(), end));
