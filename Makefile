@@ -18,7 +18,7 @@ SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check 
     scripts/simulation scripts/test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench simulation fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench budget simulation fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -38,6 +38,11 @@ bench: ## Measure what the sidecar costs beside the floor, Celery and Redis alon
 	@scripts/setup bench
 	cargo build --release --locked -p token-sidecar -p token-sidecar-bench
 	@$(TARGET)/release/token-sidecar-bench run --sidecar $(BINARY) --python "$$(bench/check build)" $(ARGS)
+
+budget: ## Hold counts that do not depend on the machine (commands, allocations, bytes) against bench/budget.toml
+	@scripts/setup test
+	@cargo build --release --locked -p token-sidecar -p token-sidecar-bench
+	@$(TARGET)/release/token-sidecar-bench budget --sidecar $(BINARY)
 
 simulation: ## Tell 100,000 stories of sidecars and everything that breaks; ARGS='--seeds N' or '--seed N' chooses
 	@scripts/setup build

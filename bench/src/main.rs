@@ -1,5 +1,6 @@
 //! Measures what the sidecar costs, beside the floor, beside Celery and beside Redis alone, in one run on one machine.
 
+mod budget;
 mod celery;
 mod clock;
 mod floor;
@@ -40,6 +41,15 @@ struct Cli {
 enum Command {
     /// Measure, and write the figures, the page and its plot
     Run(Run),
+    /// Hold counts that do not depend on the machine against what they may be
+    Budget {
+        /// What they may be
+        #[arg(long, value_name = "FILE", default_value = "bench/budget.toml")]
+        file: PathBuf,
+        /// The sidecar, built for release
+        #[arg(long, value_name = "FILE", default_value = "target/release/token-sidecar")]
+        sidecar: PathBuf,
+    },
     /// Write the page and its plot again from the figures
     Page {
         /// The folder of `performance.md`
@@ -76,6 +86,10 @@ struct Run {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(run) => measure(run),
+        Command::Budget { file, sidecar } => {
+            let world = World { sidecar, python: None, quick: false };
+            budget::check(&world, &file).and_then(|is_kept| is_kept.then_some(()).context("the budget is exceeded"))
+        }
         Command::Page { docs } => Report::read(&docs).and_then(|report| page::write(&docs, &report)),
         Command::Floor { redis, solver } => floor::serve(redis, solver),
         Command::Drain { redis, channel } => floor::drain(redis, &channel),

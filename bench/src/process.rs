@@ -1,18 +1,17 @@
 //! What is measured, as processes: started, weighed and ended.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::AddAssign;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
 use crate::clock::Instant;
@@ -66,6 +65,15 @@ impl Process {
         let input = self.child.stdin.as_mut().context("it does not listen")?;
         writeln!(input, "{line}")?;
         Ok(input.flush()?)
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(pid.context("it has no number")?, rustix::process::Signal::TERM)?;
+        let ended = self.child.wait()?;
+        ensure!(ended.success(), "it has ended with {ended}");
+        Ok(())
     }
 
     /// What it and its children weigh.
@@ -234,10 +242,4 @@ fn family(root: u32) -> anyhow::Result<Vec<u32>> {
 fn kib(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
-}
-
-/// The size of a file in bytes.
-pub(crate) fn size(path: impl AsRef<OsStr>) -> anyhow::Result<u64> {
-    let path = Path::new(path.as_ref());
-    Ok(fs::metadata(path).with_context(|| format!("{} is not there", path.display()))?.len())
 }

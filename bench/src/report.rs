@@ -165,7 +165,7 @@ pub(crate) struct Size {
     pub(crate) binary_bytes: u64,
     /// Of the image, where an engine could build it.
     pub(crate) image_bytes: Option<u64>,
-    pub(crate) dependencies: usize,
+    pub(crate) dependencies: u64,
     pub(crate) cold_build_s: f64,
 }
 

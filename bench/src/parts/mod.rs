@@ -5,7 +5,7 @@ mod growth;
 mod herd;
 mod idle;
 mod latency;
-mod size;
+pub(crate) mod size;
 mod start;
 
 use clap::ValueEnum;

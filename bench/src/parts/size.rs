@@ -1,12 +1,12 @@
 //! What is to be had, what it is made of, and how long it takes to build.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
 use crate::clock::Instant;
-use crate::process::size;
 use crate::report::Size;
 use crate::world::World;
 
@@ -15,21 +15,27 @@ const IMAGE: &str = "token-sidecar:benchmark";
 
 pub(super) fn measure(world: &World) -> anyhow::Result<Size> {
     Ok(Size {
-        binary_bytes: size(&world.sidecar)?,
+        binary_bytes: binary(world)?,
         image_bytes: image(),
         dependencies: dependencies()?,
         cold_build_s: cold_build()?,
     })
 }
 
+/// The size of the binary in bytes.
+pub(crate) fn binary(world: &World) -> anyhow::Result<u64> {
+    let file = &world.sidecar;
+    Ok(fs::metadata(file).with_context(|| format!("{} is not there", file.display()))?.len())
+}
+
 /// How many crates the sidecar is built of, its own not among them.
-fn dependencies() -> anyhow::Result<usize> {
+pub(crate) fn dependencies() -> anyhow::Result<u64> {
     let tree = ["tree", "--locked", "-p", "token-sidecar", "-e", "normal", "--prefix", "none", "--format", "{p}"];
     let output = Command::new("cargo").args(tree).output().context("cargo cannot be run")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let names: BTreeSet<_> = text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|l| !l.is_empty()).collect();
-    Ok(names.len().saturating_sub(1))
+    Ok(names.len().saturating_sub(1) as u64)
 }
 
 fn cold_build() -> anyhow::Result<f64> {
