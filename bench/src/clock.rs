@@ -1,4 +1,4 @@
-//! The clock that all processes of a machine share.
+//! The clocks that all processes of a machine share.
 
 use std::time::Duration;
 
@@ -26,4 +26,9 @@ impl Instant {
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// The wall clock, in seconds since 1970.
+pub(crate) fn unix_seconds() -> u64 {
+    clock_gettime(ClockId::Realtime).tv_sec.unsigned_abs()
 }

@@ -8,13 +8,13 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-use crate::clock::Instant;
+use crate::clock::{Instant, unix_seconds};
 
 /// How many requests are served at once.
 const SERVERS: usize = 16;
@@ -46,9 +46,11 @@ struct State {
 
 /// A token like the shop's: a JWT that lives 46 h, of about as many characters.
 fn token(number: u64) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let life = format!(r#"{{"exp":{},"iat":{now},"iss":"/api/v1/auth/anonymous","sub":"{number:020}""#, now + 46 * 3_600);
-    let [head, life] = [r#"{"typ":"JWT","alg":"RS256"}"#, &(life + "}")].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
+    let now = unix_seconds();
+    let life =
+        format!(r#"{{"exp":{},"iat":{now},"iss":"/api/v1/auth/anonymous","sub":"{number:020}""#, now + 46 * 3_600);
+    let [head, life] =
+        [r#"{"typ":"JWT","alg":"RS256"}"#, &(life + "}")].map(|part| BASE64_URL_SAFE_NO_PAD.encode(part));
     format!("{head}.{life}.{number:0>342}")
 }
 

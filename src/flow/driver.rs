@@ -200,7 +200,7 @@ impl<W: World> Driver<W> {
                 Ok(Some(id))
             }
             Ok(Claimed::Changed(snapshot)) => {
-                self.learn(snapshot).await;
+                self.learn(*snapshot).await;
                 Ok(None)
             }
             Err(StoreError::Refused(error)) => {

@@ -148,7 +148,7 @@ pub enum Claimed {
     /// The lock is ours and the state is as it was; when, by the store's clock.
     Taken(Timestamp),
     /// The state has changed or the lock is held: decide again.
-    Changed(Snapshot),
+    Changed(Box<Snapshot>),
 }
 
 /// What is left of a claim.

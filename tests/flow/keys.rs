@@ -137,8 +137,8 @@ impl Keys {
                 self.take_lock(now, claim);
                 return Claimed::Taken(before.at);
             }
-            Some(_) => return Claimed::Changed(before),
-            None if before.etag != etag => return Claimed::Changed(before),
+            Some(_) => return Claimed::Changed(Box::new(before)),
+            None if before.etag != etag => return Claimed::Changed(Box::new(before)),
             None => {}
         }
         self.take_lock(now, claim);

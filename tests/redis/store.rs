@@ -118,7 +118,7 @@ async fn a_claim_on_a_state_that_has_changed_is_not_taken() {
         let Claimed::Changed(now) = store.claim(&seen.etag, &id("c")).await.unwrap() else { panic!("{why}") };
         assert_ne!(now.etag, seen.etag, "{why}");
         assert_eq!(now.lock, None, "{why}");
-        seen = now;
+        seen = *now;
     }
     assert!(matches!(store.claim(&seen.etag, &id("c")).await.unwrap(), Claimed::Taken(_)));
 }

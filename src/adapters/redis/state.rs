@@ -49,7 +49,7 @@ impl FromRedisValue for Claimed {
     fn from_redis_value(reply: Value) -> Result<Self, ParsingError> {
         Ok(match reply {
             Value::Int(at) => Self::Taken(instant(at)),
-            state => Self::Changed(read(State::from_redis_value(state)?)),
+            state => Self::Changed(Box::new(read(State::from_redis_value(state)?))),
         })
     }
 }
