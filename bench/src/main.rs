@@ -104,6 +104,7 @@ fn main() -> ExitCode {
 }
 
 fn measure(run: Run) -> anyhow::Result<()> {
+    process::open_many_files()?;
     let world = World { sidecar: run.sidecar, python: run.python, quick: run.quick };
     let mut report = Report::read(&run.docs).unwrap_or_default();
     report.machine = machine::read()?;

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use tempfile::TempDir;
 
 use crate::clock::Instant;
@@ -69,8 +70,8 @@ impl Process {
 
     /// Asks it to end, and waits until it has.
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.context("it has no number")?, rustix::process::Signal::TERM)?;
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("it has no number")?, Signal::TERM)?;
         let ended = self.child.wait()?;
         ensure!(ended.success(), "it has ended with {ended}");
         Ok(())
@@ -115,8 +116,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         let family = family(self.child.id()).unwrap_or_default();
         for pid in family {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _gone = kill_process(pid, Signal::KILL);
             }
         }
         let _reaped = self.child.wait();
@@ -204,6 +205,12 @@ impl Counter {
         until("MONITOR", || Ok((self.counted.load(Ordering::Relaxed) > before).then_some(())))?;
         Ok(self.counted.load(Ordering::Relaxed) - self.own)
     }
+}
+
+/// Lets this process, and those that it starts, have as many connections as the system allows them.
+pub(crate) fn open_many_files() -> anyhow::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// Waits until `look` finds something.

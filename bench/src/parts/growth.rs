@@ -16,7 +16,7 @@ use crate::world::{INVALID, TOKEN, UPDATED, World};
 
 const SITES: [u32; 5] = [1, 10, 100, 1_000, 10_000];
 const REPLICAS: [u32; 5] = [1, 3, 10, 30, 100];
-const WAITING: [u32; 5] = [1, 10, 100, 1_000, 9_000];
+const WAITING: [u32; 5] = [1, 10, 100, 1_000, 10_000];
 /// How long sites are watched at rest, in seconds.
 const REST: u32 = 20;
 /// Reports to each number of replicas.
