@@ -67,7 +67,7 @@ impl<W: World> Site<W> {
     pub(super) async fn attempt(&self, start: &Start<'_>) -> Result<Box<Found>, Missed> {
         let mut timings = Timings::default();
         let mut failures: Vec<Failure> = Vec::new();
-        let mut tried: Vec<&str> = Vec::new();
+        let mut tried: Vec<&str> = Vec::with_capacity(self.sources.len());
 
         // In boxes, here and below: thousands of sites may wait for a source, and that alone needs room then.
         if let Some(found) = Box::pin(self.bootstrapped(start, &mut timings)).await {

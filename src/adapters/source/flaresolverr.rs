@@ -185,7 +185,7 @@ impl Flaresolverr {
 
     /// A slot of the configured session first, then one of the server.
     async fn turn(&self) -> Vec<Slot> {
-        let mut turn = Vec::with_capacity(2);
+        let mut turn = Vec::new();
         if let Some(session) = &self.session {
             turn.extend(session.slots.take().await);
         }
