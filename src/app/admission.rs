@@ -23,11 +23,10 @@ pub(super) type Admitted = (Box<Site<Outside>>, Option<Box<Seen>>);
 /// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn admitted(
     link: &Link<SystemClock>,
-    sites: Vec<Box<Site<Outside>>>,
+    mut sites: impl ExactSizeIterator<Item = Box<Site<Outside>>>,
 ) -> Result<Vec<Admitted>, AppError> {
     knock(link).await?;
     let mut admitted = Vec::with_capacity(sites.len());
-    let mut sites = sites.into_iter();
     while sites.len() > 0 {
         let looks: JoinSet<_> = sites.by_ref().take(LOOKS_AT_ONCE).map(look).collect();
         for looked in looks.join_all().await {

@@ -32,7 +32,7 @@ pub(super) struct Start<'a> {
     /// The store's clock at the claim.
     pub(super) time: StoreTime,
     /// The tokens that were reported as refused.
-    pub(super) refused: Fingerprints,
+    pub(super) refused: &'a Fingerprints,
     /// Whether the configured token may end it: once, where the store has none and nobody forces a solve.
     pub(super) offers_bootstrap: bool,
 }
@@ -147,7 +147,7 @@ impl<W: World> Site<W> {
         self.observer.observe(Observation::Entered(Stage::Extract.as_str()));
         let began = self.clock.now();
         let now = start.time.now(began);
-        let extracted = extract::candidate(solution, &self.cookie, &self.page, &start.refused, now).and_then(|c| {
+        let extracted = extract::candidate(solution, &self.cookie, &self.page, start.refused, now).and_then(|c| {
             let ttl = time_to_live(Claims::of(&c.token), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
             Ok((c, ttl))
         });

@@ -281,7 +281,7 @@ impl<W: World> Driver<W> {
             trigger,
             snapshot: &self.seen.snapshot,
             time: self.seen.time(),
-            refused: self.refused,
+            refused: &self.refused,
             offers_bootstrap,
         }
     }

@@ -48,7 +48,7 @@ pub struct Flaresolverr {
     wait: Option<Duration>,
     wanted: Vec<String>,
     session: Option<Session>,
-    proxy: Option<ProxyConfig>,
+    proxy: Option<Box<ProxyConfig>>,
     disable_media: bool,
 }
 
@@ -80,7 +80,7 @@ impl Flaresolverr {
             wait: config.wait.filter(|wait| !wait.is_zero()),
             wanted: config.wanted.clone(),
             session,
-            proxy: config.proxy.clone(),
+            proxy: config.proxy.clone().map(Box::new),
             disable_media: config.disable_media,
         })
     }
