@@ -122,7 +122,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
         ended = &mut hearing => return Ok(ended?),
         // What was reported since the subscription is answered all the same.
         () = shutdown.cancelled() => Vec::new(),
-        admitted = admission::admitted(&link, sites) => admitted?,
+        admitted = admission::admitted(&link, sites.into_iter()) => admitted?,
     };
     let drivers = TaskTracker::new();
     let beginning = async {

@@ -15,7 +15,7 @@ use crate::flow::site::Site;
 const LOOKS_AT_ONCE: usize = 256;
 
 /// A site, and its state where Redis has told it: what its driver starts from.
-pub(super) type Admitted = (Box<Site<Outside>>, Option<Seen>);
+pub(super) type Admitted = (Box<Site<Outside>>, Option<Box<Seen>>);
 
 /// Knocks at the channels of all sites, and reads the state of each.
 ///
@@ -23,11 +23,10 @@ pub(super) type Admitted = (Box<Site<Outside>>, Option<Seen>);
 /// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn admitted(
     link: &Link<SystemClock>,
-    sites: Vec<Box<Site<Outside>>>,
+    mut sites: impl ExactSizeIterator<Item = Box<Site<Outside>>>,
 ) -> Result<Vec<Admitted>, AppError> {
     knock(link).await?;
     let mut admitted = Vec::with_capacity(sites.len());
-    let mut sites = sites.into_iter();
     while sites.len() > 0 {
         let looks: JoinSet<_> = sites.by_ref().take(LOOKS_AT_ONCE).map(look).collect();
         for looked in looks.join_all().await {
@@ -57,7 +56,7 @@ pub(super) async fn knock(link: &Link<SystemClock>) -> Result<(), AppError> {
 /// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn look(site: Box<Site<Outside>>) -> Result<Admitted, AppError> {
     let seen = match site.store.look().await {
-        Ok(snapshot) => Some(Seen { snapshot, read_at: site.clock.now() }),
+        Ok(snapshot) => Some(Box::new(Seen { snapshot, read_at: site.clock.now() })),
         Err(StoreError::Away(_)) => None,
         Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => None,
         Err(error @ StoreError::Refused(_)) => return Err(error.into()),

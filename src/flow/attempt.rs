@@ -31,7 +31,7 @@ pub(super) struct Start<'a> {
     /// The store's clock at the claim.
     pub(super) time: StoreTime,
     /// The tokens that were reported as refused.
-    pub(super) refused: Fingerprints,
+    pub(super) refused: &'a Fingerprints,
     /// Whether the configured token may end it: once, where the store has none and nobody forces a solve.
     pub(super) offers_bootstrap: bool,
 }
@@ -66,7 +66,7 @@ impl<W: World> Site<W> {
     pub(super) async fn attempt(&self, start: &Start<'_>) -> Result<Box<Found>, Missed> {
         let mut timings = Timings::default();
         let mut failures: Vec<Failure> = Vec::new();
-        let mut tried: Vec<&str> = Vec::new();
+        let mut tried: Vec<&str> = Vec::with_capacity(self.sources.len());
 
         // In boxes, here and below: thousands of sites may wait for a source, and that alone needs room then.
         if let Some(found) = Box::pin(self.bootstrapped(start, &mut timings)).await {
@@ -146,7 +146,7 @@ impl<W: World> Site<W> {
         self.observer.observe(Observation::Entered(Stage::Extract.as_str()));
         let began = self.clock.now();
         let now = start.time.now(began);
-        let extracted = extract::candidate(solution, &self.cookie, &self.page, &start.refused, now).and_then(|c| {
+        let extracted = extract::candidate(solution, &self.cookie, &self.page, start.refused, now).and_then(|c| {
             let ttl = time_to_live(c.token.claims(), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
             Ok((c, ttl))
         });

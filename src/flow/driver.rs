@@ -82,8 +82,8 @@ impl<W: World> Driver<W> {
     /// then serves triggers until it is stopped.
     ///
     /// All that it holds and all that it does now and then is in boxes: a site at rest keeps room for its rest alone.
-    pub fn run(site: impl Into<Box<Site<W>>>, seen: Option<Seen>, stop: Stop) -> impl Future<Output = ()> + Send {
-        let (site, seen) = (site.into(), seen.map(Box::new));
+    pub fn run(site: impl Into<Box<Site<W>>>, seen: Option<Box<Seen>>, stop: Stop) -> impl Future<Output = ()> + Send {
+        let site = site.into();
         async move {
             let Some(mut driver) = Box::pin(Self::begun(site, seen, &stop)).await else { return };
             while !stop.graceful.is_cancelled() {
@@ -94,8 +94,8 @@ impl<W: World> Driver<W> {
 
     async fn begun(site: Box<Site<W>>, seen: Option<Box<Seen>>, stop: &Stop) -> Option<Box<Self>> {
         site.mailbox.post(Arrival::Startup);
-        let seen = first_look(&site, seen.map(|seen| *seen), stop).await?;
-        let mut driver = Box::new(Self::new(site, seen));
+        let seen = first_look(&site, seen, stop).await?;
+        let mut driver = Box::new(Self::new(site, *seen));
         let Seen { snapshot, read_at } = driver.seen.clone();
         driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
         driver.learn(snapshot).await;
@@ -282,7 +282,7 @@ impl<W: World> Driver<W> {
             trigger,
             snapshot: &self.seen.snapshot,
             time: self.seen.time(),
-            refused: self.refused,
+            refused: &self.refused,
             offers_bootstrap,
         }
     }

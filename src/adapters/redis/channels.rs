@@ -3,9 +3,6 @@
 use crate::domain::event::Event;
 use crate::domain::site::SiteId;
 
-/// What stands between a site's id, which has no colon, and the word of a channel.
-const TOKEN: &str = ":token:";
-
 /// What is said on a channel that the sidecars listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Topic {
@@ -40,10 +37,10 @@ impl Channels {
     #[must_use]
     pub fn of(site: &SiteId) -> Self {
         Self {
-            invalid: format!("{site}{TOKEN}invalid"),
-            updated: format!("{site}{TOKEN}updated"),
-            failed: format!("{site}{TOKEN}failed"),
-            canary: format!("{site}{TOKEN}canary"),
+            invalid: format!("{site}:token:invalid"),
+            updated: format!("{site}:token:updated"),
+            failed: format!("{site}:token:failed"),
+            canary: format!("{site}:token:canary"),
         }
     }
 
@@ -54,8 +51,9 @@ impl Channels {
 
     /// The site that a channel is of, and what is said there.
     pub(super) fn read(channel: &str) -> Option<(&str, Topic)> {
-        let (site, word) = channel.split_once(TOKEN)?;
-        let topic = match word {
+        // A site's id has no colon.
+        let (site, name) = channel.split_once(':')?;
+        let topic = match name.strip_prefix("token")?.strip_prefix(':')? {
             "invalid" => Topic::Invalid,
             "updated" | "failed" => Topic::Event,
             "canary" => Topic::Canary,
@@ -83,7 +81,7 @@ mod tests {
         let channels = Channels::of(&SiteId::parse("shop-2").unwrap()).all();
         let topics = channels.each_ref().map(|channel| Channels::read(channel));
         assert_eq!(topics, [Topic::Invalid, Topic::Event, Topic::Event, Topic::Canary].map(|t| Some(("shop-2", t))));
-        for other in [Channels::ALL_UPDATED, "shop-2:token:", "shop-2:token:invalid:", "shop-2", ""] {
+        for other in [Channels::ALL_UPDATED, &format!("{}:", channels[0]), "shop-2:tokens", "shop-2", ""] {
             assert_eq!(Channels::read(other), None, "{other}");
         }
     }

@@ -48,7 +48,7 @@ pub struct Flaresolverr {
     wait: Option<Duration>,
     wanted: Vec<String>,
     session: Option<Session>,
-    proxy: Option<ProxyConfig>,
+    proxy: Option<Box<ProxyConfig>>,
     disable_media: bool,
 }
 
@@ -80,7 +80,7 @@ impl Flaresolverr {
             wait: config.wait.filter(|wait| !wait.is_zero()),
             wanted: config.wanted.clone(),
             session,
-            proxy: config.proxy.clone(),
+            proxy: config.proxy.clone().map(Box::new),
             disable_media: config.disable_media,
         })
     }
@@ -185,7 +185,7 @@ impl Flaresolverr {
 
     /// A slot of the configured session first, then one of the server.
     async fn turn(&self) -> Vec<Slot> {
-        let mut turn = Vec::with_capacity(2);
+        let mut turn = Vec::new();
         if let Some(session) = &self.session {
             turn.extend(session.slots.take().await);
         }

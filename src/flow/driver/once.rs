@@ -19,11 +19,11 @@ pub enum Once {
 
 impl<W: World> Driver<W> {
     /// One refresh, forced, here or wherever the lock is held.
-    pub async fn once(site: impl Into<Box<Site<W>>>, seen: Option<Seen>, stop: Stop) -> Once {
+    pub async fn once(site: impl Into<Box<Site<W>>>, seen: Option<Box<Seen>>, stop: Stop) -> Once {
         let site = site.into();
         let Some(seen) = first_look(&site, seen, &stop).await else { return Once::Stopped };
         let before = seen.snapshot.version;
-        let mut driver = Self::new(site, seen);
+        let mut driver = Self::new(site, *seen);
         driver.site.mailbox.post(Arrival::Manual);
         while !stop.graceful.is_cancelled() {
             driver.step(&stop).await;

@@ -168,14 +168,14 @@ impl<W: World> Driver<W> {
 }
 
 /// What was seen already; or looks at a growing pace until the store tells the state or the site is stopped.
-pub(super) async fn first_look<W: World>(site: &Site<W>, seen: Option<Seen>, stop: &Stop) -> Option<Seen> {
+pub(super) async fn first_look<W: World>(site: &Site<W>, seen: Option<Box<Seen>>, stop: &Stop) -> Option<Box<Seen>> {
     if seen.is_some() {
         return seen;
     }
     let mut refusals = 0;
     loop {
         match patient_look(site, stop).await? {
-            Ok(seen) => return Some(seen),
+            Ok(seen) => return Some(Box::new(seen)),
             Err(error) => {
                 refusals += 1;
                 tracing::warn!(site = %site.id, %error, refusals, "Redis refuses us: trying again");
