@@ -70,12 +70,9 @@ impl<O: LinkObserver> Ear<O> {
         }
     }
 
-    /// Pub/sub forgets: what was said while nobody listened is asked for.
-    pub(super) fn ask_for_what_was_missed(&self) {
-        for mailbox in self.sites.values() {
-            mailbox.post(Arrival::Reconnect);
-            mailbox.hint();
-        }
+    /// Where the triggers of all sites arrive.
+    pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
+        self.sites.values().map(|mailbox| &**mailbox)
     }
 
     /// Called by the connection's reader for everything that is pushed.

@@ -4,6 +4,8 @@
 //! between, however fast they come. A subscription that looks alive but is dead is found out by a canary:
 //! what is published on the other connection must come back here.
 
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::ear::Ear;
 use super::error::{LinkError, classify};
 use super::link::Link;
+use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::{Chance, Clock};
@@ -127,10 +130,14 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         self.ear.observer().connected();
         tracing::info!(channels, "listening");
         *losses = 0;
-        if ready.is_cancelled() {
-            self.ear.ask_for_what_was_missed();
-        }
+        let is_again = ready.is_cancelled();
         ready.cancel();
+        let mut asking = pin!(async {
+            if is_again {
+                self.ask_for_what_was_missed().await;
+            }
+            std::future::pending::<Infallible>().await
+        });
         let ended = loop {
             let canary = async {
                 self.clock.sleep(CANARY_PERIOD).await;
@@ -144,6 +151,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
                     self.link.reopen().await;
                     break Ended::Lost(LinkError::Away("the Sentinels name another master".to_owned()));
                 }
+                never = &mut asking => match never {},
                 () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
                 landed = canary => {
                     if let Err(error) = landed {
@@ -162,6 +170,16 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
             }
         }
         ended
+    }
+
+    /// Pub/sub forgets: what was said while nobody listened is asked for, by no more sites at once than have their turn
+    /// on the connection.
+    async fn ask_for_what_was_missed(&self) {
+        for mailbox in self.ear.mailboxes() {
+            self.link.turn().await;
+            mailbox.post(Arrival::Reconnect);
+            mailbox.hint();
+        }
     }
 
     /// Sends a canary and waits until it is back. While other messages come the subscription is behind, not deaf: to

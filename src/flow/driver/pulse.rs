@@ -152,7 +152,7 @@ impl<W: World> Driver<W> {
         }
         match patient_look(&self.site, stop).await {
             Some(Ok(seen)) => self.learn(seen.snapshot).await,
-            Some(Err(refusal)) => self.refused(&refusal, stop).await,
+            Some(Err(refusal)) => Box::pin(self.refused(&refusal, stop)).await,
             None => {}
         }
     }

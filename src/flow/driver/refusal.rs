@@ -27,7 +27,7 @@ impl<W: World> Driver<W> {
                 }
                 self.recover(stop).await;
             }
-            StoreError::Refused(error) => self.refused(&error, stop).await,
+            StoreError::Refused(error) => Box::pin(self.refused(&error, stop)).await,
         }
     }
 
