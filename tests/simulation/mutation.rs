@@ -50,7 +50,7 @@ impl Mutation {
             Self::BlindLockDelete => ("if redis.call('GET', LOCK) == claim then", "if true then"),
             Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == claim then", "if false then"),
             Self::NoEtag => ("if etag() == ARGV[2] and ", "if "),
-            Self::NoLock => ("if holder or before[2] ~= ARGV[2] then", "if before[2] ~= ARGV[2] then"),
+            Self::NoLock => ("ARGV[3], 'NX', 'PX'", "ARGV[3], 'PX'"),
             Self::BackoffPerReplica => ("'failures'", own.as_str()),
             Self::NoGapRecovery => return script.to_owned(),
         };

@@ -245,14 +245,14 @@ impl World {
                 let done = self.execute(process, command);
                 let (at, name) = (self.elapsed(), scripts::name(command));
                 let mut state = self.state();
-                if let Reply::Array(items) = &done.reply {
-                    match (name, items.first()) {
-                        (Some("claim"), Some(Reply::Integer(1))) => state.processes[process].claimed = at,
-                        (Some("commit" | "fail"), Some(Reply::Bulk(word))) => {
+                match (name, &done.reply) {
+                    (Some("claim"), Reply::Integer(_)) => state.processes[process].claimed = at,
+                    (Some("commit" | "fail"), Reply::Array(items)) => {
+                        if let Some(Reply::Bulk(word)) = items.first() {
                             state.laws.settling(&command[scripts::CLAIM], word);
                         }
-                        _ => {}
                     }
+                    _ => {}
                 }
                 if name.is_some() && state.processes[process].loses_answer_to == name {
                     state.processes[process].loses_answer_to = None;
