@@ -79,7 +79,7 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
     let least =
         |what, figure: Option<f64>, bound| figure.map(|figure| Goal { what, figure, bound: Bound::AtLeast(bound) });
     let dispatch = |of: fn(&Latency) -> f64| Some(of(latency(Who::Sidecar)?) / of(latency(Who::Floor)?));
-    let faster = |who| Some(latency(who)?.end_to_end.median / latency(Who::SidecarPython)?.end_to_end.median);
+    let faster = |who| Some(latency(who)?.end_to_end.median / latency(Who::Sidecar)?.end_to_end.median);
     let lighter = |who| Some(idle(who)?.pss_kib as f64 / idle(Who::Sidecar)?.pss_kib as f64);
     let ours = idle(Who::Sidecar);
     let flooded = flood(Who::Sidecar);
@@ -87,7 +87,7 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
     [
         most("from `PUBLISH` to the solver, median, × the floor", dispatch(|row| row.dispatch.median), 1.25),
         most("the same, 99th of 100, × the floor", dispatch(|row| row.dispatch.p99), 2.0),
-        least("a parser has the new token sooner, × Celery as its guide has it", faster(Who::Guide), 20.0),
+        least("a waiting parser has the new token sooner, × Celery as its guide has it", faster(Who::Guide), 20.0),
         least("the same, × the best-tuned Celery", faster(Who::Result), 5.0),
         most("idle PSS, MiB", ours.map(|row| mebi(row.pss_kib)), 5.0),
         least("less idle PSS, × Celery as its guide has it", lighter(Who::Guide), 20.0),
