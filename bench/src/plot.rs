@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use plotters::coord::Shift;
 use plotters::prelude::{
     ChartBuilder, Circle, DrawingArea, IntoDrawingArea as _, IntoLogRange as _, IntoSegmentedCoord as _, LineSeries,
-    RGBColor, Rectangle, SVGBackend, SegmentValue, WHITE,
+    RGBColor, Rectangle, SVGBackend, SegmentValue, SeriesLabelPosition, WHITE,
 };
 use plotters::style::Color as _;
 
@@ -80,9 +80,10 @@ fn bars(area: &Area<'_>, title: &str, rows: &[Latency]) -> Done {
     let mut chart = ChartBuilder::on(area)
         .caption(title, TITLE)
         .margin(14)
+        .margin_right(28)
         .x_label_area_size(32)
         .y_label_area_size(190)
-        .build_cartesian_2d((least..most).log_scale(), (0..rows.len()).into_segmented())?;
+        .build_cartesian_2d((least..most).log_scale(), (0..rows.len() - 1).into_segmented())?;
     // The first row on top.
     let name = |place: &SegmentValue<usize>| match place {
         SegmentValue::CenterOf(n) => {
@@ -103,7 +104,8 @@ fn bars(area: &Area<'_>, title: &str, rows: &[Latency]) -> Done {
         });
         chart.draw_series(bars)?.label(label).legend(move |place| Circle::new(place, 4, colour.filled()));
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(WHITE).draw()?;
+    let place = SeriesLabelPosition::UpperRight;
+    chart.configure_series_labels().position(place).background_style(WHITE).border_style(WHITE).draw()?;
     Ok(())
 }
 
@@ -118,6 +120,7 @@ fn lines(area: &Area<'_>, title: &str, lines: [Line; 2]) -> Done {
     let mut chart = ChartBuilder::on(area)
         .caption(title, TITLE)
         .margin(14)
+        .margin_right(28)
         .x_label_area_size(32)
         .y_label_area_size(64)
         .build_cartesian_2d((left..right).log_scale(), (least..most).log_scale())?;
@@ -127,7 +130,8 @@ fn lines(area: &Area<'_>, title: &str, lines: [Line; 2]) -> Done {
         let line = chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
         line.label(name).legend(move |place| Circle::new(place, 4, colour.filled()));
     }
-    chart.configure_series_labels().background_style(WHITE).border_style(WHITE).draw()?;
+    let place = SeriesLabelPosition::UpperLeft;
+    chart.configure_series_labels().position(place).background_style(WHITE).border_style(WHITE).draw()?;
     Ok(())
 }
 
