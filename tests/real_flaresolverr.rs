@@ -90,7 +90,7 @@ fn main_job(world: &World, solver: &str, page: &str, args: &[&str]) {
     let env = [
         ("FLARESOLVERR_URL", solver),
         ("CHITAI_GOROD_SITE_URL", &page_url),
-        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_DEBOUNCE", "0s"),
         ("SIDECAR_VERIFY", "strict"),
         ("FLARESOLVERR_MAX_TIMEOUT", "30s"),
     ];

@@ -157,7 +157,7 @@ fn watch_prints_a_json_object_a_line_where_it_is_piped() {
         let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
         (heard.1 == 1).then_some(())
     });
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.faults(Faults { solve_reset: true, ..Faults::default() });
     world.publish("now");
     let failed = events.failed("solve");

@@ -68,7 +68,7 @@ fn permissions_as_documented_are_enough() {
                  &token:* +@all -@dangerous -@admin";
     let _: String = world.redis.ask(&format!("ACL SETUSER sidecar on >right {rules}"));
     let url = world.redis.url_with("sidecar:right@");
-    let (sidecar, events) = world.ready_sidecar(&[("REDIS_URL", &url), ("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("REDIS_URL", &url), ("SIDECAR_DEBOUNCE", "0s")]);
     world.publish("now");
     events.refreshed();
     sidecar.stop().expect(0);

@@ -11,7 +11,7 @@ use crate::support::contract;
 #[test]
 fn it_publishes_and_says_who_heard_it() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let ran = world.call(&["trigger", "--reason", "deploy of parser 7"]).expect(0).prints("1 heard it");
     assert_eq!(ran.stdout.lines().count(), 1);
     let updated = events.refreshed();
@@ -33,7 +33,7 @@ fn where_nobody_listens_it_is_69() {
 #[test]
 fn wait_shows_plain_lines_until_the_token_is_there() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let address = sidecar.address().to_string();
     let trigger = world.begin(&["trigger", "--wait"], &[("SIDECAR_LISTEN", &address)]);
@@ -71,7 +71,7 @@ fn inside_the_debounce_window_the_token_counts_as_fresh_unless_forced() {
 fn a_failure_is_75_with_stage_reason_and_next_try() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[
-        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_DEBOUNCE", "0s"),
         ("SIDECAR_BACKOFF_INITIAL", "1h"),
         ("SIDECAR_BACKOFF_MAX", "1h"),
     ]);
@@ -90,7 +90,7 @@ fn a_failure_is_75_with_stage_reason_and_next_try() {
 #[test]
 fn a_wait_that_is_over_is_75_and_the_refresh_goes_on() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let began = now();
     let ran = world.call(&["trigger", "--wait=2s"]).expect(75).complains("no outcome within 2 s");

@@ -40,7 +40,7 @@ fn refused(connection: &mut Connection, words: &[&str]) {
 fn the_shipped_user_of_the_sidecar_may_do_all_that_the_sidecar_and_its_commands_do() {
     let world = world();
     let url = world.redis.url_with("sidecar:sesame@");
-    let env = [("REDIS_URL", url.as_str()), ("SIDECAR_DEBOUNCE", "1ms")];
+    let env = [("REDIS_URL", url.as_str()), ("SIDECAR_DEBOUNCE", "0s")];
     let (sidecar, events) = world.ready_sidecar(&env);
     world.publish("now");
     events.refreshed();
@@ -60,7 +60,7 @@ fn the_shipped_user_of_the_sidecar_may_do_all_that_the_sidecar_and_its_commands_
 #[test]
 fn the_shipped_user_of_parsers_may_read_and_report_and_nothing_else() {
     let world = world();
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let mut parser = as_parser(&world);
     let token: String = redis::cmd("GET").arg("chitai_gorod_token").query(&mut parser).unwrap();
     assert_eq!(Some(token), world.token());

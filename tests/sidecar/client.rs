@@ -13,7 +13,7 @@ use crate::process::{DEADLINE, Events, World, keys};
 #[test]
 fn whoever_gives_up_leaves_the_wait_to_the_others() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let refused = Token::parse(&world.token().unwrap()).unwrap();
     world.simulator.revoke(&refused.fingerprint().to_string());
     world.faults(Faults { solve_hang: true, ..Faults::default() });

@@ -152,7 +152,7 @@ fn a_foreign_token_that_is_refused_is_replaced() {
 #[test]
 fn a_token_that_somebody_writes_later_is_the_current_one() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let version = world.meta("version").unwrap();
     let minted = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "1000"]);

@@ -13,7 +13,7 @@ use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
 const LOCK_TTL: Duration = Duration::from_secs(2);
-const ENV: [(&str, &str); 3] = [("SIDECAR_DEBOUNCE", "1ms"), ("SIDECAR_LOCK_TTL", "2s"), ("SIDECAR_LISTEN", "off")];
+const ENV: [(&str, &str); 3] = [("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_LOCK_TTL", "2s"), ("SIDECAR_LISTEN", "off")];
 /// A lock's time and what a busy machine adds.
 const TAKEOVER: Duration = Duration::from_secs(6);
 

@@ -104,7 +104,7 @@ fn ten_thousand_that_wait_hear_one_refresh() {
     let waiting = WAITING.min(files.saturating_sub(500));
     let redis = RedisServer::start_with(&[&format!("maxclients {}", waiting + 100)]);
     let world = World::with(redis, simulator::Settings::default());
-    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let subscribe = command(&["SUBSCRIBE", UPDATED]);
     let mut parsers: Vec<Raw> = (0..waiting)
         .map(|_| {

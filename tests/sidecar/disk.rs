@@ -12,7 +12,7 @@ use crate::process::{Events, Running, World, eventually};
 use crate::support::measured::{measured, seconds};
 
 const KEY: &str = "CHITAI_GOROD_BEARER_TOKEN";
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const STALE: &str = "the .env does not hold the current token";
 
 /// A `.env` of some 5 KB with an old token.

@@ -17,7 +17,7 @@ const WITHIN_THE_GRACE: Duration = Duration::from_secs(13);
 const GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "1s");
 /// Where nothing is under way, it is not waited for.
 const LONG_GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "60s");
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
 /// Stops it and says how long that took.

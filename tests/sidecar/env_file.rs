@@ -7,7 +7,7 @@ use crate::process::{World, eventually, keys};
 fn every_replica_keeps_its_own_dotenv_current_and_leaves_the_rest_alone() {
     let world = World::start();
     world.write("one.env", "# mine\nA=1\nCHITAI_GOROD_BEARER_TOKEN=old\nB='two words'\n");
-    let env = |file| [("SIDECAR_ENV_FILE", file), ("SIDECAR_DEBOUNCE", "1ms"), ("SIDECAR_LISTEN", "off")];
+    let env = |file| [("SIDECAR_ENV_FILE", file), ("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_LISTEN", "off")];
     let (one, events) = world.ready_sidecar(&env("one.env"));
     let two = world.sidecar(&env("two.env"));
     let current = || {
@@ -38,7 +38,7 @@ fn every_replica_keeps_its_own_dotenv_current_and_leaves_the_rest_alone() {
 fn a_dotenv_that_cannot_be_written_stops_nothing() {
     let world = World::start();
     let (sidecar, events) =
-        world.ready_sidecar(&[("SIDECAR_ENV_FILE", "missing/folder/.env"), ("SIDECAR_DEBOUNCE", "1ms")]);
+        world.ready_sidecar(&[("SIDECAR_ENV_FILE", "missing/folder/.env"), ("SIDECAR_DEBOUNCE", "0s")]);
     sidecar.says("missing/folder/.env");
     world.publish("now");
     events.refreshed();

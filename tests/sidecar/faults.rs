@@ -16,7 +16,7 @@ use crate::support::redis_server::Port;
 fn begin(world: &World) -> (Running, Events) {
     world.write("shared.env", "CHITAI_GOROD_BEARER_TOKEN=old\n");
     let (sidecar, events) = world.ready_sidecar(&[
-        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_DEBOUNCE", "0s"),
         ("SIDECAR_BACKOFF_INITIAL", "1h"),
         ("SIDECAR_BACKOFF_MAX", "1h"),
         ("SIDECAR_ENV_FILE", "shared.env"),
@@ -179,7 +179,7 @@ fn tolerant_stores_an_unclear_token_where_no_working_one_is_and_off_asks_nobody(
         world.faults(Faults { api_status: Some(api_status), ..Faults::default() });
         let (sidecar, events) = world.ready_sidecar(&[
             ("SIDECAR_VERIFY", verify),
-            ("SIDECAR_DEBOUNCE", "1ms"),
+            ("SIDECAR_DEBOUNCE", "0s"),
             ("SIDECAR_BACKOFF_INITIAL", "1h"),
             ("SIDECAR_BACKOFF_MAX", "1h"),
         ]);
@@ -201,7 +201,7 @@ fn tolerant_stores_an_unclear_token_where_no_working_one_is_and_off_asks_nobody(
 fn a_redis_without_memory_is_a_failure_to_store_and_is_retried() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[
-        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_DEBOUNCE", "0s"),
         ("SIDECAR_BACKOFF_INITIAL", "1s"),
         ("SIDECAR_BACKOFF_MAX", "1s"),
     ]);
@@ -239,7 +239,7 @@ fn a_key_that_holds_something_else_is_a_failure_to_store_and_answers_go_on() {
     for key in [keys::TOKEN, keys::META, keys::HISTORY] {
         let world = World::start();
         let (sidecar, events) = world.ready_sidecar(&[
-            ("SIDECAR_DEBOUNCE", "1ms"),
+            ("SIDECAR_DEBOUNCE", "0s"),
             ("SIDECAR_BACKOFF_INITIAL", "1s"),
             ("SIDECAR_BACKOFF_MAX", "1s"),
         ]);

@@ -12,7 +12,7 @@ use crate::process::{World, eventually, keys};
 use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 /// What a busy machine may add to what is promised.
 const SLACK: Duration = Duration::from_secs(12);
 /// By when `/healthz` tells that a connection is lost, and that one is silent.

@@ -10,7 +10,7 @@ use crate::process::{Events, Running, World, eventually, keys};
 use crate::support::measured::{measured, seconds};
 use crate::support::redis_server::RedisServer;
 
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 /// A retry every second.
 const PACE: [(&str, &str); 3] = [NO_DEBOUNCE, ("SIDECAR_BACKOFF_INITIAL", "1s"), ("SIDECAR_BACKOFF_MAX", "1s")];
 

@@ -15,8 +15,8 @@ use crate::support::measured::{measured, seconds};
 #[test]
 fn replicas_share_one_solve() {
     let world = World::start();
-    let (one, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
-    let two = world.sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (one, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
+    let two = world.sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     events.repeated();
     world.faults(Faults { solve_delay: Duration::from_millis(300), ..Faults::default() });
     assert_eq!(world.publish("now"), 2);
@@ -71,7 +71,7 @@ fn the_back_off_of_one_is_the_back_off_of_all() {
 #[test]
 fn a_holder_that_is_killed_is_replaced_within_the_locks_time() {
     let world = World::start();
-    let env = [("SIDECAR_DEBOUNCE", "1ms"), ("SIDECAR_LOCK_TTL", "2s"), ("SIDECAR_LISTEN", "off")];
+    let env = [("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_LOCK_TTL", "2s"), ("SIDECAR_LISTEN", "off")];
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let holder = world.sidecar(&env);
     world.solve_started(1);

@@ -28,7 +28,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
         ("CHITAI_GOROD_USER_ID", "user-hunter3"),
         ("SIDECAR_ENV_FILE", "shared.env"),
         ("SIDECAR_SOURCES", "flaresolverr,http"),
-        ("SIDECAR_DEBOUNCE", "1ms"),
+        ("SIDECAR_DEBOUNCE", "0s"),
     ]);
     events.refreshed();
     let collect = |secrets: &mut Vec<String>| {

@@ -72,7 +72,7 @@ fn without_an_admin_token_nothing_acts_over_http() {
 #[test]
 fn events_are_streamed_as_they_come() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1ms")]);
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let (_head, stream) = sidecar.open("GET", "/api/events", "");
     eventually("it is counted", || {
         sidecar.get("/metrics").body.contains("token_sidecar_event_subscribers 1.0").then_some(())

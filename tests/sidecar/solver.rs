@@ -9,7 +9,7 @@ use crate::process::{Running, World};
 use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
 /// A proxy in front of what this URL names, and the URL by way of it.

@@ -11,7 +11,7 @@ use crate::support::redis_server::RedisServer;
 fn sources_are_tried_in_their_order() {
     let world = World::start();
     let (sidecar, events) =
-        world.ready_sidecar(&[("SIDECAR_SOURCES", "http,flaresolverr"), ("SIDECAR_DEBOUNCE", "1ms")]);
+        world.ready_sidecar(&[("SIDECAR_SOURCES", "http,flaresolverr"), ("SIDECAR_DEBOUNCE", "0s")]);
     assert_eq!(world.meta("source").as_deref(), Some("http"));
     assert_eq!(world.solves(), 0, "no browser is needed");
     let cookies: serde_json::Value = serde_json::from_str(&world.ask::<String>(&["GET", keys::COOKIES])).unwrap();

@@ -12,7 +12,7 @@ use crate::process::patience::now;
 use crate::process::{Events, World, keys};
 use crate::support::contract;
 
-const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "1ms");
+const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 
 /// `SET` fields of an object.
 fn fields(event: &Value) -> Vec<&str> {

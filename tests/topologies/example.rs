@@ -58,7 +58,7 @@ pub(crate) struct Configured<'w> {
 impl Configured<'_> {
     pub(crate) fn env(&self) -> [(&str, &str); 3] {
         let file = self.file.to_str().unwrap();
-        [("SIDECAR_CONFIG", file), ("REDIS_URL", ""), ("SIDECAR_DEBOUNCE", "1ms")]
+        [("SIDECAR_CONFIG", file), ("REDIS_URL", ""), ("SIDECAR_DEBOUNCE", "0s")]
     }
 
     pub(crate) fn call(&self, args: &[&str]) -> Ran {

@@ -70,7 +70,7 @@ pub(super) fn replicas(world: &World) -> anyhow::Result<Vec<Replicas>> {
 
 fn replica_count(world: &World, count: u32) -> anyhow::Result<Replicas> {
     let (redis, solver) = (Redis::start()?, Solver::start()?);
-    let settings = [("SIDECAR_DEBOUNCE", "1ms"), ("SIDECAR_LISTEN", "off")];
+    let settings = [("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_LISTEN", "off")];
     let _sidecars: Vec<_> = (0..count).map(|_| world.sidecar(&redis, &solver, &settings)).collect::<Result<_, _>>()?;
     until("the replicas", || Ok((redis.listeners(INVALID)? == i64::from(count)).then_some(())))?;
     let mut link = redis.connect()?;
@@ -102,7 +102,7 @@ pub(super) fn waiting(world: &World) -> anyhow::Result<Vec<Waiting>> {
 
 fn waiting_count(world: &World, count: u32) -> anyhow::Result<Waiting> {
     let (redis, solver) = (Redis::start()?, Solver::start()?);
-    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "1ms")])?;
+    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
     let mut ears = Vec::new();
     for _ in 0..count {
         let mut ear = redis.connect()?;

@@ -24,7 +24,7 @@ pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Herd>> {
     if let Some(python) = world.python() {
         let parsers = world.scaled(PARSERS);
         let (redis, solver) = (Redis::start()?, Solver::start()?);
-        let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "1ms")])?;
+        let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
         rows.push(Celery::new(python, &redis, &solver)?.herd(Who::SidecarPython, parsers, SOLVE)?);
         for (who, switches) in [(Who::Guide, &[][..]), (Who::Lock, &[("TRIGGER_LOCK_SECONDS", "60")])] {
             let (redis, solver) = (Redis::start()?, Solver::start()?);
@@ -39,7 +39,7 @@ pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Herd>> {
 /// Parsers that share nothing: each has its own connections, subscribes, reports, waits and calls by itself.
 fn bare(world: &World) -> anyhow::Result<Herd> {
     let (redis, solver) = (Redis::start()?, Solver::start()?);
-    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "1ms")])?;
+    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
     let refused = redis.connect()?.ask(&["HGET", &format!("{{{TOKEN}}}:meta"), "fingerprint"])?.text();
     let refused = format!(r#"{{"fingerprint":"{}"}}"#, refused.unwrap_or_default());
     solver.expire();

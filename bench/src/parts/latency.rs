@@ -18,7 +18,7 @@ pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Latency>> {
     if let Some(python) = world.python() {
         let samples = world.scaled(SLOW_SAMPLES);
         let (redis, solver) = (Redis::start()?, Solver::start()?);
-        let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "1ms")])?;
+        let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
         let parsers = Celery::new(python, &redis, &solver)?;
         rows.push(row(Who::SidecarPython, &parsers.latency("sidecar", samples)?));
         for (who, layout, switches) in [
@@ -38,7 +38,7 @@ pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Latency>> {
 /// The sidecar and the floor by turns, so that whatever disturbs the machine disturbs both.
 fn bare(world: &World) -> anyhow::Result<Vec<Latency>> {
     let (redis, solver) = (Redis::start()?, Solver::start()?);
-    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "1ms")])?;
+    let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
     let _floor = World::listening_floor(&redis, &solver)?;
     let mut sidecar = Parser::listening(&redis, INVALID, UPDATED, TOKEN)?;
     let mut floor = Parser::listening(&redis, floor::INVALID, floor::UPDATED, floor::TOKEN)?;
