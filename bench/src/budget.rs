@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::parts::size;
-use crate::process::{Process, Redis, until};
+use crate::process::{Redis, until};
 use crate::resp::{Resp, command};
 use crate::solver::Solver;
 use crate::world::{INVALID, World};
@@ -55,10 +55,8 @@ fn count(world: &World) -> anyhow::Result<Counts> {
     let messages = allocations(world, |redis, solver| {
         // All of them arrive during one solve, and are answered by it.
         solver.takes(SOLVE);
-        let next = solver.solves();
         let mut link = redis.connect()?;
-        link.ask(&["PUBLISH", INVALID, FORCED])?;
-        solver.arrival(next)?;
+        force(&mut link, solver)?;
         link.send(&command(&["PUBLISH", INVALID, "now"]).repeat(usize::try_from(MESSAGES)?))?;
         for _ in 0..MESSAGES {
             link.reply()?;
@@ -75,16 +73,19 @@ fn count(world: &World) -> anyhow::Result<Counts> {
     })
 }
 
-/// A report that leads to a solve whatever came before.
-const FORCED: &str = r#"{"force":true}"#;
+/// Reports so that it leads to a solve whatever came before, and waits until the solver is asked.
+fn force(link: &mut Resp, solver: &Solver) -> anyhow::Result<()> {
+    let next = solver.solves();
+    link.ask(&["PUBLISH", INVALID, r#"{"force":true}"#])?;
+    solver.arrival(next)?;
+    Ok(())
+}
 
 /// So many refreshes, one after the other.
 fn refresh(redis: &Redis, solver: &Solver, count: u32) -> anyhow::Result<()> {
     let mut link = redis.connect()?;
     for done in 1..=count {
-        let next = solver.solves();
-        link.ask(&["PUBLISH", INVALID, FORCED])?;
-        solver.arrival(next)?;
+        force(&mut link, solver)?;
         versions(&mut link, done + 1)?;
     }
     Ok(())
@@ -106,9 +107,7 @@ fn commands(world: &World) -> anyhow::Result<u64> {
     let mut counter = redis.count()?;
     let before = counter.so_far()?;
     for _ in 0..REFRESHES {
-        let next = solver.solves();
-        link.ask(&["PUBLISH", INVALID, FORCED])?;
-        solver.arrival(next)?;
+        force(&mut link, &solver)?;
         // Its announcement is heard before the next report, or the two would be one.
         World::pause();
     }
@@ -120,11 +119,9 @@ fn commands(world: &World) -> anyhow::Result<u64> {
 fn allocations(world: &World, work: impl FnOnce(&Redis, &Solver) -> anyhow::Result<()>) -> anyhow::Result<u64> {
     let (redis, solver, folder) = (Redis::start()?, Solver::start()?, tempfile::tempdir()?);
     let log = folder.path().join("valgrind");
-    let mut command = Command::new("valgrind");
-    command.arg("--undef-value-errors=no").arg(format!("--log-file={}", log.display()));
-    command.arg(std::path::absolute(&world.sidecar)?).arg("run").current_dir("/").stderr(Stdio::null());
-    command.env("REDIS_URL", redis.url()).env("SIDECAR_LISTEN", "off").envs(solver.environment());
-    let sidecar = Process::start(&mut command).context("is valgrind installed?")?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind.arg("--undef-value-errors=no").arg(format!("--log-file={}", log.display())).arg(world.binary()?);
+    let sidecar = World::sidecar_by(valgrind, &redis, &solver, &[("SIDECAR_LISTEN", "off")])?;
     let mut link = redis.connect()?;
     versions(&mut link, 1)?;
     work(&redis, &solver)?;

@@ -45,6 +45,11 @@ impl fmt::Display for Bound {
     }
 }
 
+/// KiB in MiB.
+pub(crate) fn mebi(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
+
 /// A figure, to as many digits as mean something.
 pub(crate) fn figure(value: f64) -> String {
     let magnitude = value.abs();
@@ -83,7 +88,6 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
     let lighter = |who| Some(idle(who)?.pss_kib as f64 / idle(Who::Sidecar)?.pss_kib as f64);
     let ours = idle(Who::Sidecar);
     let flooded = flood(Who::Sidecar);
-    let mebi = |kib: u64| kib as f64 / 1024.0;
     [
         most("from `PUBLISH` to the solver, median, × the floor", dispatch(|row| row.dispatch.median), 1.25),
         most("the same, 99th of 100, × the floor", dispatch(|row| row.dispatch.p99), 2.0),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::goals::{self, figure};
+use crate::goals::{self, figure, mebi};
 use crate::plot;
 use crate::report::{Report, Who};
 
@@ -144,8 +144,8 @@ fn sites(report: &Report) -> Table {
         ["sites", "subscribed after, s", "RSS, MiB", "at most, MiB", "commands a second at rest", "% of a core"];
     let mut table = Table::new("### More sites in one process", &columns);
     for row in &report.sites {
-        let memory = [mebi(row.rss_kib), mebi(row.peak_rss_kib)];
-        let cells = [row.subscribed_s, memory[0], memory[1], row.commands_per_second, row.cpu_percent];
+        let (rest, most) = (mebi(row.rss_kib), mebi(row.peak_rss_kib));
+        let cells = [row.subscribed_s, rest, most, row.commands_per_second, row.cpu_percent];
         table.row(&figure(row.sites.into()), &cells.map(Some));
     }
     table
@@ -180,10 +180,6 @@ fn size(report: &Report) -> Table {
         table.row(Who::Sidecar.name(), &cells);
     }
     table
-}
-
-fn mebi(kib: u64) -> f64 {
-    kib as f64 / 1024.0
 }
 
 #[cfg(test)]

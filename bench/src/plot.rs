@@ -11,7 +11,7 @@ use plotters::prelude::{
 };
 use plotters::style::Color as _;
 
-use crate::goals::figure;
+use crate::goals::{figure, mebi};
 use crate::report::{Latency, Replicas, Report, Sites, Waiting};
 
 const SIZE: (u32, u32) = (1_100, 900);
@@ -47,10 +47,8 @@ fn drawn(area: &Area<'_>, report: &Report) -> Done {
         colour,
         points: report.sites.iter().map(|row| (row.sites.into(), y(row))).collect(),
     };
-    let memory = [
-        sites("at rest", BLUE, |row| row.rss_kib as f64 / 1024.0),
-        sites("at most", ORANGE, |row| row.peak_rss_kib as f64 / 1024.0),
-    ];
+    let memory =
+        [sites("at rest", BLUE, |row| mebi(row.rss_kib)), sites("at most", ORANGE, |row| mebi(row.peak_rss_kib))];
     lines(&quarters[1], "Memory of one process, MiB, by sites", memory)?;
     let replicas = |name, colour, y: fn(&Replicas) -> f64| Line {
         name,

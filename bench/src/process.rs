@@ -70,8 +70,7 @@ impl Process {
 
     /// Asks it to end, and waits until it has.
     pub(crate) fn end(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("it has no number")?, Signal::TERM)?;
+        signal(self.child.id(), Signal::TERM)?;
         let ended = self.child.wait()?;
         ensure!(ended.success(), "it has ended with {ended}");
         Ok(())
@@ -116,9 +115,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let family = family(self.child.id()).unwrap_or_default();
         for pid in family {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _gone = kill_process(pid, Signal::KILL);
-            }
+            let _gone = signal(pid, Signal::KILL);
         }
         let _reaped = self.child.wait();
     }
@@ -225,6 +222,11 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> anyhow::Result<Opti
         }
         thread::sleep(PACE);
     }
+}
+
+fn signal(pid: u32, signal: Signal) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(pid.cast_signed()).context("there is no such process")?;
+    Ok(kill_process(pid, signal)?)
 }
 
 /// A process and all below it.

@@ -33,7 +33,21 @@ impl World {
 
     /// A sidecar that knows of Redis and the solver, and of nothing else. `settings` is what differs from the defaults.
     pub(crate) fn sidecar(&self, redis: &Redis, solver: &Solver, settings: &[(&str, &str)]) -> anyhow::Result<Process> {
-        let mut command = Command::new(std::path::absolute(&self.sidecar)?);
+        Self::sidecar_by(Command::new(self.binary()?), redis, solver, settings)
+    }
+
+    /// Where the sidecar is, from anywhere.
+    pub(crate) fn binary(&self) -> anyhow::Result<PathBuf> {
+        Ok(std::path::absolute(&self.sidecar)?)
+    }
+
+    /// The same, by a command that ends in the sidecar's path.
+    pub(crate) fn sidecar_by(
+        mut command: Command,
+        redis: &Redis,
+        solver: &Solver,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Process> {
         // Away from any `.env`; its log is written, and thrown away.
         command.arg("run").env_clear().current_dir("/").stderr(Stdio::null());
         command.env("REDIS_URL", redis.url()).envs(solver.environment()).envs(settings.iter().copied());
