@@ -1,7 +1,7 @@
 //! When a refresh is due by the clock: the same instants for every replica of a site.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cronexpr::{Crontab, FallbackTimezoneOption, ParseOptions};
@@ -25,7 +25,15 @@ enum Rule {
     Off,
     /// At multiples of this since the epoch.
     Every(Duration),
-    Cron(Arc<Crontab>),
+    Cron(Arc<Cron>),
+}
+
+/// A crontab, and what it was last asked: it takes long to search, and is asked with every look at the state.
+#[derive(Debug)]
+struct Cron {
+    tab: Crontab,
+    /// No instant of the crontab lies between these two; the second is one.
+    gap: Mutex<Option<(Timestamp, Timestamp)>>,
 }
 
 /// Why a schedule cannot be used.
@@ -66,7 +74,7 @@ impl Schedule {
             let cron = cronexpr::parse_crontab_with(&zoned, options);
             let cron = cron.map_err(|e| ScheduleError::Cron(one_line(&e.to_string())))?;
             cron.find_next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never)?;
-            Rule::Cron(Arc::new(cron))
+            Rule::Cron(Arc::new(Cron { tab: cron, gap: Mutex::default() }))
         };
         Ok(Self { rule, offset: Duration::ZERO, text: text.into() })
     }
@@ -94,9 +102,23 @@ impl Schedule {
                 let count = earlier.as_millisecond().div_euclid(span).checked_add(1)?;
                 Timestamp::from_millisecond(count.checked_mul(span)?).ok()?
             }
-            Rule::Cron(cron) => cron.find_next(earlier).ok()?.timestamp(),
+            Rule::Cron(cron) => cron.next_after(earlier)?,
         };
         Some(later(instant, self.offset))
+    }
+}
+
+impl Cron {
+    fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut gap = self.gap.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((from, next)) = *gap
+            && (from..next).contains(&now)
+        {
+            return Some(next);
+        }
+        let next = self.tab.find_next(now).ok()?.timestamp();
+        *gap = Some((now, next));
+        Some(next)
     }
 }
 
@@ -181,5 +203,16 @@ mod tests {
         let just_before = tick.checked_sub(Duration::from_millis(1)).unwrap();
         assert_eq!(schedule.next_after(just_before), Some(tick));
         assert!(schedule.next_after(tick).unwrap() > tick);
+    }
+
+    #[test]
+    fn a_crontab_says_the_same_whatever_it_was_asked_before() {
+        let kept = Schedule::parse("*/20 3-5 * * *", "Europe/Moscow").unwrap();
+        let minutes = [0, 19, 20, 60, 21, 500, 499, 20, 0, 1_439];
+        for minute in minutes {
+            let now = later("2026-11-22T00:00:00Z".parse().unwrap(), Duration::from_secs(60 * minute));
+            let fresh = Schedule::parse("*/20 3-5 * * *", "Europe/Moscow").unwrap();
+            assert_eq!(kept.next_after(now), fresh.next_after(now), "{now}");
+        }
     }
 }
