@@ -15,6 +15,7 @@ pub use self::once::Once;
 pub use self::pulse::Seen;
 use self::pulse::{Woken, first_look};
 use super::attempt::Start;
+use super::beat::{self, BEAT};
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
 use super::refresh::{Claim, Ended, Work};
 use super::site::{Site, World};
@@ -24,8 +25,6 @@ use crate::domain::snapshot::Failing;
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
 
-/// How often the driver looks whether the key is still there.
-const HEARTBEAT: Duration = Duration::from_secs(8);
 /// How often a claim is asked for while its answer does not arrive.
 const CLAIM_TRIES: u32 = 3;
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
@@ -69,7 +68,7 @@ impl<W: World> Driver<W> {
             refused: Fingerprints::default(),
             tick: None,
             quiet_until: Duration::ZERO,
-            heartbeat: site.clock.now() + HEARTBEAT,
+            heartbeat: beat::next(site.clock.now(), BEAT),
             unrecorded: None,
             errors: 0,
             sunk: None,

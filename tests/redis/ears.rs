@@ -54,12 +54,11 @@ impl Clock for HurriedClock {
     }
 
     async fn sleep(&self, span: Duration) {
-        let span = match span {
-            CANARY_PERIOD => self.0.period,
-            CANARY_TIMEOUT => self.0.timeout,
-            other => other,
-        };
-        self.1.sleep(span).await;
+        self.1.sleep(if span == CANARY_TIMEOUT { self.0.timeout } else { span }).await;
+    }
+
+    async fn next(&self, _: Duration) {
+        self.1.sleep(self.0.period).await;
     }
 }
 

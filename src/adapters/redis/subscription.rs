@@ -16,12 +16,13 @@ use super::error::{LinkError, classify};
 use super::link::Link;
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
+use crate::flow::beat::BEAT;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::{Chance, Clock};
 use crate::flow::status::LinkObserver;
 
-/// How often a canary flies.
-pub const CANARY_PERIOD: Duration = Duration::from_secs(15);
+/// How often a canary flies: with every second beat.
+pub const CANARY_PERIOD: Duration = BEAT.saturating_mul(2);
 /// How long it may be on its way while nothing else is heard.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many times as long where other messages come: it may stand in a line behind a flood of them.
@@ -140,7 +141,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         });
         let ended = loop {
             let canary = async {
-                self.clock.sleep(CANARY_PERIOD).await;
+                self.clock.next(CANARY_PERIOD).await;
                 *number += 1;
                 self.fly(*number).await
             };

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Driver, HEARTBEAT, Stop};
+use super::{Driver, Stop};
 use crate::domain::inbox::{Arrival, Fingerprints};
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::Snapshot;
+use crate::flow::beat::{self, BEAT};
 use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
 use crate::flow::site::{Site, World};
 use crate::flow::store_time::StoreTime;
@@ -52,7 +53,7 @@ impl<W: World> Driver<W> {
         // A clock that was set back leaves no tick in the far future.
         self.tick = self.tick.min(self.site.policy.schedule.next_after(snapshot.at));
         self.seen = Seen { snapshot, read_at: self.clock_now() };
-        self.heartbeat = self.seen.read_at + HEARTBEAT;
+        self.heartbeat = beat::next(self.seen.read_at, BEAT);
         self.overlay();
         self.site.observer.observe(Observation::Looked(&self.seen.snapshot));
         let ours = self.seen.snapshot.current.as_ref().filter(|c| c.refresh().is_some());
@@ -83,7 +84,7 @@ impl<W: World> Driver<W> {
 
     /// The heartbeat: a cheap question, and a look where the key has come or gone.
     pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
-        self.heartbeat = self.clock_now() + HEARTBEAT;
+        self.heartbeat = beat::next(self.clock_now(), BEAT);
         if self.site.store.has_token().await? == self.seen.snapshot.current.is_some() {
             return Ok(());
         }
@@ -131,7 +132,7 @@ impl<W: World> Driver<W> {
     /// Waits until something arrives or is due.
     pub(super) async fn wait(&self, stop: &Stop, deferred: Option<Timestamp>) {
         let due = [self.next_due(), deferred].into_iter().flatten().min();
-        let until_due = due.map_or(HEARTBEAT, |due| between(self.now(), due) + Duration::from_millis(1));
+        let until_due = due.map_or(BEAT, |due| between(self.now(), due) + Duration::from_millis(1));
         let until_heartbeat = self.heartbeat.saturating_sub(self.clock_now());
         self.sleep(stop, until_due.min(until_heartbeat)).await;
     }

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use super::pulse::rest;
-use super::{Driver, HEARTBEAT, Stop};
+use super::{Driver, Stop};
 use crate::domain::event::FailedCause;
 use crate::domain::lifetime::{between, later, whole_second_up};
 use crate::domain::snapshot::Failing;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Pace, Stage};
+use crate::flow::beat::BEAT;
 use crate::flow::ports::{Chance, ClaimId, Store as _, StoreError};
 use crate::flow::refresh::Ended;
 use crate::flow::site::World;
@@ -50,7 +51,7 @@ impl<W: World> Driver<W> {
             return;
         }
         let until_retry = between(self.now(), retry_at) + Duration::from_millis(1);
-        self.sleep(stop, until_retry.min(HEARTBEAT)).await;
+        self.sleep(stop, until_retry.min(BEAT)).await;
     }
 
     /// Takes in how a claimed refresh ended. Where the store could not note the outcome, it has not freed the lock
