@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use token_sidecar::adapters::redis::lua;
+
 use crate::reply::{Command, Reply};
 use crate::world::SOMEBODY;
 
-macro_rules! scripts {
-    ($($name:literal),*) => {
-        [$(($name, concat!(
-            include_str!("../../src/adapters/redis/lua/state.lua"),
-            include_str!(concat!("../../src/adapters/redis/lua/", $name, ".lua")),
-        ))),*]
-    };
-}
-
 /// Each script as it is loaded.
-pub(crate) const ALL: [(&str, &str); 7] = scripts!("look", "claim", "renew", "commit", "fail", "announce", "vacate");
+pub(crate) const ALL: [(&str, &str); 7] = [
+    ("look", lua::LOOK),
+    ("claim", lua::CLAIM),
+    ("renew", lua::RENEW),
+    ("commit", lua::COMMIT),
+    ("fail", lua::FAIL),
+    ("announce", lua::ANNOUNCE),
+    ("vacate", lua::VACATE),
+];
 
 /// Where the claim stands in `commit` and `fail`: after the verb, the digest, the number of keys, five keys, the lock's TTL.
 pub(crate) const CLAIM: usize = 9;

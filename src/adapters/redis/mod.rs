@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod history;
 pub mod link;
+pub mod lua;
 mod sentinel;
 mod state;
 pub mod store;

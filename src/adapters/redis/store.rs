@@ -8,6 +8,7 @@ use redis::{Script, ScriptInvocation};
 
 use super::channels::Channels;
 use super::link::Link;
+use super::lua;
 use super::state::{State, read, text};
 use crate::config::KeyNames;
 use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
@@ -25,19 +26,13 @@ use crate::flow::ports::{
 /// How far an estimate of Redis' clock may be off before it is made anew.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 
-macro_rules! script {
-    ($file:literal) => {
-        LazyLock::new(|| Script::new(concat!(include_str!("lua/state.lua"), include_str!(concat!("lua/", $file)))))
-    };
-}
-
-static LOOK: LazyLock<Script> = script!("look.lua");
-static CLAIM: LazyLock<Script> = script!("claim.lua");
-static RENEW: LazyLock<Script> = script!("renew.lua");
-static COMMIT: LazyLock<Script> = script!("commit.lua");
-static FAIL: LazyLock<Script> = script!("fail.lua");
-static ANNOUNCE: LazyLock<Script> = script!("announce.lua");
-static VACATE: LazyLock<Script> = script!("vacate.lua");
+static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(lua::LOOK));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(lua::CLAIM));
+static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(lua::RENEW));
+static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(lua::COMMIT));
+static FAIL: LazyLock<Script> = LazyLock::new(|| Script::new(lua::FAIL));
+static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::ANNOUNCE));
+static VACATE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::VACATE));
 
 /// The keys and channels of one site.
 #[derive(Debug)]

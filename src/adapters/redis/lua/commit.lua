@@ -51,4 +51,10 @@ redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error
 redis.call('SET', TOKEN, new, 'PX', ttl)
 redis.call('SET', COOKIES, cookies, 'PX', ttl)
 free(claim)
-return { 'stored', state() }
+-- The state, out of what was just written: Redis sends the announcement when the script has ended.
+local meta = {}
+for i = 16, 15 + fields, 2 do meta[ARGV[i]] = ARGV[i + 1] end
+return { 'stored', {
+  now, etag_of(new, #new, next_version, '0'), new, ttl, lock_left(), next_version, 0,
+  { meta.fingerprint, meta.refreshed_ms, meta.trigger, meta.source, meta.user_agent },
+} }
