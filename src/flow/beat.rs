@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// Tokio keeps what ends seconds ahead in slots of 4,096 ms and of 64 ms, and wakes up to look into each of them first:
 /// what ends with a slot costs one such look, anything else two more.
-pub const BEAT: Duration = Duration::from_millis(2 * 4_096);
+pub const BEAT: Duration = Duration::from_millis(3 * 4_096);
 
 /// The first multiple of `period` after this reading of the clock.
 #[must_use]

@@ -2,6 +2,7 @@
 
 use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::flow::beat::BEAT;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};
@@ -107,9 +108,9 @@ async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
 async fn a_hint_in_the_moment_of_the_heartbeat_is_not_lost() {
     for moment in 0..24 {
         let bench = Bench::calm(1).await;
-        bench.pass(secs(8) + ms(40)).await;
+        bench.pass(BEAT + ms(40)).await;
         let beaten = bench.state().calls.last().unwrap().0;
-        bench.pass(beaten + secs(8) - ms(12) + ms(moment) - bench.shared.elapsed()).await;
+        bench.pass(beaten + BEAT - ms(12) + ms(moment) - bench.shared.elapsed()).await;
         bench.store_token("token-other", secs(60));
         bench.hint(0);
         bench.pass(secs(1)).await;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use token_sidecar::adapters::chance::Delays;
 use token_sidecar::adapters::clock::SystemClock;
-use token_sidecar::adapters::redis::subscription::{CANARY_PERIOD, CANARY_TIMEOUT, Subscription};
+use token_sidecar::adapters::redis::subscription::{CANARY_TIMEOUT, Subscription};
 use token_sidecar::adapters::redis::{Connector, Link, LinkError};
 use token_sidecar::config::RedisConfig;
 use token_sidecar::domain::event::Event;
 use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::trigger::Payload;
+use token_sidecar::flow::beat::BEAT;
 use token_sidecar::flow::mailbox::Mailbox;
 use token_sidecar::flow::ports::Clock;
 use token_sidecar::flow::status::LinkObserver;
@@ -34,7 +35,7 @@ pub(crate) struct Hurried {
 
 impl Hurried {
     /// The periods of production.
-    pub(crate) const NOT: Self = Self { period: CANARY_PERIOD, timeout: CANARY_TIMEOUT };
+    pub(crate) const NOT: Self = Self { period: BEAT, timeout: CANARY_TIMEOUT };
     /// Canaries fly all the time.
     pub(crate) const FLIGHTS: Self = Self { period: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
     /// They are missed soon, too.

@@ -76,7 +76,7 @@ fn a_key_that_vanishes_is_found_out_right_after_a_refresh_or_by_the_heartbeat() 
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         sidecar.stop().expect(0);
     };
-    // Both wait for the same 8 s.
+    // Both wait for a heartbeat.
     std::thread::scope(|scope| {
         scope.spawn(|| vanishes(false));
         vanishes(true);

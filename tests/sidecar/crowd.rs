@@ -75,7 +75,7 @@ fn ten_thousand_sites_live_in_one_process() {
     assert_eq!((solved.started, keys_like(&world, "lock")), (SITES as u64, 0));
     assert!(solved.max_running <= AT_ONCE, "{} at once", solved.max_running);
 
-    // At rest each site asks every 8 s whether its key is still there.
+    // At rest each site asks with every beat whether its key is still there.
     let (began, cpu, asked) = (now(), sidecar.cpu(), calls(&world, "exists"));
     world.ask::<i64>(&["DEL", "s5000_token"]);
     assert_eq!(events.refreshed()["site"], "s5000");

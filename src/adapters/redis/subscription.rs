@@ -2,7 +2,7 @@
 //!
 //! Messages are folded into the mailboxes inside the connection's own reader: nothing is queued in
 //! between, however fast they come. A subscription that looks alive but is dead is found out by a canary:
-//! what is published on the other connection must come back here.
+//! what is published on the other connection, with every beat, must come back here.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,8 +21,6 @@ use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::{Chance, Clock};
 use crate::flow::status::LinkObserver;
 
-/// How often a canary flies: with every second beat.
-pub const CANARY_PERIOD: Duration = BEAT.saturating_mul(2);
 /// How long it may be on its way while nothing else is heard.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many times as long where other messages come: it may stand in a line behind a flood of them.
@@ -141,7 +139,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         });
         let ended = loop {
             let canary = async {
-                self.clock.next(CANARY_PERIOD).await;
+                self.clock.next(BEAT).await;
                 *number += 1;
                 self.fly(*number).await
             };
