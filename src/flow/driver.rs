@@ -46,6 +46,8 @@ pub struct Driver<W: World> {
     heartbeat: Duration,
     /// A failure that the store could not note.
     unrecorded: Option<Failing>,
+    /// A claim that was given up without an answer: the lock may be its.
+    unanswered: Option<Box<ClaimId>>,
     /// How often in a row the store has failed a turn.
     errors: u32,
     /// What the sinks hold.
@@ -70,6 +72,7 @@ impl<W: World> Driver<W> {
             quiet_until: Duration::ZERO,
             heartbeat: beat::next(site.clock.now(), BEAT),
             unrecorded: None,
+            unanswered: None,
             errors: 0,
             sunk: None,
             site,
@@ -208,12 +211,22 @@ impl<W: World> Driver<W> {
                 Box::pin(self.fail_unrecorded(trigger, &error)).await?;
                 Ok(None)
             }
-            Err(error @ StoreError::Away(_)) => Err(error),
+            Err(error @ StoreError::Away(_)) => {
+                self.unanswered = Some(Box::new(id));
+                Err(error)
+            }
         }
     }
 
     /// Waits for the outcome of whoever holds the lock.
     async fn follow(&mut self, rest: Duration, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
+        if let Some(claim) = self.unanswered.take() {
+            // It may have arrived after all, and nobody works under it.
+            self.site.mailbox.restore(inbox);
+            self.site.mailbox.hint();
+            self.site.vacate(&claim).await;
+            return Ok(());
+        }
         self.decided("follow", &inbox);
         let inbox = inbox.counted();
         let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());

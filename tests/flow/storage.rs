@@ -137,6 +137,19 @@ async fn a_claim_whose_answer_is_lost_is_used_and_not_waited_for() {
     bench.finish().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_given_up_does_not_stand_in_our_own_way() {
+    let bench = Bench::calm(1).await;
+    bench.spoil(Op::Claim, Fault::AnswerLost, 3);
+    bench.publish("");
+    let asked = bench.shared.elapsed();
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    let waited = bench.shared.elapsed() - asked;
+    assert!(waited < secs(3), "{waited:?}");
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    bench.finish().await;
+}
+
 /// A master without enough replicas answers reads and turns writes away for the time being.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_answers_reads_and_is_away_for_writes_is_asked_at_a_growing_pace() {

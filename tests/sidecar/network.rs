@@ -44,6 +44,7 @@ fn weathers(name: &str, network: Network, truth: Duration) {
     proxy.is(Network::Fine);
     events.until("the report is answered", |event| event["cause"] == "refreshed");
     measured(&format!("{name}: the report is answered after healing within"), seconds(began.elapsed()));
+    assert!(began.elapsed() < SLACK, "{name}: {:?}, as long as a lock that nobody works under", began.elapsed());
     eventually("health tells the truth again", || (sidecar.get("/healthz").status == 200).then_some(()));
     eventually("it is ready", || (sidecar.get("/readyz").status == 200).then_some(()));
     measured(&format!("{name}: /healthz and /readyz are 200 after healing within"), seconds(began.elapsed()));
