@@ -187,7 +187,9 @@ impl Laws {
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
         }
         let refreshed = refreshed.unwrap_or_default();
+        // What was failed at is tried again, whatever has become of the token meanwhile.
         let wanted = claimed < refreshed
+            || self.failed.is_some()
             || unsettled(&self.bare)
             || since(self.explicit, refreshed)
             || since(self.excuse_for_all, refreshed);
