@@ -15,6 +15,7 @@ use crate::adapters::source::{AnySource, Solvers};
 use crate::config::{RedisConfig, SiteConfig};
 use crate::domain::site::SiteId;
 use crate::domain::token::Token;
+use crate::flow::beat::Beat;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::Clock as _;
 use crate::flow::site::{Site, World};
@@ -80,11 +81,13 @@ impl Process {
         let mailbox = Arc::new(Mailbox::default());
         let (link, instance) = (Arc::clone(&self.link), Arc::clone(&self.instance));
         let store = RedisStore::new(link, id.clone(), keys, policy.lock_ttl, instance);
+        let beat = Beat::of(self.contacts.len());
         let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
         self.contacts.insert(id.clone(), contact);
         Ok(Box::new(Site {
             observer: self.board.add(&id, policy.schedule.clone()),
             id,
+            beat,
             policy,
             cookie,
             page,

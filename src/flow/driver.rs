@@ -15,7 +15,6 @@ pub use self::once::Once;
 pub use self::pulse::Seen;
 use self::pulse::{Woken, first_look};
 use super::attempt::Start;
-use super::beat::{self, BEAT};
 use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
 use super::refresh::{Claim, Ended, Work};
 use super::site::{Site, World};
@@ -70,7 +69,7 @@ impl<W: World> Driver<W> {
             refused: Fingerprints::default(),
             tick: None,
             quiet_until: Duration::ZERO,
-            heartbeat: beat::next(site.clock.now(), BEAT),
+            heartbeat: site.beat.after(site.clock.now()),
             unrecorded: None,
             unanswered: None,
             errors: 0,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::beat;
+use super::beat::Beat;
 use crate::domain::event::Event;
 use crate::domain::extract::{Candidate, Cookies, Solution};
 use crate::domain::inbox::Note;
@@ -89,11 +89,11 @@ pub trait Clock: Send + Sync {
     /// Ends after a while.
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send;
 
-    /// Ends with the next multiple of `period`.
-    fn next(&self, period: Duration) -> impl Future<Output = ()> + Send {
+    /// Ends with the next beat of the process.
+    fn beat(&self) -> impl Future<Output = ()> + Send {
         async move {
             let now = self.now();
-            self.sleep(beat::next(now, period).saturating_sub(now)).await;
+            self.sleep(Beat::FIRST.after(now).saturating_sub(now)).await;
         }
     }
 }

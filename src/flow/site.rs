@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::beat::Beat;
 use super::mailbox::Mailbox;
 use super::ports::{Chance, Clock, Observer, Probe, Sink, Source, Store};
 use crate::domain::extract::CookieRule;
@@ -30,6 +31,8 @@ pub trait World: Send + Sync + 'static {
 pub struct Site<W: World> {
     /// Its id.
     pub id: SiteId,
+    /// When it looks whether its key is still there.
+    pub beat: Beat,
     /// Its rules.
     pub policy: Policy,
     /// Which cookie holds the token.

@@ -11,6 +11,7 @@ use token_sidecar::domain::site::{Policy, SiteId, Verify};
 use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::token::{Fingerprint, Token};
 use token_sidecar::domain::trigger::Trigger;
+use token_sidecar::flow::beat::Beat;
 use token_sidecar::flow::driver::{Driver, Once, Stop};
 use token_sidecar::flow::mailbox::Mailbox;
 use token_sidecar::flow::site::Site;
@@ -151,6 +152,7 @@ impl Bench {
         let shared = || self.shared.clone();
         Site {
             id: SiteId::parse(SITE).unwrap(),
+            beat: Beat::FIRST,
             policy: self.setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),

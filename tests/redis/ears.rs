@@ -58,7 +58,7 @@ impl Clock for HurriedClock {
         self.1.sleep(if span == CANARY_TIMEOUT { self.0.timeout } else { span }).await;
     }
 
-    async fn next(&self, _: Duration) {
+    async fn beat(&self) {
         self.1.sleep(self.0.period).await;
     }
 }

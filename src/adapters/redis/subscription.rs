@@ -16,7 +16,6 @@ use super::error::{LinkError, classify};
 use super::link::Link;
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
-use crate::flow::beat::BEAT;
 use crate::flow::mailbox::Mailbox;
 use crate::flow::ports::{Chance, Clock};
 use crate::flow::status::LinkObserver;
@@ -139,7 +138,7 @@ impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
         });
         let ended = loop {
             let canary = async {
-                self.clock.next(BEAT).await;
+                self.clock.beat().await;
                 *number += 1;
                 self.fly(*number).await
             };

@@ -8,7 +8,7 @@ use super::{Driver, Stop};
 use crate::domain::inbox::{Arrival, Fingerprints};
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::Snapshot;
-use crate::flow::beat::{self, BEAT};
+use crate::flow::beat::BEAT;
 use crate::flow::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
 use crate::flow::site::{Site, World};
 use crate::flow::store_time::StoreTime;
@@ -53,7 +53,7 @@ impl<W: World> Driver<W> {
         // A clock that was set back leaves no tick in the far future.
         self.tick = self.tick.min(self.site.policy.schedule.next_after(snapshot.at));
         self.seen = Seen { snapshot, read_at: self.clock_now() };
-        self.heartbeat = beat::next(self.seen.read_at, BEAT);
+        self.heartbeat = self.site.beat.after(self.seen.read_at);
         self.overlay();
         self.site.observer.observe(Observation::Looked(&self.seen.snapshot));
         let ours = self.seen.snapshot.current.as_ref().filter(|c| c.refresh().is_some());
@@ -84,7 +84,7 @@ impl<W: World> Driver<W> {
 
     /// The heartbeat: a cheap question, and a look where the key has come or gone.
     pub(super) async fn beat(&mut self) -> Result<(), StoreError> {
-        self.heartbeat = beat::next(self.clock_now(), BEAT);
+        self.heartbeat = self.site.beat.after(self.clock_now());
         if self.site.store.has_token().await? == self.seen.snapshot.current.is_some() {
             return Ok(());
         }
