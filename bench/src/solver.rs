@@ -16,6 +16,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::clock::{Instant, unix_seconds};
 
+/// How many connections may wait: a herd comes all at once.
+const BACKLOG: i32 = 4_096;
 /// How many requests are served at once.
 const SERVERS: usize = 16;
 
@@ -57,6 +59,8 @@ fn token(number: u64) -> String {
 impl Solver {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // By default 128 may wait to be accepted; the kernel of one more asks again after a whole second.
+        rustix::net::listen(&listener, BACKLOG)?;
         let solver = Self { address: listener.local_addr()?, shared: Arc::default() };
         for _ in 0..SERVERS {
             let (listener, solver) = (listener.try_clone()?, solver.clone());

@@ -20,20 +20,33 @@ const SOLVE: Duration = Duration::from_secs(1);
 const STACK: usize = 128 * 1024;
 
 pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Herd>> {
-    let mut rows = vec![bare(world)?];
+    let mut rows = vec![middle(|| bare(world))?];
     if let Some(python) = world.python() {
         let parsers = world.scaled(PARSERS);
-        let (redis, solver) = (Redis::start()?, Solver::start()?);
-        let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
-        rows.push(Celery::new(python, &redis, &solver)?.herd(Who::SidecarPython, parsers, SOLVE)?);
-        for (who, switches) in [(Who::Guide, &[][..]), (Who::Lock, &[("TRIGGER_LOCK_SECONDS", "60")])] {
+        rows.push(middle(|| {
             let (redis, solver) = (Redis::start()?, Solver::start()?);
-            let celery = Celery::new(python, &redis, &solver)?.tuned(switches);
-            let _processes = celery.ready(Layout::Guide)?;
-            rows.push(celery.herd(who, parsers, SOLVE)?);
+            let _sidecar = world.ready(&redis, &solver, &[("SIDECAR_DEBOUNCE", "0s")])?;
+            Celery::new(python, &redis, &solver)?.herd(Who::SidecarPython, parsers, SOLVE)
+        })?);
+        for (who, switches) in [(Who::Guide, &[][..]), (Who::Lock, &[("TRIGGER_LOCK_SECONDS", "60")])] {
+            rows.push(middle(|| {
+                let (redis, solver) = (Redis::start()?, Solver::start()?);
+                let celery = Celery::new(python, &redis, &solver)?.tuned(switches);
+                let _processes = celery.ready(Layout::Guide)?;
+                celery.herd(who, parsers, SOLVE)
+            })?);
         }
     }
     Ok(rows)
+}
+
+/// The middle one of three by the time until all work: one alone says as much of the machine as of what is measured.
+fn middle(herd: impl Fn() -> anyhow::Result<Herd>) -> anyhow::Result<Herd> {
+    let mut herds = [herd()?, herd()?, herd()?];
+    let time = |herd: &Herd| herd.all_work_s.unwrap_or(f64::INFINITY);
+    herds.sort_by(|one, other| time(one).total_cmp(&time(other)));
+    let [_, middle, _] = herds;
+    Ok(middle)
 }
 
 /// Parsers that share nothing: each has its own connections, subscribes, reports, waits and calls by itself.
