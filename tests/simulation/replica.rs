@@ -13,6 +13,7 @@ use token_sidecar::domain::site::{Policy, SiteId};
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::trigger::Payload;
 use token_sidecar::domain::verdict::{Pace, Verdict};
+use token_sidecar::flow::beat::Beat;
 use token_sidecar::flow::driver::{Driver, Stop};
 use token_sidecar::flow::mailbox::Mailbox;
 use token_sidecar::flow::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
@@ -85,6 +86,7 @@ impl Replica {
         let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, setup.policy.lock_ttl, instance.clone());
         let site = Site::<Surroundings> {
             id: id.clone(),
+            beat: Beat::FIRST,
             policy: setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),
