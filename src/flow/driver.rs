@@ -1,6 +1,7 @@
 //! One task a site: waits for something to be pending, decides, acts, and waits again.
 
 mod announcement;
+mod claim;
 mod once;
 mod pulse;
 mod question;
@@ -15,7 +16,7 @@ pub use self::once::Once;
 pub use self::pulse::Seen;
 use self::pulse::{Woken, first_look};
 use super::attempt::Start;
-use super::ports::{Chance, ClaimId, Claimed, Clock, Observation, Observer, Store, StoreError};
+use super::ports::{ClaimId, Clock, Observation, Observer, StoreError};
 use super::refresh::{Claim, Ended, Work};
 use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
@@ -24,8 +25,6 @@ use crate::domain::snapshot::Failing;
 use crate::domain::token::Fingerprint;
 use crate::domain::trigger::Trigger;
 
-/// How often a claim is asked for while its answer does not arrive.
-const CLAIM_TRIES: u32 = 3;
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
 const FOLLOW_SLACK: Duration = Duration::from_millis(20);
 
@@ -173,48 +172,6 @@ impl<W: World> Driver<W> {
             self.site.bootstrap = None;
         }
         Box::pin(self.release(&id, ended)).await
-    }
-
-    /// Takes the lock; `None` where the state has changed or the store refuses, with everything pending put back
-    /// or answered.
-    async fn claim(&mut self, trigger: Trigger, inbox: &Inbox) -> Result<Option<ClaimId>, StoreError> {
-        let id = self.site.chance.claim_id();
-        let mut tries = 1;
-        let claimed = loop {
-            match self.site.store.claim(&self.seen.snapshot.etag, &id).await {
-                // The lock may be ours without our knowing: asked again for the same claim, the store says so.
-                Err(StoreError::Away(error)) if tries < CLAIM_TRIES => {
-                    tracing::debug!(site = %self.site.id, %error, tries, "failed to claim: trying again");
-                    self.site.clock.sleep(self.site.chance.pause(tries)).await;
-                    tries += 1;
-                }
-                claimed => break claimed,
-            }
-        };
-        if !matches!(claimed, Ok(Claimed::Taken(_))) {
-            self.site.mailbox.restore(inbox.clone());
-        }
-        match claimed {
-            Ok(Claimed::Taken(at)) => {
-                self.seen.snapshot.at = at;
-                self.seen.read_at = self.clock_now();
-                Ok(Some(id))
-            }
-            Ok(Claimed::Changed(snapshot)) => {
-                self.learn(*snapshot).await;
-                Ok(None)
-            }
-            Err(StoreError::Refused(error)) => {
-                // Nobody can store a token now: whoever waits is told so, and the pace is the back-off's.
-                tracing::warn!(site = %self.site.id, %trigger, %error, "Redis refuses us");
-                Box::pin(self.fail_unrecorded(trigger, &error)).await?;
-                Ok(None)
-            }
-            Err(error @ StoreError::Away(_)) => {
-                self.unanswered = Some(Box::new(id));
-                Err(error)
-            }
-        }
     }
 
     /// Waits for the outcome of whoever holds the lock.
