@@ -5,14 +5,22 @@
 //!   without saying whether it was worked on. Nothing is sent twice either, for the same reason.
 //! - An answer is read up to a bound, and everything ends by a deadline.
 
+mod plain;
+
 use std::collections::BTreeMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use http_body_util::BodyExt as _;
+use hyper::Response;
+use hyper::body::{Body, Bytes};
+use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, StatusCode, redirect, retry};
+use reqwest::{Request, StatusCode, redirect, retry};
+use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 use super::excerpt::excerpt;
@@ -98,25 +106,90 @@ pub(crate) fn peer(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
 }
 
-/// A client for one address. It keeps nothing of the address: those that are reached alike share one, since each has
-/// its own trust, which thousands of sites would pay for.
-pub(crate) fn client(url: &Url, route: Route) -> Result<Client, ClientError> {
-    static CLIENTS: Mutex<BTreeMap<(Route, bool), Client>> = Mutex::new(BTreeMap::new());
-    let route = if is_here(url) { Route::Direct } else { route };
-    let is_plain = url.scheme() == "http";
-    let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(client) = clients.get(&(route, is_plain)) {
-        return Ok(client.clone());
-    }
-    let client = build(route, is_plain).map_err(|e| ClientError::Tls { host: peer(url), cause: deepest(&e) })?;
-    clients.insert((route, is_plain), client.clone());
-    Ok(client)
+/// User and password, which never travel in an address.
+#[derive(Debug)]
+pub(crate) struct Login {
+    user: String,
+    password: SecretString,
 }
 
-fn build(route: Route, is_plain: bool) -> reqwest::Result<Client> {
+impl Login {
+    /// Takes them out of an address.
+    pub(crate) fn take(url: &mut Url) -> Option<Self> {
+        if url.username().is_empty() && url.password().is_none() {
+            return None;
+        }
+        let plain = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let login = Self { user: plain(url.username()), password: plain(url.password().unwrap_or_default()).into() };
+        // Neither fails for an address with a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        Some(login)
+    }
+
+    /// The value of `Authorization`.
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        let pair = BASE64_STANDARD.encode(format!("{}:{}", self.user, self.password()));
+        let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// The password, to be taken out of what is shown.
+    pub(crate) fn password(&self) -> &str {
+        self.password.expose_secret()
+    }
+}
+
+/// What requests are sent by.
+#[derive(Debug, Clone)]
+pub(crate) enum Client {
+    /// To a neighbour, without TLS and without a proxy.
+    Plain,
+    /// To wherever else.
+    Any(reqwest::Client),
+}
+
+impl Client {
+    /// A client for one address. It keeps nothing of the address: those that are reached alike share one, since each has
+    /// its own trust, which thousands of sites would pay for.
+    pub(crate) fn new(url: &Url, route: Route) -> Result<Self, ClientError> {
+        static CLIENTS: Mutex<BTreeMap<(Route, bool), reqwest::Client>> = Mutex::new(BTreeMap::new());
+        let route = if is_here(url) { Route::Direct } else { route };
+        let is_plain = url.scheme() == "http";
+        if is_plain && route == Route::Direct {
+            return Ok(Self::Plain);
+        }
+        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&(route, is_plain)) {
+            return Ok(Self::Any(client.clone()));
+        }
+        let client = build(route, is_plain)
+            .map_err(|e| ClientError::Tls { host: peer(url), cause: e.source().map_or_else(String::new, deepest) })?;
+        clients.insert((route, is_plain), client.clone());
+        Ok(Self::Any(client))
+    }
+
+    /// Sends a request and reads at most `bound` bytes of what it is answered, all before the deadline.
+    pub(crate) async fn exchange(&self, request: Request, bound: usize, deadline: Duration) -> Result<Answer, Fault> {
+        // In a box: thousands of tasks keep room for a request, and few have one under way.
+        let answer = Box::pin(async {
+            match self {
+                Self::Plain => plain::exchange(request, bound).await,
+                Self::Any(client) => {
+                    let response = client.execute(request).await.map_err(|e| fault(&e))?;
+                    Ok(read(response.into(), bound).await)
+                }
+            }
+        });
+        tokio::time::timeout(deadline, answer).await.unwrap_or(Err(Fault::Late))
+    }
+}
+
+fn build(route: Route, is_plain: bool) -> reqwest::Result<reqwest::Client> {
     // Somebody may have installed one before: any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
+    let mut builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
@@ -126,7 +199,7 @@ fn build(route: Route, is_plain: bool) -> reqwest::Result<Client> {
         builder = builder.no_proxy();
     }
     if is_plain {
-        // Plain HTTP must work in an image without CA certificates too.
+        // Plain HTTP through a proxy must work in an image without CA certificates too.
         builder = builder.tls_certs_only([]);
     }
     builder.build()
@@ -154,42 +227,48 @@ pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientErr
     Ok(map)
 }
 
-/// Sends a request and reads at most `bound` bytes of what it is answered, all before the deadline.
-pub(crate) async fn exchange(request: RequestBuilder, bound: usize, deadline: Duration) -> Result<Answer, Fault> {
-    tokio::time::timeout(deadline, read(request, bound)).await.unwrap_or(Err(Fault::Late))
-}
-
-async fn read(request: RequestBuilder, bound: usize) -> Result<Answer, Fault> {
-    let mut response = request.send().await.map_err(|e| fault(&e))?;
-    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+async fn read<B>(response: Response<B>, bound: usize) -> Answer
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Error + 'static,
+{
+    let (head, mut rest) = response.into_parts();
     let mut body = Vec::new();
     let ending = loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > bound => {
-                body.extend_from_slice(&chunk[..bound - body.len()]);
+        let Some(frame) = rest.frame().await else { break Ending::Whole };
+        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
+            Ok(data) if body.len() + data.len() > bound => {
+                body.extend_from_slice(&data[..bound - body.len()]);
                 break Ending::Cut;
             }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => break Ending::Whole,
+            Ok(data) => body.extend_from_slice(&data),
             Err(e) => break Ending::Broken(cause(&e)),
         }
     };
-    Ok(Answer { status, headers, body, ending })
+    Answer { status: head.status, headers: head.headers, body, ending }
 }
 
 fn fault(error: &reqwest::Error) -> Fault {
-    if error.is_connect() { Fault::Unreachable(cause(error)) } else { Fault::Dropped(cause(error)) }
+    let cause = if error.is_dns() {
+        UNKNOWN_NAME.to_owned()
+    } else if error.is_timeout() {
+        no_connection()
+    } else {
+        // Its own words have the address in them.
+        error.source().map_or_else(|| "the request cannot be sent".to_owned(), cause)
+    };
+    if error.is_connect() { Fault::Unreachable(cause) } else { Fault::Dropped(cause) }
+}
+
+const UNKNOWN_NAME: &str = "the name does not resolve";
+
+fn no_connection() -> String {
+    format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
 }
 
 /// What went wrong, in words that do not depend on the libraries where that can be had.
-fn cause(error: &reqwest::Error) -> String {
-    if error.is_dns() {
-        return "the name does not resolve".to_owned();
-    }
-    if error.is_timeout() {
-        return format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
-    }
-    let mut source = error.source();
+fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut source = Some(error);
     while let Some(inner) = source {
         let known = inner.downcast_ref::<io::Error>().and_then(|e| match e.kind() {
             io::ErrorKind::ConnectionRefused => Some("connection refused"),
@@ -206,8 +285,8 @@ fn cause(error: &reqwest::Error) -> String {
     deepest(error)
 }
 
-fn deepest(error: &reqwest::Error) -> String {
-    let Some(mut inner) = error.source() else { return "the request cannot be sent".to_owned() };
+fn deepest(error: &(dyn Error + 'static)) -> String {
+    let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
@@ -237,9 +316,22 @@ mod tests {
     }
 
     #[test]
-    fn a_client_for_a_neighbour_needs_no_ca_certificates() {
+    fn a_neighbour_is_reached_without_a_proxy_and_without_tls() {
         for url in ["http://127.0.0.1:8191/v1", "http://flaresolverr:8191/v1"] {
-            assert!(client(&address(url, "it").unwrap(), Route::Direct).is_ok());
+            assert!(matches!(Client::new(&address(url, "it").unwrap(), Route::Direct), Ok(Client::Plain)), "{url}");
         }
+        let shop = address("http://shop.test/", "it").unwrap();
+        assert!(matches!(Client::new(&shop, Route::Environment), Ok(Client::Any(_))), "it may have to go by a proxy");
+    }
+
+    #[test]
+    fn user_and_password_leave_the_address_and_are_never_shown() {
+        let mut url = address("http://m%40e:s%2Fecret@127.0.0.1:8191/v1", "it").unwrap();
+        let login = Login::take(&mut url).unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:8191/v1");
+        assert_eq!((login.user.as_str(), login.password()), ("m@e", "s/ecret"));
+        assert_eq!(login.header().unwrap(), "Basic bUBlOnMvZWNyZXQ=");
+        assert!(!format!("{login:?} {:?}", login.header()).contains("s/ecret"));
+        assert!(Login::take(&mut url).is_none());
     }
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, USER_AGENT};
-use reqwest::{Client, StatusCode};
+use reqwest::{Method, Request, StatusCode};
 use url::Url;
 
 use super::excerpt::{excerpt, without};
-use super::http_client::{self, Answer, ClientError, Ending, Fault, Route};
+use super::http_client::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
 use crate::config::ProbeConfig;
 use crate::domain::extract::Cookies;
 use crate::domain::token::Token;
@@ -36,9 +36,11 @@ impl HttpProbe {
     /// # Errors
     /// [`ClientError`] where the URL or a header is none, or TLS has no certificates to trust.
     pub fn new(config: &ProbeConfig) -> Result<Self, ClientError> {
-        let url = http_client::address(&config.url, "the API")?;
+        let mut url = http_client::address(&config.url, "the API")?;
+        // There is one `Authorization`, and it is the token's.
+        Login::take(&mut url);
         let headers = http_client::headers(&config.headers)?;
-        let client = http_client::client(&url, Route::Environment)?;
+        let client = Client::new(&url, Route::Environment)?;
         Ok(Self { client, url, headers, timeout: config.timeout })
     }
 
@@ -84,8 +86,9 @@ impl HttpProbe {
 
 impl Probe for HttpProbe {
     async fn verify(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> Verdict {
-        let request = self.client.get(self.url.clone()).headers(self.headers(token, cookies, user_agent));
-        match http_client::exchange(request, READ, self.timeout).await {
+        let mut request = Request::new(Method::GET, self.url.clone());
+        *request.headers_mut() = self.headers(token, cookies, user_agent);
+        match self.client.exchange(request, READ, self.timeout).await {
             Ok(answer) => verdict(&answer, |said| self.without_secrets(said, token, cookies)),
             Err(fault) => self.fault(&fault),
         }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Method, Request, StatusCode};
 use url::Url;
 
-use super::super::http_client::{self, Answer, ClientError, Ending, Fault, Route};
+use super::super::http_client::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
 use super::set_cookie;
 use crate::adapters::excerpt::excerpt;
 use crate::config::{HttpConfig, TokenPlace};
@@ -43,11 +43,14 @@ impl HttpSource {
     /// # Errors
     /// [`ClientError`] where URL, method or a header is none, or TLS has no certificates to trust.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
-        let url = http_client::address(&config.url, "the source `http`")?;
+        let mut url = http_client::address(&config.url, "the source `http`")?;
         let method = Method::from_bytes(config.method.to_ascii_uppercase().as_bytes())
             .map_err(|_| ClientError::Method(excerpt(&config.method, 20)))?;
         let mut headers = http_client::headers(&config.headers)?;
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http_client::USER_AGENT));
+        if let Some(login) = Login::take(&mut url).as_ref().and_then(Login::header) {
+            headers.entry(AUTHORIZATION).or_insert(login);
+        }
         let place = match &config.token {
             TokenPlace::Json(pointer) => Place::Json(pointer.clone()),
             TokenPlace::Cookie => Place::Cookie,
@@ -56,7 +59,7 @@ impl HttpSource {
             ),
         };
         Ok(Self {
-            client: http_client::client(&url, Route::Environment)?,
+            client: Client::new(&url, Route::Environment)?,
             method,
             url,
             headers,
@@ -120,11 +123,10 @@ impl Source for HttpSource {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        let mut request = self.client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
-        if let Some(body) = &self.body {
-            request = request.body(body.clone());
-        }
-        let outcome = match http_client::exchange(request, MAX_ANSWER, self.timeout).await {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = self.body.clone().map(Into::into);
+        let outcome = match self.client.exchange(request, MAX_ANSWER, self.timeout).await {
             Ok(answer) => self.read(&answer),
             Err(Fault::Unreachable(cause)) => Err(format!("not reachable: {cause}")),
             Err(Fault::Dropped(cause)) => Err(format!("no answer: {cause}")),

@@ -6,17 +6,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder};
-use secrecy::{ExposeSecret, SecretString};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request};
 use url::Url;
 
 use super::complaint::{Complaint, State, success};
 use super::slots::{Slot, Slots};
 use super::wire::{Command, Reply};
 use crate::adapters::excerpt::without;
-use crate::adapters::http_client::{self, ClientError, Ending, Fault, Route};
+use crate::adapters::http_client::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
 
 /// `maxTimeout` is no upper bound: starting a browser and the server's own queue come on top.
 pub(super) const GRACE: Duration = Duration::from_secs(75);
@@ -45,7 +43,7 @@ pub struct Health {
 pub(super) struct Server {
     client: Client,
     url: Url,
-    login: Option<(String, SecretString)>,
+    login: Option<Login>,
     peer: String,
     slots: Arc<Slots>,
     session_slots: Mutex<HashMap<String, Arc<Slots>>>,
@@ -78,8 +76,8 @@ struct Orphan {
 
 impl Server {
     pub(super) fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
-        let client = http_client::client(&url, Route::Direct)?;
-        let login = login(&mut url);
+        let client = Client::new(&url, Route::Direct)?;
+        let login = Login::take(&mut url);
         Ok(Self {
             client,
             login,
@@ -110,7 +108,7 @@ impl Server {
     ) -> Result<Reply, Complaint> {
         turn.iter_mut().for_each(|slot| slot.solving(max_timeout));
         let deadline = max_timeout + GRACE;
-        let answer = http_client::exchange(self.request(command), MAX_ANSWER, deadline).await;
+        let answer = self.client.exchange(self.request(command), MAX_ANSWER, deadline).await;
         // Whoever refuses or drops a connection is not at work on it; whoever says nothing may be.
         if !matches!(answer, Err(Fault::Late)) {
             turn.iter_mut().for_each(Slot::ended);
@@ -140,7 +138,7 @@ impl Server {
 
     async fn end(&self, session: &str) -> Result<Reply, Complaint> {
         let command = Command::on_session("sessions.destroy", session);
-        let answer = http_client::exchange(self.request(&command), MAX_ANSWER, DESTROY_TIMEOUT).await;
+        let answer = self.client.exchange(self.request(&command), MAX_ANSWER, DESTROY_TIMEOUT).await;
         self.read(answer, &command, DESTROY_TIMEOUT)
     }
 
@@ -173,34 +171,31 @@ impl Server {
         *lock(&self.reading) = reading;
     }
 
-    async fn ask(&self, path: &str, within: Duration) -> Result<http_client::Answer, Fault> {
+    async fn ask(&self, path: &str, within: Duration) -> Result<Answer, Fault> {
         let url = self.url.join(path).unwrap_or_else(|_| self.url.clone());
-        http_client::exchange(self.with_login(self.client.get(url)), MAX_ANSWER, within).await
+        self.client.exchange(self.with_login(Request::new(Method::GET, url)), MAX_ANSWER, within).await
     }
 
-    fn request(&self, command: &Command<'_>) -> RequestBuilder {
-        let body = serde_json::to_vec(command).unwrap_or_default();
+    fn request(&self, command: &Command<'_>) -> Request {
+        let mut request = Request::new(Method::POST, self.url.clone());
         // Without this very type the server does not read the body.
-        self.with_login(self.client.post(self.url.clone())).header(CONTENT_TYPE, "application/json").body(body)
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(serde_json::to_vec(command).unwrap_or_default().into());
+        self.with_login(request)
     }
 
-    fn with_login(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.login {
-            Some((user, password)) => request.basic_auth(user, Some(password.expose_secret())),
-            None => request,
+    fn with_login(&self, mut request: Request) -> Request {
+        if let Some(login) = self.login.as_ref().and_then(Login::header) {
+            request.headers_mut().insert(AUTHORIZATION, login);
         }
+        request
     }
 
-    fn read(
-        &self,
-        answer: Result<http_client::Answer, Fault>,
-        command: &Command<'_>,
-        waited: Duration,
-    ) -> Result<Reply, Complaint> {
+    fn read(&self, answer: Result<Answer, Fault>, command: &Command<'_>, waited: Duration) -> Result<Reply, Complaint> {
         let answer = self.whole(answer, waited)?;
         let mut reply = Reply::read(&answer.body);
         // A server may say back what it was told.
-        let login = self.login.as_ref().map(|(_, password)| password.expose_secret());
+        let login = self.login.as_ref().map(Login::password);
         let told = [login, command.proxy.as_ref().and_then(|proxy| proxy.password)];
         if let Some(said) = reply.as_mut().and_then(|reply| reply.message.as_mut()) {
             *said = without(said, told.into_iter().flatten());
@@ -209,11 +204,7 @@ impl Server {
         success(answer.status, reply)
     }
 
-    fn whole(
-        &self,
-        answer: Result<http_client::Answer, Fault>,
-        waited: Duration,
-    ) -> Result<http_client::Answer, Complaint> {
+    fn whole(&self, answer: Result<Answer, Fault>, waited: Duration) -> Result<Answer, Complaint> {
         let answer = answer.map_err(|fault| Complaint::of_fault(&fault, &self.peer, waited.as_secs()))?;
         match &answer.ending {
             Ending::Whole => Ok(answer),
@@ -222,7 +213,7 @@ impl Server {
         }
     }
 
-    fn read_index(&self, answer: Result<http_client::Answer, Fault>) -> Option<Reply> {
+    fn read_index(&self, answer: Result<Answer, Fault>) -> Option<Reply> {
         let answer = answer.ok().filter(|answer| answer.status.is_success())?;
         let reply = Reply::read(&answer.body);
         self.learn_of(reply.as_ref());
@@ -271,19 +262,6 @@ impl Drop for OwnSession {
     }
 }
 
-/// Takes user and password out of an address.
-fn login(url: &mut Url) -> Option<(String, SecretString)> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let plain = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-    let login = (plain(url.username()), SecretString::from(plain(url.password().unwrap_or_default())));
-    // Neither fails for an address with a host.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    Some(login)
-}
-
 /// The numbers of `3.5.2` or `v3.5.2-beta`.
 fn version(text: &str) -> Option<[u32; 3]> {
     let mut parts = text.trim().trim_start_matches('v').split(['.', '-', '+']).map(str::parse);
@@ -319,9 +297,9 @@ mod tests {
     #[test]
     fn user_and_password_of_the_url_are_used_and_never_shown() {
         let server = server("http://m%40e:s%2Fecret@127.0.0.1:8191/v1");
-        let (user, password) = server.login.as_ref().unwrap();
-        assert_eq!((user.as_str(), password.expose_secret()), ("m@e", "s/ecret"));
-        assert_eq!(server.url.as_str(), "http://127.0.0.1:8191/v1");
+        let request = server.request(&Command::on_session("sessions.destroy", "a"));
+        assert_eq!(request.headers()[AUTHORIZATION], "Basic bUBlOnMvZWNyZXQ=");
+        assert_eq!(request.url().as_str(), "http://127.0.0.1:8191/v1");
         assert_eq!(format!("{server:?}"), "Server(127.0.0.1:8191)");
     }
 
