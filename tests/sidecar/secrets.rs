@@ -20,9 +20,13 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
     let bootstrap = world.simulator.mint();
     let mut secrets = vec![ADMIN.to_owned(), PASSWORD.to_owned(), bootstrap.token.clone()];
     let events = world.events();
+    // By a proxy, as the libraries on that way are talkative too.
+    let proxy = world.simulator.url("/");
     let sidecar = world.sidecar(&[
         ("REDIS_URL", &url),
         ("RUST_LOG", "trace"),
+        ("HTTP_PROXY", &proxy),
+        ("CHITAI_GOROD_API_URL", "http://shop.test/web/api/v2"),
         ("SIDECAR_ADMIN_TOKEN", ADMIN),
         ("CHITAI_GOROD_BEARER_TOKEN", &bootstrap.token),
         ("CHITAI_GOROD_USER_ID", "user-hunter3"),
@@ -106,6 +110,7 @@ fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
          [sites.chitai_gorod]\nhttp.headers.x-key = 'header-hunter7'\nprobe.headers.x-key = 'header-hunter7'\n",
     );
     let bootstrap = world.simulator.mint().token;
+    let proxy = world.simulator.url("/");
     let (sidecar, events) = world.ready_sidecar(&[("REDIS_URL", &right)]);
     let listen = sidecar.address().to_string();
     let env = |over: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
@@ -118,6 +123,8 @@ fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
             ("SIDECAR_SOURCES", "flaresolverr,http"),
             ("FLARESOLVERR_URL", &solver),
             ("CHITAI_GOROD_BEARER_TOKEN", &bootstrap),
+            ("HTTP_PROXY", &proxy),
+            ("CHITAI_GOROD_API_URL", "http://shop.test/web/api/v2"),
         ];
         let over_name = |name: &str| over.iter().find(|(other, _)| *other == name);
         usual.iter().map(|(name, value)| (*name, over_name(name).map_or(*value, |(_, v)| v).to_owned())).collect()
