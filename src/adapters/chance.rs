@@ -45,7 +45,7 @@ impl Chance for Delays {
     }
 
     fn claim_id(&self) -> ClaimId {
-        ClaimId(format!("{:032x}", fastrand::u128(..)))
+        ClaimId(std::iter::repeat_with(|| char::from(b"0123456789abcdef"[fastrand::usize(..16)])).take(32).collect())
     }
 }
 

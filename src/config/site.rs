@@ -70,7 +70,8 @@ impl KeyNames {
     /// A companion of the token's key, in its hash slot.
     #[must_use]
     pub fn companion(&self, name: &str) -> String {
-        if self.token.contains('{') { format!("{}:{name}", self.token) } else { format!("{{{}}}:{name}", self.token) }
+        let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
+        [open, &self.token, close, name].concat()
     }
 
     /// Whether a Cluster surely keeps both in one slot: what is hashed of them is the same.

@@ -49,7 +49,7 @@ impl Mutation {
             Self::NoFence => ("if current > seen then", "if false then"),
             Self::BlindLockDelete => ("if redis.call('GET', LOCK) == claim then", "if true then"),
             Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == claim then", "if false then"),
-            Self::NoEtag => (" and name == ARGV[2] and ", " and "),
+            Self::NoEtag => (" and etag(head, unpack(read)) == ARGV[2]", ""),
             Self::NoLock => ("ARGV[3], 'NX', 'PX'", "ARGV[3], 'PX'"),
             Self::BackoffPerReplica => ("'failures'", own.as_str()),
             Self::NoGapRecovery => return script.to_owned(),

@@ -30,7 +30,7 @@ if current > seen then
   return { 'superseded', state() }
 end
 if ARGV[9] == 'kept' then
-  if bare(token()) ~= new then
+  if bare(token(head())) ~= new then
     free(claim)
     return { 'superseded', state() }
   end
@@ -55,6 +55,6 @@ free(claim)
 local meta = {}
 for i = 16, 15 + fields, 2 do meta[ARGV[i]] = ARGV[i + 1] end
 return { 'stored', {
-  now, etag_of(new, #new, next_version, '0'), new, ttl, lock_left(), next_version, 0,
+  now, etag(new, next_version, '0'), new, ttl, lock_left(), next_version, 0,
   { meta.fingerprint, meta.refreshed_ms, meta.trigger, meta.source, meta.user_agent },
 } }

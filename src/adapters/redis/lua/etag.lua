@@ -8,21 +8,7 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- What the token's key holds, or false; a value that cannot be a token stays where it is. And its length.
-local function token()
-  local length = redis.call('STRLEN', TOKEN)
-  return length <= MAX_TOKEN and redis.call('GET', TOKEN), length
-end
-
--- Names all that decisions rest on: the token (its length where it is none), and these fields of meta.
-local function etag_of(value, length, version, failures, retry_at)
-  return redis.sha1hex(table.concat({
-    value and 'token' .. value or 'length' .. length, version or '', failures or '', retry_at or '',
-  }, '\n'))
-end
-
--- That of what stands. And the token.
-local function etag()
-  local value, length = token()
-  return etag_of(value, length, unpack(redis.call('HMGET', META, 'version', 'failures', 'retry_at'))), value
+-- Names all that decisions rest on: the head of what the token's key holds, and these fields of meta.
+local function etag(head, version, failures, retry_at)
+  return redis.sha1hex(head .. '\n' .. (version or '') .. '\n' .. (failures or '') .. '\n' .. (retry_at or ''))
 end

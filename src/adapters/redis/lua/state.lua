@@ -20,6 +20,12 @@ end
 local function version() return count('version', 15) end
 local function failures() return count('failures', 9) end
 
+-- What the token's key holds, up to one byte more than a token can have.
+local function head() return redis.call('GETRANGE', TOKEN, 0, MAX_TOKEN) end
+
+-- That, or false where it cannot be a token: such a value stays where it is.
+local function token(value) return value ~= '' and #value <= MAX_TOKEN and value end
+
 -- The lock's PTTL.
 local function lock_left()
   local left = redis.call('PTTL', LOCK)
@@ -33,8 +39,9 @@ end
 -- {ms, etag, token, token's PTTL, lock's PTTL, version, failures, fields of meta}: see `read` in state.rs.
 local function state()
   local lock = lock_left()
-  local name, value = etag()
+  local value = head()
+  local name = etag(value, unpack(redis.call('HMGET', META, 'version', 'failures', 'retry_at')))
   local meta = redis.call('HMGET', META, 'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent',
     'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
-  return { now_ms(), name, value, redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
+  return { now_ms(), name, token(value), redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
 end
