@@ -104,9 +104,11 @@ impl fmt::Debug for HttpProbe {
 /// All cookies that a header can carry: one that it cannot must not keep the others from being sent.
 fn jar(cookies: &Cookies) -> Option<HeaderValue> {
     let header = cookies.header();
-    let sendable: Vec<&str> =
-        header.split("; ").filter(|pair| HeaderValue::from_bytes(pair.as_bytes()).is_ok()).collect();
-    HeaderValue::from_bytes(sendable.join("; ").as_bytes()).ok().filter(|jar| !jar.is_empty())
+    let jar = HeaderValue::from_str(&header).or_else(|_| {
+        let is_sendable = |pair: &&str| HeaderValue::from_str(pair).is_ok();
+        HeaderValue::from_str(&header.split("; ").filter(is_sendable).collect::<Vec<_>>().join("; "))
+    });
+    jar.ok().filter(|jar| !jar.is_empty())
 }
 
 fn verdict(answer: &Answer, shown: impl Fn(&str) -> String) -> Verdict {

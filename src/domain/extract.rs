@@ -1,5 +1,6 @@
 //! From a source's answer to a candidate: the one cookie that holds the token.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -118,40 +119,38 @@ pub fn candidate(
     refused: &Fingerprints,
     now: Timestamp,
 ) -> Result<Candidate, ExtractError> {
-    let page = Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok();
+    let page = LazyCell::new(|| Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok());
     let live: Vec<&Cookie> =
         solution.cookies.iter().filter(|c| !c.value.is_empty() && c.expires_at.is_none_or(|end| now < end)).collect();
-    let mut cookies = Cookies::best_of(&live, page.as_ref());
-    let raw = match &solution.bare {
-        Some(bare) => bare.0.clone(),
+    let mut cookies = Cookies::best_of(&live, || page.as_ref());
+    let (place, raw) = match &solution.bare {
+        Some(bare) => (None, bare.0.clone()),
         None => std::iter::once(&rule.name)
             .chain(&rule.fallbacks)
-            .find_map(|name| cookies.get(name))
-            .map(|raw| percent_decode_str(raw).decode_utf8_lossy().into_owned())
+            .find_map(|name| Some((Some(name), decoded(cookies.get(name)?))))
             .ok_or_else(|| ExtractError::Absent { wanted: rule.name.clone(), count: solution.cookies.len() })?,
     };
     let token = Token::parse(raw.strip_prefix(rule.prefix.as_str()).unwrap_or(&raw))?;
     if refused.contains(token.fingerprint()) {
         return Err(ExtractError::Reported(token.fingerprint()));
     }
-    cookies.hold(rule, &token);
+    if place != Some(&rule.name) {
+        cookies.hold(rule, &token);
+    }
     Ok(Candidate { token, cookies, user_agent: solution.user_agent.clone() })
 }
 
 impl Cookies {
-    /// Of each name the cookie that fits the page best.
-    fn best_of(cookies: &[&Cookie], page: Option<&Url>) -> Self {
-        let mut best: BTreeMap<String, (Fit, String)> = BTreeMap::new();
+    /// Of each name the cookie that fits the page best; where no name is there twice, nobody asks for the page.
+    fn best_of<'a>(cookies: &[&Cookie], page: impl Fn() -> Option<&'a Url>) -> Self {
+        let mut best: BTreeMap<&str, &Cookie> = BTreeMap::new();
         for cookie in cookies {
-            let fit = Fit::of(cookie, page);
-            match best.get(&cookie.name) {
-                Some((held, _)) if *held >= fit => {}
-                _ => {
-                    best.insert(cookie.name.clone(), (fit, cookie.value.clone()));
-                }
+            let held = best.entry(&cookie.name).or_insert(cookie);
+            if !std::ptr::eq(*held, *cookie) && Fit::of(held, page()) < Fit::of(cookie, page()) {
+                *held = cookie;
             }
         }
-        Self(best.into_iter().map(|(name, (_, value))| (name, value)).collect())
+        Self(best.into_iter().map(|(name, cookie)| (name.to_owned(), cookie.value.clone())).collect())
     }
 
     /// Reads the JSON object that the cookies key holds; anything else is no cookies.
@@ -174,7 +173,7 @@ impl Cookies {
 
     /// Sees to it that the token is among them under the site's name, in the form a browser would have it.
     pub fn hold(&mut self, rule: &CookieRule, token: &Token) {
-        let held = self.get(&rule.name).map(|raw| percent_decode_str(raw).decode_utf8_lossy().into_owned());
+        let held = self.get(&rule.name).map(decoded);
         let holds =
             held.and_then(|value| Token::parse(value.strip_prefix(rule.prefix.as_str()).unwrap_or(&value)).ok());
         if holds.as_ref() != Some(token) {
@@ -194,6 +193,10 @@ impl Cookies {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+fn decoded(raw: &str) -> String {
+    percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
 /// What JavaScript's `encodeURIComponent` escapes: the way a shop's script writes its cookies.
