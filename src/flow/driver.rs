@@ -7,6 +7,8 @@ mod pulse;
 mod question;
 mod refusal;
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -152,22 +154,30 @@ impl<W: World> Driver<W> {
     async fn solve(&mut self, trigger: Trigger, inbox: Box<Inbox>, stop: &Stop) -> Result<(), StoreError> {
         let Some(id) = Box::pin(self.claim(trigger, &inbox)).await? else { return Ok(()) };
         self.decided("solve", &inbox);
-        tracing::info!(
-            site = %self.site.id, %trigger, folded = inbox.folded,
-            reason = inbox.note.reason.as_deref().unwrap_or_default(),
-            source = inbox.note.source.as_deref().unwrap_or_default(),
-            "refresh begins",
-        );
         if (inbox.bare || inbox.forced.is_some()) && inbox.reported.is_empty() {
             // Whoever asks without naming a token has nothing against any: what others said before was answered.
             self.refused = Fingerprints::default();
         }
         let offers = inbox.forced.is_none() && self.seen.snapshot.current.is_none();
-        let note = inbox.note.clone();
+        let (folded, note) = (inbox.folded, inbox.note.clone());
         self.site.mailbox.restore(inbox.counted());
         let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note };
-        let ended = Box::pin(self.site.refresh(&claim, Work::Attempt, &stop.now)).await;
+        let begun = async {
+            tracing::info!(
+                site = %self.site.id, %trigger, folded,
+                reason = claim.note.reason.as_deref().unwrap_or_default(),
+                source = claim.note.source.as_deref().unwrap_or_default(),
+                "refresh begins",
+            );
+            pending::<Infallible>().await
+        };
+        // Said once it is under way: the solver need not wait for a line to be written.
+        let ended = tokio::select! {
+            biased;
+            ended = Box::pin(self.site.refresh(&claim, Work::Attempt, &stop.now)) => ended,
+            never = begun => match never {},
+        };
         if offers {
             self.site.bootstrap = None;
         }

@@ -27,8 +27,9 @@ const KEEPALIVE: TcpKeepalive =
 
 /// Sends a request and reads at most `bound` bytes of what it is answered.
 pub(super) async fn exchange(request: Request, bound: usize) -> Result<Answer, Fault> {
-    let message = message(&request).ok_or_else(|| Fault::Dropped("the request cannot be sent".to_owned()))?;
     let socket = connect(request.url()).await.map_err(Fault::Unreachable)?;
+    // Only now, while the other side accepts the connection.
+    let message = message(request).ok_or_else(|| Fault::Dropped("the request cannot be sent".to_owned()))?;
     let (mut sender, connection) = handshake(TokioIo::new(socket)).await.map_err(|e| Fault::Dropped(cause(&e)))?;
     let answer = async {
         let response = sender.send_request(message).await.map_err(|e| Fault::Dropped(cause(&e)))?;
@@ -47,7 +48,8 @@ pub(super) async fn exchange(request: Request, bound: usize) -> Result<Answer, F
 }
 
 /// The request as it goes over the wire.
-fn message(request: &Request) -> Option<hyper::Request<Full<Bytes>>> {
+fn message(mut request: Request) -> Option<hyper::Request<Full<Bytes>>> {
+    let headers = std::mem::take(request.headers_mut());
     let url = request.url();
     let host = match url.port() {
         Some(port) => format!("{}:{port}", url.host_str()?),
@@ -57,7 +59,7 @@ fn message(request: &Request) -> Option<hyper::Request<Full<Bytes>>> {
     let mut message = hyper::Request::new(Full::new(Bytes::copy_from_slice(body)));
     *message.method_mut() = request.method().clone();
     *message.uri_mut() = Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).ok()?;
-    *message.headers_mut() = request.headers().clone();
+    *message.headers_mut() = headers;
     message.headers_mut().entry(HOST).or_insert(HeaderValue::from_str(&host).ok()?);
     message.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     Some(message)
