@@ -67,6 +67,7 @@ impl Database {
             ("TYPE", [key]) => Reply::Status(self.kind(key).to_owned()),
             ("EXISTS", [key]) => Reply::Integer(self.keys.contains_key(key).into()),
             ("GET", [key]) => self.text(key)?.map_or(Reply::Nil, Reply::bulk),
+            ("STRLEN", [key]) => Reply::Integer(self.text(key)?.map_or(0, |t| integer(t.len()))),
             ("GETRANGE", [key, _, last]) => {
                 let text = self.text(key)?.map(Vec::as_slice).unwrap_or_default();
                 Reply::bulk(&text[..text.len().min(1 + usize::try_from(parsed(last)).unwrap())])

@@ -8,7 +8,9 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Names all that decisions rest on: the head of what the token's key holds, and these fields of meta.
+-- Names all that decisions rest on: what the token's key holds (its length where it is longer than its head, and so no
+-- token), and these fields of meta.
 local function etag(head, version, failures, retry_at)
+  if #head > MAX_TOKEN then head = 'length ' .. redis.call('STRLEN', TOKEN) end
   return redis.sha1hex(head .. '\n' .. (version or '') .. '\n' .. (failures or '') .. '\n' .. (retry_at or ''))
 end
