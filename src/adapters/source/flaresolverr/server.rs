@@ -45,7 +45,7 @@ pub(super) struct Server {
     url: Url,
     login: Option<Login>,
     peer: String,
-    slots: Arc<Slots>,
+    slots: Slots,
     session_slots: Mutex<HashMap<String, Arc<Slots>>>,
     reading: Mutex<Reading>,
     orphans: Mutex<Vec<Orphan>>,
@@ -90,13 +90,13 @@ impl Server {
         })
     }
 
-    pub(super) const fn slots(&self) -> &Arc<Slots> {
+    pub(super) const fn slots(&self) -> &Slots {
         &self.slots
     }
 
     /// The one slot of a session.
     pub(super) fn session_slots(&self, id: &str) -> Arc<Slots> {
-        Arc::clone(lock(&self.session_slots).entry(id.to_owned()).or_insert_with(|| Slots::new(1)))
+        Arc::clone(lock(&self.session_slots).entry(id.to_owned()).or_insert_with(|| Arc::new(Slots::new(1))))
     }
 
     /// Sends a command that a browser works on, which nothing can call back.

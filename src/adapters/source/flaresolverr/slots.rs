@@ -1,11 +1,11 @@
 //! How many solves a server may have at once. Nothing cancels a solve: one whose client has left goes on in its
 //! browser, so its slot stays taken until its `maxTimeout` is over.
 
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::runtime::Handle;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// The slots of one server, or of one session of it.
@@ -13,8 +13,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 pub(super) struct Slots {
     free: Arc<Semaphore>,
     size: Mutex<usize>,
-    abandoned: Mutex<Vec<Abandoned>>,
-    more_abandoned: Notify,
 }
 
 /// A slot that is held. Dropped in the middle of a solve, it stays taken until that solve is over.
@@ -22,53 +20,25 @@ pub(super) struct Slots {
 pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     solving_until: Option<Instant>,
-    slots: Arc<Slots>,
-}
-
-#[derive(Debug)]
-struct Abandoned {
-    until: Instant,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Slots {
-    pub(super) fn new(size: usize) -> Arc<Self> {
+    pub(super) fn new(size: usize) -> Self {
         let size = size.clamp(1, Semaphore::MAX_PERMITS);
-        Arc::new(Self {
-            free: Arc::new(Semaphore::new(size)),
-            size: Mutex::new(size),
-            abandoned: Mutex::default(),
-            more_abandoned: Notify::new(),
-        })
+        Self { free: Arc::new(Semaphore::new(size)), size: Mutex::new(size) }
     }
 
     /// Sees to it that there are no more than so many. Meant for the time before the first one is taken.
     pub(super) fn narrow(&self, size: usize) {
-        let mut held = lock(&self.size);
+        let mut held = self.size.lock().unwrap_or_else(PoisonError::into_inner);
         let fewer = held.saturating_sub(size.max(1));
         *held -= self.free.forget_permits(fewer);
     }
 
     /// Waits for a slot, in the order of asking.
-    pub(super) async fn take(self: &Arc<Self>) -> Result<Slot, AcquireError> {
-        let mut turn = pin!(Arc::clone(&self.free).acquire_owned());
-        loop {
-            let more = self.more_abandoned.notified();
-            let next = lock(&self.abandoned).iter().map(|a| a.until).min();
-            let reap = async {
-                let Some(until) = next else { return more.await };
-                tokio::select! {
-                    () = Box::pin(sleep_until(until)) => lock(&self.abandoned).retain(|a| a.until > until),
-                    () = more => {}
-                }
-            };
-            tokio::select! {
-                permit = &mut turn => {
-                    return Ok(Slot { permit: Some(permit?), solving_until: None, slots: Arc::clone(self) });
-                }
-                () = reap => {}
-            }
-        }
+    pub(super) async fn take(&self) -> Result<Slot, AcquireError> {
+        let permit = Arc::clone(&self.free).acquire_owned().await?;
+        Ok(Slot { permit: Some(permit), solving_until: None })
     }
 }
 
@@ -86,15 +56,16 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let (Some(until), Some(permit)) = (self.solving_until, self.permit.take()) {
-            lock(&self.slots.abandoned).push(Abandoned { until, _permit: permit });
-            self.slots.more_abandoned.notify_waiters();
+        // Without a runtime the process ends, and its slots with it.
+        if let (Some(until), Some(permit), Ok(runtime)) =
+            (self.solving_until, self.permit.take(), Handle::try_current())
+        {
+            runtime.spawn(async move {
+                sleep_until(until).await;
+                drop(permit);
+            });
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
