@@ -76,6 +76,7 @@ impl Process {
         sources.shrink_to_fit();
         let bootstrap = bootstrap.map(|secret| {
             Token::parse(secret.expose_secret())
+                .map(Box::new)
                 .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))
         });
         let mailbox = Arc::new(Mailbox::default());

@@ -91,13 +91,19 @@ fn read(reader: &mut Reader) -> Read<Config> {
 }
 
 fn read_sites(reader: &mut Reader, zone: &str) -> Read<Vec<SiteConfig>> {
-    let mut sites = Vec::new();
+    let mut sites: Vec<SiteConfig> = Vec::new();
     let mut fault = None;
     for id in reader.sites().iter().filter_map(|name| SiteId::parse(name)) {
         match reader.required(&format!("sites.{id}.enabled"), value::switch) {
             Ok(false) => {}
             Ok(true) => match SiteConfig::read(reader, &id, zone) {
-                Ok(site) => sites.push(site),
+                Ok(mut site) => {
+                    // Of thousands of sites most have the same one.
+                    if let Some(earlier) = sites.last() {
+                        site.policy.schedule.share(&earlier.policy.schedule);
+                    }
+                    sites.push(site);
+                }
                 Err(faulty) => fault = Some(faulty),
             },
             Err(faulty) => fault = Some(faulty),

@@ -151,7 +151,7 @@ mod tests {
             stage: "solve".into(),
             error: "down".into(),
         };
-        Snapshot { failing: Some(failing), ..snapshot }
+        Snapshot { failing: Some(Box::new(failing)), ..snapshot }
     }
 
     fn locked(snapshot: Snapshot) -> Snapshot {

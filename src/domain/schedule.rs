@@ -79,6 +79,14 @@ impl Schedule {
         Ok(Self { rule, offset: Duration::ZERO, text: text.into() })
     }
 
+    /// Shares what another schedule of the same zone was read into, where both were read from the same text.
+    pub fn share(&mut self, other: &Self) {
+        if self.text == other.text {
+            self.rule.clone_from(&other.rule);
+            self.text = Arc::clone(&other.text);
+        }
+    }
+
     /// The same instants, each later by a share of `jitter` that follows from the site's name alone: all
     /// replicas of a site agree, and many sites do not tick at once.
     #[must_use]

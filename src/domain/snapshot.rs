@@ -21,8 +21,8 @@ pub struct Snapshot {
     pub current: Option<Current>,
     /// How long the lock still lasts, where somebody holds it.
     pub lock: Option<Duration>,
-    /// Failures in a row, and what follows from them.
-    pub failing: Option<Failing>,
+    /// Failures in a row, and what follows from them; in a box, since thousands of sites may have none.
+    pub failing: Option<Box<Failing>>,
 }
 
 /// The token that parsers read now.

@@ -45,7 +45,7 @@ pub struct Driver<W: World> {
     /// The next look at the key, by the clock.
     heartbeat: Duration,
     /// A failure that the store could not note.
-    unrecorded: Option<Failing>,
+    unrecorded: Option<Box<Failing>>,
     /// A claim that was given up without an answer: the lock may be its.
     unanswered: Option<Box<ClaimId>>,
     /// How often in a row the store has failed a turn.

@@ -50,7 +50,7 @@ pub(super) enum Ended {
     /// The attempt failed; noted and announced.
     Failed(Box<Snapshot>),
     /// The attempt failed, and the store cannot even note it.
-    Unrecorded(Failing),
+    Unrecorded(Box<Failing>),
     /// Given up at shutdown: the lock is free.
     Abandoned,
 }
@@ -210,7 +210,7 @@ impl<W: World> Site<W> {
                         self.mailbox.restore(answered);
                         tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
                         // Whoever waits is told all the same; the caller announces it without the keys.
-                        return Ended::Unrecorded(failing(&failed));
+                        return Ended::Unrecorded(Box::new(failing(&failed)));
                     }
                     self.clock.sleep(self.chance.pause(refusals)).await;
                 }

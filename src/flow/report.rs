@@ -123,7 +123,7 @@ impl SiteReport {
             refresh_at: down(status.refresh_at(schedule, seen)),
             next_tick: down(status.now(seen).and_then(|now| schedule.next_after(now))),
             refresh: RefreshReport::of(status, seen),
-            failing: reading.and_then(|r| r.failing.as_ref()).map(FailingReport::of),
+            failing: reading.and_then(|r| r.failing.as_deref()).map(FailingReport::of),
             last_attempt_at: down(status.last_attempt_at),
             last_success_at: down(status.last_success_at),
             read_at: down(reading.map(|r| r.at)),
@@ -272,7 +272,7 @@ mod tests {
             error: "401".into(),
         };
         let mut status = SiteStatus::default();
-        status.look(&Snapshot { failing: Some(failing), ..snapshot() }, SECOND);
+        status.look(&Snapshot { failing: Some(Box::new(failing)), ..snapshot() }, SECOND);
         let shown = report(&status, 1).failing.unwrap();
         assert_eq!((shown.attempts, shown.retry_at), (3, at("2026-11-22T07:20:05Z")));
     }

@@ -40,7 +40,7 @@ pub struct Site<W: World> {
     /// The page whose cookies are taken, for choosing between cookies of one name.
     pub page: String,
     /// A configured token, adopted where the store has none.
-    pub bootstrap: Option<Token>,
+    pub bootstrap: Option<Box<Token>>,
     /// Where its triggers arrive.
     pub mailbox: Arc<Mailbox>,
     /// The keys.

@@ -38,8 +38,8 @@ pub struct Reading {
     pub token: Option<Box<TokenStatus>>,
     /// Until when somebody's lock lasts.
     pub locked_until: Option<Timestamp>,
-    /// Failures in a row.
-    pub failing: Option<Failing>,
+    /// Failures in a row, in a box for the same reason.
+    pub failing: Option<Box<Failing>>,
 }
 
 /// A token, without the token.

@@ -184,7 +184,7 @@ mod tests {
         let trial = Trial::new();
         trial.board.connected();
         trial.board.canary(Duration::from_micros(700));
-        trial.look(&Snapshot { failing: Some(failing()), ..snapshot() });
+        trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Entered("solve"));
         trial.pass(Duration::from_secs(5));
         let answer = trial.get("/api/status").await;
@@ -329,7 +329,7 @@ mod tests {
         trial.board.connected();
         trial.board.canary(Duration::ZERO);
         trial.board.message(&site("shop"), Payload::Details);
-        trial.look(&Snapshot { failing: Some(failing()), ..snapshot() });
+        trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Finished { trigger: Trigger::Invalid, outcome: "refreshed", stage: "" });
         let shared = trial.shared();
         for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/nothing"] {

@@ -248,7 +248,7 @@ mod tests {
         trial.board.canary(Duration::from_micros(700));
         trial.board.message(&site("shop"), Payload::Details);
         trial.board.message(&site("other"), Payload::Bare);
-        trial.look(&Snapshot { failing: Some(failing()), ..snapshot() });
+        trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         for observation in [
             Observation::Decided { decision: "solve", folded: 3 },
             Observation::Decided { decision: "repeat", folded: 1 },

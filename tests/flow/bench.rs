@@ -156,7 +156,7 @@ impl Bench {
             policy: self.setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),
-            bootstrap: self.setup.bootstrap.map(|t| Token::parse(t).unwrap()),
+            bootstrap: self.setup.bootstrap.map(|t| Box::new(Token::parse(t).unwrap())),
             mailbox,
             store: ModelStore { shared: shared(), replica },
             sources: (0..sources)

@@ -121,7 +121,7 @@ impl Keys {
             version: self.meta.version,
             current,
             lock: lock.and_then(|end| u64::try_from(end - now).ok()).map(Duration::from_millis),
-            failing: self.meta.failing.clone(),
+            failing: self.meta.failing.clone().map(Box::new),
         }
     }
 

@@ -41,7 +41,7 @@ pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, met
         stage: field(7).unwrap_or("solve").to_owned(),
         error: field(8).unwrap_or_default().to_owned(),
     });
-    Snapshot { at, etag, version, current, lock: positive(lock_ttl), failing }
+    Snapshot { at, etag, version, current, lock: positive(lock_ttl), failing: failing.map(Box::new) }
 }
 
 /// The reply of claim.lua.

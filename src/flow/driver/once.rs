@@ -34,7 +34,7 @@ impl<W: World> Driver<W> {
             if driver.site.mailbox.is_empty()
                 && let Some(failing) = &snapshot.failing
             {
-                return Once::Failed(failing.clone());
+                return Once::Failed(Failing::clone(failing));
             }
         }
         Once::Stopped

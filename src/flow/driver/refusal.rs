@@ -69,18 +69,18 @@ impl<W: World> Driver<W> {
     pub(super) async fn fail_unrecorded(&mut self, trigger: Trigger, error: &str) -> Result<(), StoreError> {
         let attempts = self.seen.snapshot.attempts().saturating_add(1);
         let delay = self.site.chance.backoff(attempts, Pace::Ordinary);
-        self.conclude(Ended::Unrecorded(Failing {
+        self.conclude(Ended::Unrecorded(Box::new(Failing {
             attempts,
             retry_at: whole_second_up(later(self.now(), delay)),
             trigger,
             stage: Stage::Store.as_str().to_owned(),
             error: format!("Redis refuses us: {error}"),
-        }))
+        })))
         .await
     }
 
     /// Announces a failure that the store cannot note; it is kept here instead.
-    pub(super) async fn tell_unrecorded(&mut self, mut failing: Failing) -> Result<(), StoreError> {
+    pub(super) async fn tell_unrecorded(&mut self, mut failing: Box<Failing>) -> Result<(), StoreError> {
         // What was noted before holds on: only what is noted later takes its place.
         let noted = self.seen.snapshot.failing.as_ref().map(|before| before.retry_at);
         failing.retry_at = noted.map_or(failing.retry_at, |noted| noted.max(failing.retry_at));
