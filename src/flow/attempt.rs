@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::yield_now;
 
 use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
 use super::site::{Site, World};
@@ -82,6 +83,8 @@ impl<W: World> Site<W> {
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }));
                 }
                 Err(Next::Source(failure)) => {
+                    // However soon it failed, it is said first that it began.
+                    yield_now().await;
                     tracing::info!(
                         site = %self.id, source = source.name(), stage = %failure.stage, error = %failure.error,
                         "a source brought no token",

@@ -12,6 +12,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
 pub use self::once::Once;
@@ -164,6 +165,8 @@ impl<W: World> Driver<W> {
         let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
         let claim = Claim { id: id.clone(), start, floor: self.floor, note };
         let begun = async {
+            // By then a connection next door stands, and the request is on its way.
+            yield_now().await;
             tracing::info!(
                 site = %self.site.id, %trigger, folded,
                 reason = claim.note.reason.as_deref().unwrap_or_default(),

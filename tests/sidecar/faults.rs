@@ -113,7 +113,10 @@ fn a_solver_that_is_not_there_is_a_failure_to_solve() {
     let event = events.failed("solve");
     check_failed(&event);
     assert_eq!((&event["trigger"], &event["valid_until"]), (&"startup".into(), &Value::Null));
-    sidecar.stop().expect(0);
+    // However soon it fails, the log tells it in its order.
+    let log = sidecar.stop().expect(0).stderr;
+    let told = ["refresh begins", "a source brought no token", "refresh failed"].map(|line| log.find(line));
+    assert!(told.is_sorted() && told.iter().all(Option::is_some), "{log}");
 }
 
 #[test]

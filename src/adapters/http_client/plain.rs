@@ -49,19 +49,19 @@ pub(super) async fn exchange(request: Request, bound: usize) -> Result<Answer, F
 
 /// The request as it goes over the wire.
 fn message(mut request: Request) -> Option<hyper::Request<Full<Bytes>>> {
-    let headers = std::mem::take(request.headers_mut());
+    let mut headers = std::mem::take(request.headers_mut());
     let url = request.url();
-    let host = match url.port() {
-        Some(port) => format!("{}:{port}", url.host_str()?),
-        None => url.host_str()?.to_owned(),
-    };
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).ok()?);
+    }
+    if !headers.contains_key(ACCEPT) {
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    }
     let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
     let mut message = hyper::Request::new(Full::new(Bytes::copy_from_slice(body)));
     *message.method_mut() = request.method().clone();
     *message.uri_mut() = Uri::try_from(&url[Position::BeforePath..Position::AfterQuery]).ok()?;
     *message.headers_mut() = headers;
-    message.headers_mut().entry(HOST).or_insert(HeaderValue::from_str(&host).ok()?);
-    message.headers_mut().entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     Some(message)
 }
 
