@@ -1,7 +1,6 @@
 //! Counts that do not depend on the machine, held against `bench/budget.toml`.
 
 use std::fs;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +9,9 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 use crate::parts::size;
-use crate::process::{Redis, until};
-use crate::resp::{Resp, command};
+use crate::process::Redis;
+use crate::refreshes::{self, Watched, force};
+use crate::resp::command;
 use crate::solver::Solver;
 use crate::world::{INVALID, World};
 
@@ -56,7 +56,7 @@ pub(crate) fn check(world: &World, budget: &Path) -> anyhow::Result<bool> {
 
 fn count(world: &World) -> anyhow::Result<Counts> {
     let rest = allocations(world, |_, _| Ok(()))?;
-    let refreshes = allocations(world, |redis, solver| refresh(redis, solver, 1..=REFRESHES))?;
+    let refreshing = allocations(world, |redis, solver| refreshes::run(redis, solver, 1..=REFRESHES))?;
     let messages = allocations(world, |redis, solver| {
         // All of them arrive during one solve, and are answered by it.
         solver.takes(SOLVE);
@@ -66,9 +66,9 @@ fn count(world: &World) -> anyhow::Result<Counts> {
         for _ in 0..MESSAGES {
             link.reply()?;
         }
-        versions(&mut link, 2)
+        refreshes::until_noted(&mut link, 2)
     })?;
-    let one = refreshes.saturating_sub(rest) / u64::from(REFRESHES);
+    let one = refreshing.saturating_sub(rest) / u64::from(REFRESHES);
     Ok(Counts {
         redis_commands_per_refresh: commands(world)?,
         allocations_per_refresh: one,
@@ -76,32 +76,6 @@ fn count(world: &World) -> anyhow::Result<Counts> {
         binary_bytes: size::binary(world)?,
         refresh_code_bytes: refresh_code(world)?,
         dependencies: size::dependencies()?,
-    })
-}
-
-/// Reports so that it leads to a solve whatever came before, and waits until the solver is asked.
-fn force(link: &mut Resp, solver: &Solver) -> anyhow::Result<()> {
-    let next = solver.solves();
-    link.ask(&["PUBLISH", INVALID, r#"{"force":true}"#])?;
-    solver.arrival(next)?;
-    Ok(())
-}
-
-/// Refreshes, one after the other; their numbers tell which of the sidecar's they are after its first.
-pub(crate) fn refresh(redis: &Redis, solver: &Solver, numbers: RangeInclusive<u32>) -> anyhow::Result<()> {
-    let mut link = redis.connect()?;
-    for number in numbers {
-        force(&mut link, solver)?;
-        versions(&mut link, number + 1)?;
-    }
-    Ok(())
-}
-
-/// Waits until so many refreshes are noted in the history.
-pub(crate) fn versions(link: &mut Resp, wanted: u32) -> anyhow::Result<()> {
-    until("the refresh", || {
-        let noted = link.ask(&["XLEN", "{chitai_gorod_token}:history"])?.number();
-        Ok((noted >= Some(wanted.into())).then_some(()))
     })
 }
 
@@ -133,16 +107,11 @@ fn commands(world: &World) -> anyhow::Result<u64> {
 
 /// How often memory is asked for from the start to the end of a sidecar that has its first token and then works.
 fn allocations(world: &World, work: impl FnOnce(&Redis, &Solver) -> anyhow::Result<()>) -> anyhow::Result<u64> {
-    let (redis, solver, folder) = (Redis::start()?, Solver::start()?, tempfile::tempdir()?);
-    let log = folder.path().join("valgrind");
-    let mut valgrind = Command::new("valgrind");
-    valgrind.arg("--undef-value-errors=no").arg(format!("--log-file={}", log.display())).arg(world.binary()?);
-    let sidecar = World::sidecar_by(valgrind, &redis, &solver, &[("SIDECAR_LISTEN", "off")])?;
-    let mut link = redis.connect()?;
-    versions(&mut link, 1)?;
+    let (redis, solver) = (Redis::start()?, Solver::start()?);
+    let settings = [("SIDECAR_LISTEN", "off")];
+    let watched = Watched::start(world, &redis, &solver, &["--undef-value-errors=no"], &settings)?;
     work(&redis, &solver)?;
-    sidecar.end()?;
-    let said = fs::read_to_string(log)?;
+    let said = watched.end()?;
     let Some((_, heap)) = said.split_once("total heap usage: ") else { bail!("valgrind says: {said}") };
     let digits: String = heap.split(' ').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
     ensure!(!digits.is_empty(), "valgrind says: {said}");

@@ -12,6 +12,7 @@ mod parsers;
 mod parts;
 mod plot;
 mod process;
+mod refreshes;
 mod report;
 mod resp;
 mod solver;

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 
-use crate::budget::{refresh, versions};
 use crate::process::Redis;
+use crate::refreshes::{self, Watched};
 use crate::solver::Solver;
 use crate::world::World;
 
@@ -20,21 +20,17 @@ const REFRESHES: u32 = 3;
 /// Runs the sidecar, which must have its symbols, under valgrind, and writes the file that `build.rs` reads.
 pub(crate) fn write(world: &World, file: &Path) -> anyhow::Result<()> {
     let functions = symbols(&world.binary()?)?;
-    let (redis, solver, folder) = (Redis::start()?, Solver::start()?, tempfile::tempdir()?);
-    let log = folder.path().join("valgrind");
-    let mut valgrind = Command::new("valgrind");
-    valgrind.args(["--tool=lackey", "--trace-superblocks=yes", "--vex-guest-chase=no"]);
-    valgrind.arg(format!("--log-file={}", log.display())).arg(world.binary()?);
+    let (redis, solver) = (Redis::start()?, Solver::start()?);
+    let valgrind = ["--tool=lackey", "--trace-superblocks=yes", "--vex-guest-chase=no"];
     // A lease that ends late: the sidecar is slow here, and a renewal is no part of a refresh.
     let settings = [("SIDECAR_LISTEN", "off"), ("SIDECAR_LOCK_TTL", "600s")];
-    let sidecar = World::sidecar_by(valgrind, &redis, &solver, &settings)?;
-    versions(&mut redis.connect()?, 1)?;
-    refresh(&redis, &solver, 1..=WARM_UP)?;
-    let before = usize::try_from(fs::metadata(&log)?.len())?;
-    refresh(&redis, &solver, WARM_UP + 1..=WARM_UP + REFRESHES)?;
-    let start = sidecar.start_of(&world.binary()?)?;
-    let trace = fs::read(&log)?;
-    drop(sidecar);
+    let watched = Watched::start(world, &redis, &solver, &valgrind, &settings)?;
+    refreshes::run(&redis, &solver, 1..=WARM_UP)?;
+    let before = watched.written()?.len();
+    refreshes::run(&redis, &solver, WARM_UP + 1..=WARM_UP + REFRESHES)?;
+    let start = watched.sidecar.start_of(&world.binary()?)?;
+    let trace = watched.written()?;
+    drop(watched);
     let mut known = HashSet::new();
     let mut names: Vec<String> = String::from_utf8_lossy(&trace[before..])
         .lines()
