@@ -205,6 +205,20 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_shares_what_was_read_from_the_same_text_alone() {
+        let read = |text| Schedule::parse(text, "UTC").unwrap().spread("x", Duration::from_secs(300));
+        let now: Timestamp = "2026-11-22T07:10:00Z".parse().unwrap();
+        let first = read("0 */3 * * *");
+        for (text, is_shared) in [("0 */3 * * *", true), ("0 */4 * * *", false)] {
+            let mut schedule = read(text);
+            let due = schedule.next_after(now);
+            schedule.share(&first);
+            assert_eq!(Arc::ptr_eq(&schedule.text, &first.text), is_shared, "{text}");
+            assert_eq!(schedule.next_after(now), due, "{text}");
+        }
+    }
+
+    #[test]
     fn a_tick_with_jitter_is_not_missed_between_the_instant_and_its_offset() {
         let schedule = Schedule::parse("every 3h", "UTC").unwrap().spread("x", Duration::from_secs(300));
         let tick = schedule.next_after("2026-11-22T07:00:00Z".parse().unwrap()).unwrap();
