@@ -18,7 +18,7 @@ SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check 
     scripts/simulation scripts/test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench budget order simulation fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench budget simulation fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -43,11 +43,6 @@ budget: ## Hold counts that do not depend on the machine (commands, allocations,
 	@scripts/setup test
 	@cargo build --release --locked -p token-sidecar -p token-sidecar-bench
 	@$(TARGET)/release/token-sidecar-bench budget --sidecar $(BINARY)
-
-order: ## Trace which functions a refresh runs, so that they are laid side by side: after a change of it or of its libraries
-	@scripts/setup test
-	CARGO_PROFILE_RELEASE_STRIP=none cargo build --release --locked --target-dir $(TARGET)/order -p token-sidecar -p token-sidecar-bench
-	@$(TARGET)/order/release/token-sidecar-bench order --sidecar $(TARGET)/order/release/token-sidecar
 
 simulation: ## Tell 100,000 stories of sidecars and everything that breaks; ARGS='--seeds N' or '--seed N' chooses
 	@scripts/setup build

@@ -8,8 +8,7 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILDER} AS sources
 WORKDIR /build
-COPY Cargo.toml Cargo.lock build.rs ./
-COPY .cargo .cargo
+COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
 COPY fuzz/Cargo.toml fuzz/
 COPY simulator/Cargo.toml simulator/
@@ -22,7 +21,7 @@ FROM sources AS sidecar-build
 RUN cargo build --release --locked -p token-sidecar
 COPY src src
 # Cargo goes by times, and the sources are older than what was built in their place.
-RUN touch src/main.rs src/lib.rs src/refresh.order && cargo build --release --locked -p token-sidecar
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked -p token-sidecar
 
 FROM sources AS simulator-build
 RUN cargo build --release --locked -p token-sidecar-simulator

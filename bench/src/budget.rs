@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -28,7 +27,6 @@ struct Counts {
     allocations_per_refresh: u64,
     allocations_per_message: u64,
     binary_bytes: u64,
-    refresh_code_bytes: u64,
     dependencies: u64,
 }
 
@@ -48,10 +46,7 @@ pub(crate) fn check(world: &World, budget: &Path) -> anyhow::Result<bool> {
         let word = if found <= allowed { "within" } else { "BEYOND" };
         crate::say(format_args!("{name}: {found}, {word} the budget of {allowed}"));
     }
-    let (laid, wanted) = (found.refresh_code_bytes, allowed.refresh_code_bytes);
-    let word = if laid >= wanted { "at least" } else { "LESS THAN" };
-    crate::say(format_args!("refresh_code_bytes: {laid}, {word} {wanted}; `make order` finds the functions anew"));
-    Ok(laid >= wanted && rows.iter().all(|(_, found, allowed)| found <= allowed))
+    Ok(rows.iter().all(|(_, found, allowed)| found <= allowed))
 }
 
 fn count(world: &World) -> anyhow::Result<Counts> {
@@ -74,19 +69,8 @@ fn count(world: &World) -> anyhow::Result<Counts> {
         allocations_per_refresh: one,
         allocations_per_message: messages.saturating_sub(rest + one) / u64::from(MESSAGES),
         binary_bytes: size::binary(world)?,
-        refresh_code_bytes: refresh_code(world)?,
         dependencies: size::dependencies()?,
     })
-}
-
-/// The code that lies side by side for a refresh.
-fn refresh_code(world: &World) -> anyhow::Result<u64> {
-    let said =
-        Command::new("size").arg("-A").arg(world.binary()?).output().context("`size` of binutils cannot be run")?;
-    let sections = String::from_utf8(said.stdout)?;
-    let section = sections.lines().find_map(|line| line.strip_prefix(".text.refresh"));
-    let bytes = section.and_then(|rest| rest.split_ascii_whitespace().next()).unwrap_or("0");
-    Ok(bytes.parse()?)
 }
 
 /// The commands that the sidecar sends for a refresh.

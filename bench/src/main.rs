@@ -6,7 +6,6 @@ mod clock;
 mod floor;
 mod goals;
 mod machine;
-mod order;
 mod page;
 mod parsers;
 mod parts;
@@ -52,15 +51,6 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "target/release/token-sidecar")]
         sidecar: PathBuf,
     },
-    /// Write the order in which `build.rs` has the functions of a refresh laid out
-    Order {
-        /// The file
-        #[arg(long, value_name = "FILE", default_value = "src/refresh.order")]
-        file: PathBuf,
-        /// The sidecar, built for release, with its symbols
-        #[arg(long, value_name = "FILE")]
-        sidecar: PathBuf,
-    },
     /// Write the page and its plot again from the figures
     Page {
         /// The folder of `performance.md`
@@ -101,7 +91,6 @@ fn main() -> ExitCode {
             let world = World { sidecar, python: None, quick: false };
             budget::check(&world, &file).and_then(|is_kept| is_kept.then_some(()).context("the budget is exceeded"))
         }
-        Command::Order { file, sidecar } => order::write(&World { sidecar, python: None, quick: false }, &file),
         Command::Page { docs } => Report::read(&docs).and_then(|report| page::write(&docs, &report)),
         Command::Floor { redis, solver } => floor::serve(redis, solver),
         Command::Drain { redis, channel } => floor::drain(redis, &channel),
