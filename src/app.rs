@@ -1,9 +1,8 @@
 //! Puts the process together: the only place that names concrete adapters.
 
 mod admission;
-pub mod checkup;
 mod farewell;
-mod past;
+mod history;
 mod process;
 
 use std::sync::Arc;
@@ -13,21 +12,22 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::past::Past;
+use self::history::Past;
 use self::process::{Contacts, Process};
-use crate::adapters::chance::Delays;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::http_client::ClientError;
-use crate::adapters::redis::LinkError;
-use crate::adapters::redis::subscription::Subscription;
+use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 use crate::domain::inbox::Arrival;
 use crate::domain::site::SiteId;
-use crate::flow::driver::{Driver, Once, Stop};
-use crate::flow::mailbox::Mailbox;
-use crate::flow::ports::StoreError;
-use crate::flow::status::Subscription as Connection;
-use crate::server::{Board, Limits, Server, serve};
+use crate::http::ClientError;
+use crate::jitter::Delays;
+use crate::redis::LinkError;
+use crate::redis::subscription::Subscription;
+use crate::refresh::driver::{Driver, Once, Stop};
+use crate::refresh::mailbox::Mailbox;
+use crate::refresh::ports::StoreError;
+use crate::server::{Limits, Server, serve};
+use crate::status::Board;
+use crate::status::model::Subscription as Connection;
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);

@@ -33,22 +33,22 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use self::wait::Waits;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::history;
-use crate::adapters::redis::{Channels, Connector, Link, RedisStore};
+use crate::clock::SystemClock;
 use crate::config::redis::{TlsConfig, Topology};
 use crate::config::{Config, KeyNames, RedisConfig, SiteConfig};
 use crate::domain::extract::Cookies;
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::token::{Fingerprint, Token};
-use crate::flow::ports::Store as _;
-use crate::flow::report::HistoryEntry;
+use crate::redis::history;
+use crate::redis::{Channels, Connector, Link, RedisStore};
+use crate::refresh::ports::Store as _;
+use crate::status::view::HistoryEntry;
 
 pub use self::error::ClientError;
 pub use self::updates::{Update, Updates};
 pub use self::wait::Asked;
-pub use crate::adapters::redis::LinkError;
+pub use crate::redis::LinkError;
 
 /// The rest between two tries while Redis is away, or while the sidecar that comes back is not heard yet.
 const PACE: Duration = Duration::from_millis(250);

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Lines, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::AddAssign;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,14 +74,6 @@ impl Process {
         let ended = self.child.wait()?;
         ensure!(ended.success(), "it has ended with {ended}");
         Ok(())
-    }
-
-    /// Where a program's file begins in its memory.
-    pub(crate) fn start_of(&self, program: &Path) -> anyhow::Result<u64> {
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.child.id()))?;
-        let line = maps.lines().find(|line| Path::new(line.rsplit(' ').next().unwrap_or_default()) == program);
-        let start = line.and_then(|line| line.split('-').next()).context("it is not in its own memory")?;
-        Ok(u64::from_str_radix(start, 16)?)
     }
 
     /// What it and its children weigh.

@@ -63,11 +63,6 @@ impl Watched {
         Ok(Self { sidecar, log, _folder: folder })
     }
 
-    /// All that valgrind has written so far.
-    pub(crate) fn written(&self) -> anyhow::Result<Vec<u8>> {
-        Ok(fs::read(&self.log)?)
-    }
-
     /// Ends it, and gives all that valgrind wrote.
     pub(crate) fn end(self) -> anyhow::Result<String> {
         self.sidecar.end()?;

@@ -1,8 +1,8 @@
 //! What a solver answers: the status in the first line, the body below it.
 
 use reqwest::StatusCode;
-use token_sidecar::adapters::source::flaresolverr::read_answer;
 use token_sidecar::domain::extract::Cookie;
+use token_sidecar::sources::flaresolverr::read_answer;
 
 use crate::{cookies, excerpt};
 

@@ -1,7 +1,7 @@
 //! The head of an answer to a plain request: a line a header, `Date` or `Set-Cookie`.
 
 use reqwest::header::{DATE, HeaderMap, HeaderValue, SET_COOKIE};
-use token_sidecar::adapters::source::set_cookie::cookies;
+use token_sidecar::sources::set_cookie::cookies;
 use url::Url;
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

@@ -4,12 +4,12 @@ use tokio::task::JoinSet;
 
 use super::AppError;
 use super::process::Outside;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::events::Events;
-use crate::adapters::redis::{Channels, Link, LinkError};
-use crate::flow::driver::Seen;
-use crate::flow::ports::{Clock as _, Store as _, StoreError};
-use crate::flow::site::Site;
+use crate::clock::SystemClock;
+use crate::redis::events::Events;
+use crate::redis::{Channels, Link, LinkError};
+use crate::refresh::driver::Seen;
+use crate::refresh::ports::{Clock as _, Store as _, StoreError};
+use crate::refresh::site::Site;
 
 /// How many sites are looked at at once: as many as have their turn on the connection.
 const LOOKS_AT_ONCE: usize = 256;

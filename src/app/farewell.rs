@@ -2,14 +2,14 @@
 
 use super::AppError;
 use super::process::Contact;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::redis::{Channels, Link};
+use crate::clock::SystemClock;
 use crate::domain::event::{Event, Failed, FailedCause};
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::Current;
 use crate::domain::trigger::Trigger;
 use crate::domain::verdict::Stage;
-use crate::flow::ports::Store as _;
+use crate::redis::{Channels, Link};
+use crate::refresh::ports::Store as _;
 
 /// Announces `failed` for a site with unanswered reports, unless another replica listens, which has heard them too.
 /// This process must not listen any more.

@@ -6,20 +6,20 @@ use std::sync::Arc;
 use secrecy::ExposeSecret as _;
 
 use super::AppError;
-use crate::adapters::chance::Delays;
-use crate::adapters::clock::SystemClock;
-use crate::adapters::env_file::EnvFile;
-use crate::adapters::probe::HttpProbe;
-use crate::adapters::redis::{Connector, Link, RedisStore};
-use crate::adapters::source::{AnySource, Solvers};
+use crate::clock::SystemClock;
 use crate::config::{RedisConfig, SiteConfig};
 use crate::domain::site::SiteId;
 use crate::domain::token::Token;
-use crate::flow::beat::Beat;
-use crate::flow::mailbox::Mailbox;
-use crate::flow::ports::Clock as _;
-use crate::flow::site::{Site, World};
-use crate::server::{Board, SiteObserver};
+use crate::jitter::Delays;
+use crate::outputs::env_file::EnvFile;
+use crate::redis::{Connector, Link, RedisStore};
+use crate::refresh::beat::Beat;
+use crate::refresh::mailbox::Mailbox;
+use crate::refresh::ports::Clock as _;
+use crate::refresh::site::{Site, World};
+use crate::sources::{AnySource, Solvers};
+use crate::status::{Board, SiteObserver};
+use crate::verify::HttpProbe;
 
 /// The real outside.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! `doctor`: what works, what does not, and what to do about it.
 
 use super::{Exit, Stopped, screen};
-use crate::app::checkup::{self, Finding};
 use crate::config::{Config, SiteConfig};
+use crate::doctor::{self, Finding};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
     let mut broken = 0;
@@ -22,7 +22,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
         Ok(())
     };
     show(Finding::Works { what: "settings".into(), how: format!("{} site(s)", config.sites.len()) })?;
-    let redis = checkup::redis(config).await?;
+    let redis = doctor::redis(config).await?;
     let is_reached = !redis.iter().any(|finding| matches!(finding, Finding::Broken { .. }));
     for finding in redis {
         show(finding)?;
@@ -30,11 +30,11 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
     for site in sites {
         // What Redis cannot answer is not asked once more for every site.
         if is_reached {
-            for finding in checkup::keys_and_channels(config, site).await? {
+            for finding in doctor::keys_and_channels(config, site).await? {
                 show(finding)?;
             }
         }
-        for finding in checkup::outside(config, site, is_reached).await? {
+        for finding in doctor::outside(config, site, is_reached).await? {
             show(finding)?;
         }
     }

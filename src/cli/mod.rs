@@ -24,8 +24,8 @@ use self::args::{Cli, Command};
 use crate::app::AppError;
 use crate::client::ClientError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
-use crate::runtime::shutdown::Signals;
-use crate::runtime::telemetry;
+use crate::log;
+use crate::shutdown::Signals;
 
 /// How a command ended; the numbers of `sysexits.h` where they fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let Loaded { config, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
-        telemetry::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
+        log::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
     }
     for warning in warnings {
         if logs {

@@ -13,8 +13,8 @@ use crate::client::Client;
 use crate::config::{Config, SiteConfig};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
-use crate::flow::report::{HistoryEntry, SiteReport};
-use crate::flow::status::{SiteStatus, TokenState};
+use crate::status::model::{SiteStatus, TokenState};
+use crate::status::view::{HistoryEntry, SiteReport};
 
 /// How many attempts are shown.
 const ATTEMPTS: usize = 5;

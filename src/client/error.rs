@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::adapters::redis::LinkError;
 use crate::domain::event::Failed;
-use crate::flow::ports::StoreError;
+use crate::redis::LinkError;
+use crate::refresh::ports::StoreError;
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

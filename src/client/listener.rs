@@ -2,8 +2,8 @@
 
 use super::updates::Update;
 use super::{LinkError, PACE};
-use crate::adapters::redis::Connector;
-use crate::adapters::redis::events::Events;
+use crate::redis::Connector;
+use crate::redis::events::Events;
 
 /// Hears some channels, and again after every gap.
 #[derive(Debug)]

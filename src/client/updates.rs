@@ -8,9 +8,9 @@ use tokio_stream::Stream;
 
 use super::listener::Listener;
 use super::{ClientError, LinkError};
-use crate::adapters::redis::{Channels, Connector};
 use crate::config::{Config, SiteConfig};
 use crate::domain::event::Event;
+use crate::redis::{Channels, Connector};
 
 /// What whoever follows the announcements hears.
 #[derive(Debug, Clone, PartialEq, Eq)]

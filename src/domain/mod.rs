@@ -5,6 +5,7 @@ pub mod claims;
 pub mod decide;
 pub mod duration;
 pub mod event;
+pub mod excerpt;
 pub mod extract;
 pub mod inbox;
 pub mod lifetime;

@@ -16,14 +16,14 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::timeout;
 
-use super::board::Board;
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::state::{Limits, Shared};
 use crate::domain::lifetime::whole_second_down;
 use crate::domain::site::SiteId;
-use crate::flow::report::SiteReport;
-use crate::flow::status::Subscription;
+use crate::status::model::Subscription;
+use crate::status::registry::Board;
+use crate::status::view::SiteReport;
 
 /// How many entries of the history are given unless asked otherwise, and at most.
 const HISTORY_ENTRIES: (usize, usize) = (50, 500);
@@ -172,8 +172,8 @@ mod tests {
     use crate::domain::snapshot::Snapshot;
     use crate::domain::token::Fingerprint;
     use crate::domain::trigger::{Payload, Trigger};
-    use crate::flow::ports::{Observation, Observer};
-    use crate::flow::status::LinkObserver;
+    use crate::refresh::ports::{Observation, Observer};
+    use crate::status::model::LinkObserver;
     use serde_json::{Value, json};
     use std::time::Duration;
 

@@ -18,9 +18,9 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::board::Notice;
 use super::problem::Problem;
 use super::state::Shared;
+use crate::status::registry::Notice;
 
 /// How often a silent connection is given a sign of life.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -89,7 +89,7 @@ mod tests {
     use super::super::trial::{Trial, ask, begin};
     use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
     use crate::domain::trigger::Trigger;
-    use crate::flow::status::LinkObserver;
+    use crate::status::model::LinkObserver;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
 

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::state::{Limits, Shared};
 use crate::domain::duration;
-use crate::flow::status::{Canary, LinkStatus, Subscription, TokenState};
+use crate::status::model::{Canary, LinkStatus, Subscription, TokenState};
 
 /// `GET /healthz`.
 pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
@@ -98,7 +98,7 @@ pub(super) fn millis(span: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::trial::{Trial, snapshot};
-    use crate::flow::status::LinkObserver;
+    use crate::status::model::LinkObserver;
     use axum::http::StatusCode;
     use serde_json::json;
     use std::time::Duration;

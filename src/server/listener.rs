@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::domain::event::{Event, Failed, FailedCause};
     use crate::domain::trigger::Trigger;
-    use crate::flow::status::LinkObserver;
+    use crate::status::model::LinkObserver;
     use std::net::SocketAddr;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -17,12 +17,12 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::board::Board;
 use super::problem::Problem;
 use super::state::Shared;
-use super::tally::{COUNTERS, STAGE_SECONDS};
 use crate::domain::schedule::Schedule;
-use crate::flow::status::{SiteStatus, Subscription, TokenState, TokenStatus};
+use crate::status::counters::{COUNTERS, STAGE_SECONDS};
+use crate::status::model::{SiteStatus, Subscription, TokenState, TokenStatus};
+use crate::status::registry::Board;
 
 /// The format of the answer.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -229,8 +229,8 @@ mod tests {
     use super::super::trial::{Trial, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
     use crate::domain::trigger::{Payload, Trigger};
-    use crate::flow::ports::{Observation, Observer};
-    use crate::flow::status::LinkObserver;
+    use crate::refresh::ports::{Observation, Observer};
+    use crate::status::model::LinkObserver;
     use std::time::Duration;
 
     /// The samples alone.

@@ -3,7 +3,6 @@
 //! It reads a [`Board`] that the process writes, and sends triggers; it never touches the flow.
 
 mod api;
-mod board;
 mod events;
 mod health;
 mod listener;
@@ -11,11 +10,9 @@ mod metrics;
 mod page;
 mod problem;
 mod state;
-mod tally;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod trial;
+pub(crate) mod trial;
 
-pub use board::{Board, Monotonic, SiteObserver};
 pub use listener::serve;
 pub use state::{Entries, History, Limits, Server};

@@ -15,11 +15,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
 use super::problem::Problem;
 use super::{api, events, health, metrics, page};
 use crate::domain::site::SiteId;
-use crate::flow::report::HistoryEntry;
+use crate::status::registry::Board;
+use crate::status::view::HistoryEntry;
 
 /// Everything that the server needs.
 pub struct Server {

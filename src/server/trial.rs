@@ -11,15 +11,15 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::board::{Board, SiteObserver};
 use super::state::{Entries, History, Limits, Server, Shared, router};
 use crate::domain::schedule::Schedule;
 use crate::domain::site::SiteId;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
 use crate::domain::token::Token;
 use crate::domain::trigger::Trigger;
-use crate::flow::ports::{Observation, Observer};
-use crate::flow::report::HistoryEntry;
+use crate::refresh::ports::{Observation, Observer};
+use crate::status::registry::{Board, SiteObserver};
+use crate::status::view::HistoryEntry;
 
 pub(super) const TOKEN: &str = "very-secret-token";
 pub(super) const ADMIN: &str = "very-secret-admin";

@@ -11,10 +11,10 @@ use token_sidecar::domain::site::{Policy, SiteId, Verify};
 use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::token::{Fingerprint, Token};
 use token_sidecar::domain::trigger::Trigger;
-use token_sidecar::flow::beat::Beat;
-use token_sidecar::flow::driver::{Driver, Once, Stop};
-use token_sidecar::flow::mailbox::Mailbox;
-use token_sidecar::flow::site::Site;
+use token_sidecar::refresh::beat::Beat;
+use token_sidecar::refresh::driver::{Driver, Once, Stop};
+use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar::refresh::site::Site;
 use tokio::task::JoinHandle;
 
 use crate::keys::{Value, Wire, ends, instant, millis};

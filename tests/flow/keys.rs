@@ -8,7 +8,7 @@ use token_sidecar::domain::lifetime::{later, whole_second_down};
 use token_sidecar::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
 use token_sidecar::domain::token::{Fingerprint, Token};
 use token_sidecar::domain::trigger::Trigger;
-use token_sidecar::flow::ports::{
+use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded,
 };
 

@@ -2,7 +2,7 @@
 
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::flow::driver::Once;
+use token_sidecar::refresh::driver::Once;
 
 use crate::bench::Bench;
 use crate::outside::Answer;

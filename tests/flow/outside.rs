@@ -10,8 +10,8 @@ use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::{Pace, Verdict};
-use token_sidecar::flow::mailbox::Mailbox;
-use token_sidecar::flow::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
+use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
 use tokio::sync::oneshot;
 
 use crate::world::{AGENT, Shared, spawn};

@@ -2,7 +2,7 @@
 
 use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::trigger::Trigger;
-use token_sidecar::flow::beat::BEAT;
+use token_sidecar::refresh::beat::BEAT;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};

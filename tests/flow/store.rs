@@ -3,7 +3,7 @@
 use token_sidecar::domain::event::Event;
 use token_sidecar::domain::extract::Cookies;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::flow::ports::{
+use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, Lease, Recorded, Store, StoreError,
 };
 

@@ -5,18 +5,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use token_sidecar::adapters::chance::Delays;
-use token_sidecar::adapters::clock::SystemClock;
-use token_sidecar::adapters::redis::subscription::{CANARY_TIMEOUT, Subscription};
-use token_sidecar::adapters::redis::{Connector, Link, LinkError};
+use token_sidecar::clock::SystemClock;
 use token_sidecar::config::RedisConfig;
 use token_sidecar::domain::event::Event;
 use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::trigger::Payload;
-use token_sidecar::flow::beat::BEAT;
-use token_sidecar::flow::mailbox::Mailbox;
-use token_sidecar::flow::ports::Clock;
-use token_sidecar::flow::status::LinkObserver;
+use token_sidecar::jitter::Delays;
+use token_sidecar::redis::subscription::{CANARY_TIMEOUT, Subscription};
+use token_sidecar::redis::{Connector, Link, LinkError};
+use token_sidecar::refresh::beat::BEAT;
+use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar::refresh::ports::Clock;
+use token_sidecar::status::model::LinkObserver;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Connection;
 use secrecy::SecretString;
-use token_sidecar::adapters::clock::SystemClock;
-use token_sidecar::adapters::redis::{Connector, Link, RedisStore};
+use token_sidecar::clock::SystemClock;
 use token_sidecar::config::redis::{TlsConfig, Topology};
 use token_sidecar::config::{KeyNames, RedisConfig};
 use token_sidecar::domain::extract::{Candidate, Cookies};
@@ -19,7 +18,8 @@ use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::{Failure, Pace, Stage, Timings};
-use token_sidecar::flow::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
+use token_sidecar::redis::{Connector, Link, RedisStore};
+use token_sidecar::refresh::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
 
 use crate::support::redis_server::RedisServer;
 

@@ -2,9 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use token_sidecar::adapters::redis::history::latest;
 use token_sidecar::domain::snapshot::Provenance;
-use token_sidecar::flow::ports::{Committed, Recorded, Store, StoreError};
+use token_sidecar::redis::history::latest;
+use token_sidecar::refresh::ports::{Committed, Recorded, Store, StoreError};
 
 use crate::fixture::{
     COOKIES, HISTORY, LOCK, META, TOKEN, claimed, commit, digest, failed, id, keys, link, meta, store,
@@ -164,7 +164,7 @@ async fn a_lock_that_holds_anything_is_held() {
         let _: () = server.ask_words(&[&b"SET"[..], LOCK.as_bytes(), value, b"PX", b"9000"]);
         let before = digest(&server);
         assert!(store.look().await.unwrap().lock.is_some(), "{value:?}");
-        store.vacate(&token_sidecar::flow::ports::ClaimId("b".into())).await.unwrap();
+        store.vacate(&token_sidecar::refresh::ports::ClaimId("b".into())).await.unwrap();
         assert_eq!(digest(&server), before, "{value:?}");
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use token_sidecar::adapters::clock::SystemClock;
-use token_sidecar::adapters::redis::LinkError;
-use token_sidecar::flow::ports::Clock;
+use token_sidecar::clock::SystemClock;
+use token_sidecar::redis::LinkError;
+use token_sidecar::refresh::ports::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

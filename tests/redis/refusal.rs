@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use token_sidecar::flow::ports::{Store, StoreError};
+use token_sidecar::refresh::ports::{Store, StoreError};
 
 use crate::fixture::{
     COOKIES, HISTORY, LOCK, Listener, META, TOKEN, claimed, commit, config, digest, failed, link_of, store, store_on,

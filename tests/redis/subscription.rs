@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use token_sidecar::adapters::clock::SystemClock;
-use token_sidecar::adapters::redis::LinkError;
+use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::domain::trigger::{Payload, Trigger};
-use token_sidecar::flow::ports::{Clock as _, Committed, Recorded, Store};
+use token_sidecar::redis::LinkError;
+use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{claimed, commit, config, failed, id, site, store};

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use token_sidecar::adapters::redis::subscription::Subscription;
-use token_sidecar::adapters::redis::{Connector, Link, LinkError, RedisStore};
 use token_sidecar::config::KeyNames;
 use token_sidecar::domain::event::Event;
 use token_sidecar::domain::extract::{Bare, CookieRule, Cookies, Solution};
@@ -13,12 +11,14 @@ use token_sidecar::domain::site::{Policy, SiteId};
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::trigger::Payload;
 use token_sidecar::domain::verdict::{Pace, Verdict};
-use token_sidecar::flow::beat::Beat;
-use token_sidecar::flow::driver::{Driver, Stop};
-use token_sidecar::flow::mailbox::Mailbox;
-use token_sidecar::flow::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
-use token_sidecar::flow::site::Site;
-use token_sidecar::flow::status::LinkObserver;
+use token_sidecar::redis::subscription::Subscription;
+use token_sidecar::redis::{Connector, Link, LinkError, RedisStore};
+use token_sidecar::refresh::beat::Beat;
+use token_sidecar::refresh::driver::{Driver, Stop};
+use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
+use token_sidecar::refresh::site::Site;
+use token_sidecar::status::model::LinkObserver;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +48,7 @@ pub(crate) struct Replica {
 /// Binds the ports.
 struct Surroundings;
 
-impl token_sidecar::flow::site::World for Surroundings {
+impl token_sidecar::refresh::site::World for Surroundings {
     type Store = RedisStore<Time>;
     type Source = Browser;
     type Probe = Api;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use token_sidecar::adapters::redis::lua;
+use token_sidecar::redis::lua;
 
 use crate::reply::{Command, Reply};
 use crate::world::SOMEBODY;

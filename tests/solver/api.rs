@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use token_sidecar::adapters::probe::HttpProbe;
 use token_sidecar::config::ProbeConfig;
 use token_sidecar::domain::extract::Cookies;
 use token_sidecar::domain::token::Token;
 use token_sidecar::domain::verdict::Verdict;
-use token_sidecar::flow::ports::Probe as _;
+use token_sidecar::refresh::ports::Probe as _;
+use token_sidecar::verify::HttpProbe;
 
 use crate::stub::{AGENT, Act, Stub, answer, redirect};
 

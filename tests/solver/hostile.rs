@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use token_sidecar::adapters::source::{Flaresolverr, Solvers};
-use token_sidecar::flow::ports::Source as _;
+use token_sidecar::refresh::ports::Source as _;
+use token_sidecar::sources::{Flaresolverr, Solvers};
 
 use crate::stub::{Act, Stub, answer, config, redirect};
 

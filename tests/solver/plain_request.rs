@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use token_sidecar::adapters::source::{AnySource, HttpSource, Solvers};
 use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
 use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
-use token_sidecar::flow::ports::{Source as _, SourceError};
+use token_sidecar::refresh::ports::{Source as _, SourceError};
+use token_sidecar::sources::{AnySource, HttpSource, Solvers};
 
 use crate::stub::{Act, Stub, answer, redirect};
 

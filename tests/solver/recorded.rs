@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use token_sidecar::adapters::source::{Flaresolverr, Solvers};
 use token_sidecar::domain::extract::{CookieRule, candidate};
 use token_sidecar::domain::inbox::Fingerprints;
-use token_sidecar::flow::ports::Source as _;
+use token_sidecar::refresh::ports::Source as _;
+use token_sidecar::sources::{Flaresolverr, Solvers};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::stub::{Act, PAGE, Stub, answer, config};
@@ -148,9 +148,9 @@ impl MakeWriter<'_> for Log {
 /// The old design logged the first characters of tokens and cookies.
 #[tokio::test]
 async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
-    use token_sidecar::adapters::env_file::EnvFile;
     use token_sidecar::domain::token::Token;
-    use token_sidecar::flow::ports::Sink as _;
+    use token_sidecar::outputs::env_file::EnvFile;
+    use token_sidecar::refresh::ports::Sink as _;
 
     let log = Log::default();
     let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use token_sidecar::adapters::source::{Flaresolverr, Health, Solvers};
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::flow::ports::Source as _;
+use token_sidecar::refresh::ports::Source as _;
+use token_sidecar::sources::{Flaresolverr, Health, Solvers};
 use tokio::time::timeout;
 
 use crate::stub::{AGENT, Act, PAGE, Stub, answer, config, failure, page};

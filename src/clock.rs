@@ -1,0 +1,39 @@
+//! The one place that reads the machine's clocks.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::refresh::ports::Clock;
+
+/// The monotonic clock since the process started.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    origin: Instant,
+}
+
+impl SystemClock {
+    /// Starts counting now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    pub fn start() -> Self {
+        Self { origin: Instant::now() }
+    }
+
+    /// The wall clock, for what people read and for comparing it with Redis'.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn wall() -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    async fn sleep(&self, span: Duration) {
+        tokio::time::sleep(span).await;
+    }
+}

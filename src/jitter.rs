@@ -1,0 +1,90 @@
+//! Growing delays with jitter, and random ids.
+//!
+//! `backoff` is unmaintained (RUSTSEC-2025-0012): it is used for its delays alone, here alone.
+
+use std::time::Duration;
+
+use backoff::backoff::Backoff as _;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+
+use crate::domain::verdict::Pace;
+use crate::refresh::ports::{Chance, ClaimId};
+
+/// The first pause before a request that said nothing is repeated.
+const PAUSE_INITIAL: Duration = Duration::from_millis(100);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How far a delay may lie from its mean, as a share of it.
+const JITTER: f64 = 0.2;
+
+/// The delays of one site.
+#[derive(Debug, Clone, Copy)]
+pub struct Delays {
+    initial: Duration,
+    max: Duration,
+}
+
+impl Delays {
+    /// Delays after failures: from `initial`, doubled each time, `max` at most.
+    #[must_use]
+    pub const fn new(initial: Duration, max: Duration) -> Self {
+        Self { initial, max }
+    }
+}
+
+impl Chance for Delays {
+    fn backoff(&self, failures: u32, pace: Pace) -> Duration {
+        match pace {
+            Pace::Ordinary => delay(self.initial, self.max, failures),
+            Pace::Long => delay(self.max, self.max, 1),
+        }
+    }
+
+    fn pause(&self, repetition: u32) -> Duration {
+        delay(PAUSE_INITIAL, PAUSE_MAX, repetition)
+    }
+
+    fn claim_id(&self) -> ClaimId {
+        ClaimId(std::iter::repeat_with(|| char::from(b"0123456789abcdef"[fastrand::usize(..16)])).take(32).collect())
+    }
+}
+
+/// The n-th delay of a series that doubles; never longer than `max`.
+fn delay(initial: Duration, max: Duration, n: u32) -> Duration {
+    let mean = initial.saturating_mul(1 << n.saturating_sub(1).min(20)).min(max);
+    let mut series: ExponentialBackoff = ExponentialBackoffBuilder::new()
+        .with_initial_interval(mean)
+        .with_max_interval(max)
+        .with_randomization_factor(JITTER)
+        .with_max_elapsed_time(None)
+        .build();
+    series.next_backoff().unwrap_or(mean).min(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_from_the_first_to_the_longest_with_jitter() {
+        let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
+        for (failures, mean) in [(1, 5.0), (2, 10.0), (3, 20.0), (7, 320.0), (8, 600.0), (1000, 600.0)] {
+            for _ in 0..50 {
+                let delay = delays.backoff(failures, Pace::Ordinary).as_secs_f64();
+                assert!(delay >= mean * 0.79 && delay <= (mean * 1.21_f64).min(600.0), "{failures}: {delay}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_ban_waits_long_from_the_first_time() {
+        let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
+        assert!(delays.backoff(1, Pace::Long) >= Duration::from_secs(479));
+    }
+
+    #[test]
+    fn claims_have_ids_of_their_own() {
+        let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
+        assert_ne!(delays.claim_id(), delays.claim_id());
+    }
+}

@@ -1,0 +1,3 @@
+//! Further places that are kept at the current token.
+
+pub mod env_file;

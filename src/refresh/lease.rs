@@ -1,0 +1,51 @@
+//! A claim is a lease: prolonged while the work under it goes on.
+
+use std::pin::pin;
+
+use tokio_util::sync::CancellationToken;
+
+use super::commit::Claim;
+use super::ports::{ClaimId, Clock, Lease, Observation, Observer, Store};
+use super::site::{Site, World};
+
+impl<W: World> Site<W> {
+    /// Frees a lock that no outcome frees; where that fails, it ends by itself.
+    pub(super) async fn vacate(&self, claim: &ClaimId) {
+        if let Err(error) = self.store.vacate(claim).await {
+            tracing::warn!(site = %self.id, %error, "failed to free the lock: it ends by itself");
+        }
+    }
+
+    /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
+    /// lost does not end the work: a solve cannot be cancelled, and the commit has its own fence.
+    pub(super) async fn under_lease<T>(
+        &self,
+        claim: &Claim<'_>,
+        work: impl Future<Output = T>,
+        abandon: &CancellationToken,
+    ) -> Option<T> {
+        let keeper = async {
+            let mut held = Lease::Held;
+            loop {
+                self.clock.sleep(self.policy.lock_ttl / 3).await;
+                match Box::pin(self.store.renew(&claim.id, claim.start.snapshot.version)).await {
+                    Ok(lease) => {
+                        if held == Lease::Held && lease == Lease::Lost {
+                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");
+                            self.observer.observe(Observation::LeaseLost);
+                        }
+                        held = lease;
+                    }
+                    Err(error) => tracing::warn!(site = %self.id, %error, "failed to renew the lock"),
+                }
+            }
+        };
+        let (work, keeper) = (pin!(work), pin!(keeper));
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = abandon.cancelled() => None,
+            () = keeper => None,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! A plain request whose answer has the token: no browser, milliseconds instead of many seconds.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Method, Request, StatusCode};
+use url::Url;
+
+use super::set_cookie;
+use crate::config::{HttpConfig, TokenPlace};
+use crate::domain::excerpt::excerpt;
+use crate::domain::extract::{Bare, Cookie, CookieRule, Solution};
+use crate::domain::verdict::Pace;
+use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
+use crate::refresh::ports::{Source, SourceError};
+
+/// Far more than an answer with a token has.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// One request.
+pub struct HttpSource {
+    client: Client,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Option<String>,
+    place: Place,
+    timeout: Duration,
+    wanted: Vec<String>,
+}
+
+/// Where the token is in an answer.
+enum Place {
+    Json(String),
+    Cookie,
+    Header(HeaderName),
+}
+
+impl HttpSource {
+    /// Builds the source; `rule` names the cookies that hold the token.
+    ///
+    /// # Errors
+    /// [`ClientError`] where URL, method or a header is none, or TLS has no certificates to trust.
+    pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
+        let mut url = http::address(&config.url, "the source `http`")?;
+        let method = Method::from_bytes(config.method.to_ascii_uppercase().as_bytes())
+            .map_err(|_| ClientError::Method(excerpt(&config.method, 20)))?;
+        let mut headers = http::headers(&config.headers)?;
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
+        if let Some(login) = Login::take(&mut url).as_ref().and_then(Login::header) {
+            headers.entry(AUTHORIZATION).or_insert(login);
+        }
+        let place = match &config.token {
+            TokenPlace::Json(pointer) => Place::Json(pointer.clone()),
+            TokenPlace::Cookie => Place::Cookie,
+            TokenPlace::Header(name) => Place::Header(
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| ClientError::Header(excerpt(name, 60)))?,
+            ),
+        };
+        Ok(Self {
+            client: Client::new(&url, Route::Environment)?,
+            method,
+            url,
+            headers,
+            body: config.body.clone(),
+            place,
+            timeout: config.timeout,
+            wanted: std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect(),
+        })
+    }
+
+    fn read(&self, answer: &Answer) -> Result<Solution, String> {
+        let cookies = set_cookie::cookies(&answer.headers, &self.url);
+        let is_there = |cookie: &Cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name);
+        // Some set their cookie and redirect, which is not followed: the cookie is all that is wanted.
+        let moved =
+            matches!(self.place, Place::Cookie) && answer.status.is_redirection() && cookies.iter().any(is_there);
+        if !answer.status.is_success() && !moved {
+            return Err(self.complaint(answer));
+        }
+        let bare = match &self.place {
+            Place::Cookie if cookies.iter().any(is_there) => None,
+            Place::Cookie => return Err(format!("the answer sets no cookie `{}`{}", self.wanted[0], page(answer))),
+            Place::Header(name) => {
+                let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
+                Some(value.ok_or_else(|| format!("the answer has no header `{name}`{}", page(answer)))?.to_owned())
+            }
+            Place::Json(pointer) => Some(self.text_at(answer, pointer)?),
+        };
+        let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Solution { cookies, bare: bare.map(Bare), url: without_secrets(&self.url), user_agent })
+    }
+
+    fn text_at(&self, answer: &Answer, pointer: &str) -> Result<String, String> {
+        match &answer.ending {
+            Ending::Whole => {}
+            Ending::Cut => return Err("the answer is larger than 1 MiB".to_owned()),
+            Ending::Broken(cause) => return Err(format!("the answer broke off: {cause}")),
+        }
+        let json: serde_json::Value =
+            serde_json::from_slice(&answer.body).map_err(|_| format!("the answer is no JSON{}", page(answer)))?;
+        let text = json.pointer(pointer).and_then(serde_json::Value::as_str);
+        text.map(str::to_owned).ok_or_else(|| format!("the answer has no text at `{}`", excerpt(pointer, 80)))
+    }
+
+    fn complaint(&self, answer: &Answer) -> String {
+        let code = answer.status.as_u16();
+        match answer.status {
+            StatusCode::UNAUTHORIZED => format!("HTTP {code}: the request needs credentials, or others"),
+            StatusCode::FORBIDDEN => format!("HTTP {code}: blocked{}", page(answer)),
+            StatusCode::TOO_MANY_REQUESTS => format!("HTTP {code}: too many requests"),
+            status if status.is_redirection() => format!("HTTP {code}: a redirect, and none is followed"),
+            status if status.is_server_error() => format!("HTTP {code}: the server is in trouble"),
+            _ => format!("HTTP {code}{}", page(answer)),
+        }
+    }
+}
+
+impl Source for HttpSource {
+    fn name(&self) -> &str {
+        "http"
+    }
+
+    async fn solve(&self) -> Result<Solution, SourceError> {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = self.body.clone().map(Into::into);
+        let outcome = match self.client.exchange(request, MAX_ANSWER, self.timeout).await {
+            Ok(answer) => self.read(&answer),
+            Err(Fault::Unreachable(cause)) => Err(format!("not reachable: {cause}")),
+            Err(Fault::Dropped(cause)) => Err(format!("no answer: {cause}")),
+            Err(Fault::Late) => Err(format!("no answer within {:?}", self.timeout)),
+        };
+        outcome.map_err(|what| SourceError {
+            message: format!("http: {}: {what}", http::peer(&self.url)),
+            pace: Pace::Ordinary,
+        })
+    }
+}
+
+impl fmt::Debug for HttpSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpSource({})", http::peer(&self.url))
+    }
+}
+
+/// Host and path, which cookies are matched by: no password and no key of the query is handed on.
+fn without_secrets(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.into()
+}
+
+/// Says so where the answer is a web page: the mark of a challenge.
+fn page(answer: &Answer) -> &'static str {
+    if answer.body.trim_ascii_start().first() == Some(&b'<') { ", but a web page: perhaps a challenge" } else { "" }
+}
