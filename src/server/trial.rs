@@ -21,51 +21,51 @@ use crate::refresh::ports::{Observation, Observer};
 use crate::status::registry::{Board, SiteObserver};
 use crate::status::view::HistoryEntry;
 
-pub(super) const TOKEN: &str = "very-secret-token";
-pub(super) const ADMIN: &str = "very-secret-admin";
+pub(crate) const TOKEN: &str = "very-secret-token";
+pub(crate) const ADMIN: &str = "very-secret-admin";
 
 /// What a past attempt reads like; `Err` for a store that is away; `Silence` for one that hangs.
 #[derive(Clone)]
-pub(super) enum Past {
+pub(crate) enum Past {
     Entries(usize),
     Away,
     Silence,
 }
 
-pub(super) struct Trial {
-    pub(super) board: Arc<Board>,
-    pub(super) shop: SiteObserver,
-    pub(super) limits: Limits,
-    pub(super) past: Past,
-    pub(super) admin_token: Option<&'static str>,
-    pub(super) open: bool,
-    pub(super) triggered: Arc<Mutex<Vec<String>>>,
-    pub(super) shutdown: CancellationToken,
-    pub(super) clock: Arc<AtomicU64>,
+pub(crate) struct Trial {
+    pub(crate) board: Arc<Board>,
+    pub(crate) shop: SiteObserver,
+    pub(crate) limits: Limits,
+    pub(crate) past: Past,
+    pub(crate) admin_token: Option<&'static str>,
+    pub(crate) open: bool,
+    pub(crate) triggered: Arc<Mutex<Vec<String>>>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) clock: Arc<AtomicU64>,
 }
 
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
-pub(super) fn site(name: &str) -> SiteId {
+pub(crate) fn site(name: &str) -> SiteId {
     SiteId::parse(name).unwrap()
 }
 
 /// A token that was stored at 07:13:05 for a day, read at 07:20.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let refresh = Refresh {
         at: "2026-11-22T07:13:05Z".parse().unwrap(),
         trigger: Trigger::Invalid,
@@ -86,7 +86,7 @@ pub(super) fn snapshot() -> Snapshot {
     }
 }
 
-pub(super) fn failing() -> Failing {
+pub(crate) fn failing() -> Failing {
     Failing {
         attempts: 3,
         retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),
@@ -98,7 +98,7 @@ pub(super) fn failing() -> Failing {
 
 impl Trial {
     /// A shop that was not read yet, on a clock that stands at 100 s.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(AtomicU64::new(100_000));
         let reader = clock.clone();
         let mut board = Board::new(Arc::new(move || Duration::from_millis(reader.load(Relaxed))));
@@ -117,7 +117,7 @@ impl Trial {
     }
 
     /// The same with a second site.
-    pub(super) fn with_two_sites() -> Self {
+    pub(crate) fn with_two_sites() -> Self {
         let trial = Self::new();
         let clock = trial.clock.clone();
         let mut board = Board::new(Arc::new(move || Duration::from_millis(clock.load(Relaxed))));
@@ -126,15 +126,15 @@ impl Trial {
         Self { board: Arc::new(board), shop, ..trial }
     }
 
-    pub(super) fn look(&self, snapshot: &Snapshot) {
+    pub(crate) fn look(&self, snapshot: &Snapshot) {
         self.shop.observe(Observation::Looked(snapshot));
     }
 
-    pub(super) fn pass(&self, span: Duration) {
+    pub(crate) fn pass(&self, span: Duration) {
         self.clock.fetch_add(u64::try_from(span.as_millis()).unwrap(), Relaxed);
     }
 
-    pub(super) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         let (triggered, open) = (self.triggered.clone(), self.open);
         Server {
             board: self.board.clone(),
@@ -149,21 +149,21 @@ impl Trial {
         }
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(in crate::server) fn shared(&self) -> Arc<Shared> {
         Shared::new(self.server(), self.shutdown.clone())
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[]).await
     }
 
-    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(in crate::server) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
         ask(&self.shared(), method, path, headers).await
     }
 }
 
 /// One request to the routes, without a connection.
-pub(super) async fn ask(shared: &Arc<Shared>, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+pub(in crate::server) async fn ask(shared: &Arc<Shared>, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let response = begin(shared, method, path, headers).await;
     let (head, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
@@ -171,7 +171,7 @@ pub(super) async fn ask(shared: &Arc<Shared>, method: &str, path: &str, headers:
 }
 
 /// The same, with the body left to be read.
-pub(super) async fn begin(
+pub(in crate::server) async fn begin(
     shared: &Arc<Shared>,
     method: &str,
     path: &str,
