@@ -14,8 +14,8 @@ DENY = cargo deny --workspace --locked --log-level error check bans licenses sou
 
 BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument \
-    scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/real-flaresolverr scripts/setup \
-    scripts/simulation scripts/test
+    scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup \
+    scripts/simulation scripts/test scripts/venv
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench budget simulation fuzz lint check build run simulator release install uninstall docker-image clean
@@ -27,7 +27,7 @@ help: ## This list
 
 demo: ## See what the sidecar does, in under a minute after the build; leaves nothing behind
 	@scripts/setup demo
-	@cargo build -p token-sidecar -p token-sidecar-simulator
+	@cargo build --locked -p token-sidecar -p token-sidecar-simulator
 	@scripts/demo $(ARGS)
 
 test: ## Run every test; ARGS go to cargo test, to choose some
@@ -66,15 +66,15 @@ check: lint test ## What a submission must pass: lint and test
 
 build: ## Build everything, for debugging
 	@scripts/setup build
-	cargo build --workspace
+	cargo build --locked --workspace
 
 run: ## Run the sidecar with the settings of the environment and .env; ARGS is another command
 	@scripts/setup build
-	cargo run -p token-sidecar -- $(ARGS)
+	cargo run --locked -p token-sidecar -- $(ARGS)
 
 simulator: ## Run the simulator, to write a parser against; ARGS=--help tells the rest
 	@scripts/setup build
-	cargo run -p token-sidecar-simulator -- $(ARGS)
+	cargo run --locked -p token-sidecar-simulator -- $(ARGS)
 
 release: ## Build the small, fast binary
 	@scripts/setup build
