@@ -10,18 +10,20 @@ FROM ${BUILDER} AS sources
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY bench/Cargo.toml bench/
+COPY clients/rust/Cargo.toml clients/rust/
 COPY fuzz/Cargo.toml fuzz/
 COPY simulator/Cargo.toml simulator/
 # Nothing but the dependencies: built anew only where the manifests change.
-RUN mkdir src bench/src fuzz/src simulator/src \
+RUN mkdir src bench/src clients/rust/src fuzz/src simulator/src \
     && echo 'fn main() {}' | tee src/main.rs bench/src/main.rs fuzz/src/main.rs > simulator/src/main.rs \
-    && touch src/lib.rs simulator/src/lib.rs
+    && touch src/lib.rs clients/rust/src/lib.rs simulator/src/lib.rs
 
 FROM sources AS sidecar-build
 RUN cargo build --release --locked -p token-sidecar
+COPY clients/rust/src clients/rust/src
 COPY src src
 # Cargo goes by times, and the sources are older than what was built in their place.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked -p token-sidecar
+RUN touch src/main.rs src/lib.rs clients/rust/src/lib.rs && cargo build --release --locked -p token-sidecar
 
 FROM sources AS simulator-build
 RUN cargo build --release --locked -p token-sidecar-simulator

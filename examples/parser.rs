@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_sidecar::client::{Client, ClientError};
-use token_sidecar::domain::token::Token;
+use token_sidecar_client::wire::Token;
 
 /// How long a new token may take.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -31,24 +31,22 @@ use std::time::Duration;
 use redis::{Cmd, FromRedisValue};
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+use token_sidecar_client::redis::{Connector, RedisConfig, TlsConfig, Topology};
+use token_sidecar_client::wire::{Channels, Cookies, Fingerprint, KeyNames, SiteId, Token};
 
 use self::wait::Waits;
 use crate::clock::SystemClock;
-use crate::config::redis::{TlsConfig, Topology};
-use crate::config::{Config, KeyNames, RedisConfig, SiteConfig};
-use crate::domain::extract::Cookies;
-use crate::domain::site::SiteId;
+use crate::config::{Config, SiteConfig};
 use crate::domain::snapshot::Snapshot;
-use crate::domain::token::{Fingerprint, Token};
 use crate::redis::history;
-use crate::redis::{Channels, Connector, Link, RedisStore};
+use crate::redis::{Link, RedisStore};
 use crate::refresh::ports::Store as _;
 use crate::status::view::HistoryEntry;
 
 pub use self::error::ClientError;
 pub use self::updates::{Update, Updates};
 pub use self::wait::Asked;
-pub use crate::redis::LinkError;
+pub use token_sidecar_client::redis::LinkError;
 
 /// The rest between two tries while Redis is away, or while the sidecar that comes back is not heard yet.
 const PACE: Duration = Duration::from_millis(250);

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::redis::{Connector, Events, LinkError};
+use token_sidecar_client::wire::{Channels, Cookies, Token};
 
 use crate::app::AppError;
 use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
-use crate::domain::extract::Cookies;
 use crate::domain::site::Verify;
-use crate::domain::token::Token;
 use crate::domain::verdict::Verdict;
-use crate::redis::events::Events;
-use crate::redis::{Channels, Connector, Link, LinkError, RedisStore};
+use crate::redis::{Link, RedisStore};
 use crate::refresh::ports::{Probe as _, Source as _, Store as _};
 use crate::sources::{AnySource, Solvers};
 use crate::verify::HttpProbe;

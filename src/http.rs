@@ -21,9 +21,8 @@ use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Request, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
+use token_sidecar_client::excerpt::excerpt;
 use url::{Host, Url};
-
-use crate::domain::excerpt::excerpt;
 
 /// What we call ourselves where nobody says otherwise.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));

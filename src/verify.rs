@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, StatusCode};
+use token_sidecar_client::excerpt::{excerpt, without};
+use token_sidecar_client::wire::{Cookies, Token};
 use url::Url;
 
 use crate::config::ProbeConfig;
-use crate::domain::excerpt::{excerpt, without};
-use crate::domain::extract::Cookies;
-use crate::domain::token::Token;
 use crate::domain::verdict::Verdict;
 use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
 use crate::refresh::ports::Probe;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use process::{Ran, Running, World, keys};
 use simulator::{Faults, RecordedError};
 use support::redis_server::Port;
-use token_sidecar::domain::token::Fingerprint;
+use token_sidecar_client::wire::Fingerprint;
 
 /// How one of them is called; what has to be built first is built in the folder.
 type Call = fn(&Path) -> Command;

@@ -4,8 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::Value;
-use token_sidecar::domain::claims::Claims;
-use token_sidecar::domain::token::Token;
+use token_sidecar_client::wire::{Claims, Token};
 
 use crate::cookies;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use percent_encoding::percent_decode_str;
-use token_sidecar::domain::extract::{Bare, Cookie, CookieRule, Cookies, ExtractError, Solution, candidate};
+use token_sidecar::domain::extract::{Bare, Cookie, CookieRule, ExtractError, Solution, candidate};
 use token_sidecar::domain::inbox::Fingerprints;
 use token_sidecar::domain::lifetime::{later, time_to_live};
-use token_sidecar::domain::token::{Fingerprint, MAX_TOKEN_BYTES, Token};
+use token_sidecar_client::wire::{Cookies, Fingerprint, MAX_TOKEN_BYTES, Token};
 
 const PAGE: &str = "https://www.shop.test/a/b";
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);

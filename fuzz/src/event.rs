@@ -1,7 +1,7 @@
 //! What arrives on the channels of the sidecar's own messages, where anybody may publish too.
 
-use token_sidecar::domain::event::Event;
 use token_sidecar::domain::inbox::Outcome;
+use token_sidecar_client::wire::Event;
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     [crate::seeds::contract("updated"), crate::seeds::contract("failed")].concat()
@@ -13,8 +13,8 @@ pub(crate) fn check(payload: &[u8]) {
     assert!(!written.is_empty() && !written.contains(['\n', '\r', '\0']), "one line: {written:?}");
     let Some(read) = Event::parse(written.as_bytes()) else { panic!("our own message is not read: {written}") };
     assert_eq!(read.to_json(), written, "written twice is written once");
-    assert_eq!((read.site(), read.outcome()), (event.site(), event.outcome()));
-    if let (Event::Updated(updated), Some(Outcome::Refreshed(stored))) = (&event, event.outcome()) {
+    assert_eq!((read.site(), Outcome::of(&read)), (event.site(), Outcome::of(&event)));
+    if let (Event::Updated(updated), Some(Outcome::Refreshed(stored))) = (&event, Outcome::of(&event)) {
         assert_eq!(stored.to_string(), updated.fingerprint.to_ascii_lowercase());
     }
 }

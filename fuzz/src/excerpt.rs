@@ -1,6 +1,6 @@
 //! A stranger's text in one line of ours, with a token and a password somewhere in it.
 
-use token_sidecar::domain::excerpt::excerpt;
+use token_sidecar_client::excerpt::excerpt;
 
 const TOKEN: &str =
     "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzaG9wLnRlc3QiLCJzdWIiOiI3In0.dozjgNryP4J3jVmNHl0w5Nx";

@@ -3,9 +3,8 @@
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use token_sidecar::domain::inbox::{Arrival, Inbox, MAX_FINGERPRINTS, Outcome};
-use token_sidecar::domain::token::Fingerprint;
-use token_sidecar::domain::trigger::Report;
 use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar_client::wire::{Fingerprint, Report};
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     // Of each step some, in orders that matter.

@@ -1,7 +1,7 @@
 //! What anybody may publish on `S:token:invalid`.
 
 use serde_json::{Value, json};
-use token_sidecar::domain::trigger::{MAX_PAYLOAD_BYTES, Payload, Report, tidy};
+use token_sidecar_client::wire::{MAX_PAYLOAD_BYTES, Payload, Report, tidy};
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut seeds = crate::seeds::contract("invalid");

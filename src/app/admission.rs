@@ -1,12 +1,13 @@
 //! What Redis would refuse later is found out before anything is promised.
 
+use token_sidecar_client::redis::{Events, LinkError};
+use token_sidecar_client::wire::Channels;
 use tokio::task::JoinSet;
 
 use super::AppError;
 use super::process::Outside;
 use crate::clock::SystemClock;
-use crate::redis::events::Events;
-use crate::redis::{Channels, Link, LinkError};
+use crate::redis::Link;
 use crate::refresh::driver::Seen;
 use crate::refresh::ports::{Clock as _, Store as _, StoreError};
 use crate::refresh::site::Site;

@@ -1,14 +1,12 @@
 //! Whoever waits for a process that ends is told so, where nobody else will answer.
 
+use token_sidecar_client::wire::{Channels, Event, Failed, FailedCause, SiteId, Stage, Trigger};
+
 use super::AppError;
 use super::process::Contact;
 use crate::clock::SystemClock;
-use crate::domain::event::{Event, Failed, FailedCause};
-use crate::domain::site::SiteId;
 use crate::domain::snapshot::Current;
-use crate::domain::trigger::Trigger;
-use crate::domain::verdict::Stage;
-use crate::redis::{Channels, Link};
+use crate::redis::Link;
 use crate::refresh::ports::Store as _;
 
 /// Announces `failed` for a site with unanswered reports, unless another replica listens, which has heard them too.

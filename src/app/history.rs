@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use token_sidecar_client::wire::SiteId;
+
 use super::process::Contacts;
 use crate::clock::SystemClock;
-use crate::domain::site::SiteId;
 use crate::redis::{Link, history};
 use crate::server::{Entries, History};
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
+use token_sidecar_client::redis::{Connector, RedisConfig};
+use token_sidecar_client::wire::{SiteId, Token};
 
 use super::AppError;
 use crate::clock::SystemClock;
-use crate::config::{RedisConfig, SiteConfig};
-use crate::domain::site::SiteId;
-use crate::domain::token::Token;
+use crate::config::SiteConfig;
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
-use crate::redis::{Connector, Link, RedisStore};
+use crate::redis::{Link, RedisStore};
 use crate::refresh::beat::Beat;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::Clock as _;

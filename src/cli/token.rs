@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use token_sidecar_client::wire::Token;
 use tokio_stream::StreamExt as _;
 
 use super::args::Token as Flags;
@@ -9,7 +10,6 @@ use super::patience::reach;
 use super::{Exit, Stopped, screen};
 use crate::client::{Client, ClientError, Update};
 use crate::config::{Config, SiteConfig};
-use crate::domain::token::Token;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
     let client = Client::configured(config, site)?.named("token --wait");

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use token_sidecar_client::wire::UpdatedCause;
+
 use super::args::Trigger as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, local, screen};
 use crate::client::{Client, ClientError, Report};
 use crate::config::{Config, SiteConfig};
-use crate::domain::event::UpdatedCause;
 
 /// How often the stage is asked for.
 const STAGE_PACE: Duration = Duration::from_millis(400);

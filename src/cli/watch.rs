@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
+use token_sidecar_client::wire::{Event, UpdatedCause};
 use tokio_stream::StreamExt as _;
 
 use super::patience::reach;
@@ -10,7 +11,6 @@ use super::{Exit, Stopped, screen};
 use crate::app;
 use crate::client::{Update, Updates};
 use crate::config::{Config, SiteConfig};
-use crate::domain::event::{Event, UpdatedCause};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
     let mut updates = Updates::of(config, sites)?;

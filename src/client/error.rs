@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::event::Failed;
-use crate::redis::LinkError;
+use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::wire::Failed;
+
 use crate::refresh::ports::StoreError;
 
 /// Why there is no token.

@@ -1,9 +1,9 @@
 //! A subscription that comes back: what is heard, and from when on.
 
+use token_sidecar_client::redis::{Connector, Events};
+
 use super::updates::Update;
 use super::{LinkError, PACE};
-use crate::redis::Connector;
-use crate::redis::events::Events;
 
 /// Hears some channels, and again after every gap.
 #[derive(Debug)]

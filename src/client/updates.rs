@@ -4,13 +4,13 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use token_sidecar_client::redis::Connector;
+use token_sidecar_client::wire::{Channels, Event};
 use tokio_stream::Stream;
 
 use super::listener::Listener;
 use super::{ClientError, LinkError};
 use crate::config::{Config, SiteConfig};
-use crate::domain::event::Event;
-use crate::redis::{Channels, Connector};
 
 /// What whoever follows the announcements hears.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use token_sidecar_client::wire::{Event, Fingerprint, Token, Updated};
+
 use super::listener::Listener;
 use super::{Client, ClientError, LAST_LOOK, LinkError, PACE, Report, Update};
-use crate::domain::event::{Event, Updated};
-use crate::domain::token::{Fingerprint, Token};
 
 /// A report on its way to its answer.
 #[derive(Debug)]

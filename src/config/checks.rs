@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use secrecy::ExposeSecret;
+use token_sidecar_client::redis::Topology;
+use token_sidecar_client::wire::KeyNames;
 
 use super::key::env_prefix;
 use super::reader::Reader;
-use super::redis::Topology;
-use super::site::{KeyNames, SiteConfig};
+use super::site::SiteConfig;
 use super::source::SourceConfig;
 
 /// Notes everything that does not go together.

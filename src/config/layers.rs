@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use token_sidecar_client::wire::SiteId;
+
 use super::environment::{self, BrokenLine, Flag, Inputs};
 use super::error::ConfigError;
 use super::hint;
 use super::key::Key;
 use super::keys::KEYS;
 use super::setting::Origin;
-use crate::domain::site::SiteId;
 
 /// The built-in site.
 pub(super) const PRESET: &str = include_str!("presets/chitai_gorod.toml");

@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
+use token_sidecar_client::wire::SiteId;
+
 use super::Config;
 use super::checks;
 use super::environment::Inputs;
 use super::error::ConfigErrors;
 use super::layers::Layers;
 use super::reader::{Faulty, Read, Reader};
-use super::redis::RedisConfig;
+use super::redis;
 use super::server::{self, LogFormat, ServerConfig};
 use super::setting::Setting;
 use super::site::SiteConfig;
 use super::source;
 use super::value;
-use crate::domain::site::SiteId;
 
 /// The longest that a shutdown may wait.
 const GRACE: Duration = Duration::from_secs(600);
@@ -67,7 +68,7 @@ fn with(inputs: &Inputs, reader: impl FnOnce(Layers) -> Reader) -> Result<(Confi
 }
 
 fn read(reader: &mut Reader) -> Read<Config> {
-    let redis = RedisConfig::read(reader);
+    let redis = redis::read(reader);
     let server = ServerConfig::read(reader);
     let log_format = LogFormat::read(reader);
     let log_filter = server::read_filter(reader);

@@ -16,7 +16,7 @@ mod layers;
 mod load;
 mod reader;
 mod redaction;
-pub mod redis;
+mod redis;
 pub mod server;
 mod setting;
 pub mod site;
@@ -26,16 +26,16 @@ mod value;
 
 use std::time::Duration;
 
+use token_sidecar_client::redis::RedisConfig;
 use tracing_subscriber::filter::Targets;
 
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{Listed, Loaded, list, load};
 pub use redaction::Secrecy;
-pub use redis::RedisConfig;
 pub use server::{LogFormat, ServerConfig};
 pub use setting::{Origin, Setting};
-pub use site::{KeyNames, ProbeConfig, SiteConfig};
+pub use site::{ProbeConfig, SiteConfig};
 pub use source::{FlaresolverrConfig, HttpConfig, SourceConfig, TokenPlace};
 
 /// Everything that can be set, checked.

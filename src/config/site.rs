@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use token_sidecar_client::wire::{KeyNames, SiteId};
 
 use super::reader::{Read, Reader};
 use super::redaction;
@@ -12,7 +13,7 @@ use super::template::Places;
 use super::value;
 use crate::domain::extract::CookieRule;
 use crate::domain::schedule::Schedule;
-use crate::domain::site::{Policy, SiteId, Verify};
+use crate::domain::site::{Policy, Verify};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,41 +58,6 @@ impl std::fmt::Debug for SiteConfig {
     }
 }
 
-/// The names of a site's keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyNames {
-    /// The bare token.
-    pub token: String,
-    /// The cookies as a JSON object.
-    pub cookies: String,
-}
-
-impl KeyNames {
-    /// A companion of the token's key, in its hash slot.
-    #[must_use]
-    pub fn companion(&self, name: &str) -> String {
-        let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
-        [open, &self.token, close, name].concat()
-    }
-
-    /// Whether a Cluster surely keeps both in one slot: what is hashed of them is the same.
-    #[must_use]
-    pub fn share_a_slot(&self) -> bool {
-        hashed(&self.token) == hashed(&self.cookies)
-    }
-
-    /// Whether the companions of the token's key lie in its slot, as its braces demand.
-    fn has_companions(&self) -> bool {
-        hashed(&self.companion("meta")) == hashed(&self.token)
-    }
-}
-
-/// What a Cluster hashes of a key: what stands in its first braces, and all of it where that is nothing.
-fn hashed(key: &str) -> &str {
-    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-    tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
-}
-
 /// How a token is proved: a `GET` with `Authorization: Bearer …`. Its `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct ProbeConfig {
@@ -127,7 +93,7 @@ impl SiteConfig {
         let places = read_places(reader, site);
         let bootstrap = reader.optional(&at("bootstrap_token"), value::token);
         let cookie = read_cookie(reader, site);
-        let keys = KeyNames::read(reader, site);
+        let keys = read_keys(reader, site);
         let kinds =
             reader.list(&at("sources"), value::choice(&[("flaresolverr", Kind::Flaresolverr), ("http", Kind::Http)]));
         let policy = read_policy(reader, site, zone);
@@ -245,18 +211,16 @@ fn read_sources(
     Ok(sources)
 }
 
-impl KeyNames {
-    fn read(reader: &mut Reader, site: &str) -> Read<Self> {
-        let path = format!("sites.{site}.token_key");
-        let token = reader.required(&path, value::redis_key);
-        let cookies = reader.required(&format!("sites.{site}.cookies_key"), value::redis_key);
-        let keys = Self { token: token?, cookies: cookies? };
-        if !keys.has_companions() {
-            let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
-            return Err(reader.conflict(format!("{path} = {:?}: {reason}", keys.token)));
-        }
-        Ok(keys)
+fn read_keys(reader: &mut Reader, site: &str) -> Read<KeyNames> {
+    let path = format!("sites.{site}.token_key");
+    let token = reader.required(&path, value::redis_key);
+    let cookies = reader.required(&format!("sites.{site}.cookies_key"), value::redis_key);
+    let keys = KeyNames { token: token?, cookies: cookies? };
+    if !keys.has_companions() {
+        let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
+        return Err(reader.conflict(format!("{path} = {:?}: {reason}", keys.token)));
     }
+    Ok(keys)
 }
 
 impl ProbeConfig {
@@ -366,25 +330,5 @@ mod tests {
         assert_eq!(proxy(own), Some(("socks5://other:1080".to_owned(), None, false)));
         assert_eq!(proxy(shared), Some(("http://proxy:3128".to_owned(), Some("u".to_owned()), true)));
         assert_eq!(given.setting("sites.shop.flaresolverr.url").1, "environment FLARESOLVERR_URL");
-    }
-
-    #[test]
-    fn companions_share_the_slot_of_their_key() {
-        for (token, companion) in
-            [("shop_token", "{shop_token}:meta"), ("{shop}:token", "{shop}:token:meta"), ("a{b}c", "a{b}c:meta")]
-        {
-            let keys = KeyNames { token: token.to_owned(), cookies: token.to_owned() };
-            assert_eq!(keys.companion("meta"), companion);
-            assert!(keys.has_companions());
-        }
-    }
-
-    #[test]
-    fn what_a_cluster_hashes_is_the_first_tag_or_all() {
-        for (key, tag) in
-            [("abc", "abc"), ("{a}bc", "a"), ("x{a}{b}", "a"), ("{}bc", "{}bc"), ("{abc", "{abc"), ("a}{b}", "b")]
-        {
-            assert_eq!(hashed(key), tag);
-        }
     }
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
+use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
 use crate::domain::duration;
 use crate::domain::schedule::is_utc;
-use crate::domain::token::Token;
 
 /// Understands a text or says what would be right.
 pub(super) type Parsed<T> = Result<T, String>;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::Trigger;
 
 use super::inbox::Inbox;
 use super::lifetime::later;
 use super::site::Policy;
 use super::snapshot::{Provenance, Snapshot};
-use super::trigger::Trigger;
 
 /// What to do about all that is pending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +98,8 @@ mod tests {
     use crate::domain::schedule::Schedule;
     use crate::domain::site::Verify;
     use crate::domain::snapshot::{Current, Failing, Refresh};
-    use crate::domain::token::{Fingerprint, Token};
-    use crate::domain::trigger::Report;
     use proptest::prelude::*;
+    use token_sidecar_client::wire::{Fingerprint, Report, Token};
 
     const DAY: u64 = 86_400;
     const NOW: i64 = 1_795_331_400;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use token_sidecar_client::wire::{Cookies, Token, TokenError};
 use url::Url;
 
 use super::inbox::Fingerprints;
-use super::token::{Token, TokenError};
 
 /// A cookie as a browser holds it; the value is raw, still percent-encoded.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,16 +76,6 @@ pub struct Candidate {
     pub user_agent: Option<String>,
 }
 
-/// Cookie name → raw value. Its `Debug` shows the names alone.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Cookies(BTreeMap<String, String>);
-
-impl std::fmt::Debug for Cookies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
 /// Why an answer holds no candidate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExtractError {
@@ -105,7 +95,7 @@ pub enum ExtractError {
     Expired,
     /// It is the very token that a report has refused.
     #[error("the answer has the very token {0} that was reported as refused")]
-    Reported(super::token::Fingerprint),
+    Reported(token_sidecar_client::wire::Fingerprint),
 }
 
 /// Finds the token in an answer. `refused` are the tokens that were reported.
@@ -122,7 +112,7 @@ pub fn candidate(
     let page = LazyCell::new(|| Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok());
     let live: Vec<&Cookie> =
         solution.cookies.iter().filter(|c| !c.value.is_empty() && c.expires_at.is_none_or(|end| now < end)).collect();
-    let mut cookies = Cookies::best_of(&live, || page.as_ref());
+    let mut cookies = best_of(&live, || page.as_ref());
     let (place, raw) = match &solution.bare {
         Some(bare) => (None, bare.0.clone()),
         None => std::iter::once(&rule.name)
@@ -135,64 +125,34 @@ pub fn candidate(
         return Err(ExtractError::Reported(token.fingerprint()));
     }
     if place != Some(&rule.name) {
-        cookies.hold(rule, &token);
+        rule.add(&token, &mut cookies);
     }
     Ok(Candidate { token, cookies, user_agent: solution.user_agent.clone() })
 }
 
-impl Cookies {
-    /// Of each name the cookie that fits the page best; where no name is there twice, nobody asks for the page.
-    fn best_of<'a>(cookies: &[&Cookie], page: impl Fn() -> Option<&'a Url>) -> Self {
-        let mut best: BTreeMap<&str, &Cookie> = BTreeMap::new();
-        for cookie in cookies {
-            let held = best.entry(&cookie.name).or_insert(cookie);
-            if !std::ptr::eq(*held, *cookie) && Fit::of(held, page()) < Fit::of(cookie, page()) {
-                *held = cookie;
-            }
-        }
-        Self(best.into_iter().map(|(name, cookie)| (name.to_owned(), cookie.value.clone())).collect())
-    }
-
-    /// Reads the JSON object that the cookies key holds; anything else is no cookies.
-    #[must_use]
-    pub fn from_json(json: &str) -> Self {
-        serde_json::from_str(json).map(Self).unwrap_or_default()
-    }
-
-    /// The JSON object for the cookies key.
-    #[must_use]
-    pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.0).unwrap_or_default()
-    }
-
-    /// The raw value of one cookie.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// Sees to it that the token is among them under the site's name, in the form a browser would have it.
-    pub fn hold(&mut self, rule: &CookieRule, token: &Token) {
-        let held = self.get(&rule.name).map(decoded);
+impl CookieRule {
+    /// Sees to it that the token is among the cookies under the site's name, in the form a browser would have it.
+    pub fn add(&self, token: &Token, cookies: &mut Cookies) {
+        let held = cookies.get(&self.name).map(decoded);
         let holds =
-            held.and_then(|value| Token::parse(value.strip_prefix(rule.prefix.as_str()).unwrap_or(&value)).ok());
+            held.and_then(|value| Token::parse(value.strip_prefix(self.prefix.as_str()).unwrap_or(&value)).ok());
         if holds.as_ref() != Some(token) {
-            let value = format!("{}{}", rule.prefix, token.expose());
-            self.0.insert(rule.name.clone(), utf8_percent_encode(&value, COOKIE_VALUE).to_string());
+            let value = format!("{}{}", self.prefix, token.expose());
+            cookies.insert(&self.name, utf8_percent_encode(&value, COOKIE_VALUE).to_string());
         }
     }
+}
 
-    /// The `Cookie` header that a browser would send.
-    #[must_use]
-    pub fn header(&self) -> String {
-        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+/// Of each name the cookie that fits the page best; where no name is there twice, nobody asks for the page.
+fn best_of<'a>(cookies: &[&Cookie], page: impl Fn() -> Option<&'a Url>) -> Cookies {
+    let mut best: BTreeMap<&str, &Cookie> = BTreeMap::new();
+    for cookie in cookies {
+        let held = best.entry(&cookie.name).or_insert(cookie);
+        if !std::ptr::eq(*held, *cookie) && Fit::of(held, page()) < Fit::of(cookie, page()) {
+            *held = cookie;
+        }
     }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+    best.into_iter().map(|(name, cookie)| (name.to_owned(), cookie.value.clone())).collect()
 }
 
 fn decoded(raw: &str) -> String {
@@ -266,8 +226,8 @@ fn path_match(cookie: &str, page: &str) -> Match {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::domain::token::Fingerprint;
     use proptest::prelude::*;
+    use token_sidecar_client::wire::Fingerprint;
 
     const PAGE: &str = "https://www.shop.test/";
 

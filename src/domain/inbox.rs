@@ -4,8 +4,7 @@
 
 use jiff::Timestamp;
 
-use super::token::Fingerprint;
-use super::trigger::{Report, Trigger};
+use token_sidecar_client::wire::{Event, FailedCause, Fingerprint, Report, Trigger, UpdatedCause};
 
 /// How many distinct fingerprints are told apart; one more counts as a message without one, so that
 /// no flood can push a true report out.
@@ -122,6 +121,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The attempt that an event says has just ended; a repeated announcement ends none.
+    #[must_use]
+    pub fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
+                Fingerprint::parse(&updated.fingerprint).map(Self::Refreshed)
+            }
+            Event::Failed(failed) if failed.cause == FailedCause::Attempt => Some(Self::Failed),
+            _ => None,
+        }
+    }
+
     /// Both outcomes as one: what either answers. After two different ones nothing is left that came before.
     #[must_use]
     pub fn and_then(self, later: Self) -> Self {
@@ -246,6 +257,26 @@ mod tests {
     fn report(text: &str) -> Arrival {
         let fingerprint = Some(Fingerprint::of(text));
         Arrival::Message(Report { fingerprint, ..Report::default() })
+    }
+
+    #[test]
+    fn only_what_has_just_ended_is_an_outcome() {
+        let updated = r#"{"event":"token:updated","site":"s","cause":"refreshed","version":1,"key":"k","source":"x",
+            "fingerprint":"9f86d081884c7d65","trigger":"invalid"}"#;
+        let failed = r#"{"event":"token:failed","site":"s","cause":"attempt","stage":"solve","error":"x","attempt":3,
+            "retry_at":"2026-11-22T07:14:05Z","trigger":"invalid"}"#;
+        for (message, outcome) in [
+            (updated.to_owned(), Some(Outcome::Refreshed(Fingerprint::of("test")))),
+            (updated.replace("refreshed", "repeated"), None),
+            (failed.to_owned(), Some(Outcome::Failed)),
+            (failed.replace("\"attempt\",", "\"repeated\","), None),
+            // The contract's sample, which has no cause, is no attempt that ended just now.
+            (failed.replace("\"cause\":\"attempt\",", ""), None),
+        ] {
+            let event = Event::parse(message.as_bytes());
+            assert!(event.is_some(), "{message}");
+            assert_eq!(event.as_ref().and_then(Outcome::of), outcome, "{message}");
+        }
     }
 
     #[test]

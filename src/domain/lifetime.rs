@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-
-use super::claims::Claims;
+use token_sidecar_client::wire::Claims;
 
 /// The most that is kept between the key's end and the token's.
 const MAX_MARGIN: Duration = Duration::from_secs(60);
@@ -53,19 +52,6 @@ pub fn later(at: Timestamp, span: Duration) -> Timestamp {
     at.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// The whole second at or after `at`.
-#[must_use]
-pub fn whole_second_up(at: Timestamp) -> Timestamp {
-    let whole = whole_second_down(at);
-    if whole < at { later(whole, Duration::from_secs(1)) } else { whole }
-}
-
-/// The whole second at or before `at`.
-#[must_use]
-pub fn whole_second_down(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at)
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -106,13 +92,6 @@ mod tests {
         for (left, expected) in [(86_400, 77_760), (600, 540), (300, 240), (120, 60), (60, 30), (2, 1), (0, 0)] {
             assert_eq!(renew_at(at(1000), at(1000 + left)), at(1000 + expected), "left {left} s");
         }
-    }
-
-    #[test]
-    fn whole_seconds_round_up_and_down() {
-        let odd = Timestamp::from_millisecond(1_500).unwrap();
-        assert_eq!((whole_second_down(odd), whole_second_up(odd)), (at(1), at(2)));
-        assert_eq!((whole_second_down(at(3)), whole_second_up(at(3))), (at(3), at(3)));
     }
 
     proptest! {

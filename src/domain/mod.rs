@@ -1,17 +1,12 @@
 //! What the sidecar knows and decides, without touching anything: no runtime, no network, no clock, no
 //! environment and no randomness. All of them come in as arguments.
 
-pub mod claims;
 pub mod decide;
 pub mod duration;
-pub mod event;
-pub mod excerpt;
 pub mod extract;
 pub mod inbox;
 pub mod lifetime;
 pub mod schedule;
 pub mod site;
 pub mod snapshot;
-pub mod token;
-pub mod trigger;
 pub mod verdict;

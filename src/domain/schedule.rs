@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use cronexpr::{Crontab, FallbackTimezoneOption, ParseOptions};
 use jiff::Timestamp;
+use token_sidecar_client::wire::Fingerprint;
 
 use super::duration;
 use super::lifetime::later;
-use super::token::Fingerprint;
 
 /// The due times of a site. Its clones share what it was read into.
 #[derive(Debug, Clone)]

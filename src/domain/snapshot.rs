@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Fingerprint, Token, Trigger};
 
 use super::lifetime::{later, renew_at, renew_at_latest};
-use super::token::{Fingerprint, Token};
-use super::trigger::Trigger;
 
 /// A site's state in the store at one instant of the store's own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What the API says of a candidate, and why an attempt failed.
 
-use std::fmt;
 use std::time::Duration;
+
+use token_sidecar_client::wire::Stage;
 
 /// The API's word on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,41 +27,6 @@ impl Verdict {
             Self::Blocked(_) => "blocked",
             Self::Unclear(_) => "unclear",
         }
-    }
-}
-
-/// A step of a refresh that can fail, as it stands in `token:failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// A source gave no answer that can be used.
-    Solve,
-    /// The answer had no candidate, a malformed or an expired one.
-    Extract,
-    /// The API refused the candidate, blocked us or said nothing clear.
-    Verify,
-    /// The store did not take it.
-    Store,
-}
-
-impl Stage {
-    /// Every stage, in their order.
-    pub const ALL: [Self; 4] = [Self::Solve, Self::Extract, Self::Verify, Self::Store];
-
-    /// The word of the contract.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Solve => "solve",
-            Self::Extract => "extract",
-            Self::Verify => "verify",
-            Self::Store => "store",
-        }
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use token_sidecar_client::wire::Token;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::domain::token::Token;
 use crate::refresh::ports::Sink;
 
 /// A file system that is away must not hold the flow up.

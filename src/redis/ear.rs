@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use redis::{PushInfo, PushKind, Value};
+use token_sidecar_client::wire::{Channels, Topic};
+use token_sidecar_client::wire::{Event, Report, SiteId};
 use tokio::sync::Notify;
 use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
-use super::channels::{Channels, Topic};
-use crate::domain::event::Event;
-use crate::domain::inbox::Arrival;
-use crate::domain::site::SiteId;
-use crate::domain::trigger::Report;
+use crate::domain::inbox::{Arrival, Outcome};
 use crate::refresh::mailbox::Mailbox;
 use crate::status::model::LinkObserver;
 
@@ -102,7 +100,7 @@ impl<O: LinkObserver> Ear<O> {
             }
             Topic::Event => {
                 let Some(event) = Event::parse(payload) else { return };
-                if let Some(outcome) = event.outcome() {
+                if let Some(outcome) = Outcome::of(&event) {
                     mailbox.hear(outcome, event.version());
                 }
                 self.observer.event(&event);

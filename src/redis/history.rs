@@ -1,10 +1,10 @@
 //! Reads the history of a site: the stream beside its keys.
 
 use jiff::Timestamp;
+use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::wire::KeyNames;
 
-use super::error::LinkError;
 use super::link::Link;
-use crate::config::KeyNames;
 use crate::refresh::ports::Clock;
 use crate::status::view::HistoryEntry;
 

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
+use token_sidecar_client::redis::{Commands, Connector, LinkError, classify};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::commands::Commands;
-use super::connect::Connector;
-use super::error::{LinkError, classify};
 use crate::refresh::ports::Clock;
 
 /// After a failed try no other is made for so long: thousands of sites ask for the same connection.

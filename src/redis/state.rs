@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, ParsingError, Value};
+use token_sidecar_client::wire::{Fingerprint, Token, Trigger};
 
 use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use crate::domain::token::{Fingerprint, Token};
-use crate::domain::trigger::Trigger;
 use crate::refresh::ports::Claimed;
 
 /// The reply of `state()` in state.lua.

@@ -5,19 +5,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation};
+use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::wire::Channels;
+use token_sidecar_client::wire::{
+    Cookies, Event, Failed, FailedCause, KeyNames, SiteId, Trigger, Updated, UpdatedCause, whole_second_down,
+};
 
-use super::channels::Channels;
 use super::link::Link;
 use super::lua;
 use super::state::{State, read, text};
-use crate::config::KeyNames;
-use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
-use crate::domain::extract::Cookies;
 use crate::domain::inbox::Note;
-use crate::domain::lifetime::whole_second_down;
-use crate::domain::site::SiteId;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::trigger::Trigger;
 use crate::domain::verdict::Timings;
 use crate::refresh::ports::{
     Announced, ClaimId, Claimed, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Store, StoreError,
@@ -275,6 +273,24 @@ impl<C: Clock> Store for RedisStore<C> {
 
     fn token_key(&self) -> &str {
         &self.place.keys.token
+    }
+}
+
+impl From<LinkError> for StoreError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
+            LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
+        }
+    }
+}
+
+impl From<StoreError> for LinkError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Away(message) => Self::Away(message),
+            StoreError::Refused(message) => Self::Refused(message),
+        }
     }
 }
 

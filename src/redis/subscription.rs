@@ -9,13 +9,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use token_sidecar_client::redis::{LinkError, classify};
+use token_sidecar_client::wire::SiteId;
 use tokio_util::sync::CancellationToken;
 
 use super::ear::Ear;
-use super::error::{LinkError, classify};
 use super::link::Link;
 use crate::domain::inbox::Arrival;
-use crate::domain::site::SiteId;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Chance, Clock};
 use crate::status::model::LinkObserver;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Stage, Trigger};
 use tokio::task::yield_now;
 
 use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
@@ -13,8 +14,7 @@ use crate::domain::inbox::Fingerprints;
 use crate::domain::lifetime::time_to_live;
 use crate::domain::site::Verify;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::trigger::Trigger;
-use crate::domain::verdict::{Failure, Pace, Stage, Timings, Verdict};
+use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 
 /// How often an answer of the API that says nothing is asked for again.
 const VERIFICATIONS: u32 = 3;

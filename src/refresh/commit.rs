@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Stage, whole_second_up};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Found, Missed, Start};
@@ -14,9 +15,9 @@ use super::ports::{
 use super::site::{Site, World};
 use super::store_time::StoreTime;
 use crate::domain::inbox::{Note, Outcome};
-use crate::domain::lifetime::{later, renew_at, whole_second_up};
+use crate::domain::lifetime::{later, renew_at};
 use crate::domain::snapshot::{Failing, Snapshot};
-use crate::domain::verdict::{Failure, Pace, Stage};
+use crate::domain::verdict::{Failure, Pace};
 
 /// How often a store that says no is asked again before the attempt counts as failed.
 const REFUSALS: u32 = 3;

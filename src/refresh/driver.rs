@@ -12,6 +12,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Fingerprint, Trigger};
 use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +26,6 @@ use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
 use crate::domain::snapshot::Failing;
-use crate::domain::token::Fingerprint;
-use crate::domain::trigger::Trigger;
 
 /// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
 const FOLLOW_SLACK: Duration = Duration::from_millis(20);

@@ -141,7 +141,7 @@ impl Mailbox {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::domain::token::Fingerprint;
+    use token_sidecar_client::wire::Fingerprint;
 
     #[test]
     fn what_was_stored_is_a_hint_to_whoever_does_not_know_it() {

@@ -4,14 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Cookies, Event, Token, Trigger};
 
 use super::beat::Beat;
-use crate::domain::event::Event;
-use crate::domain::extract::{Candidate, Cookies, Solution};
+use crate::domain::extract::{Candidate, Solution};
 use crate::domain::inbox::Note;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::token::Token;
-use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 
 /// The keys of one site in a store that all replicas share. Every call is one atomic step there, and

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use token_sidecar_client::wire::{SiteId, Token};
+
 use super::beat::Beat;
 use super::mailbox::Mailbox;
 use super::ports::{Chance, Clock, Observer, Probe, Sink, Source, Store};
 use crate::domain::extract::CookieRule;
-use crate::domain::site::{Policy, SiteId};
-use crate::domain::token::Token;
+use crate::domain::site::Policy;
 
 /// Names the kinds of things outside: the real ones in `app.rs`, models of them in tests.
 pub trait World: Send + Sync + 'static {

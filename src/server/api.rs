@@ -14,13 +14,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use token_sidecar_client::wire::{SiteId, whole_second_down};
 use tokio::time::timeout;
 
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::state::{Limits, Shared};
-use crate::domain::lifetime::whole_second_down;
-use crate::domain::site::SiteId;
 use crate::status::model::Subscription;
 use crate::status::registry::Board;
 use crate::status::view::SiteReport;
@@ -170,12 +169,11 @@ fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
 mod tests {
     use super::super::trial::{ADMIN, Past, TOKEN, Trial, ask, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
-    use crate::domain::token::Fingerprint;
-    use crate::domain::trigger::{Payload, Trigger};
     use crate::refresh::ports::{Observation, Observer};
     use crate::status::model::LinkObserver;
     use serde_json::{Value, json};
     use std::time::Duration;
+    use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
 
     const REFRESH: &str = "/api/sites/shop/refresh";
 

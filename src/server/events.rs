@@ -87,11 +87,10 @@ impl Stream for Subscriber {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::{Trial, ask, begin};
-    use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
-    use crate::domain::trigger::Trigger;
     use crate::status::model::LinkObserver;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
+    use token_sidecar_client::wire::{Event, Failed, FailedCause, Trigger, Updated, UpdatedCause};
 
     const GREETING: &str = "retry: 3000\n: following\n\n";
 

@@ -130,10 +130,9 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, asked: Arc<
 mod tests {
     use super::super::trial::{Past, Trial, site};
     use super::*;
-    use crate::domain::event::{Event, Failed, FailedCause};
-    use crate::domain::trigger::Trigger;
     use crate::status::model::LinkObserver;
     use std::net::SocketAddr;
+    use token_sidecar_client::wire::{Event, Failed, FailedCause, Trigger};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";

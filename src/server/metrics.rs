@@ -228,10 +228,10 @@ fn float(number: u64) -> f64 {
 mod tests {
     use super::super::trial::{Trial, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
-    use crate::domain::trigger::{Payload, Trigger};
     use crate::refresh::ports::{Observation, Observer};
     use crate::status::model::LinkObserver;
     use std::time::Duration;
+    use token_sidecar_client::wire::{Payload, Trigger};
 
     /// The samples alone.
     async fn samples(trial: &Trial) -> Vec<String> {

@@ -12,12 +12,12 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
+use token_sidecar_client::wire::SiteId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::{api, events, health, metrics, page};
-use crate::domain::site::SiteId;
 use crate::status::registry::Board;
 use crate::status::view::HistoryEntry;
 

@@ -9,14 +9,12 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
+use token_sidecar_client::wire::{SiteId, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
 use super::state::{Entries, History, Limits, Server, Shared, router};
 use crate::domain::schedule::Schedule;
-use crate::domain::site::SiteId;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use crate::domain::token::Token;
-use crate::domain::trigger::Trigger;
 use crate::refresh::ports::{Observation, Observer};
 use crate::status::registry::{Board, SiteObserver};
 use crate::status::view::HistoryEntry;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, StatusCode};
+use token_sidecar_client::excerpt::excerpt;
 use url::Url;
 
 use super::set_cookie;
 use crate::config::{HttpConfig, TokenPlace};
-use crate::domain::excerpt::excerpt;
 use crate::domain::extract::{Bare, Cookie, CookieRule, Solution};
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::trigger::{Payload, Trigger};
+use token_sidecar_client::wire::{Payload, Trigger};
 
 /// The upper bounds of the buckets: from a commit in a millisecond to a solve that waited in FlareSolverr's queue.
 pub(crate) const STAGE_SECONDS: [f64; 15] =

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use token_sidecar_client::wire::{Event, Payload, SiteId, Trigger};
 
-use crate::domain::event::Event;
 use crate::domain::lifetime::later;
 use crate::domain::schedule::Schedule;
-use crate::domain::site::SiteId;
 use crate::domain::snapshot::{Current, Failing, Snapshot};
-use crate::domain::trigger::{Payload, Trigger};
 
 /// What is known of one site. Spans are monotonic (the port `Clock`), instants are the store's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -6,13 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::broadcast;
 
 use super::counters::Tally;
-use crate::domain::event::Event;
 use crate::domain::schedule::Schedule;
-use crate::domain::site::SiteId;
-use crate::domain::trigger::Payload;
 use crate::refresh::ports::{Observation, Observer};
 use crate::status::model::{Canary, LinkObserver, LinkStatus, SiteStatus, Subscription};
 use crate::status::view::SiteReport;

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use token_sidecar_client::wire::{SiteId, Trigger, whole_second_down, whole_second_up};
 
 use super::model::{SiteStatus, TokenState, TokenStatus};
-use crate::domain::lifetime::{whole_second_down, whole_second_up};
 use crate::domain::schedule::Schedule;
-use crate::domain::site::SiteId;
 use crate::domain::snapshot::Failing;
-use crate::domain::trigger::Trigger;
 
 /// A site as `/api/status` shows it. Instants are whole seconds, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,7 +178,7 @@ fn down(at: Option<Timestamp>) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::domain::snapshot::{Current, Provenance, Refresh, Snapshot};
-    use crate::domain::token::Token;
+    use token_sidecar_client::wire::Token;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_sidecar::client::{Client, ClientError, Update};
-use token_sidecar::domain::token::Token;
+use token_sidecar_client::wire::Token;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 

@@ -7,7 +7,7 @@ use std::thread;
 
 use simulator::{Settings, Simulator};
 use tempfile::TempDir;
-use token_sidecar::domain::trigger::Trigger;
+use token_sidecar_client::wire::Trigger;
 
 use crate::markdown::Document;
 

@@ -5,10 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use token_sidecar::domain::event::Event;
-use token_sidecar::domain::trigger::{Payload, Report, Trigger};
-use token_sidecar::domain::verdict::Stage;
 use token_sidecar::status::view::{HistoryEntry, SiteReport};
+use token_sidecar_client::wire::{Event, Payload, Report, Stage, Trigger};
 
 use crate::markdown::{Document, root};
 use crate::support::contract::{self, conforms};
@@ -127,7 +125,7 @@ fn asyncapi_has_the_channels_of_the_code_and_of_the_text() {
     let document = contract::yaml("asyncapi.yaml");
     let channels = document["channels"].as_object().unwrap().values();
     let described: BTreeSet<&str> = channels.map(|channel| channel["address"].as_str().unwrap()).collect();
-    let code = fs::read_to_string(root().join("src/redis/channels.rs")).unwrap();
+    let code = fs::read_to_string(root().join("clients/rust/src/wire/channels.rs")).unwrap();
     let words = code.split('"').skip(1).step_by(2);
     let used: BTreeSet<&str> = words.filter(|word| word.contains("token:")).collect();
     assert_eq!(described, used);

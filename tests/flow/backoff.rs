@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};

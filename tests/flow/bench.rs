@@ -7,14 +7,13 @@ use std::time::Duration;
 use token_sidecar::domain::extract::CookieRule;
 use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::schedule::Schedule;
-use token_sidecar::domain::site::{Policy, SiteId, Verify};
+use token_sidecar::domain::site::{Policy, Verify};
 use token_sidecar::domain::snapshot::Refresh;
-use token_sidecar::domain::token::{Fingerprint, Token};
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::refresh::beat::Beat;
 use token_sidecar::refresh::driver::{Driver, Once, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::site::Site;
+use token_sidecar_client::wire::{Fingerprint, SiteId, Token, Trigger};
 use tokio::task::JoinHandle;
 
 use crate::keys::{Value, Wire, ends, instant, millis};

@@ -1,7 +1,7 @@
 //! Tokens that are found and adopted: in the key, or in the configuration.
 
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
-use token_sidecar::domain::lifetime::{later, whole_second_down};
+use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use token_sidecar::domain::token::{Fingerprint, Token};
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded,
+};
+use token_sidecar_client::wire::{
+    Event, Failed, FailedCause, Fingerprint, Token, Trigger, Updated, UpdatedCause, whole_second_down,
 };
 
 use crate::world::SITE;

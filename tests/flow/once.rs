@@ -1,8 +1,8 @@
 //! The command `refresh`: one refresh by a process of its own, beside the replicas.
 
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
 use token_sidecar::refresh::driver::Once;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::Answer;

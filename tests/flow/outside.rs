@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use token_sidecar::domain::extract::{Bare, Cookie, Cookies, Solution};
+use token_sidecar::domain::extract::{Bare, Cookie, Solution};
 use token_sidecar::domain::inbox::Arrival;
-use token_sidecar::domain::token::Token;
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
+use token_sidecar_client::wire::{Cookies, Token, Trigger};
 use tokio::sync::oneshot;
 
 use crate::world::{AGENT, Shared, spawn};

@@ -164,7 +164,7 @@ async fn tolerant_stores_an_unclear_token_in_place_of_a_reported_one_and_not_of_
     assert_eq!(bench.state().token(), Some("token-0"), "nobody has reported it");
     bench.publish(&format!(
         r#"{{"force":true,"fingerprint":"{}"}}"#,
-        token_sidecar::domain::token::Fingerprint::of("token-0")
+        token_sidecar_client::wire::Fingerprint::of("token-0")
     ));
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.finish().await;

@@ -1,8 +1,8 @@
 //! Questions that only ask: start-up, reconnect, vanished.
 
 use token_sidecar::domain::inbox::Arrival;
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::refresh::beat::BEAT;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};

@@ -1,7 +1,7 @@
 //! Several replicas: one solve for all, whoever dies and whatever is lost.
 
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Seen};

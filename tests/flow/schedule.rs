@@ -1,7 +1,7 @@
 //! What is due by the clock: ticks and renewals.
 
 use token_sidecar::domain::schedule::Schedule;
-use token_sidecar::domain::trigger::Trigger;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::{Bench, Setup};
 use crate::outside::Answer;

@@ -1,7 +1,7 @@
 //! A store that is away or whose answers are lost.
 
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Seen};

@@ -1,11 +1,10 @@
 //! The store as one replica sees it: the keys behind a network that can fail before and after a step.
 
-use token_sidecar::domain::event::Event;
-use token_sidecar::domain::extract::Cookies;
 use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, Lease, Recorded, Store, StoreError,
 };
+use token_sidecar_client::wire::{Cookies, Event};
 
 use crate::keys::{Keys, TOKEN_KEY};
 use crate::world::Shared;

@@ -1,8 +1,7 @@
 //! What a message leads to: each row of the contract's table from end to end.
 
-use token_sidecar::domain::token::Fingerprint;
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::{Fingerprint, Trigger};
 
 use crate::bench::Bench;
 use crate::outside::Answer;

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
-use token_sidecar::domain::inbox::{Arrival, Inbox};
-use token_sidecar::domain::trigger::Report;
+use token_sidecar::domain::inbox::{Arrival, Inbox, Outcome};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::site::World;
+use token_sidecar_client::wire::{Event, Failed, FailedCause, Report, Updated, UpdatedCause};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -258,7 +257,7 @@ fn hear(mailbox: &Mailbox, wire: Wire) {
         Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload))),
         Wire::Event(event) => {
             let event = Event::parse(event.to_json().as_bytes()).unwrap();
-            if let Some(outcome) = event.outcome() {
+            if let Some(outcome) = Outcome::of(&event) {
                 mailbox.hear(outcome, event.version());
             }
         }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar::config::redis::Topology;
-use token_sidecar::config::{KeyNames, RedisConfig};
-use token_sidecar::redis::{Connector, Link, LinkError, RedisStore};
+use token_sidecar::redis::{Link, RedisStore};
 use token_sidecar::refresh::ports::{Store, StoreError};
+use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
+use token_sidecar_client::wire::KeyNames;
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, secrets, site};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::PushInfo;
-use token_sidecar::redis::{Connector, LinkError};
 use token_sidecar::refresh::ports::{Store, StoreError};
+use token_sidecar_client::redis::{Connector, LinkError};
 
 use crate::fixture::{TestLink, commit, config, id, link, link_of, store, store_on};
 use crate::support::redis_server::RedisServer;

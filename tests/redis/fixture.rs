@@ -9,17 +9,14 @@ use jiff::Timestamp;
 use redis::Connection;
 use secrecy::SecretString;
 use token_sidecar::clock::SystemClock;
-use token_sidecar::config::redis::{TlsConfig, Topology};
-use token_sidecar::config::{KeyNames, RedisConfig};
-use token_sidecar::domain::extract::{Candidate, Cookies};
+use token_sidecar::domain::extract::Candidate;
 use token_sidecar::domain::inbox::Note;
-use token_sidecar::domain::site::SiteId;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::domain::token::Token;
-use token_sidecar::domain::trigger::Trigger;
-use token_sidecar::domain::verdict::{Failure, Pace, Stage, Timings};
-use token_sidecar::redis::{Connector, Link, RedisStore};
+use token_sidecar::domain::verdict::{Failure, Pace, Timings};
+use token_sidecar::redis::{Link, RedisStore};
 use token_sidecar::refresh::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
+use token_sidecar_client::redis::{Connector, RedisConfig, TlsConfig, Topology};
+use token_sidecar_client::wire::{Cookies, KeyNames, SiteId, Stage, Token, Trigger};
 
 use crate::support::redis_server::RedisServer;
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
-use token_sidecar::redis::LinkError;
 use token_sidecar::refresh::ports::Clock;
+use token_sidecar_client::redis::LinkError;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;

@@ -5,8 +5,8 @@
 use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::domain::token::Fingerprint;
 use token_sidecar::refresh::ports::{Claimed, Committed, KeyTtl, Recorded, Store, StoreError};
+use token_sidecar_client::wire::Fingerprint;
 
 use crate::fixture::{
     COOKIES, DAY, HISTORY, LOCK, Listener, META, TOKEN, claimed, commit, digest, failed, history, id, meta, outcomes,

@@ -1,12 +1,9 @@
 //! Behind Sentinel: the master is found, and found again after a failover.
 
-use token_sidecar::config::RedisConfig;
-use token_sidecar::config::redis::Topology;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::domain::token::Fingerprint;
-use token_sidecar::domain::trigger::Trigger;
-use token_sidecar::redis::{Connector, LinkError};
 use token_sidecar::refresh::ports::{Claimed, Committed, Store, StoreError};
+use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
+use token_sidecar_client::wire::{Fingerprint, Trigger};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{TestStore, commit, config, id, link_of, secrets, store_on};

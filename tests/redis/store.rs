@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use token_sidecar::domain::event::{Event, Updated, UpdatedCause};
 use token_sidecar::domain::snapshot::Provenance;
-use token_sidecar::domain::token::Fingerprint;
-use token_sidecar::domain::trigger::Trigger;
 use token_sidecar::refresh::ports::{Announced, Claimed, Committed, Lease, Recorded, Store};
+use token_sidecar_client::wire::{Event, Fingerprint, Trigger, Updated, UpdatedCause};
 
 use crate::fixture::{
     COOKIES, DAY, LOCK, LOCK_TTL, Listener, META, TOKEN, claimed, commit, digest, failed, id, meta, store,

@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::inbox::Inbox;
-use token_sidecar::domain::site::SiteId;
-use token_sidecar::domain::token::Fingerprint;
-use token_sidecar::domain::trigger::{Payload, Trigger};
-use token_sidecar::redis::LinkError;
 use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
+use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{claimed, commit, config, failed, id, site, store};

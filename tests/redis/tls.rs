@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use token_sidecar::config::RedisConfig;
-use token_sidecar::config::redis::{TlsConfig, Topology};
-use token_sidecar::redis::LinkError;
 use token_sidecar::refresh::ports::{Store as _, StoreError};
+use token_sidecar_client::redis::{LinkError, RedisConfig, TlsConfig, Topology};
 
 use crate::ears::{Ears, Hurried};
 use crate::fixture::{config, link_of, secrets, store_on};
@@ -75,7 +73,7 @@ async fn a_server_that_asks_for_a_certificate_is_shown_ours() {
     assert!(matches!(&answer, Err(LinkError::Untrusted(error)) if error.contains("our certificate")), "{answer:?}");
     let mut half = presenting(&papers, &url);
     half.tls.key_file = None;
-    let answer = token_sidecar::redis::Connector::new(&half).map(|_| ());
+    let answer = token_sidecar_client::redis::Connector::new(&half).map(|_| ());
     assert!(matches!(&answer, Err(LinkError::Config(error)) if error.contains("belong together")), "{answer:?}");
 }
 

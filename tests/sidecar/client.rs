@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use simulator::Faults;
 use token_sidecar::client::{Client, ClientError};
-use token_sidecar::domain::token::Token;
+use token_sidecar_client::wire::Token;
 
 use crate::process::{DEADLINE, Events, World, keys};
 

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use token_sidecar::domain::event::{Event, FailedCause, UpdatedCause};
-use token_sidecar::domain::trigger::Trigger;
+use token_sidecar_client::wire::{Event, FailedCause, Trigger, UpdatedCause};
 
 use crate::shop::Proof;
 

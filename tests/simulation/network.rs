@@ -2,7 +2,7 @@
 
 use std::io;
 
-use token_sidecar::redis::dial::Dial;
+use token_sidecar_client::redis::Dial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::reply::{Protocol, take_command};

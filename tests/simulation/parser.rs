@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_sidecar::domain::token::Fingerprint;
+use token_sidecar_client::wire::Fingerprint;
 
 use crate::world::{INVALID, TOKEN_KEY, World};
 

@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use token_sidecar::config::KeyNames;
-use token_sidecar::domain::event::Event;
-use token_sidecar::domain::extract::{Bare, CookieRule, Cookies, Solution};
-use token_sidecar::domain::site::{Policy, SiteId};
-use token_sidecar::domain::token::Token;
-use token_sidecar::domain::trigger::Payload;
+use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
+use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::redis::subscription::Subscription;
-use token_sidecar::redis::{Connector, Link, LinkError, RedisStore};
+use token_sidecar::redis::{Link, RedisStore};
 use token_sidecar::refresh::beat::Beat;
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
 use token_sidecar::refresh::site::Site;
 use token_sidecar::status::model::LinkObserver;
+use token_sidecar_client::redis::{Connector, LinkError};
+use token_sidecar_client::wire::{Cookies, Event, KeyNames, Payload, SiteId, Token};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use token_sidecar::domain::event::{Event, UpdatedCause};
-use token_sidecar::domain::token::Fingerprint;
+use token_sidecar_client::wire::{Event, Fingerprint, UpdatedCause};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use token_sidecar::config::ProbeConfig;
-use token_sidecar::domain::extract::Cookies;
-use token_sidecar::domain::token::Token;
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::verify::HttpProbe;
+use token_sidecar_client::wire::{Cookies, Token};
 
 use crate::stub::{AGENT, Act, Stub, answer, redirect};
 

@@ -148,9 +148,9 @@ impl MakeWriter<'_> for Log {
 /// The old design logged the first characters of tokens and cookies.
 #[tokio::test]
 async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
-    use token_sidecar::domain::token::Token;
     use token_sidecar::outputs::env_file::EnvFile;
     use token_sidecar::refresh::ports::Sink as _;
+    use token_sidecar_client::wire::Token;
 
     let log = Log::default();
     let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use token_sidecar_client::wire::{Event, Failed, FailedCause, Trigger, Updated, UpdatedCause};
+
 use super::{Driver, Stop};
-use crate::domain::event::{Event, Failed, FailedCause, Updated, UpdatedCause};
 use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::{Current, Failing};
-use crate::domain::trigger::Trigger;
 use crate::refresh::ports::{Announced, Clock, Store, StoreError};
 use crate::refresh::site::World;
 

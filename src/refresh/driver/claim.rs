@@ -1,8 +1,9 @@
 //! Taking the lock, where nothing has changed since the decision to.
 
+use token_sidecar_client::wire::Trigger;
+
 use super::Driver;
 use crate::domain::inbox::Inbox;
-use crate::domain::trigger::Trigger;
 use crate::refresh::ports::{Chance as _, ClaimId, Claimed, Clock as _, Store as _, StoreError};
 use crate::refresh::site::World;
 

@@ -1,5 +1,7 @@
 //! Questions that only ask: whether the stored token still works, and whether a found one can be adopted.
 
+use token_sidecar_client::wire::Trigger;
+
 use super::{Driver, Stop};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::extract::Candidate;
@@ -7,7 +9,6 @@ use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::{between, time_to_live};
 use crate::domain::site::Verify;
 use crate::domain::snapshot::Current;
-use crate::domain::trigger::Trigger;
 use crate::domain::verdict::{Timings, Verdict};
 use crate::refresh::attempt::Found;
 use crate::refresh::commit::{Claim, Work};
@@ -76,7 +77,7 @@ impl<W: World> Driver<W> {
         let mut cookies = self.site.store.cookies().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
         let Some(id) = self.claim(Trigger::Bootstrap, &inbox).await? else { return Ok(()) };
         self.decided("adopt", &inbox);
-        cookies.hold(&self.site.cookie, &current.token);
+        self.site.cookie.add(&current.token, &mut cookies);
         let claims = current.token.claims();
         let start = self.start(Trigger::Bootstrap);
         let token_ttl = self.site.policy.token_ttl;

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
+use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
+
 use super::pulse::rest;
 use super::{Driver, Stop};
-use crate::domain::event::FailedCause;
-use crate::domain::lifetime::{between, later, whole_second_up};
+use crate::domain::lifetime::{between, later};
 use crate::domain::snapshot::Failing;
-use crate::domain::trigger::Trigger;
-use crate::domain::verdict::{Pace, Stage};
+use crate::domain::verdict::Pace;
 use crate::refresh::beat::BEAT;
 use crate::refresh::commit::Ended;
 use crate::refresh::ports::{Chance, ClaimId, Store as _, StoreError};

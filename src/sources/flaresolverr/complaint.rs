@@ -1,9 +1,9 @@
 //! What goes wrong with a server, told in one line that says what to do.
 
 use reqwest::StatusCode;
+use token_sidecar_client::excerpt::excerpt;
 
 use super::wire::Reply;
-use crate::domain::excerpt::excerpt;
 use crate::domain::verdict::Pace;
 use crate::http::Fault;
 use crate::refresh::ports::SourceError;

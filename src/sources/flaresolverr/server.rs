@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request};
+use token_sidecar_client::excerpt::without;
 use url::Url;
 
 use super::complaint::{Complaint, State, success};
 use super::slots::{Slot, Slots};
 use super::wire::{Command, Reply};
-use crate::domain::excerpt::without;
 use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
 
 /// `maxTimeout` is no upper bound: starting a browser and the server's own queue come on top.

@@ -1,11 +1,11 @@
 //! The channels of a site.
 
-use crate::domain::event::Event;
-use crate::domain::site::SiteId;
+use super::event::Event;
+use super::site::SiteId;
 
 /// What is said on a channel that the sidecars listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Topic {
+pub enum Topic {
     /// That the token does not work.
     Invalid,
     /// What has come of an attempt.
@@ -45,12 +45,12 @@ impl Channels {
     }
 
     /// All of them.
-    pub(super) fn all(self) -> [String; 4] {
+    pub fn all(self) -> [String; 4] {
         [self.invalid, self.updated, self.failed, self.canary]
     }
 
     /// The site that a channel is of, and what is said there.
-    pub(super) fn read(channel: &str) -> Option<(&str, Topic)> {
+    pub fn read(channel: &str) -> Option<(&str, Topic)> {
         // A site's id has no colon.
         let (site, name) = channel.split_once(':')?;
         let topic = match name.strip_prefix("token")?.strip_prefix(':')? {
@@ -63,7 +63,7 @@ impl Channels {
     }
 
     /// The two on which an event is published.
-    pub(super) fn for_event(&self, event: &Event) -> (&'static str, &str) {
+    pub fn for_event(&self, event: &Event) -> (&'static str, &str) {
         match event {
             Event::Updated(_) => (Self::ALL_UPDATED, &self.updated),
             Event::Failed(_) => (Self::ALL_FAILED, &self.failed),

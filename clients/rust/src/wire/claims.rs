@@ -55,8 +55,8 @@ fn numeric_date(value: &serde_json::Value) -> Option<Timestamp> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use super::super::token::Token;
     use super::*;
-    use crate::domain::token::Token;
 
     fn claims(payload: &str) -> Claims {
         let body = URL_SAFE_NO_PAD.encode(payload);

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::connect::Connector;
 use super::error::{LinkError, classify};
-use crate::domain::event::Event;
+use crate::wire::Event;
 
 /// How many events may wait to be read; what comes beyond that is left out.
 const EVENTS_WAITING: usize = 1024;

@@ -26,7 +26,8 @@ pub fn excerpt(text: &str, limit: usize) -> String {
 }
 
 /// A stranger's text without what it was told by us and says back. To be done before anything is cut.
-pub(crate) fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
     // One may be the head of another.
     known.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -17,7 +17,7 @@ pub enum Commands {
 impl Commands {
     /// Asks one node that is left to chance. On a Cluster a channel has its own node otherwise, which would say
     /// nothing of the way from the others, and some commands go to all nodes at once.
-    pub(super) async fn anywhere(&mut self, command: &Cmd) -> RedisResult<Value> {
+    pub async fn anywhere(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => command.query_async(connection).await,
             Self::Cluster(connection) => {

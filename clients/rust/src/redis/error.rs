@@ -2,8 +2,7 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::domain::excerpt::excerpt;
-use crate::refresh::ports::StoreError;
+use crate::excerpt::excerpt;
 
 /// Why there is no answer from Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,24 +19,6 @@ pub enum LinkError {
     /// A certificate will not do: nothing was asked yet, and nobody can be told.
     #[error("{0}")]
     Untrusted(String),
-}
-
-impl From<LinkError> for StoreError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
-            LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
-        }
-    }
-}
-
-impl From<StoreError> for LinkError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Away(message) => Self::Away(message),
-            StoreError::Refused(message) => Self::Refused(message),
-        }
-    }
 }
 
 /// Sorts an error of the client library. Its text never holds what was sent.

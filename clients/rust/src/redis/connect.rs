@@ -14,11 +14,10 @@ use redis::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::commands::Commands;
+use super::config::{RedisConfig, Topology};
 use super::dial::Dial;
 use super::error::{LinkError, classify};
 use super::sentinel::Sentinels;
-use crate::config::RedisConfig;
-use crate::config::redis::Topology;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

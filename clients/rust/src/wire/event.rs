@@ -1,11 +1,10 @@
 //! The messages that the sidecar publishes, as the contract writes them.
 
-use jiff::Timestamp;
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::inbox::Outcome;
-use super::lifetime::{whole_second_down, whole_second_up};
-use super::token::Fingerprint;
 use super::trigger::Trigger;
 
 /// A message on `token:updated`, `token:failed` and their per-site twins.
@@ -68,7 +67,7 @@ pub struct Failed {
     /// An attempt that failed just now, or the back-off that is in force announced again.
     #[serde(default = "repeated")]
     pub cause: FailedCause,
-    /// The stage that failed: see [`super::verdict::Stage`].
+    /// The stage that failed: see [`Stage`].
     pub stage: String,
     /// What happened, without any secret.
     pub error: String,
@@ -98,6 +97,41 @@ const fn repeated() -> FailedCause {
     FailedCause::Repeated
 }
 
+/// A step of a refresh that can fail, as it stands in `token:failed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// A source gave no answer that can be used.
+    Solve,
+    /// The answer had no candidate, a malformed or an expired one.
+    Extract,
+    /// The API refused the candidate, blocked us or said nothing clear.
+    Verify,
+    /// The store did not take it.
+    Store,
+}
+
+impl Stage {
+    /// Every stage, in their order.
+    pub const ALL: [Self; 4] = [Self::Solve, Self::Extract, Self::Verify, Self::Store];
+
+    /// The word of the contract.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Solve => "solve",
+            Self::Extract => "extract",
+            Self::Verify => "verify",
+            Self::Store => "store",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl Event {
     /// Reads a message; `None` where it is not one of ours.
     #[must_use]
@@ -109,18 +143,6 @@ impl Event {
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
-    }
-
-    /// The attempt that this message says has just ended; a repeated announcement ends none.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
-                Fingerprint::parse(&updated.fingerprint).map(Outcome::Refreshed)
-            }
-            Self::Failed(failed) if failed.cause == FailedCause::Attempt => Some(Outcome::Failed),
-            _ => None,
-        }
     }
 
     /// The version of the token that this message is about.
@@ -149,6 +171,19 @@ fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S
 
 fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     whole_second_up(*at).serialize(serializer)
+}
+
+/// The whole second at or after `at`.
+#[must_use]
+pub fn whole_second_up(at: Timestamp) -> Timestamp {
+    let whole = whole_second_down(at);
+    if whole < at { whole.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX) } else { whole }
+}
+
+/// The whole second at or before `at`.
+#[must_use]
+pub fn whole_second_down(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at)
 }
 
 #[cfg(test)]
@@ -182,7 +217,6 @@ mod tests {
             r#""refreshed_at":"2026-11-22T07:13:05Z","trigger":"invalid","source":"flaresolverr"}"#
         );
         assert_eq!(event.to_json(), json);
-        assert_eq!(event.outcome(), Some(Outcome::Refreshed(Fingerprint::of("test"))));
     }
 
     #[test]
@@ -200,11 +234,18 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&event.to_json()).unwrap();
         assert_eq!(json["retry_at"], "2026-11-22T07:14:05Z");
         assert_eq!(json["valid_until"], serde_json::Value::Null);
-        assert_eq!(event.outcome(), Some(Outcome::Failed));
-        // The contract's sample, which knows no cause, is no attempt that ended just now.
+        // The contract's sample, which has no cause, is no attempt that ended just now.
         let sample = br#"{"event":"token:failed","site":"chitai_gorod","stage":"solve","error":"x","attempt":3,
             "retry_at":"2026-11-22T07:14:05Z","valid_until":null,"trigger":"invalid"}"#;
-        assert_eq!(Event::parse(sample).unwrap().outcome(), None);
+        assert!(matches!(Event::parse(sample), Some(Event::Failed(Failed { cause: FailedCause::Repeated, .. }))));
         assert_eq!(Event::parse(b"now"), None);
+    }
+
+    #[test]
+    fn whole_seconds_round_up_and_down() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let odd = Timestamp::from_millisecond(1_500).unwrap();
+        assert_eq!((whole_second_down(odd), whole_second_up(odd)), (at(1), at(2)));
+        assert_eq!((whole_second_down(at(3)), whole_second_up(at(3))), (at(3), at(3)));
     }
 }

@@ -1,0 +1,16 @@
+//! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
+
+mod commands;
+mod config;
+mod connect;
+mod dial;
+mod error;
+mod events;
+mod sentinel;
+
+pub use commands::Commands;
+pub use config::{RedisConfig, TlsConfig, Topology};
+pub use connect::Connector;
+pub use dial::{Dial, Stream};
+pub use error::{LinkError, classify};
+pub use events::Events;

@@ -1,0 +1,62 @@
+//! The names of keys.
+
+/// The names of a site's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyNames {
+    /// The bare token.
+    pub token: String,
+    /// The cookies as a JSON object.
+    pub cookies: String,
+}
+
+impl KeyNames {
+    /// A companion of the token's key, in its hash slot.
+    #[must_use]
+    pub fn companion(&self, name: &str) -> String {
+        let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
+        [open, &self.token, close, name].concat()
+    }
+
+    /// Whether a Cluster surely keeps both in one slot: what is hashed of them is the same.
+    #[must_use]
+    pub fn share_a_slot(&self) -> bool {
+        hashed(&self.token) == hashed(&self.cookies)
+    }
+
+    /// Whether the companions of the token's key lie in its slot, as its braces demand.
+    #[must_use]
+    pub fn has_companions(&self) -> bool {
+        hashed(&self.companion("meta")) == hashed(&self.token)
+    }
+}
+
+/// What a Cluster hashes of a key: what stands in its first braces, and all of it where that is nothing.
+fn hashed(key: &str) -> &str {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+    tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn companions_share_the_slot_of_their_key() {
+        for (token, companion) in
+            [("shop_token", "{shop_token}:meta"), ("{shop}:token", "{shop}:token:meta"), ("a{b}c", "a{b}c:meta")]
+        {
+            let keys = KeyNames { token: token.to_owned(), cookies: token.to_owned() };
+            assert_eq!(keys.companion("meta"), companion);
+            assert!(keys.has_companions());
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_hashes_is_the_first_tag_or_all() {
+        for (key, tag) in
+            [("abc", "abc"), ("{a}bc", "a"), ("x{a}{b}", "a"), ("{}bc", "{}bc"), ("{abc", "{abc"), ("a}{b}", "b")]
+        {
+            assert_eq!(hashed(key), tag);
+        }
+    }
+}

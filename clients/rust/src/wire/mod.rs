@@ -1,0 +1,19 @@
+//! What stands in Redis: the names of keys and channels, the messages, and what the keys hold.
+
+mod channels;
+mod claims;
+mod cookies;
+mod event;
+mod keys;
+mod site;
+mod token;
+mod trigger;
+
+pub use channels::{Channels, Topic};
+pub use claims::Claims;
+pub use cookies::Cookies;
+pub use event::{Event, Failed, FailedCause, Stage, Updated, UpdatedCause, whole_second_down, whole_second_up};
+pub use keys::KeyNames;
+pub use site::SiteId;
+pub use token::{Fingerprint, MAX_TOKEN_BYTES, Token, TokenError};
+pub use trigger::{MAX_PAYLOAD_BYTES, Payload, Report, Trigger, tidy};
