@@ -34,12 +34,12 @@ test: ## Run every test; ARGS go to cargo test, to choose some
 	@scripts/setup test
 	@scripts/test $(ARGS)
 
-bench: ## Measure what the sidecar costs beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
+bench: ## Measure what the sidecar costs, beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
 	@scripts/setup bench
 	cargo build --release --locked -p token-sidecar -p token-sidecar-bench
 	@$(TARGET)/release/token-sidecar-bench run --sidecar $(BINARY) --python "$$(bench/check build)" $(ARGS)
 
-budget: ## Hold counts that do not depend on the machine (commands, allocations, bytes) against bench/budget.toml
+budget: ## Check counts that do not depend on the machine (commands, bytes, dependencies) against bench/budget.toml
 	@scripts/setup test
 	@cargo build --release --locked -p token-sidecar -p token-sidecar-bench
 	@$(TARGET)/release/token-sidecar-bench budget --sidecar $(BINARY)

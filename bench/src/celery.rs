@@ -1,4 +1,4 @@
-//! The Celery design that the sidecar replaces, and the parsers in Python that both are measured with.
+//! The Celery design that the sidecar replaces, and the Python parsers that measure both designs.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,36 +8,36 @@ use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use crate::bench::TOKEN;
 use crate::clock::Instant;
 use crate::parsers::Sample;
-use crate::process::{Process, Redis, until};
-use crate::report::{Herd, Who};
-use crate::resp::Reply;
+use crate::process::{Process, until};
+use crate::redis::{RedisServer, Reply};
+use crate::report::{Herd, Subject};
 use crate::solver::Solver;
-use crate::world::TOKEN;
 
-/// Celery's own; the guide has no other.
+/// Celery's default, which the guide uses.
 const QUEUE: &str = "celery";
-/// Samples that count for nothing: whatever is done for the first time is done in them.
+/// Samples that are dropped, because they pay for first-time work.
 const WARMUP: &str = "3";
-/// Over how many processes a herd of parsers is spread.
+/// Processes that share the parsers of a herd.
 const HERD_PROCESSES: u32 = 4;
-/// How long a parser of a herd goes on.
+/// When a parser of a herd gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Celery as one starts it.
+/// How Celery is deployed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// Beat and a worker with two processes, as the guide has it.
+    /// Beat, and a worker with two processes, as the guide describes it.
     Guide,
-    /// Beat within a worker that is one process, without gossip, mingle and heartbeat.
+    /// Beat and the worker in one process, without gossip, mingle and heartbeat.
     Leanest,
 }
 
-/// What runs beside a Redis and a solver: programs of one virtual environment, and the folder that they write to.
+/// Celery's programs with a Redis, a solver and a folder to write to.
 pub(crate) struct Celery<'a> {
     programs: &'a Path,
-    redis: &'a Redis,
+    redis: &'a RedisServer,
     solver: &'a Solver,
     folder: TempDir,
     switches: Vec<(&'static str, &'static str)>,
@@ -50,7 +50,7 @@ struct Line {
     token_ns: u64,
 }
 
-/// What `parsers.py herd` says in the end.
+/// The last line of `parsers.py herd`.
 #[derive(Deserialize)]
 struct Outcome {
     working_ms: Vec<f64>,
@@ -58,17 +58,17 @@ struct Outcome {
 }
 
 impl<'a> Celery<'a> {
-    pub(crate) fn new(programs: &'a Path, redis: &'a Redis, solver: &'a Solver) -> anyhow::Result<Self> {
+    pub(crate) fn new(programs: &'a Path, redis: &'a RedisServer, solver: &'a Solver) -> anyhow::Result<Self> {
         Ok(Self { programs, redis, solver, folder: tempfile::tempdir()?, switches: Vec::new() })
     }
 
-    /// With switches of `bench/celery/README.md`.
+    /// Sets variables of `bench/celery/README.md`.
     pub(crate) fn tuned(mut self, switches: &[(&'static str, &'static str)]) -> Self {
         self.switches.extend(switches);
         self
     }
 
-    /// Starts beat and worker; they are there before they are ready.
+    /// Starts beat and worker, without waiting until they are ready.
     pub(crate) fn start(&self, layout: Layout) -> anyhow::Result<Vec<Process>> {
         let celery = |arguments: &[&str]| Process::start(self.celery()?.args(arguments).arg("--loglevel=warning"));
         match layout {
@@ -81,7 +81,7 @@ impl<'a> Celery<'a> {
     }
 
     /// Starts beat and worker, and waits until they have stored a first token.
-    pub(crate) fn ready(&self, layout: Layout) -> anyhow::Result<Vec<Process>> {
+    pub(crate) fn start_ready(&self, layout: Layout) -> anyhow::Result<Vec<Process>> {
         let processes = self.start(layout)?;
         self.trigger()?;
         self.token()?;
@@ -92,57 +92,57 @@ impl<'a> Celery<'a> {
     pub(crate) fn trigger(&self) -> anyhow::Result<()> {
         let task = "services.celery_tasks.update_chitai_gorod_token";
         let done = self.celery()?.args(["call", task]).stdout(Stdio::null()).status()?;
-        ensure!(done.success(), "no task could be queued");
+        ensure!(done.success(), "the task could not be queued");
         Ok(())
     }
 
     /// Waits for the first token.
-    pub(crate) fn token(&self) -> anyhow::Result<String> {
-        let mut link = self.redis.connect()?;
-        until("the first token", || Ok(link.ask(&["GET", TOKEN])?.text()))
+    fn token(&self) -> anyhow::Result<String> {
+        let mut connection = self.redis.connect()?;
+        until("the first token", || Ok(connection.ask(&["GET", TOKEN])?.text()))
     }
 
-    /// What one parser in Python meets, over and over.
+    /// One Python parser that reports and waits, again and again.
     pub(crate) fn latency(&self, client: &str, samples: u32) -> anyhow::Result<Vec<Sample>> {
         let first = self.solver.solves();
         let count = samples.to_string();
         let mut parser = self.parsers(&["--client", client, "latency", &count, "--warmup", WARMUP])?;
         let mut found = Vec::new();
-        while let Some(line) = parser.line()? {
+        while let Some(line) = parser.read_line()? {
             let Line { refused_ns, token_ns } = serde_json::from_str(&line)?;
             let (refused, token) = (Instant::from_nanos(refused_ns), Instant::from_nanos(token_ns));
-            // One parser at a time, and so one solve after each refusal.
-            let asked = self.solver.arrivals(first).into_iter().find(|arrival| *arrival > refused);
-            let dispatch = asked.context("the solver was not asked")?.since(refused);
+            // There is one parser, so the next solve is its own.
+            let arrival = self.solver.arrivals(first).into_iter().find(|arrival| *arrival > refused);
+            let dispatch = arrival.context("no solve was requested")?.since(refused);
             found.push(Sample { dispatch, end_to_end: token.since(refused) });
         }
         ensure!(found.len() == usize::try_from(samples)?, "the parser has ended early");
         Ok(found)
     }
 
-    /// Many parsers in threads of a few processes, all of which meet a 401 at the same moment.
-    pub(crate) fn herd(&self, who: Who, parsers: u32, solve: Duration) -> anyhow::Result<Herd> {
-        let client = if who == Who::SidecarPython { "sidecar" } else { "celery" };
+    /// Many parsers in threads of a few processes, all of which get a 401 at the same moment.
+    pub(crate) fn herd(&self, subject: Subject, parsers: u32, solve: Duration) -> anyhow::Result<Herd> {
+        let client = if subject == Subject::SidecarPython { "sidecar" } else { "celery" };
         self.solver.expire();
-        self.solver.takes(solve);
+        self.solver.set_solve_time(solve);
         let (each, patience) = ((parsers / HERD_PROCESSES).to_string(), PATIENCE.as_secs().to_string());
         let mut herd = Vec::new();
         for _ in 0..HERD_PROCESSES {
             herd.push(self.parsers(&["--client", client, "herd", &each, "--patience", &patience])?);
         }
         for process in &mut herd {
-            ensure!(process.line()?.as_deref() == Some("ready"), "a parser has ended early");
+            ensure!(process.read_line()?.as_deref() == Some("ready"), "a parser has ended early");
         }
-        let mut counter = self.redis.count()?;
+        let mut counter = self.redis.count_commands()?;
         let (solves, commands) = (self.solver.solves(), counter.so_far()?);
         let go = Instant::now().nanos() + 100_000_000;
         for process in &mut herd {
-            process.tell(&format!("go {go}"))?;
+            process.write_line(&format!("go {go}"))?;
         }
         let (mut last, mut gave_up) = (0.0_f64, 0);
         for process in &mut herd {
-            let said = process.line()?.context("a parser has ended early")?;
-            let outcome: Outcome = serde_json::from_str(&said)?;
+            let line = process.read_line()?.context("a parser has ended early")?;
+            let outcome: Outcome = serde_json::from_str(&line)?;
             last = outcome.working_ms.into_iter().fold(last, f64::max);
             gave_up += outcome.gave_up;
         }
@@ -150,7 +150,7 @@ impl<'a> Celery<'a> {
         let queued = self.redis.connect()?.ask(&["LLEN", QUEUE])?;
         let queued = if let Reply::Number(queued) = queued { usize::try_from(queued)? } else { 0 };
         Ok(Herd {
-            who,
+            subject,
             parsers,
             solve_s: solve.as_secs_f64(),
             solves: self.solver.solves() - solves + queued,

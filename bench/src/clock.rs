@@ -1,10 +1,10 @@
-//! The clocks that all processes of a machine share.
+//! Clocks that all processes of a machine share.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A reading of `CLOCK_MONOTONIC`, which Python's `time.monotonic_ns()` reads too.
+/// A reading of `CLOCK_MONOTONIC`, comparable with Python's `time.monotonic_ns()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(u64);
 
@@ -22,7 +22,7 @@ impl Instant {
         self.0
     }
 
-    /// The time since an earlier reading; nothing if it was not earlier.
+    /// The time since an earlier reading; zero if that one is later.
     pub(crate) const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

@@ -1,47 +1,48 @@
-//! The floor: the fewest round trips that the contract allows, on bare sockets, with nothing around them.
+//! The floor: the fewest round trips that the contract allows, on blocking sockets.
 //!
-//! For each message: a script that reads the state and takes the lock; a connection to the solver and its answer; a connection to the API and its answer; one
-//! transaction that stores, announces and frees the lock. Nothing is parsed that need not be, nothing checked, nothing
-//! logged, and nothing would survive a fault.
+//! For each message: a script that reads the state and takes the lock; a request to the solver; a request to the API; one
+//! transaction that stores the token, announces it and frees the lock. It checks nothing, logs nothing and handles no
+//! failure.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use anyhow::Context as _;
 
-use crate::resp::{Reply, Resp, command};
+use crate::redis::{Connection, Reply, command};
 
-/// The channel on which the floor is asked, so that a sidecar may run beside it.
+/// Channels and a key of its own, so that a sidecar can run beside it.
 pub(crate) const INVALID: &str = "floor:token:invalid";
-/// Where it announces.
 pub(crate) const UPDATED: &str = "floor:token:updated";
-/// Where it stores.
 pub(crate) const TOKEN: &str = "floor_token";
 
-/// What decides upon the state and takes the lock, in one step as the contract has it.
+/// Reads what a decision needs and takes the lock, in one step.
 const CLAIM: &str = "redis.call('GET', KEYS[1]) redis.call('HMGET', KEYS[2], 'version', 'failures', 'retry_at') \
     return redis.call('SET', KEYS[3], ARGV[1], 'NX', 'PX', 15000)";
 
-/// Serves messages until it is killed.
 pub(crate) fn serve(redis: SocketAddr, solver: SocketAddr) -> anyhow::Result<()> {
-    let mut ear = Resp::connect(redis)?;
-    let mut link = Resp::connect(redis)?;
-    ear.subscribe(&[INVALID])?;
-    let claim = link.ask(&["SCRIPT", "LOAD", CLAIM])?.text().context("no script")?;
+    let mut subscription = Connection::open(redis)?;
+    let mut connection = Connection::open(redis)?;
+    subscription.subscribe(&[INVALID])?;
+    let claim = connection.ask(&["SCRIPT", "LOAD", CLAIM])?.text().context("the script is not loaded")?;
     let body = format!(r#"{{"cmd":"request.get","url":"http://{solver}/shop","maxTimeout":60000}}"#);
     let solve = format!(
         "POST /v1 HTTP/1.1\r\nHost: {solver}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len(),
     );
     loop {
-        ear.message()?;
-        if link.ask(&["EVALSHA", &claim, "3", TOKEN, "{floor_token}:meta", "{floor_token}:lock", "floor"])?
+        subscription.message()?;
+        if connection.ask(&["EVALSHA", &claim, "3", TOKEN, "{floor_token}:meta", "{floor_token}:lock", "floor"])?
             == Reply::Nil
         {
             continue;
         }
         let answer = exchange(solver, &solve)?;
-        let token = answer.split_once("Bearer%20").and_then(|(_, rest)| rest.split_once('"')).context("no token")?.0;
+        let token = answer
+            .split_once("Bearer%20")
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .context("the solver has sent no token")?
+            .0;
         exchange(solver, &format!("GET /web/api/v2/search/product HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\r\n"))?;
         let mut commit = command(&["MULTI"]);
         for words in [
@@ -56,9 +57,9 @@ pub(crate) fn serve(redis: SocketAddr, solver: SocketAddr) -> anyhow::Result<()>
         ] {
             commit.extend(command(words));
         }
-        link.send(&commit)?;
+        connection.send(&commit)?;
         for _ in 0..9 {
-            link.reply()?;
+            connection.reply()?;
         }
     }
 }
@@ -72,9 +73,9 @@ fn exchange(server: SocketAddr, request: &str) -> anyhow::Result<String> {
     Ok(answer)
 }
 
-/// Hears everything that is said on a channel, and does nothing with it: what a subscriber costs at the least.
+/// Receives every message of a channel and drops it: the cheapest possible subscriber.
 pub(crate) fn drain(redis: SocketAddr, channel: &str) -> anyhow::Result<()> {
-    let mut ear = Resp::connect(redis)?;
-    ear.subscribe(&[channel])?;
-    ear.drain()
+    let mut subscription = Connection::open(redis)?;
+    subscription.subscribe(&[channel])?;
+    subscription.drain()
 }

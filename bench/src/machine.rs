@@ -1,4 +1,4 @@
-//! Where it was measured.
+//! The machine of a measurement.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,6 @@ use std::thread::available_parallelism;
 
 use serde::{Deserialize, Serialize};
 
-/// The machine, as far as it matters for the figures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
@@ -29,7 +28,7 @@ pub(crate) fn read() -> anyhow::Result<Machine> {
     Ok(Machine {
         processor: model.map_or("unknown", |(_, name)| name).to_owned(),
         cores: available_parallelism()?.get(),
-        // The release alone: what follows it names the machine.
+        // Without the suffix, which names a distribution or a machine.
         kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
         redis: redis.to_owned(),
         rust: says("rustc")?.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned(),

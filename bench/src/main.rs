@@ -1,8 +1,10 @@
-//! Measures what the sidecar costs, beside the floor, beside Celery and beside Redis alone, in one run on one machine.
+//! The benchmark: the sidecar beside the floor, Celery and Redis alone, in one run on one machine.
 
+mod bench;
 mod budget;
 mod celery;
 mod clock;
+mod distribution;
 mod floor;
 mod goals;
 mod machine;
@@ -11,12 +13,9 @@ mod parsers;
 mod parts;
 mod plot;
 mod process;
-mod refreshes;
+mod redis;
 mod report;
-mod resp;
 mod solver;
-mod spread;
-mod world;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,14 +24,17 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::bench::Bench;
 use crate::parts::Part;
 use crate::report::Report;
-use crate::world::World;
 
-/// What token-sidecar costs: measured beside the fewest round trips that there can be, beside the Celery design that it
-/// replaces, and beside Redis alone.
+/// Measures what token-sidecar costs, beside the fewest round trips possible, the Celery design that it replaces, and
+/// Redis alone.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Everything runs on this machine, on loopback. Leave it alone meanwhile.")]
+#[command(
+    version,
+    after_help = "Everything runs on this machine, on loopback. Use the machine for nothing else meanwhile."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -42,9 +44,9 @@ struct Cli {
 enum Command {
     /// Measure, and write the figures, the page and its plot
     Run(Run),
-    /// Hold counts that do not depend on the machine against what they may be
+    /// Check counts that do not depend on the machine against their bounds
     Budget {
-        /// What they may be
+        /// The bounds
         #[arg(long, value_name = "FILE", default_value = "bench/budget.toml")]
         file: PathBuf,
         /// The sidecar, built for release
@@ -57,10 +59,10 @@ enum Command {
         #[arg(long, value_name = "FOLDER", default_value = "docs")]
         docs: PathBuf,
     },
-    /// Serve as the floor
+    /// Run as the floor
     #[command(hide = true)]
     Floor { redis: SocketAddr, solver: SocketAddr },
-    /// Hear everything that is said on a channel, and nothing else
+    /// Run as a subscriber that drops what it receives
     #[command(hide = true)]
     Drain { redis: SocketAddr, channel: String },
 }
@@ -73,29 +75,29 @@ struct Run {
     /// The sidecar, built for release
     #[arg(long, value_name = "FILE", default_value = "target/release/token-sidecar")]
     sidecar: PathBuf,
-    /// A virtual environment with what `bench/requirements.txt` names; without one, nothing is compared with Celery
+    /// The folder of programs of a virtual environment with `bench/requirements.txt`; without it, Celery is not measured
     #[arg(long, value_name = "FOLDER")]
     python: Option<PathBuf>,
-    /// A tenth of the samples and of the time: shows that everything works, and measures little
+    /// A tenth of the samples and the time: shows that everything works, the figures mean little
     #[arg(long)]
     quick: bool,
-    /// Where the figures, the page and its plot are written; the figures of other parts stay
+    /// Where the figures, the page and its plot are written; figures of parts that are not measured stay
     #[arg(long, value_name = "FOLDER", default_value = "docs")]
     docs: PathBuf,
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let result = match Cli::parse().command {
         Command::Run(run) => measure(run),
         Command::Budget { file, sidecar } => {
-            let world = World { sidecar, python: None, quick: false };
-            budget::check(&world, &file).and_then(|is_kept| is_kept.then_some(()).context("the budget is exceeded"))
+            let bench = Bench { sidecar, python: None, quick: false };
+            budget::check(&bench, &file).and_then(|is_within| is_within.then_some(()).context("the budget is exceeded"))
         }
         Command::Page { docs } => Report::read(&docs).and_then(|report| page::write(&docs, &report)),
         Command::Floor { redis, solver } => floor::serve(redis, solver),
         Command::Drain { redis, channel } => floor::drain(redis, &channel),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(format_args!("{error:#}"));
@@ -105,14 +107,14 @@ fn main() -> ExitCode {
 }
 
 fn measure(run: Run) -> anyhow::Result<()> {
-    process::open_many_files()?;
-    let world = World { sidecar: run.sidecar, python: run.python, quick: run.quick };
+    process::raise_open_files_limit()?;
+    let bench = Bench { sidecar: run.sidecar, python: run.python, quick: run.quick };
     let mut report = Report::read(&run.docs).unwrap_or_default();
     report.machine = machine::read()?;
     for part in if run.parts.is_empty() { Part::ALL.to_vec() } else { run.parts } {
         say(format_args!("{part:?}: {}", part.about()));
-        part.measure(&world, &mut report).with_context(|| format!("{part:?}"))?;
-        // What is measured is kept, whatever becomes of the rest.
+        part.measure(&bench, &mut report).with_context(|| format!("{part:?}"))?;
+        // After each part, so that a failure of a later one loses nothing.
         report.write(&run.docs)?;
     }
     page::write(&run.docs, &report)?;
@@ -122,8 +124,7 @@ fn measure(run: Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Progress and errors, for whoever waits.
-#[expect(clippy::print_stderr, reason = "a program for people")]
+#[expect(clippy::print_stderr, reason = "progress and errors of a command-line program")]
 fn say(text: std::fmt::Arguments<'_>) {
     eprintln!("bench: {text}");
 }

@@ -1,4 +1,4 @@
-//! The figures in `docs/performance.md`, between two marks, and their plot.
+//! Writes the figures into `docs/performance.md`, between two markers, and plots them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::goals::{self, figure, mebi};
 use crate::plot;
-use crate::report::{Report, Who};
+use crate::report::{Report, Subject};
 
 const PAGE: &str = "performance.md";
 const PLOT: &str = "performance/figures.svg";
@@ -18,21 +18,20 @@ const END: &str = "<!-- figures: end -->\n";
 /// Writes the figures into the page, and the plot beside it.
 pub(crate) fn write(docs: &Path, report: &Report) -> anyhow::Result<()> {
     let path = docs.join(PAGE);
-    // A folder of one's own needs no page of ours.
+    // Another folder than `docs` has no page yet.
     let page = fs::read_to_string(&path).unwrap_or_else(|_| format!("{BEGIN}{END}"));
     fs::write(&path, filled(&page, report).with_context(|| path.display().to_string())?)?;
     plot::draw(&docs.join(PLOT), report)
 }
 
-/// The page with these figures between its marks.
+/// The page with these figures between its markers.
 fn filled(page: &str, report: &Report) -> anyhow::Result<String> {
-    let marks = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-    let (head, tail) = marks.context("the marks between which the figures stand are gone")?;
-    ensure!(!tail.contains(BEGIN), "the marks between which the figures stand are there twice");
+    let around = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let (head, tail) = around.context("the markers around the figures are missing")?;
+    ensure!(!tail.contains(BEGIN), "the markers around the figures occur twice");
     Ok(format!("{head}{BEGIN}{}{END}{tail}", tables(report)))
 }
 
-/// A table as it is put together.
 struct Table {
     text: String,
 }
@@ -50,7 +49,7 @@ impl Table {
     }
 }
 
-/// Nothing where it was not measured.
+/// None where it was not measured.
 type Cell = Option<f64>;
 
 fn tables(report: &Report) -> String {
@@ -59,10 +58,11 @@ fn tables(report: &Report) -> String {
         "Measured on {} cores of an {}, Linux {}, Redis {}, Rust {}, everything on one machine.\n",
         machine.cores, machine.processor, machine.kernel, machine.redis, machine.rust,
     );
-    let mut table = Table::new("### Goals", &["goal", "is", "wanted", ""]);
+    let mut table = Table::new("### Goals", &["goal", "measured", "bound", ""]);
     for goal in goals::of(report) {
-        let word = if goal.is_met() { "met" } else { "**missed**" };
-        let _infallible = writeln!(table.text, "| {} | {} | {} | {word} |", goal.what, figure(goal.figure), goal.bound);
+        let verdict = if goal.is_met() { "met" } else { "**missed**" };
+        let _infallible =
+            writeln!(table.text, "| {} | {} | {} | {verdict} |", goal.what, figure(goal.figure), goal.bound);
     }
     text += &table.text;
     text += "\n![latency, memory, replicas and waiting parsers](performance/figures.svg)\n";
@@ -83,12 +83,12 @@ fn tables(report: &Report) -> String {
 }
 
 fn latency(report: &Report) -> Table {
-    let columns = ["ms", "solver asked, median", "99th", "new token held, median", "99th", "samples"];
-    let mut table = Table::new("### From a report on, with a solver that answers at once", &columns);
+    let columns = ["ms", "solver's request, median", "99th", "new token, median", "99th", "samples"];
+    let mut table = Table::new("### From a report, with a solver that answers at once", &columns);
     for row in &report.latency {
-        let (asked, held) = (row.dispatch, row.end_to_end);
-        let cells = [asked.median, asked.p99, held.median, held.p99, asked.samples as f64];
-        table.row(row.who.name(), &cells.map(Some));
+        let (dispatch, held) = (row.dispatch, row.end_to_end);
+        let cells = [dispatch.median, dispatch.p99, held.median, held.p99, dispatch.samples as f64];
+        table.row(row.subject.name(), &cells.map(Some));
     }
     table
 }
@@ -96,13 +96,13 @@ fn latency(report: &Report) -> Table {
 fn herd(report: &Report) -> Table {
     let columns =
         ["", "parsers", "solves, done and queued", "Redis commands", "a parser", "all work again, s", "gave up"];
-    let mut table = Table::new("### A herd: all parsers meet a 401 at once, a solve takes 1 s", &columns);
+    let mut table = Table::new("### A herd: all parsers get a 401 at once, a solve takes 1 s", &columns);
     for row in &report.herd {
         let (parsers, commands) = (f64::from(row.parsers), row.commands as f64);
         let solves = row.solves as f64;
         let each = commands / parsers;
         let cells = [Some(parsers), Some(solves), Some(commands), Some(each), row.all_work_s, Some(row.gave_up.into())];
-        table.row(row.who.name(), &cells);
+        table.row(row.subject.name(), &cells);
     }
     table
 }
@@ -114,45 +114,45 @@ fn idle(report: &Report) -> Table {
     for row in &report.idle {
         let memory = [f64::from(row.processes), mebi(row.pss_kib), mebi(row.rss_kib)];
         let work = [row.cpu_ms, row.ticks as f64, row.commands_per_minute];
-        table.row(row.who.name(), &[memory, work].concat().into_iter().map(Some).collect::<Vec<_>>());
+        table.row(row.subject.name(), &[memory, work].concat().into_iter().map(Some).collect::<Vec<_>>());
     }
     table
 }
 
 fn start(report: &Report) -> Table {
-    let columns = ["ms, median", "exec to subscribed", "exec to the solver asked"];
-    let mut table = Table::new("### Start, with Redis up and a token wanted", &columns);
+    let columns = ["ms, median", "exec to subscribed", "exec to the solver's request"];
+    let mut table = Table::new("### Start, with Redis up and no token", &columns);
     for row in &report.start {
-        let median = |spread: Option<crate::spread::Spread>| spread.map(|spread| spread.median);
-        table.row(row.who.name(), &[median(row.subscribed), median(row.solver_asked)]);
+        let median = |spread: Option<crate::distribution::Distribution>| spread.map(|spread| spread.median);
+        table.row(row.subject.name(), &[median(row.subscribed), median(row.solver_requested)]);
     }
     table
 }
 
 fn flood(report: &Report) -> Table {
-    let columns = ["subscriber", "messages a second", "its CPU s a million", "RSS idle, MiB", "at most, MiB"];
+    let columns = ["subscriber", "messages a second", "CPU s a million", "RSS idle, MiB", "peak, MiB"];
     let mut table = Table::new("### A flood of a million messages", &columns);
     for row in &report.flood {
         let cells = [row.per_second, row.cpu_s_per_million, mebi(row.idle_rss_kib), mebi(row.peak_rss_kib)];
-        table.row(row.who.name(), &cells.map(Some));
+        table.row(row.subject.name(), &cells.map(Some));
     }
     table
 }
 
 fn sites(report: &Report) -> Table {
     let columns =
-        ["sites", "subscribed after, s", "RSS, MiB", "at most, MiB", "commands a second at rest", "% of a core"];
+        ["sites", "subscribed after, s", "RSS, MiB", "peak, MiB", "idle commands a second", "idle % of a core"];
     let mut table = Table::new("### More sites in one process", &columns);
     for row in &report.sites {
-        let (rest, most) = (mebi(row.rss_kib), mebi(row.peak_rss_kib));
-        let cells = [row.subscribed_s, rest, most, row.commands_per_second, row.cpu_percent];
+        let (rss, peak) = (mebi(row.rss_kib), mebi(row.peak_rss_kib));
+        let cells = [row.subscribed_s, rss, peak, row.commands_per_second, row.cpu_percent];
         table.row(&figure(row.sites.into()), &cells.map(Some));
     }
     table
 }
 
 fn replicas(report: &Report) -> Table {
-    let columns = ["replicas", "solves a report", "Redis commands a report", "new token held, median, ms"];
+    let columns = ["replicas", "solves a report", "Redis commands a report", "new token, median, ms"];
     let mut table = Table::new("### More replicas, a solve takes 0.1 s", &columns);
     for row in &report.replicas {
         let solves = row.solves as f64 / row.reports as f64;
@@ -163,7 +163,7 @@ fn replicas(report: &Report) -> Table {
 
 fn waiting(report: &Report) -> Table {
     let mut table =
-        Table::new("### More parsers that wait for one token", &["parsers", "the first, ms", "the last, ms"]);
+        Table::new("### More parsers that wait for the same token", &["parsers", "the first, ms", "the last, ms"]);
     for row in &report.waiting {
         table.row(&figure(row.parsers.into()), &[row.first_ms, row.last_ms].map(Some));
     }
@@ -171,13 +171,10 @@ fn waiting(report: &Report) -> Table {
 }
 
 fn size(report: &Report) -> Table {
-    let columns = ["", "binary, MiB", "image, MiB", "dependencies", "cold build, s"];
-    let mut table = Table::new("### Size", &columns);
+    let mut table = Table::new("### Size", &["", "binary, MiB", "dependencies"]);
     if let Some(size) = &report.size {
-        let mebi = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let image = size.image_bytes.map(mebi);
-        let cells = [Some(mebi(size.binary_bytes)), image, Some(size.dependencies as f64), Some(size.cold_build_s)];
-        table.row(Who::Sidecar.name(), &cells);
+        let binary = size.binary_bytes as f64 / f64::from(1 << 20);
+        table.row(Subject::Sidecar.name(), &[binary, size.dependencies as f64].map(Some));
     }
     table
 }
@@ -188,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_is_as_its_figures_have_it() {
+    fn the_page_shows_the_stored_figures() {
         let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"));
         let page = fs::read_to_string(docs.join(PAGE)).unwrap();
         let report = Report::read(docs).unwrap();
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_the_figures_stays() {
+    fn what_is_around_the_figures_stays() {
         let page = format!("# Title\n{BEGIN}old\n{END}after\n");
         let text = filled(&page, &Report::default()).unwrap();
         assert!(text.starts_with(&format!("# Title\n{BEGIN}Measured on")) && text.ends_with(&format!("{END}after\n")));

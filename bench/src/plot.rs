@@ -15,7 +15,7 @@ use crate::goals::{figure, mebi};
 use crate::report::{Latency, Replicas, Report, Sites, Waiting};
 
 const SIZE: (u32, u32) = (1_100, 900);
-/// Distinct for those who do not see all colours.
+/// Colours that colour-blind readers can tell apart.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const TITLE: (&str, u32) = ("sans-serif", 18);
@@ -23,14 +23,12 @@ const TITLE: (&str, u32) = ("sans-serif", 18);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Done = Result<(), Box<dyn Error>>;
 
-/// One line: what it is, its colour, its points.
 struct Line {
     name: &'static str,
     colour: RGBColor,
     points: Vec<(f64, f64)>,
 }
 
-/// Draws what was measured.
 pub(crate) fn draw(path: &Path, report: &Report) -> anyhow::Result<()> {
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     drawn(&area, report).map_err(|error| anyhow!("{} cannot be drawn: {error}", path.display()))
@@ -40,23 +38,22 @@ fn drawn(area: &Area<'_>, report: &Report) -> Done {
     area.fill(&WHITE)?;
     let quarters = area.split_evenly((2, 2));
     if !report.latency.is_empty() {
-        bars(&quarters[0], "From a report on, ms, median", &report.latency)?;
+        bars(&quarters[0], "From a report, ms, median", &report.latency)?;
     }
     let sites = |name, colour, y: fn(&Sites) -> f64| Line {
         name,
         colour,
         points: report.sites.iter().map(|row| (row.sites.into(), y(row))).collect(),
     };
-    let memory =
-        [sites("at rest", BLUE, |row| mebi(row.rss_kib)), sites("at most", ORANGE, |row| mebi(row.peak_rss_kib))];
-    lines(&quarters[1], "Memory of one process, MiB, by sites", memory)?;
+    let memory = [sites("idle", BLUE, |row| mebi(row.rss_kib)), sites("peak", ORANGE, |row| mebi(row.peak_rss_kib))];
+    lines(&quarters[1], "RSS of one process, MiB, by sites", memory)?;
     let replicas = |name, colour, y: fn(&Replicas) -> f64| Line {
         name,
         colour,
         points: report.replicas.iter().map(|row| (row.replicas.into(), y(row))).collect(),
     };
     let shared = [
-        replicas("new token held, ms (the solve: 100)", BLUE, |row| row.end_to_end.median),
+        replicas("new token, ms (the solve: 100)", BLUE, |row| row.end_to_end.median),
         replicas("Redis commands", ORANGE, |row| row.commands_per_report),
     ];
     lines(&quarters[2], "One report, by replicas", shared)?;
@@ -65,14 +62,14 @@ fn drawn(area: &Area<'_>, report: &Report) -> Done {
         colour,
         points: report.waiting.iter().map(|row| (row.parsers.into(), y(row))).collect(),
     };
-    let told =
+    let waits =
         [waiting("the first parser", BLUE, |row| row.first_ms), waiting("the last parser", ORANGE, |row| row.last_ms)];
-    lines(&quarters[3], "New token held, ms, by parsers that wait", told)?;
+    lines(&quarters[3], "New token, ms, by waiting parsers", waits)?;
     area.present()?;
     Ok(())
 }
 
-/// Two bars a row, over powers of ten.
+/// Two bars a row, on a logarithmic axis.
 fn bars(area: &Area<'_>, title: &str, rows: &[Latency]) -> Done {
     let (least, most) = decades(rows.iter().flat_map(|row| [row.dispatch.median, row.end_to_end.median]));
     let mut chart = ChartBuilder::on(area)
@@ -82,17 +79,17 @@ fn bars(area: &Area<'_>, title: &str, rows: &[Latency]) -> Done {
         .x_label_area_size(32)
         .y_label_area_size(190)
         .build_cartesian_2d((least..most).log_scale(), (0..rows.len() - 1).into_segmented())?;
-    // The first row on top.
+    // The first row is on top.
     let name = |place: &SegmentValue<usize>| match place {
         SegmentValue::CenterOf(n) => {
-            rows.iter().rev().nth(*n).map_or_else(String::new, |row| row.who.name().to_owned())
+            rows.iter().rev().nth(*n).map_or_else(String::new, |row| row.subject.name().to_owned())
         }
         _ => String::new(),
     };
     chart.configure_mesh().disable_y_mesh().x_label_formatter(&|x| figure(*x)).y_label_formatter(&name).draw()?;
     for (label, colour, margins, of) in [
-        ("solver asked", BLUE, (4, 22), (|row| row.dispatch.median) as fn(&Latency) -> f64),
-        ("new token held", ORANGE, (22, 4), |row| row.end_to_end.median),
+        ("solver's request", BLUE, (4, 22), (|row| row.dispatch.median) as fn(&Latency) -> f64),
+        ("new token", ORANGE, (22, 4), |row| row.end_to_end.median),
     ] {
         let bars = rows.iter().rev().enumerate().map(|(n, row)| {
             let corners = [(least, SegmentValue::Exact(n)), (of(row), SegmentValue::Exact(n + 1))];
@@ -107,7 +104,7 @@ fn bars(area: &Area<'_>, title: &str, rows: &[Latency]) -> Done {
     Ok(())
 }
 
-/// Lines over powers of ten in both directions.
+/// Lines on logarithmic axes.
 fn lines(area: &Area<'_>, title: &str, lines: [Line; 2]) -> Done {
     let points = || lines.iter().flat_map(|line| line.points.iter().copied());
     if points().next().is_none() {
@@ -133,7 +130,7 @@ fn lines(area: &Area<'_>, title: &str, lines: [Line; 2]) -> Done {
     Ok(())
 }
 
-/// The powers of ten around all of these.
+/// The powers of ten below and above all values.
 fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (least, most) =
         values.fold((f64::INFINITY, 0.0_f64), |(least, most), value| (least.min(value), most.max(value)));

@@ -1,7 +1,7 @@
-//! A FlareSolverr and a shop that cost as little as can be: what is measured is what asks them.
+//! A minimal FlareSolverr and API, so that their own cost does not count.
 //!
-//! `POST /v1` gives a new token after the time that it is set to take, `GET /web/api/…` takes it, `POST /control/expire` ends all.
-//! Every connection serves one request: requests to a solver are hours apart.
+//! `POST /v1` returns a new token after the configured time, `GET /web/api/…` accepts it, `POST /control/expire` revokes
+//! all tokens. Each connection serves one request: in production, solves are hours apart.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -16,12 +16,12 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use crate::clock::{Instant, unix_seconds};
 
-/// How many connections may wait: a herd comes all at once.
+/// Connections that may wait to be accepted: a thousand parsers connect at once.
 const BACKLOG: i32 = 4_096;
-/// How many requests are served at once.
-const SERVERS: usize = 16;
+/// Requests that are served at once.
+const THREADS: usize = 16;
 
-/// The servers, which end with the process.
+/// It runs until the process ends.
 #[derive(Debug, Clone)]
 pub(crate) struct Solver {
     address: SocketAddr,
@@ -30,23 +30,22 @@ pub(crate) struct Solver {
 
 #[derive(Debug, Default)]
 struct Shared {
-    state: Mutex<State>,
-    asked: Condvar,
+    state: Mutex<SolverState>,
+    arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// When each solve was asked for, the request read to its end.
+struct SolverState {
+    /// When the request of each solve was complete.
     arrivals: Vec<Instant>,
-    /// What a solve takes.
-    takes: Duration,
-    /// How many tokens were given so far.
-    given: u64,
-    /// The tokens that work: all that were given since the last of them was ended, as a shop has it.
-    working: BTreeSet<String>,
+    solve_time: Duration,
+    /// Tokens made so far.
+    made: u64,
+    /// The tokens that the API accepts.
+    live: BTreeSet<String>,
 }
 
-/// A token like the shop's: a JWT of an anonymous visitor, by HS256, that lives 168,000 s.
+/// A token like the shop's: an anonymous visitor's JWT (HS256) that lives 168,000 s.
 fn token(number: u64) -> String {
     let now = unix_seconds();
     let head = r#"{"alg":"HS256","typ":"JWT"}"#;
@@ -59,22 +58,22 @@ fn token(number: u64) -> String {
 impl Solver {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // By default 128 may wait to be accepted; the kernel of one more asks again after a whole second.
+        // With the default of 128, a client whose connection does not fit retries only after a second.
         rustix::net::listen(&listener, BACKLOG)?;
         let solver = Self { address: listener.local_addr()?, shared: Arc::default() };
-        for _ in 0..SERVERS {
+        for _ in 0..THREADS {
             let (listener, solver) = (listener.try_clone()?, solver.clone());
             thread::spawn(move || {
                 while let Ok((socket, _)) = listener.accept() {
-                    // Whoever asked may have been killed.
-                    let _gone = solver.serve(&socket);
+                    // The client may have been killed.
+                    let _client_gone = solver.serve(&socket);
                 }
             });
         }
         Ok(solver)
     }
 
-    /// Settings of a sidecar, and of Celery, that is to ask here.
+    /// Settings of a sidecar, and of Celery, that use this solver.
     pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
         let here = format!("http://{}", self.address);
         [
@@ -89,35 +88,34 @@ impl Solver {
         self.address
     }
 
-    /// What a solve takes from now on.
-    pub(crate) fn takes(&self, span: Duration) {
-        self.state().takes = span;
+    pub(crate) fn set_solve_time(&self, time: Duration) {
+        self.state().solve_time = time;
     }
 
-    /// How many solves were asked for so far.
+    /// Solves requested so far.
     pub(crate) fn solves(&self) -> usize {
         self.state().arrivals.len()
     }
 
-    /// When solve number `n` (from 0) was asked for; waits for it.
+    /// Waits until solve number `n` (from 0) is requested; when that was.
     pub(crate) fn arrival(&self, n: usize) -> anyhow::Result<Instant> {
         let wait =
-            self.shared.asked.wait_timeout_while(self.state(), Duration::from_secs(120), |s| s.arrivals.len() <= n);
+            self.shared.arrived.wait_timeout_while(self.state(), Duration::from_secs(120), |s| s.arrivals.len() <= n);
         let (state, _) = wait.unwrap_or_else(PoisonError::into_inner);
-        state.arrivals.get(n).copied().context("nobody asked the solver")
+        state.arrivals.get(n).copied().context("no solve was requested")
     }
 
-    /// When the solves from number `first` on were asked for.
+    /// When the solves from number `first` on were requested.
     pub(crate) fn arrivals(&self, first: usize) -> Vec<Instant> {
         self.state().arrivals.get(first..).unwrap_or_default().to_vec()
     }
 
-    /// Ends all tokens that were given so far.
+    /// Makes the API refuse all tokens made so far.
     pub(crate) fn expire(&self) {
-        self.state().working.clear();
+        self.state().live.clear();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SolverState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -146,7 +144,7 @@ impl Solver {
                 ("200 OK", "{}".to_owned())
             }
             path if path.starts_with("/web/api/") => {
-                if self.state().working.contains(&bearer) {
+                if self.state().live.contains(&bearer) {
                     ("200 OK", r#"{"data":{"products":[]}}"#.to_owned())
                 } else {
                     ("401 Unauthorized", r#"{"errors":[{"status":401}]}"#.to_owned())
@@ -165,20 +163,18 @@ impl Solver {
     }
 
     fn solve(&self) -> String {
-        let takes = {
+        let solve_time = {
             let mut state = self.state();
             state.arrivals.push(Instant::now());
-            state.takes
+            state.solve_time
         };
-        self.shared.asked.notify_all();
-        if !takes.is_zero() {
-            thread::sleep(takes);
-        }
+        self.shared.arrived.notify_all();
+        thread::sleep(solve_time);
         let token = {
             let mut state = self.state();
-            state.given += 1;
-            let token = token(state.given);
-            state.working.insert(token.clone());
+            state.made += 1;
+            let token = token(state.made);
+            state.live.insert(token.clone());
             token
         };
         format!(

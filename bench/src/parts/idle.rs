@@ -1,54 +1,59 @@
-//! A minute in which nothing happens, after one refresh and a while to settle.
+//! A minute in which nothing happens, after one refresh and some time to settle.
 
 use std::thread;
 use std::time::Duration;
 
+use crate::bench::Bench;
 use crate::celery::{Celery, Layout};
-use crate::process::{Counter, Process, Redis, Weight};
-use crate::report::{Idle, Who};
+use crate::process::{Process, Usage};
+use crate::redis::{CommandCounter, RedisServer};
+use crate::report::{Idle, Subject};
 use crate::solver::Solver;
-use crate::world::World;
 
-/// How long the processes settle.
+/// Seconds.
 const SETTLING: u32 = 30;
-/// How long they are watched.
-const WATCHED: u32 = 60;
+/// Seconds.
+const MEASURED: u32 = 60;
 
-/// One that rests, with a Redis of its own.
-struct Resting {
-    who: Who,
-    redis: Redis,
+/// Idle processes with a Redis server of their own.
+struct Group {
+    subject: Subject,
+    redis: RedisServer,
     processes: Vec<Process>,
 }
 
-pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Idle>> {
+pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Idle>> {
     let solver = Solver::start()?;
-    let redis = Redis::start()?;
-    let sidecar = world.ready(&redis, &solver, &[])?;
-    let mut resting = vec![Resting { who: Who::Sidecar, redis, processes: vec![sidecar] }];
-    if let Some(python) = world.python() {
-        for (who, layout) in [(Who::Guide, Layout::Guide), (Who::Leanest, Layout::Leanest)] {
-            let redis = Redis::start()?;
-            let processes = Celery::new(python, &redis, &solver)?.ready(layout)?;
-            resting.push(Resting { who, redis, processes });
+    let redis = RedisServer::start()?;
+    let sidecar = bench.ready_sidecar(&redis, &solver, &[])?;
+    let mut groups = vec![Group { subject: Subject::Sidecar, redis, processes: vec![sidecar] }];
+    if let Some(python) = bench.python() {
+        for (subject, layout) in [(Subject::Guide, Layout::Guide), (Subject::Leanest, Layout::Leanest)] {
+            let redis = RedisServer::start()?;
+            let processes = Celery::new(python, &redis, &solver)?.start_ready(layout)?;
+            groups.push(Group { subject, redis, processes });
         }
     }
-    thread::sleep(Duration::from_secs(world.scaled(SETTLING).into()));
+    thread::sleep(Duration::from_secs(bench.scaled(SETTLING).into()));
     let mut before = Vec::new();
-    for one in &resting {
-        let mut counter = one.redis.count()?;
-        before.push((one.weight()?, counter.so_far()?, counter));
+    for group in &groups {
+        let mut counter = group.redis.count_commands()?;
+        before.push((group.usage()?, counter.so_far()?, counter));
     }
-    let seconds = world.scaled(WATCHED);
+    let seconds = bench.scaled(MEASURED);
     thread::sleep(Duration::from_secs(seconds.into()));
-    resting.iter().zip(before).map(|(one, before)| one.since(before, seconds)).collect()
+    groups.iter().zip(before).map(|(group, before)| group.since(before, seconds)).collect()
 }
 
-impl Resting {
-    fn since(&self, (then, asked, mut counter): (Weight, u64, Counter), seconds: u32) -> anyhow::Result<Idle> {
-        let (now, commands) = (self.weight()?, counter.so_far()? - asked);
+impl Group {
+    fn since(
+        &self,
+        (then, commands_then, mut counter): (Usage, u64, CommandCounter),
+        seconds: u32,
+    ) -> anyhow::Result<Idle> {
+        let (now, commands) = (self.usage()?, counter.so_far()? - commands_then);
         Ok(Idle {
-            who: self.who,
+            subject: self.subject,
             processes: now.processes,
             rss_kib: now.rss_kib,
             pss_kib: now.pss_kib,
@@ -59,10 +64,10 @@ impl Resting {
         })
     }
 
-    fn weight(&self) -> anyhow::Result<Weight> {
-        let mut sum = Weight::default();
+    fn usage(&self) -> anyhow::Result<Usage> {
+        let mut sum = Usage::default();
         for process in &self.processes {
-            sum += process.weight()?;
+            sum += process.usage()?;
         }
         Ok(sum)
     }

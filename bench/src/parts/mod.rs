@@ -1,4 +1,4 @@
-//! What is measured, one file a part.
+//! The parts of the benchmark, one a file; `growth` holds the three that measure curves.
 
 mod flood;
 mod growth;
@@ -10,10 +10,9 @@ mod start;
 
 use clap::ValueEnum;
 
+use crate::bench::Bench;
 use crate::report::Report;
-use crate::world::World;
 
-/// A part of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     Size,
@@ -40,32 +39,32 @@ impl Part {
         Self::Waiting,
     ];
 
-    /// What it says while it runs.
+    /// Printed while it runs.
     pub(crate) const fn about(self) -> &'static str {
         match self {
-            Self::Size => "a cold build, some minutes",
-            Self::Idle => "a minute of rest, after half a minute to get there",
-            Self::Start => "from exec to a subscription, and to the solver",
-            Self::Latency => "from a report to the solver, and to the new token; some minutes with Celery",
-            Self::Herd => "1,000 parsers meet a 401 at once; some minutes with Celery",
-            Self::Flood => "messages as fast as Redis takes them",
+            Self::Size => "the binary and its dependencies",
+            Self::Idle => "a minute in which nothing happens, after half a minute to settle",
+            Self::Start => "from exec to the subscription, and to the solver's request",
+            Self::Latency => "from a report to the solver's request, and to the new token; minutes with Celery",
+            Self::Herd => "1,000 parsers get a 401 at once; minutes with Celery",
+            Self::Flood => "messages as fast as Redis accepts them",
             Self::Sites => "1 to 10,000 sites in one process",
-            Self::Replicas => "1 to 100 sidecars beside each other",
-            Self::Waiting => "1 to 10,000 parsers that wait for one token",
+            Self::Replicas => "1 to 100 replicas",
+            Self::Waiting => "1 to 10,000 parsers that wait for the same token",
         }
     }
 
-    pub(crate) fn measure(self, world: &World, report: &mut Report) -> anyhow::Result<()> {
+    pub(crate) fn measure(self, bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         match self {
-            Self::Size => report.size = Some(size::measure(world)?),
-            Self::Idle => report.idle = idle::measure(world)?,
-            Self::Start => report.start = start::measure(world)?,
-            Self::Latency => report.latency = latency::measure(world)?,
-            Self::Herd => report.herd = herd::measure(world)?,
-            Self::Flood => report.flood = flood::measure(world)?,
-            Self::Sites => report.sites = growth::sites(world)?,
-            Self::Replicas => report.replicas = growth::replicas(world)?,
-            Self::Waiting => report.waiting = growth::waiting(world)?,
+            Self::Size => report.size = Some(size::measure(bench)?),
+            Self::Idle => report.idle = idle::measure(bench)?,
+            Self::Start => report.start = start::measure(bench)?,
+            Self::Latency => report.latency = latency::measure(bench)?,
+            Self::Herd => report.herd = herd::measure(bench)?,
+            Self::Flood => report.flood = flood::measure(bench)?,
+            Self::Sites => report.sites = growth::sites(bench)?,
+            Self::Replicas => report.replicas = growth::replicas(bench)?,
+            Self::Waiting => report.waiting = growth::waiting(bench)?,
         }
         Ok(())
     }

@@ -1,57 +1,62 @@
-//! From `exec` on: until it is subscribed, and until the solver is asked for what was missing all along.
+//! From `exec` to the subscription, and to the solver's request for the token that is missing.
 
 use std::time::Duration;
 
+use crate::bench::{Bench, INVALID};
 use crate::celery::{Celery, Layout};
 use crate::clock::Instant;
+use crate::distribution::Distribution;
 use crate::floor;
-use crate::process::{Process, Redis, listeners};
-use crate::report::{Start, Who};
+use crate::process::Process;
+use crate::redis::RedisServer;
+use crate::report::{Start, Subject};
 use crate::solver::Solver;
-use crate::spread::Spread;
-use crate::world::{INVALID, World};
 
 const STARTS: u32 = 50;
-/// Of Celery, which takes a second each.
-const SLOW_STARTS: u32 = 10;
+/// Of Celery, which takes seconds each.
+const CELERY_STARTS: u32 = 10;
 
-pub(super) fn measure(world: &World) -> anyhow::Result<Vec<Start>> {
+pub(super) fn measure(bench: &Bench) -> anyhow::Result<Vec<Start>> {
     let solver = Solver::start()?;
-    let (mut ours, mut asked, mut least) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..world.scaled(STARTS) {
-        let redis = Redis::start()?;
+    let (mut ours, mut requested, mut least) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..bench.scaled(STARTS) {
+        let redis = RedisServer::start()?;
         let next = solver.solves();
-        let sidecar = world.sidecar(&redis, &solver, &[])?;
+        let sidecar = bench.sidecar(&redis, &solver, &[])?;
         ours.push(subscribed(&redis, &sidecar, INVALID)?);
-        asked.push(solver.arrival(next)?.since(sidecar.began));
+        requested.push(solver.arrival(next)?.since(sidecar.started));
         drop(sidecar);
-        least.push(subscribed(&redis, &World::floor(&redis, &solver)?, floor::INVALID)?);
+        least.push(subscribed(&redis, &Bench::floor(&redis, &solver)?, floor::INVALID)?);
     }
     let mut rows = vec![
-        Start { who: Who::Sidecar, subscribed: Some(Spread::of(ours)), solver_asked: Some(Spread::of(asked)) },
-        Start { who: Who::Floor, subscribed: Some(Spread::of(least)), solver_asked: None },
+        Start {
+            subject: Subject::Sidecar,
+            subscribed: Some(Distribution::of(ours)),
+            solver_requested: Some(Distribution::of(requested)),
+        },
+        Start { subject: Subject::Floor, subscribed: Some(Distribution::of(least)), solver_requested: None },
     ];
-    if let Some(python) = world.python() {
-        for (who, layout) in [(Who::Guide, Layout::Guide), (Who::Leanest, Layout::Leanest)] {
-            let mut asked = Vec::new();
-            for _ in 0..world.scaled(SLOW_STARTS) {
-                let redis = Redis::start()?;
+    if let Some(python) = bench.python() {
+        for (subject, layout) in [(Subject::Guide, Layout::Guide), (Subject::Leanest, Layout::Leanest)] {
+            let mut requested = Vec::new();
+            for _ in 0..bench.scaled(CELERY_STARTS) {
+                let redis = RedisServer::start()?;
                 let celery = Celery::new(python, &redis, &solver)?;
                 celery.trigger()?;
                 let next = solver.solves();
-                let began = Instant::now();
+                let started = Instant::now();
                 let _processes = celery.start(layout)?;
-                asked.push(solver.arrival(next)?.since(began));
+                requested.push(solver.arrival(next)?.since(started));
             }
-            rows.push(Start { who, subscribed: None, solver_asked: Some(Spread::of(asked)) });
+            rows.push(Start { subject, subscribed: None, solver_requested: Some(Distribution::of(requested)) });
         }
     }
     Ok(rows)
 }
 
-/// How long it took to be subscribed; asked without a pause.
-fn subscribed(redis: &Redis, process: &Process, channel: &str) -> anyhow::Result<Duration> {
-    let mut link = redis.connect()?;
-    while listeners(&mut link, channel)? == 0 {}
-    Ok(Instant::now().since(process.began))
+/// The time from `exec` to the subscription, for which Redis is polled without a pause.
+fn subscribed(redis: &RedisServer, process: &Process, channel: &str) -> anyhow::Result<Duration> {
+    let mut connection = redis.connect()?;
+    while connection.subscribers(channel)? == 0 {}
+    Ok(Instant::now().since(process.started))
 }
