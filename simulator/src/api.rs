@@ -1,4 +1,4 @@
-//! The shop's API, as far as tokens go.
+//! The part of the shop's API that has to do with tokens.
 
 use std::sync::Arc;
 
@@ -10,69 +10,70 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{Html, IntoResponse as _, Response};
 use serde_json::{Value, json};
 
+use crate::connection::ClientConnection;
 use crate::cookie;
-use crate::faults::{Faults, Role};
-use crate::server::{self, Line};
+use crate::faults::{Faults, RequestKind};
+use crate::http;
+use crate::shared_state::SharedState;
 use crate::shop;
 use crate::token::fingerprint;
-use crate::world::World;
 
-/// Every request under `/web/api`: the edge first, then what is behind it.
+/// Serves every request under `/web/api`: the protection at the edge first, then the API.
 ///
-/// The body is read although nothing is done with it: only then does hyper notice that a connection ends.
+/// The body is read, though not used, because hyper notices the end of a connection only then.
 pub(crate) async fn call(
-    State(world): State<Arc<World>>,
-    line: Line,
+    State(state): State<Arc<SharedState>>,
+    connection: ClientConnection,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    _read: Bytes,
+    _body: Bytes,
 ) -> Response {
     let fingerprint = bearer(&headers).map(fingerprint);
-    let user_agent = server::text(&headers, &USER_AGENT);
-    world.statistics.send_modify(|all| all.api.start(user_agent, fingerprint.clone()));
-    let (faults, hang) = world.take_faults(Role::Api);
+    let user_agent = http::header(&headers, &USER_AGENT);
+    state.statistics.send_modify(|all| all.api.start(user_agent, fingerprint.clone()));
+    let (faults, hang) = state.take_faults(RequestKind::Api);
     tokio::time::sleep(faults.api_delay).await;
     if faults.api_hang {
         hang.until_released().await;
     }
     if faults.api_reset {
-        line.cut().await;
+        connection.close().await;
     }
-    let response = match (edge(&world, &faults, &headers), &method, uri.path()) {
+    let response = match (edge(&state, &faults, &headers), &method, uri.path()) {
         (Some(refusal), _, _) => refusal,
-        (None, &Method::GET, "/web/api/v2/search/product") => search(&world, fingerprint.as_deref()),
-        (None, &Method::POST, "/web/api/v1/auth/anonymous") => anonymous(&world),
+        (None, &Method::GET, "/web/api/v2/search/product") => search(&state, fingerprint.as_deref()),
+        (None, &Method::POST, "/web/api/v1/auth/anonymous") => anonymous(&state),
         _ => message(StatusCode::NOT_FOUND),
     };
-    world.statistics.send_modify(|all| all.api.finish(response.status().as_u16()));
+    state.statistics.send_modify(|all| all.api.finish(response.status().as_u16()));
     response
 }
 
-/// What is in front of the API: lets a request pass, or answers itself.
-fn edge(world: &World, faults: &Faults, headers: &HeaderMap) -> Option<Response> {
+/// The protection in front of the API: its own response, if it does not let the request pass.
+fn edge(state: &SharedState, faults: &Faults, headers: &HeaderMap) -> Option<Response> {
     if faults.api_status.is_some() || faults.api_body.is_some() {
         let status = StatusCode::from_u16(faults.api_status.unwrap_or(200)).unwrap_or(StatusCode::BAD_GATEWAY);
         return Some(match &faults.api_body {
-            Some(body) => server::raw(status, body.clone()),
+            Some(body) => http::raw(status, body.clone()),
             None if status == StatusCode::FORBIDDEN => blocked(),
             None => message(status),
         });
     }
     if faults.require_user_agent {
-        let state = world.state();
-        let visitor = cookie::sent(server::text(headers, &COOKIE), shop::VISITOR);
-        let user_agent = visitor.and_then(|id| state.visitors.get(id));
-        if user_agent.is_none_or(|user_agent| user_agent != server::text(headers, &USER_AGENT)) {
+        let visitors = &state.lock().visitors;
+        let visitor = cookie::sent(http::header(headers, &COOKIE), shop::VISITOR);
+        let user_agent = visitor.and_then(|id| visitors.get(id));
+        if user_agent.is_none_or(|user_agent| user_agent != http::header(headers, &USER_AGENT)) {
             return Some(blocked());
         }
     }
     None
 }
 
-fn search(world: &World, fingerprint: Option<&str>) -> Response {
+fn search(state: &SharedState, fingerprint: Option<&str>) -> Response {
     match fingerprint {
-        Some(fingerprint) if world.accepts(fingerprint) => {
+        Some(fingerprint) if state.accepts(fingerprint) => {
             let data = json!({"type": "searchProductResult", "id": "1", "attributes": {}});
             Json(json!({"data": data, "included": []})).into_response()
         }
@@ -80,8 +81,8 @@ fn search(world: &World, fingerprint: Option<&str>) -> Response {
     }
 }
 
-fn anonymous(world: &World) -> Response {
-    let minted = world.mint();
+fn anonymous(state: &SharedState) -> Response {
+    let minted = state.mint();
     let token: Value = json!({
         "accessToken": format!("Bearer {}", minted.token),
         "expAccessToken": minted.expires_at,
@@ -90,7 +91,7 @@ fn anonymous(world: &World) -> Response {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    server::text(headers, &AUTHORIZATION).strip_prefix("Bearer ")
+    http::header(headers, &AUTHORIZATION).strip_prefix("Bearer ")
 }
 
 fn blocked() -> Response {

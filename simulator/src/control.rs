@@ -1,4 +1,4 @@
-//! `/control/…`: what goes wrong, which tokens live, what has happened.
+//! `/control/…`: faults, tokens and statistics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,77 +14,77 @@ use serde_json::{Value, json};
 
 use crate::clock;
 use crate::faults::Faults;
+use crate::shared_state::SharedState;
 use crate::statistics::Statistics;
 use crate::token::Minted;
-use crate::world::World;
 
-type Shared = State<Arc<World>>;
+type Shared = State<Arc<SharedState>>;
 
-/// The statistics, and the time at which they were so.
 #[derive(Serialize)]
-pub(crate) struct Report {
+pub(crate) struct StatisticsResponse {
+    /// When the statistics were read.
     now_ns: i64,
     #[serde(flatten)]
     statistics: Statistics,
 }
 
-pub(crate) async fn statistics(State(world): Shared) -> Json<Report> {
-    Json(Report { now_ns: clock::now_ns(), statistics: world.statistics.borrow().clone() })
+pub(crate) async fn statistics(State(state): Shared) -> Json<StatisticsResponse> {
+    Json(StatisticsResponse { now_ns: clock::now_ns(), statistics: state.statistics.borrow().clone() })
 }
 
-pub(crate) async fn faults(State(world): Shared) -> Json<Faults> {
-    Json(world.faults())
+pub(crate) async fn faults(State(state): Shared) -> Json<Faults> {
+    Json(state.faults())
 }
 
-pub(crate) async fn set_faults(State(world): Shared, body: Bytes) -> Result<Json<Faults>, Refusal> {
-    world.set_faults(read(&body)?);
-    Ok(Json(world.faults()))
+pub(crate) async fn set_faults(State(state): Shared, body: Bytes) -> Result<Json<Faults>, InvalidBody> {
+    state.set_faults(read(&body)?);
+    Ok(Json(state.faults()))
 }
 
-pub(crate) async fn clear_faults(State(world): Shared) -> StatusCode {
-    world.set_faults(Faults::default());
+pub(crate) async fn clear_faults(State(state): Shared) -> StatusCode {
+    state.set_faults(Faults::default());
     StatusCode::NO_CONTENT
 }
 
-/// Which token to revoke; all where it is not said.
+/// Without a fingerprint all tokens are revoked.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Revocation {
+struct RevokeRequest {
     fingerprint: Option<String>,
 }
 
-pub(crate) async fn revoke(State(world): Shared, body: Bytes) -> Result<Json<Value>, Refusal> {
-    let revocation: Revocation = read(&body)?;
-    Ok(Json(json!({"revoked": world.revoke(revocation.fingerprint.as_deref())})))
+pub(crate) async fn revoke(State(state): Shared, body: Bytes) -> Result<Json<Value>, InvalidBody> {
+    let request: RevokeRequest = read(&body)?;
+    Ok(Json(json!({"revoked": state.revoke(request.fingerprint.as_deref())})))
 }
 
-/// For how many milliseconds a token shall live; as long as the settings say where it is not said.
+/// The life in milliseconds; without it, that of the settings.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Order {
+struct MintRequest {
     life: Option<u64>,
 }
 
-pub(crate) async fn mint(State(world): Shared, body: Bytes) -> Result<Json<Minted>, Refusal> {
-    let order: Order = read(&body)?;
-    Ok(Json(order.life.map_or_else(|| world.mint(), |ms| world.mint_for(Duration::from_millis(ms)))))
+pub(crate) async fn mint(State(state): Shared, body: Bytes) -> Result<Json<Minted>, InvalidBody> {
+    let request: MintRequest = read(&body)?;
+    Ok(Json(request.life.map_or_else(|| state.mint(), |ms| state.mint_for(Duration::from_millis(ms)))))
 }
 
-pub(crate) async fn reset(State(world): Shared) -> StatusCode {
-    world.reset();
+pub(crate) async fn reset(State(state): Shared) -> StatusCode {
+    state.reset();
     StatusCode::NO_CONTENT
 }
 
-/// Why a body was not understood.
-pub(crate) struct Refusal(serde_json::Error);
+pub(crate) struct InvalidBody(serde_json::Error);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for InvalidBody {
     fn into_response(self) -> Response {
         (StatusCode::BAD_REQUEST, Json(json!({"error": self.0.to_string()}))).into_response()
     }
 }
 
-/// Reads a JSON body whatever its `Content-Type` says: curl calls everything a form. An empty one is the default.
-fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Refusal> {
-    if body.is_empty() { Ok(T::default()) } else { serde_json::from_slice(body).map_err(Refusal) }
+/// Reads a JSON body without regard to its `Content-Type`, since curl sends every body as a form. An empty body is the
+/// default value.
+fn read<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, InvalidBody> {
+    if body.is_empty() { Ok(T::default()) } else { serde_json::from_slice(body).map_err(InvalidBody) }
 }

@@ -1,4 +1,4 @@
-//! A cookie as a header, as a script and as FlareSolverr reports it; a browser's jar of them.
+//! Cookies, in headers and as FlareSolverr reports them, and a browser's cookie jar.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use crate::clock;
 pub(crate) struct Cookie {
     pub(crate) name: String,
     pub(crate) value: String,
-    /// None: the page's host alone.
+    /// None: only the page's host.
     pub(crate) domain: Option<String>,
     pub(crate) path: &'static str,
     pub(crate) http_only: bool,
-    /// Seconds since the epoch; none: the browser's session.
+    /// Seconds since the epoch; none: until the browser ends.
     pub(crate) expires_at: Option<i64>,
 }
 
 impl Cookie {
-    /// A cookie of the page's host, for all paths and until the browser ends.
+    /// A cookie of the page's host, for all paths, until the browser ends.
     pub(crate) fn new(name: &str, value: impl Into<String>) -> Self {
         Self { name: name.to_owned(), value: value.into(), domain: None, path: "/", http_only: false, expires_at: None }
     }
@@ -41,7 +41,7 @@ impl Cookie {
         header
     }
 
-    /// The cookie as FlareSolverr 3.5 reports it of a page of `host`.
+    /// As FlareSolverr 3.5 reports it for a page of `host`.
     fn report(&self, host: &str) -> Value {
         let mut report = json!({
             "domain": self.domain.as_deref().unwrap_or(host),
@@ -61,49 +61,49 @@ impl Cookie {
 
 /// The cookies of one browser.
 #[derive(Clone, Default)]
-pub(crate) struct Jar(Vec<Kept>);
+pub(crate) struct Jar(Vec<StoredCookie>);
 
 #[derive(Clone)]
-struct Kept {
+struct StoredCookie {
     host: String,
     cookie: Cookie,
-    /// When the script that sets it runs.
-    from: Instant,
+    /// When a script sets it.
+    set_at: Instant,
 }
 
-impl Kept {
+impl StoredCookie {
     fn key(&self) -> (&str, &str, Option<&str>, &str) {
         (&self.host, &self.cookie.name, self.cookie.domain.as_deref(), self.cookie.path)
     }
 }
 
 impl Jar {
-    /// Keeps a cookie that a page of `host` sets at `from`.
-    pub(crate) fn put(&mut self, host: &str, cookie: Cookie, from: Instant) {
-        self.0.push(Kept { host: host.to_owned(), cookie, from });
+    /// Adds a cookie that a page of `host` sets at `set_at`.
+    pub(crate) fn add(&mut self, host: &str, cookie: Cookie, set_at: Instant) {
+        self.0.push(StoredCookie { host: host.to_owned(), cookie, set_at });
     }
 
-    /// The browser leaves its page: what a script has not set by now is never set.
+    /// The browser leaves its page: cookies that a script has not set yet are never set.
     pub(crate) fn navigate(&mut self) {
         self.0 = self.at(clock::instant()).cloned().collect();
     }
 
     pub(crate) fn has(&self, host: &str, name: &str) -> bool {
-        self.0.iter().any(|kept| kept.host == host && kept.cookie.name == name)
+        self.0.iter().any(|stored| stored.host == host && stored.cookie.name == name)
     }
 
-    /// What FlareSolverr reports: the cookies that the browser would send to this page at this time.
+    /// The cookies that the browser would send to this page at this time, as FlareSolverr reports them.
     pub(crate) fn report(&self, host: &str, path: &str, time: Instant) -> Vec<Value> {
         self.at(time)
-            .filter(|kept| kept.host == host && path.starts_with(kept.cookie.path))
-            .map(|kept| kept.cookie.report(host))
+            .filter(|stored| stored.host == host && path.starts_with(stored.cookie.path))
+            .map(|stored| stored.cookie.report(host))
             .collect()
     }
 
-    /// What is set by this time, each cookie as it was set last.
-    fn at(&self, time: Instant) -> impl Iterator<Item = &Kept> {
+    /// The cookies set until this time, with their latest values.
+    fn at(&self, time: Instant) -> impl Iterator<Item = &StoredCookie> {
         let latest: BTreeMap<_, _> =
-            self.0.iter().filter(|kept| kept.from <= time).map(|kept| (kept.key(), kept)).collect();
+            self.0.iter().filter(|stored| stored.set_at <= time).map(|stored| (stored.key(), stored)).collect();
         latest.into_values()
     }
 }

@@ -1,57 +1,56 @@
-//! What goes wrong: the document of `/control/faults`.
+//! Faults: the document of `/control/faults`.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that can be made to go wrong. The default is a world in which nothing does.
+/// What is to fail; by default nothing.
 ///
-/// As JSON every field is optional, an unknown one is refused, and times are whole milliseconds.
+/// In JSON every field is optional, unknown fields are refused, and times are whole milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
-    /// Only the next N requests of the kind that the other fields name (solves, API calls) are hit; then all faults
-    /// clear themselves. A visit by a real browser does not count.
+    /// Only the next N requests that the other fields concern (solves, API calls) fail; then all faults are cleared.
+    /// Visits by real browsers are not counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u32>,
 
-    /// How long a solve takes before the page is opened. Like the start of a browser it is not under `maxTimeout`.
+    /// How long a solve takes before it opens the page. Like the start of a browser, `maxTimeout` does not limit it.
     #[serde(with = "millis", skip_serializing_if = "Duration::is_zero")]
     pub solve_delay: Duration,
-    /// The solve fails, at once after `solve_delay`.
+    /// The solve fails after `solve_delay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub solve_error: Option<SolveError>,
-    /// The solve succeeds but its answer is not what FlareSolverr would send.
+    /// The solve succeeds, but its response is not what FlareSolverr would send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub solve_garbage: Option<Garbage>,
-    /// The solve stays where it is, on a worker, until faults are set or cleared, then goes on.
+    /// The solve hangs, and occupies a worker, until faults are set or cleared; then it goes on.
     #[serde(skip_serializing_if = "is_false")]
     pub solve_hang: bool,
-    /// The connection is closed without an answer, as when FlareSolverr is killed.
+    /// The connection is closed without a response, as when FlareSolverr is killed.
     #[serde(skip_serializing_if = "is_false")]
     pub solve_reset: bool,
 
-    /// What `/shop` is.
+    /// Which page `/shop` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PageMode>,
-    /// How long `/shop` takes, if not as long as it does by itself: until the server answers, the script sets the
-    /// cookie, or the challenge is over.
+    /// Replaces the delay of `/shop`: until the server answers, the script sets the cookie, or the challenge is passed.
     #[serde(with = "millis", skip_serializing_if = "Duration::is_zero")]
     pub page_delay: Duration,
     /// What the page sets as the token's cookie.
     #[serde(skip_serializing_if = "CookieKind::is_normal")]
     pub cookie: CookieKind,
-    /// The life of the page's tokens, if not that of [`Settings`](crate::Settings); whole seconds count.
+    /// Replaces the life of the page's tokens, in whole seconds.
     #[serde(with = "millis", skip_serializing_if = "Duration::is_zero")]
     pub token_life: Duration,
 
     /// How long an API call takes.
     #[serde(with = "millis", skip_serializing_if = "Duration::is_zero")]
     pub api_delay: Duration,
-    /// API calls are not answered until faults are set or cleared.
+    /// API calls hang until faults are set or cleared.
     #[serde(skip_serializing_if = "is_false")]
     pub api_hang: bool,
-    /// The connection of an API call is closed without an answer.
+    /// The connection of an API call is closed without a response.
     #[serde(skip_serializing_if = "is_false")]
     pub api_reset: bool,
     /// Every API call is answered with this status: 403 with the HTML of a protection at the edge, else JSON.
@@ -60,7 +59,7 @@ pub struct Faults {
     /// The body that goes with `api_status` (200 where that is not set).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_body: Option<String>,
-    /// The API answers 403 unless a browser's `__ddg1_` cookie comes with the user agent it was given to.
+    /// The API answers 403 unless a browser's `__ddg1_` cookie comes with the user agent that got it.
     #[serde(skip_serializing_if = "is_false")]
     pub require_user_agent: bool,
 }
@@ -73,13 +72,13 @@ pub struct Faults {
                  \"refused\", \"proxy\", or an object {\"status\": 502, \"body\": \"…\"}"
 )]
 pub enum SolveError {
-    /// As a FlareSolverr 3.5.0 was recorded to answer.
+    /// As a FlareSolverr 3.5.0 answered when it was recorded.
     Recorded(RecordedError),
-    /// Whatever a proxy in front of it, or another program with its API, might answer.
+    /// As a proxy in front of it, or another program with its API, might answer.
     Raw {
         /// HTTP status.
         status: u16,
-        /// Body; called JSON if it starts with `{`, else HTML.
+        /// Sent as JSON if it starts with `{`, else as HTML.
         body: String,
     },
 }
@@ -90,7 +89,7 @@ impl From<RecordedError> for SolveError {
     }
 }
 
-/// Failures of which there are recordings.
+/// Failures that were recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordedError {
@@ -106,13 +105,13 @@ pub enum RecordedError {
     Crash,
     /// The page's name does not resolve.
     Dns,
-    /// Nobody listens at the page's address.
+    /// The connection to the page is refused.
     Refused,
     /// The proxy cannot be reached.
     Proxy,
 }
 
-/// How an answer with status 200 is no answer.
+/// An invalid response with status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Garbage {
@@ -120,29 +119,29 @@ pub enum Garbage {
     NotJson,
     /// No body.
     Empty,
-    /// The first half of the real answer.
+    /// The first half of the real response.
     Truncated,
     /// The right names with values of the wrong types.
     WrongTypes,
     /// Arrays nested 100,000 deep.
     Deep,
-    /// The real answer with a page of N MiB (1,024 at most) in it.
+    /// The real response with a page of N MiB (1,024 at most).
     Huge(u16),
 }
 
-/// How the page gives out its token.
+/// How the page sets the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageMode {
     /// By `Set-Cookie`.
     SetCookie,
-    /// By a script, a while after the page has loaded (1 s if not said).
+    /// By a script, after a delay from the page's load (1 s by default).
     Late,
-    /// By `Set-Cookie`, after a "Just a moment..." (3 s if not said) that sets `cf_clearance` and reloads.
+    /// By `Set-Cookie`, after a challenge "Just a moment..." (3 s by default) that sets `cf_clearance` and reloads.
     Challenge,
     /// Not at all.
     Plain,
-    /// Not at all: "Access denied", which FlareSolverr takes for a block.
+    /// Not at all: "Access denied", which FlareSolverr reports as a block.
     Denied,
 }
 
@@ -157,21 +156,21 @@ pub enum CookieKind {
     Absent,
     /// The cookie, without a value.
     Empty,
-    /// A value with characters that no token has.
+    /// A value with characters that are not allowed in a token.
     Malformed,
-    /// A token whose `exp` is an hour ago.
+    /// A token that expired an hour ago.
     Expired,
-    /// A token like any other that the API does not accept.
+    /// A well-formed token that the API refuses.
     Dead,
-    /// A live token that is no JWT.
+    /// A live token that is not a JWT.
     Opaque,
     /// A live token of 9 KiB. Real browsers drop such a cookie.
     Oversized,
-    /// The token that was given out last, dead or alive.
+    /// The token that was set last, live or not.
     Repeated,
-    /// A live token under the older name `bearer_token`.
+    /// A live token in the older cookie `bearer_token`.
     BearerToken,
-    /// A live token for `/shop` after two dead ones of the same name, for `/` and for the parent domain.
+    /// A live token for `/shop`, and two cookies of the same name with refused tokens, for `/` and the parent domain.
     Duplicate,
 }
 
@@ -181,20 +180,20 @@ impl CookieKind {
     }
 }
 
-/// What a request is, so that `remaining` counts the right ones.
+/// Faults concern one kind of request; `remaining` counts only these.
 #[derive(Clone, Copy)]
-pub(crate) enum Role {
+pub(crate) enum RequestKind {
     Solve,
     Api,
 }
 
 impl Faults {
-    /// What applies to the next request of this role; counts it where `remaining` is set.
-    pub(crate) fn take(&mut self, role: Role) -> Self {
+    /// The faults for the next request of this kind, which counts against `remaining`.
+    pub(crate) fn take(&mut self, kind: RequestKind) -> Self {
         if self.remaining == Some(0) {
             *self = Self::default();
         }
-        let taken = self.of(role);
+        let taken = self.of(kind);
         if taken != Self::default()
             && let Some(remaining) = self.remaining
         {
@@ -206,10 +205,9 @@ impl Faults {
         taken
     }
 
-    /// The faults that hit requests of this role.
-    fn of(&self, role: Role) -> Self {
-        match role {
-            Role::Api => Self {
+    fn of(&self, kind: RequestKind) -> Self {
+        match kind {
+            RequestKind::Api => Self {
                 api_delay: self.api_delay,
                 api_hang: self.api_hang,
                 api_reset: self.api_reset,
@@ -218,7 +216,7 @@ impl Faults {
                 require_user_agent: self.require_user_agent,
                 ..Self::default()
             },
-            Role::Solve => Self {
+            RequestKind::Solve => Self {
                 remaining: None,
                 api_delay: Duration::ZERO,
                 api_hang: false,
@@ -270,10 +268,10 @@ mod tests {
     fn remaining_counts_only_what_the_faults_hit() {
         let mut faults = Faults { api_status: Some(503), api_body: None, remaining: Some(2), ..Faults::default() };
         for _ in 0..3 {
-            assert_eq!(faults.take(Role::Solve), Faults::default());
+            assert_eq!(faults.take(RequestKind::Solve), Faults::default());
         }
-        assert_eq!(faults.take(Role::Api).api_status, Some(503));
-        assert_eq!(faults.take(Role::Api).api_status, Some(503));
+        assert_eq!(faults.take(RequestKind::Api).api_status, Some(503));
+        assert_eq!(faults.take(RequestKind::Api).api_status, Some(503));
         assert_eq!(faults, Faults::default());
     }
 

@@ -1,9 +1,8 @@
-//! A rehearsal world for token-sidecar and for whoever writes a parser that relies on it.
+//! A simulator of everything that token-sidecar and its parsers talk to, but for Redis.
 //!
-//! One port plays three parts: a FlareSolverr (`/v1`, `/health`, `/`), the shop's page that hands out the token
-//! (`/shop`, `/shop/late`, `/shop/challenge`, `/shop/plain`, `/shop/denied`) and the API that asks for it
-//! (`/web/api/…`). A fourth, `/control/…`, breaks the others on demand. No request ever leaves the process: a
-//! solve visits the page in memory.
+//! One port serves a FlareSolverr (`/v1`, `/health`, `/`), the shop's page that sets the token (`/shop`, `/shop/late`,
+//! `/shop/challenge`, `/shop/plain`, `/shop/denied`) and the API that wants the token (`/web/api/…`). Requests to
+//! `/control/…` make the others fail. No request leaves the process: a solve opens the page in memory.
 //!
 //! ```
 //! # use simulator::{Faults, Settings, Simulator};
@@ -18,17 +17,20 @@
 
 mod api;
 mod clock;
+mod connection;
 mod control;
 mod cookie;
 mod faults;
+mod http;
 mod server;
+mod sessions;
 mod settings;
+mod shared_state;
 mod shop;
 mod simulator;
 mod solver;
 mod statistics;
 mod token;
-mod world;
 
 pub use faults::{CookieKind, Faults, Garbage, PageMode, RecordedError, SolveError};
 pub use settings::{FlareSolverrVersion, Settings};

@@ -1,4 +1,4 @@
-//! The simulator as a program.
+//! The simulator's program.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -8,29 +8,29 @@ use clap::{Parser, ValueEnum};
 use simulator::{Faults, FlareSolverrVersion, Settings, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A rehearsal world for token-sidecar: a FlareSolverr look-alike, the shop's page and its API on one port.
+/// Simulates FlareSolverr, the shop's page and its API on one port, to write and test parsers against.
 ///
-/// The first line on stdout is the URL that it listens on. Nothing is asked of any other machine.
+/// The first line on standard output is its URL. It makes no requests itself.
 #[derive(Parser)]
 #[command(version, after_long_help = EXAMPLES)]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 chooses a free one.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:8191", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
 
-    /// How long a new token lives, like 168000s, 46h or 90s.
+    /// How long a new token is valid, like 168000s, 46h or 90s.
     #[arg(long, default_value = "168000s", value_name = "TIME", value_parser = time)]
     token_life: Duration,
 
-    /// Give the same tokens (but for their times) at every start with this seed.
+    /// Makes the same tokens at every start, but for their times.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// Which FlareSolverr to be: 3.5.2 reads the cookies after `waitInSeconds`, 3.5.0 before.
+    /// FlareSolverr version to simulate: 3.5.2 reads the cookies after `waitInSeconds`, 3.5.0 before.
     #[arg(long, value_enum, default_value = "3.5.0", value_name = "VERSION")]
     flaresolverr: Version,
 
-    /// What goes wrong from the start, as for PUT /control/faults.
+    /// Faults from the start, in the form of PUT /control/faults.
     #[arg(long, value_name = "JSON", value_parser = faults)]
     faults: Option<Faults>,
 }
@@ -54,7 +54,7 @@ Point parsers and the sidecar at it:
   CHITAI_GOROD_SITE_URL=http://127.0.0.1:8191/shop
   CHITAI_GOROD_API_URL=http://127.0.0.1:8191/web/api/v2
 
-Make things go wrong while it runs:
+Inject faults while it runs:
   curl -X PUT 127.0.0.1:8191/control/faults -d '{\"solve_error\": \"timeout\", \"remaining\": 2}'
   curl -X POST 127.0.0.1:8191/control/revoke
   curl -X DELETE 127.0.0.1:8191/control/faults
@@ -92,7 +92,7 @@ async fn main() -> io::Result<()> {
 
 fn time(text: &str) -> Result<Duration, String> {
     let time: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(time).map_err(|_| "a time before now".to_owned())
+    Duration::try_from(time).map_err(|_| "a negative time".to_owned())
 }
 
 fn faults(json: &str) -> Result<Faults, String> {

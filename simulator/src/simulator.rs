@@ -12,37 +12,37 @@ use tokio::task::JoinHandle;
 use crate::faults::Faults;
 use crate::server;
 use crate::settings::Settings;
+use crate::shared_state::SharedState;
 use crate::statistics::Statistics;
 use crate::token::Minted;
-use crate::world::World;
 
-/// A running simulator. It stops when this is dropped: connections break, solves end.
+/// A running simulator. Dropping it stops it: connections close, solves end.
 pub struct Simulator {
     address: SocketAddr,
-    world: Arc<World>,
+    state: Arc<SharedState>,
     server: JoinHandle<()>,
 }
 
 impl Simulator {
-    /// Binds the port and serves it on the tokio runtime that this is called on, of either flavour.
+    /// Binds the port and serves it on the current tokio runtime, of either flavour.
     ///
-    /// On a current-thread runtime the simulator answers only while the test awaits something.
+    /// On a current-thread runtime it serves only while the test awaits something.
     ///
     /// # Errors
     ///
-    /// Where the address cannot be bound.
+    /// If the address cannot be bound.
     pub fn start(settings: Settings) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(settings.listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
-        let world = World::new(settings);
-        #[expect(clippy::disallowed_methods, reason = "the task ends with the world")]
-        let server = tokio::spawn(server::serve(listener, Arc::clone(&world)));
-        Ok(Self { address, world, server })
+        let state = SharedState::new(settings);
+        #[expect(clippy::disallowed_methods, reason = "the task ends with the simulator")]
+        let server = tokio::spawn(server::serve(listener, Arc::clone(&state)));
+        Ok(Self { address, state, server })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -72,59 +72,59 @@ impl Simulator {
         self.url("/web/api/v2")
     }
 
-    /// Makes things go wrong from now on, in place of what did so before; what hangs goes on.
+    /// Replaces the faults. Requests that hang go on.
     pub fn faults(&self, faults: Faults) {
-        self.world.set_faults(faults);
+        self.state.set_faults(faults);
     }
 
-    /// Makes everything work; what hangs goes on.
+    /// Removes all faults. Requests that hang go on.
     pub fn clear_faults(&self) {
-        self.world.set_faults(Faults::default());
+        self.state.set_faults(Faults::default());
     }
 
-    /// What goes wrong now, `remaining` counted down.
+    /// The current faults, with what is left of `remaining`.
     #[must_use]
     pub fn faults_in_force(&self) -> Faults {
-        self.world.faults()
+        self.state.faults()
     }
 
-    /// A live token.
+    /// Creates a live token.
     #[must_use]
     pub fn mint(&self) -> Minted {
-        self.world.mint()
+        self.state.mint()
     }
 
-    /// A live token that expires after this time, of which whole seconds count.
+    /// Creates a live token that expires after this time, in whole seconds.
     #[must_use]
     pub fn mint_for(&self, life: Duration) -> Minted {
-        self.world.mint_for(life)
+        self.state.mint_for(life)
     }
 
-    /// Makes the API refuse every token of before; says how many were live.
+    /// Makes the API refuse all tokens made so far; returns how many were live.
     pub fn revoke_all(&self) -> usize {
-        self.world.revoke(None)
+        self.state.revoke(None)
     }
 
-    /// Makes the API refuse one token, by fingerprint; says whether it was live.
+    /// Makes the API refuse one token, by fingerprint; returns whether it was live.
     pub fn revoke(&self, fingerprint: &str) -> bool {
-        self.world.revoke(Some(fingerprint)) == 1
+        self.state.revoke(Some(fingerprint)) == 1
     }
 
     /// Forgets tokens, sessions, faults and counters.
     pub fn reset(&self) {
-        self.world.reset();
+        self.state.reset();
     }
 
-    /// What has happened so far.
+    /// The statistics so far.
     #[must_use]
     pub fn statistics(&self) -> Statistics {
-        self.world.statistics.borrow().clone()
+        self.state.statistics.borrow().clone()
     }
 
-    /// Waits until the statistics are so, and gives them as they were then.
-    pub async fn when(&self, so: impl FnMut(&Statistics) -> bool) -> Statistics {
-        let mut statistics = self.world.statistics.subscribe();
-        match statistics.wait_for(so).await {
+    /// Waits until the statistics fulfil the condition, and returns them.
+    pub async fn when(&self, condition: impl FnMut(&Statistics) -> bool) -> Statistics {
+        let mut statistics = self.state.statistics.subscribe();
+        match statistics.wait_for(condition).await {
             Ok(found) => found.clone(),
             Err(_) => std::future::pending().await,
         }
@@ -145,9 +145,9 @@ impl Simulator {
         self.when(|all| all.api.started >= count).await
     }
 
-    /// Stops, and returns when the port is free again.
+    /// Stops it, and returns when the port is free again.
     pub async fn stop(mut self) {
-        self.world.stop.cancel();
+        self.state.stop.cancel();
         let _ = (&mut self.server).await;
     }
 
@@ -165,6 +165,6 @@ impl fmt::Debug for Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
-        self.world.stop.cancel();
+        self.state.stop.cancel();
     }
 }

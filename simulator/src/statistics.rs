@@ -1,25 +1,25 @@
-//! What has happened so far.
+//! Counters of requests, pages and tokens.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// How many of the latest arrivals, user agents and fingerprints are kept.
+/// How many arrivals, user agents and fingerprints are kept.
 const KEPT: usize = 64;
 
 /// Counters since the start or the last reset.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Statistics {
-    /// What the FlareSolverr look-alike was asked for.
+    /// Requests to FlareSolverr.
     pub solves: Solves,
-    /// What the API was asked for.
+    /// Requests to the API.
     pub api: ApiCalls,
-    /// How often the page was opened, by a solve or by a real browser.
+    /// How often a page was opened, by a solve or by a real browser.
     pub pages: u64,
-    /// How many tokens were made, dead ones among them.
+    /// Tokens made, including those that the API refuses.
     pub minted: u64,
-    /// Counts the resets, so that what began before one does not count after it.
+    /// Counts resets, so that a solve that began before one is not counted after it.
     #[serde(skip)]
     pub(crate) epoch: u64,
 }
@@ -29,19 +29,19 @@ pub struct Statistics {
 pub struct Solves {
     /// Solves that arrived.
     pub started: u64,
-    /// Solves that have not ended, those that wait for a worker and those whose client has left among them.
+    /// Solves that have not ended, including those that wait for a worker and those whose client has disconnected.
     pub running: u64,
-    /// The greatest value that `running` has had.
+    /// The highest value of `running`.
     pub max_running: u64,
-    /// Solves that ended, however they did.
+    /// Solves that ended, with success or not.
     pub done: u64,
     /// When the latest 64 solves arrived: nanoseconds since the epoch.
     pub arrivals_ns: VecDeque<i64>,
     /// Requests by command, valid or not.
     pub commands: BTreeMap<String, u64>,
-    /// Sessions that are open.
+    /// Open sessions.
     pub sessions: usize,
-    /// The latest valid JSON body, as it was sent.
+    /// The latest valid JSON body.
     pub last_request: Value,
 }
 
@@ -76,9 +76,9 @@ impl Solves {
 impl ApiCalls {
     pub(crate) fn start(&mut self, user_agent: &str, fingerprint: Option<String>) {
         self.started += 1;
-        note(&mut self.user_agents, user_agent.to_owned());
+        add_latest(&mut self.user_agents, user_agent.to_owned());
         if let Some(fingerprint) = fingerprint {
-            note(&mut self.fingerprints, fingerprint);
+            add_latest(&mut self.fingerprints, fingerprint);
         }
     }
 
@@ -87,8 +87,7 @@ impl ApiCalls {
     }
 }
 
-/// Puts what was seen last, last.
-fn note(seen: &mut VecDeque<String>, entry: String) {
+fn add_latest(seen: &mut VecDeque<String>, entry: String) {
     seen.retain(|other| *other != entry);
     seen.push_back(entry);
     shorten(seen);

@@ -1,4 +1,4 @@
-//! Tokens as the shop's anonymous visitors get them, signed with nothing.
+//! Tokens like those of the shop's anonymous visitors, with random bytes for a signature.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// A token that was just made.
+/// A new token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Minted {
     /// The bare token.
@@ -22,33 +22,33 @@ pub struct Minted {
     pub expires_at: i64,
 }
 
-/// The name under which a token may be spoken of: the first 16 hex digits of the SHA-256 of the bare token.
+/// Names a token without revealing it: the first 16 hex digits of the SHA-256 of the bare token.
 #[must_use]
 pub fn fingerprint(token: &str) -> String {
     hex(&Sha256::digest(token)[..8])
 }
 
-/// Where tokens, cookies and session ids come from: a sequence that its seed determines.
-pub(crate) struct Mint {
+/// Makes tokens and random ids, in a sequence that its seed determines.
+pub(crate) struct TokenSource {
     seed: u64,
     serial: u64,
 }
 
-impl Mint {
+impl TokenSource {
     pub(crate) fn new(seed: Option<u64>) -> Self {
         let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(()));
         Self { seed, serial: 0 }
     }
 
-    /// 32 bytes that have not been drawn before.
-    fn draw(&mut self) -> [u8; 32] {
+    /// The next 32 bytes of the sequence.
+    fn next_bytes(&mut self) -> [u8; 32] {
         self.serial += 1;
         Sha256::new().chain_update(self.seed.to_be_bytes()).chain_update(self.serial.to_be_bytes()).finalize().into()
     }
 
-    /// 64 hex digits that have not been drawn before.
-    pub(crate) fn word(&mut self) -> String {
-        hex(&self.draw())
+    /// The next 64 hex digits of the sequence.
+    pub(crate) fn random_hex(&mut self) -> String {
+        hex(&self.next_bytes())
     }
 
     /// An anonymous visitor's JWT (HS256, `type` 10), issued at `at` for `life`.
@@ -60,25 +60,25 @@ impl Mint {
             "exp": expires_at,
             "iat": issued_at,
             "iss": "/api/v1/auth/anonymous",
-            "sub": self.word(),
+            "sub": self.random_hex(),
             "type": 10,
         });
-        let parts = [header.to_string().into_bytes(), claims.to_string().into_bytes(), self.draw().to_vec()];
-        named(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."), expires_at)
+        let parts = [header.to_string().into_bytes(), claims.to_string().into_bytes(), self.next_bytes().to_vec()];
+        minted(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join("."), expires_at)
     }
 
     /// A token of `length` characters that is no JWT.
     pub(crate) fn opaque(&mut self, length: usize, at: Timestamp, life: Duration) -> Minted {
         let mut token = String::new();
         while token.len() < length {
-            token += &self.word();
+            token += &self.random_hex();
         }
         token.truncate(length);
-        named(token, at.as_second().saturating_add_unsigned(life.as_secs()))
+        minted(token, at.as_second().saturating_add_unsigned(life.as_secs()))
     }
 }
 
-fn named(token: String, expires_at: i64) -> Minted {
+fn minted(token: String, expires_at: i64) -> Minted {
     Minted { fingerprint: fingerprint(&token), token, expires_at }
 }
 
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_token_looks_like_the_shops() {
         let at = Timestamp::from_second(1_795_331_585).unwrap();
-        let minted = Mint::new(Some(7)).jwt(at, Duration::from_secs(168_000));
+        let minted = TokenSource::new(Some(7)).jwt(at, Duration::from_secs(168_000));
         let payload = minted.token.split('.').nth(1).unwrap();
         let claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
         assert_eq!(claims["exp"], 1_795_331_585 + 168_000);
@@ -112,10 +112,10 @@ mod tests {
     fn the_same_seed_gives_the_same_tokens_and_no_token_twice() {
         let at = Timestamp::UNIX_EPOCH;
         let life = Duration::from_secs(60);
-        let (mut one, mut two) = (Mint::new(Some(1)), Mint::new(Some(1)));
+        let (mut one, mut two) = (TokenSource::new(Some(1)), TokenSource::new(Some(1)));
         assert_eq!(one.jwt(at, life), two.jwt(at, life));
         assert_ne!(one.jwt(at, life), one.jwt(at, life));
-        assert_ne!(Mint::new(None).word(), Mint::new(None).word());
+        assert_ne!(TokenSource::new(None).random_hex(), TokenSource::new(None).random_hex());
     }
 
     #[test]

@@ -1,27 +1,27 @@
-//! A request to `/v1`, read as FlareSolverr's Python reads it: its complaints are part of the contract.
+//! Requests to `/v1`, read as FlareSolverr's Python code reads them, with its error messages.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-/// What `cmd` can be.
+/// Values of `cmd`.
 pub(super) const COMMANDS: [&str; 5] =
     ["request.get", "request.post", "sessions.create", "sessions.destroy", "sessions.list"];
 
-/// What stands for a `maxTimeout` that is missing or below 1.
-const MAX_TIMEOUT: Duration = Duration::from_secs(60);
+/// Used where `maxTimeout` is missing or below 1.
+const DEFAULT_MAX_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
-    Open(Order),
+    Open(PageRequest),
     Create { session: Option<Value> },
     Destroy { session: Option<Value> },
     List,
 }
 
-/// What a page is to be opened with.
+/// A `request.get` or `request.post`.
 #[derive(Debug, PartialEq)]
-pub(super) struct Order {
+pub(super) struct PageRequest {
     pub(super) url: Value,
     pub(super) max_timeout: Duration,
     pub(super) wait: Wait,
@@ -31,37 +31,37 @@ pub(super) struct Order {
     pub(super) only_cookies: bool,
 }
 
-/// `waitInSeconds`, whose type Python finds out only once the page is open.
+/// `waitInSeconds`. Python notices a wrong type only when the page is open.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wait {
     Time(Duration),
-    Wrong(&'static str),
+    WrongType(&'static str),
 }
 
-/// The body as an object. One that is not called JSON is not read at all.
+/// The body as an object. It is ignored unless its type is JSON.
 pub(super) fn body(content_type: &str, body: &[u8]) -> Result<Map<String, Value>, String> {
     let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if body.is_empty() || !matches!(&*kind, "application/json" | "application/json-rpc") {
         return Ok(Map::new());
     }
-    let uneven = |length| format!("dictionary update sequence element #0 has length {length}; 2 is required");
+    let wrong_length = |length| format!("dictionary update sequence element #0 has length {length}; 2 is required");
     match serde_json::from_slice(body).map_err(|_| "(400, 'Invalid JSON')")? {
         Value::Object(fields) => Ok(fields),
         Value::Null => Ok(Map::new()),
         Value::String(text) if text.is_empty() => Ok(Map::new()),
-        Value::String(_) => Err(uneven(1)),
+        Value::String(_) => Err(wrong_length(1)),
         Value::Array(items) => match items.first() {
             None => Ok(Map::new()),
-            Some(Value::String(text)) => Err(uneven(text.chars().count())),
-            Some(Value::Array(inner)) => Err(uneven(inner.len())),
-            Some(Value::Object(inner)) => Err(uneven(inner.len())),
+            Some(Value::String(text)) => Err(wrong_length(text.chars().count())),
+            Some(Value::Array(inner)) => Err(wrong_length(inner.len())),
+            Some(Value::Object(inner)) => Err(wrong_length(inner.len())),
             Some(_) => Err("cannot convert dictionary update sequence element #0 to a sequence".to_owned()),
         },
         scalar => Err(format!("'{}' object is not iterable", type_name(&scalar))),
     }
 }
 
-/// What is asked for, or what FlareSolverr has to say against it.
+/// The command, or FlareSolverr's error message.
 pub(super) fn command(body: &Map<String, Value>) -> Result<Command, String> {
     let field = |name: &str| body.get(name).filter(|value| !value.is_null());
     let cmd = field("cmd").ok_or("Request parameter 'cmd' is mandatory.")?;
@@ -84,7 +84,7 @@ pub(super) fn command(body: &Map<String, Value>) -> Result<Command, String> {
         Some(other) => return Err(format!("Request parameter 'cmd' = '{other}' is invalid.")),
         None => return Err(format!("Request parameter 'cmd' = '{cmd}' is invalid.")),
     }
-    Ok(Command::Open(Order {
+    Ok(Command::Open(PageRequest {
         url: field("url").cloned().unwrap_or_default(),
         max_timeout,
         wait: wait(field("waitInSeconds")),
@@ -98,7 +98,7 @@ pub(super) fn command(body: &Map<String, Value>) -> Result<Command, String> {
 /// `int(maxTimeout)`, in milliseconds.
 fn max_timeout(value: Option<&Value>) -> Result<Duration, String> {
     let ms = match value {
-        None => return Ok(MAX_TIMEOUT),
+        None => return Ok(DEFAULT_MAX_TIMEOUT),
         Some(Value::Bool(flag)) => i64::from(*flag),
         Some(Value::Number(number)) => number.as_i64().or(number.as_f64().map(|ms| ms as i64)).unwrap_or(i64::MAX),
         Some(Value::String(text)) => {
@@ -111,7 +111,7 @@ fn max_timeout(value: Option<&Value>) -> Result<Duration, String> {
             ));
         }
     };
-    Ok(u64::try_from(ms).ok().filter(|ms| *ms > 0).map_or(MAX_TIMEOUT, Duration::from_millis))
+    Ok(u64::try_from(ms).ok().filter(|ms| *ms > 0).map_or(DEFAULT_MAX_TIMEOUT, Duration::from_millis))
 }
 
 fn wait(value: Option<&Value>) -> Wait {
@@ -119,7 +119,7 @@ fn wait(value: Option<&Value>) -> Wait {
         None => Wait::Time(Duration::ZERO),
         Some(Value::Bool(flag)) => Wait::Time(Duration::from_secs((*flag).into())),
         Some(Value::Number(number)) => Wait::Time(seconds(number.as_f64())),
-        Some(other) => Wait::Wrong(type_name(other)),
+        Some(other) => Wait::WrongType(type_name(other)),
     }
 }
 
@@ -144,7 +144,7 @@ fn seconds(number: Option<f64>) -> Duration {
     number.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or_default()
 }
 
-/// Whether Python takes the value for true.
+/// Python's `bool(value)`.
 fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,

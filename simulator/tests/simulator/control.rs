@@ -1,4 +1,4 @@
-//! `/control` from outside, as curl speaks to it.
+//! `/control`, with requests like curl's.
 
 use serde_json::{Value, json};
 

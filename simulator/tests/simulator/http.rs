@@ -1,4 +1,4 @@
-//! A client that shows what is on the wire.
+//! A minimal HTTP client.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,6 @@ use simulator::{Faults, Settings, Simulator};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// An answer.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
@@ -19,13 +18,13 @@ impl Reply {
         serde_json::from_str(&self.body).unwrap()
     }
 
-    /// The values of a header, by its name in lower case.
+    /// All values of the header, whose name is in lower case.
     pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         self.head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
     }
 }
 
-/// Sends a request without waiting for what comes back.
+/// Sends a request without waiting for the response.
 pub(crate) async fn send(to: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
     let mut request = format!("{line} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n");
     for (name, value) in headers {
@@ -37,7 +36,7 @@ pub(crate) async fn send(to: SocketAddr, line: &str, headers: &[(&str, &str)], b
     stream
 }
 
-/// Asks, and gives the answer; none where the connection ends without one.
+/// Sends a request and reads the response; none where the connection ends without one.
 pub(crate) async fn ask(to: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> Option<Reply> {
     let mut bytes = Vec::new();
     let read = send(to, line, headers, body).await.read_to_end(&mut bytes).await;
@@ -67,7 +66,7 @@ pub(crate) async fn v1(simulator: &Simulator, body: Value) -> Option<Reply> {
     ask(simulator.address(), "POST /v1", &[JSON], &body.to_string()).await
 }
 
-/// A solve of a page of the shop.
+/// Solves a page of the shop.
 pub(crate) async fn solve(simulator: &Simulator, page: &str) -> Option<Reply> {
     v1(simulator, order(simulator, page)).await
 }
@@ -76,19 +75,19 @@ pub(crate) fn order(simulator: &Simulator, page: &str) -> Value {
     json!({"cmd": "request.get", "url": simulator.url(page), "maxTimeout": 30000})
 }
 
-/// The value of the first cookie of this name in FlareSolverr's answer.
+/// The value of the first cookie of this name in FlareSolverr's response.
 pub(crate) fn cookie(answer: &Value, name: &str) -> Option<String> {
     let cookies = answer["solution"]["cookies"].as_array()?;
     let cookie = cookies.iter().find(|cookie| cookie["name"] == name)?;
     cookie["value"].as_str().map(str::to_owned)
 }
 
-/// The bare token in FlareSolverr's answer.
+/// The bare token in FlareSolverr's response.
 pub(crate) fn token(answer: &Value) -> Option<String> {
     cookie(answer, "access-token")?.strip_prefix("Bearer%20").map(str::to_owned)
 }
 
-/// The status with which the API answers this token.
+/// The API's status for this token.
 pub(crate) async fn search(simulator: &Simulator, token: &str) -> u16 {
     let authorization = format!("Bearer {token}");
     let line = "GET /web/api/v2/search/product?phrase=python&customerCityId=39";

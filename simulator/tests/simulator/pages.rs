@@ -1,4 +1,4 @@
-//! The page as a real browser gets it.
+//! The pages, with requests like a real browser's.
 
 use simulator::{CookieKind, Faults, PageMode, Simulator};
 

@@ -1,4 +1,4 @@
-//! The look-alike answers what a FlareSolverr 3.5.0 was recorded to answer.
+//! The simulator responds as a FlareSolverr 3.5.0 did when it was recorded.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ fn fixture(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(folder.join(format!("{name}.json"))).unwrap()).unwrap()
 }
 
-/// Sends the recorded request and compares status and answer, but for times, tokens and pages.
+/// Sends the recorded request and compares status and response, but for times, tokens and pages.
 async fn replay(simulator: &Simulator, name: &str) {
     let case = fixture(name);
     let request = &case["request"];
@@ -33,7 +33,7 @@ async fn replay(simulator: &Simulator, name: &str) {
     assert_eq!(reply.headers("content-length"), [reply.body.len().to_string()], "{name}");
 }
 
-/// The page of ours that behaves as the recorded one.
+/// The simulator's page that behaves like the recorded one.
 fn ours(body: &str) -> String {
     let pages = [("bare", "shop"), ("none", "shop/plain"), ("plain", "shop"), ("denied", "shop/denied")];
     let mut body = body.replace("/late\"", "/shop/late\"").replace("/challenge\"", "/shop/challenge?ms=1\"");
@@ -43,7 +43,7 @@ fn ours(body: &str) -> String {
     body
 }
 
-/// An answer without what differs from run to run.
+/// A response without what differs from run to run.
 fn comparable(mut answer: Value) -> Value {
     for time in ["startTimestamp", "endTimestamp"] {
         if let Some(value) = answer.get_mut(time) {
@@ -64,7 +64,7 @@ fn comparable(mut answer: Value) -> Value {
     answer
 }
 
-/// A cookie without its value, and whether or not it ends with the browser's session.
+/// A cookie without its value and its expiry.
 fn shape(mut cookie: Value) -> Value {
     assert!(cookie["value"].take().as_str().unwrap().starts_with("Bearer%20ey"));
     cookie.as_object_mut().unwrap().remove("expiry");

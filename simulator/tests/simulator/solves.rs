@@ -1,4 +1,4 @@
-//! Faults of a solve, and its life: queued, abandoned, counted.
+//! Solves: faults, queueing, disconnected clients, counting.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The API: who is let in, and its faults.
+//! The API: which tokens it accepts, and its faults.
 
 use std::time::Duration;
 

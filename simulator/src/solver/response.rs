@@ -1,4 +1,4 @@
-//! What comes back from `/v1`, with the names, order and headers of the recorded answers.
+//! Responses of `/v1`, with the fields, order and headers of the recorded ones.
 
 use axum::body::Body;
 use axum::http::StatusCode;
@@ -12,24 +12,17 @@ use crate::clock;
 use crate::faults::{Garbage, RecordedError};
 use crate::settings::FlareSolverrVersion;
 
-/// How a request ends.
-pub(super) enum Answer {
-    Sent(Response),
-    /// The connection is closed.
-    Cut,
-}
-
-/// One request being worked on.
+/// Makes the responses to one request.
 #[derive(Clone, Copy)]
-pub(super) struct Call {
+pub(super) struct Responder {
     pub(super) version: FlareSolverrVersion,
-    pub(super) since: Timestamp,
+    pub(super) started: Timestamp,
 }
 
-/// The body of every answer to a command.
+/// The body of the response to any command.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outcome<'a> {
+struct ResponseBody<'a> {
     status: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +36,7 @@ struct Outcome<'a> {
     version: &'a str,
 }
 
-/// What a page was found to be. The status is always 200, the headers are always empty.
+/// The status is always 200, and the headers are always empty.
 #[derive(Serialize)]
 pub(super) struct Solution {
     pub(super) url: String,
@@ -53,64 +46,64 @@ pub(super) struct Solution {
     pub(super) user_agent: String,
     pub(super) turnstile_token: Option<String>,
     #[serde(flatten)]
-    pub(super) page: Option<Page>,
+    pub(super) page: Option<PageFields>,
 }
 
-/// What `returnOnlyCookies` leaves out.
+/// Left out with `returnOnlyCookies`.
 #[derive(Serialize)]
-pub(super) struct Page {
+pub(super) struct PageFields {
     pub(super) headers: Map<String, Value>,
     pub(super) response: String,
 }
 
-impl Call {
-    fn outcome<'a>(&self, status: &'a str, message: &'a str) -> Outcome<'a> {
-        Outcome {
+impl Responder {
+    fn body<'a>(&self, status: &'a str, message: &'a str) -> ResponseBody<'a> {
+        ResponseBody {
             status,
             message,
             session: None,
             sessions: None,
             solution: None,
-            start_timestamp: self.since.as_millisecond(),
+            start_timestamp: self.started.as_millisecond(),
             end_timestamp: clock::now().as_millisecond(),
             version: self.version.as_str(),
         }
     }
 
     pub(super) fn failed(&self, message: &str) -> Response {
-        json(StatusCode::INTERNAL_SERVER_ERROR, &self.outcome("error", &format!("Error: {message}")))
+        json(StatusCode::INTERNAL_SERVER_ERROR, &self.body("error", &format!("Error: {message}")))
     }
 
     pub(super) fn done(&self, message: &str) -> Response {
-        json(StatusCode::OK, &self.outcome("ok", message))
+        json(StatusCode::OK, &self.body("ok", message))
     }
 
     pub(super) fn created(&self, message: &str, session: Value) -> Response {
-        json(StatusCode::OK, &Outcome { session: Some(session), ..self.outcome("ok", message) })
+        json(StatusCode::OK, &ResponseBody { session: Some(session), ..self.body("ok", message) })
     }
 
     pub(super) fn listed(&self, sessions: Vec<Value>) -> Response {
-        json(StatusCode::OK, &Outcome { sessions: Some(sessions), ..self.outcome("ok", "") })
+        json(StatusCode::OK, &ResponseBody { sessions: Some(sessions), ..self.body("ok", "") })
     }
 
     pub(super) fn solved(&self, message: &str, mut solution: Solution, garbage: Option<Garbage>) -> Response {
         if let (Some(Garbage::Huge(mib)), Some(page)) = (garbage, &mut solution.page) {
             page.response = "x".repeat(usize::from(mib.min(1024)) << 20);
         }
-        let outcome = Outcome { solution: Some(solution), ..self.outcome("ok", message) };
-        let text = serde_json::to_string(&outcome).unwrap_or_default();
+        let body = ResponseBody { solution: Some(solution), ..self.body("ok", message) };
+        let text = serde_json::to_string(&body).unwrap_or_default();
         match garbage {
-            None | Some(Garbage::Huge(_)) => sent(StatusCode::OK, "application/json", text),
+            None | Some(Garbage::Huge(_)) => respond(StatusCode::OK, "application/json", text),
             Some(Garbage::NotJson) => {
                 let html = "<html><head><title>502 Bad Gateway</title></head><body></body></html>";
-                sent(StatusCode::OK, "text/html", html.to_owned())
+                respond(StatusCode::OK, "text/html", html.to_owned())
             }
-            Some(Garbage::Empty) => sent(StatusCode::OK, "application/json", String::new()),
-            Some(Garbage::Truncated) => sent(StatusCode::OK, "application/json", text[..text.len() / 2].to_owned()),
-            Some(Garbage::WrongTypes) => sent(StatusCode::OK, "application/json", WRONG_TYPES.to_owned()),
+            Some(Garbage::Empty) => respond(StatusCode::OK, "application/json", String::new()),
+            Some(Garbage::Truncated) => respond(StatusCode::OK, "application/json", text[..text.len() / 2].to_owned()),
+            Some(Garbage::WrongTypes) => respond(StatusCode::OK, "application/json", WRONG_TYPES.to_owned()),
             Some(Garbage::Deep) => {
                 let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
-                sent(StatusCode::OK, "application/json", format!("{{\"status\":\"ok\",\"solution\":{open}{close}}}"))
+                respond(StatusCode::OK, "application/json", format!("{{\"status\":\"ok\",\"solution\":{open}{close}}}"))
             }
         }
     }
@@ -118,17 +111,17 @@ impl Call {
 
 const WRONG_TYPES: &str = r#"{"status":"ok","message":7,"solution":{"url":null,"status":"200","cookies":{"access-token":"x"},"userAgent":["x"],"headers":[],"response":false},"startTimestamp":"then","endTimestamp":null,"version":3.5}"#;
 
-/// A JSON answer with waitress' headers.
+/// A JSON response with the headers of waitress, FlareSolverr's server.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    sent(status, "application/json", serde_json::to_string(body).unwrap_or_default())
+    respond(status, "application/json", serde_json::to_string(body).unwrap_or_default())
 }
 
-fn sent(status: StatusCode, content_type: &'static str, body: String) -> Response {
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response {
     (status, [(CONTENT_TYPE, content_type), (SERVER, "waitress")], Body::from(body)).into_response()
 }
 
-/// The message of a recorded failure, without its "Error: "; of a time-out there is none to need.
-pub(super) fn recorded(error: RecordedError) -> Option<String> {
+/// The message of a recorded failure without its "Error: "; none for a time-out, whose message depends on the request.
+pub(super) fn recorded_message(error: RecordedError) -> Option<String> {
     let case = match error {
         RecordedError::Timeout => return None,
         RecordedError::Blocked => include_str!("../../recorded/get-denied.json"),

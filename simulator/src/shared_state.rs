@@ -1,4 +1,4 @@
-//! The state that solver, shop, API and control share.
+//! The state that the solver, the shop, the API and the control paths share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,31 +9,32 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::faults::{CookieKind, Faults, Role};
+use crate::faults::{CookieKind, Faults, RequestKind};
+use crate::sessions::Sessions;
 use crate::settings::Settings;
-use crate::solver::Sessions;
 use crate::statistics::Statistics;
-use crate::token::{Mint, Minted};
+use crate::token::{Minted, TokenSource};
 
 /// How many requests FlareSolverr works on at a time.
 const WORKERS: usize = 4;
 
-pub(crate) struct World {
+pub(crate) struct SharedState {
     pub(crate) settings: Settings,
     pub(crate) statistics: watch::Sender<Statistics>,
-    /// FlareSolverr's threads: whatever it is asked takes one, `/health` too.
+    /// FlareSolverr's threads. Every request to it takes one, `/health` too.
     pub(crate) workers: Semaphore,
-    /// Ends connections and solves when the simulator goes.
+    /// Ends connections and solves when the simulator stops.
     pub(crate) stop: CancellationToken,
-    /// Changes when faults are set or cleared: what hangs goes on.
+    /// Changes when faults are set or cleared, which releases requests that hang.
     release: watch::Sender<()>,
-    state: Mutex<State>,
+    resettable: Mutex<Resettable>,
 }
 
-pub(crate) struct State {
-    pub(crate) mint: Mint,
+/// What a reset forgets, but for the source of tokens.
+pub(crate) struct Resettable {
+    pub(crate) tokens: TokenSource,
     pub(crate) sessions: Sessions,
-    /// `__ddg1_` cookies and the user agents of the browsers that got them.
+    /// User agents of browsers by the `__ddg1_` cookie that they got.
     pub(crate) visitors: HashMap<String, String>,
     faults: Faults,
     /// `exp` of the tokens that the API accepts, by fingerprint.
@@ -41,10 +42,10 @@ pub(crate) struct State {
     last: Option<Minted>,
 }
 
-impl State {
-    fn new(mint: Mint) -> Self {
+impl Resettable {
+    fn new(tokens: TokenSource) -> Self {
         Self {
-            mint,
+            tokens,
             sessions: Sessions::default(),
             visitors: HashMap::new(),
             faults: Faults::default(),
@@ -54,10 +55,10 @@ impl State {
     }
 }
 
-impl World {
+impl SharedState {
     pub(crate) fn new(settings: Settings) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::new(Mint::new(settings.seed))),
+            resettable: Mutex::new(Resettable::new(TokenSource::new(settings.seed))),
             settings,
             statistics: watch::Sender::default(),
             workers: Semaphore::new(WORKERS),
@@ -66,14 +67,14 @@ impl World {
         })
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Resettable> {
+        self.resettable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a solve to its end, also where nobody waits for it any more.
-    pub(crate) async fn finish<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+    /// Runs a solve to its end even if its client disconnects, as FlareSolverr does.
+    pub(crate) async fn run_to_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let work = self.stop.clone().run_until_cancelled_owned(work);
-        #[expect(clippy::disallowed_methods, reason = "the task ends with the world")]
+        #[expect(clippy::disallowed_methods, reason = "the task ends with the simulator")]
         let task = tokio::spawn(work);
         match task.await {
             Ok(Some(result)) => result,
@@ -82,55 +83,55 @@ impl World {
         }
     }
 
-    /// Forgets tokens, sessions, faults and counters; what is still running does not count any more.
+    /// Forgets tokens, sessions, faults and counters. Solves that are running are not counted any more.
     pub(crate) fn reset(&self) {
-        let mut state = self.state();
-        let old = std::mem::replace(&mut *state, State::new(Mint::new(None)));
-        state.mint = old.mint;
+        let mut state = self.lock();
+        let old = std::mem::replace(&mut *state, Resettable::new(TokenSource::new(None)));
+        state.tokens = old.tokens;
         self.statistics.send_modify(|all| *all = Statistics { epoch: all.epoch + 1, ..Statistics::default() });
         drop(state);
         self.release.send_replace(());
     }
 
     pub(crate) fn faults(&self) -> Faults {
-        self.state().faults.clone()
+        self.lock().faults.clone()
     }
 
     pub(crate) fn set_faults(&self, faults: Faults) {
         tracing::info!(faults = %serde_json::to_string(&faults).unwrap_or_default(), "faults set");
-        self.state().faults = faults;
+        self.lock().faults = faults;
         self.release.send_replace(());
     }
 
-    /// What goes wrong with the next request of this role, and a wait for the moment when it need not hang longer.
-    pub(crate) fn take_faults(&self, role: Role) -> (Faults, Hang) {
+    /// The faults that hit the next request of this kind, and what ends its hanging.
+    pub(crate) fn take_faults(&self, kind: RequestKind) -> (Faults, Hang) {
         let release = self.release.subscribe();
-        (self.state().faults.take(role), Hang(release))
+        (self.lock().faults.take(kind), Hang(release))
     }
 
-    /// A live token of the life that the settings give.
+    /// Creates a live token with the life of the settings.
     pub(crate) fn mint(&self) -> Minted {
         self.mint_for(self.settings.token_life)
     }
 
-    /// A live token.
+    /// Creates a live token.
     pub(crate) fn mint_for(&self, life: Duration) -> Minted {
-        self.make(CookieKind::Normal, life)
+        self.mint_kind(CookieKind::Normal, life)
     }
 
-    /// The token for a cookie of this kind; live where the kind says so.
-    pub(crate) fn make(&self, kind: CookieKind, life: Duration) -> Minted {
-        let (now, mut state) = (clock::now(), self.state());
+    /// Creates the token for a cookie of this kind; live where the kind says so.
+    pub(crate) fn mint_kind(&self, kind: CookieKind, life: Duration) -> Minted {
+        let (now, mut state) = (clock::now(), self.lock());
         if kind == CookieKind::Repeated
             && let Some(last) = &state.last
         {
             return last.clone();
         }
         let minted = match kind {
-            CookieKind::Expired => state.mint.jwt(an_hour_before(now, life), life),
-            CookieKind::Opaque => state.mint.opaque(40, now, life),
-            CookieKind::Oversized => state.mint.opaque(9 * 1024, now, life),
-            _ => state.mint.jwt(now, life),
+            CookieKind::Expired => state.tokens.jwt(issue_time_of_expired(now, life), life),
+            CookieKind::Opaque => state.tokens.opaque(40, now, life),
+            CookieKind::Oversized => state.tokens.opaque(9 * 1024, now, life),
+            _ => state.tokens.jwt(now, life),
         };
         if !matches!(kind, CookieKind::Expired | CookieKind::Dead) {
             state.live.insert(minted.fingerprint.clone(), minted.expires_at);
@@ -142,12 +143,12 @@ impl World {
 
     pub(crate) fn accepts(&self, fingerprint: &str) -> bool {
         let now = clock::now().as_second();
-        self.state().live.get(fingerprint).is_some_and(|expires_at| now < *expires_at)
+        self.lock().live.get(fingerprint).is_some_and(|expires_at| now < *expires_at)
     }
 
-    /// Revokes one token, or all; says how many.
+    /// Revokes one token, or all; returns how many were live.
     pub(crate) fn revoke(&self, fingerprint: Option<&str>) -> usize {
-        let mut state = self.state();
+        let mut state = self.lock();
         match fingerprint {
             Some(one) => usize::from(state.live.remove(&one.to_ascii_lowercase()).is_some()),
             None => std::mem::take(&mut state.live).len(),
@@ -155,7 +156,7 @@ impl World {
     }
 }
 
-/// A wait that ends when faults are set or cleared.
+/// Ends when faults are set or cleared.
 pub(crate) struct Hang(watch::Receiver<()>);
 
 impl Hang {
@@ -167,7 +168,7 @@ impl Hang {
 }
 
 /// When a token of this life was issued if it expired an hour ago.
-fn an_hour_before(now: Timestamp, life: Duration) -> Timestamp {
+fn issue_time_of_expired(now: Timestamp, life: Duration) -> Timestamp {
     let age = Duration::from_secs(3600).saturating_add(life);
     now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)
 }
