@@ -1,19 +1,19 @@
-"""Parsers of both designs, so that what is measured of them is measured by the same code.
+"""Parsers of both designs, measured by the same code.
 
     parsers.py --client celery|sidecar latency N --warmup W
     parsers.py --client celery|sidecar [--share yes|no] herd N --patience SECONDS
 
-`latency` is one parser. N times, after W that are not told, it has all tokens expired, gets its 401, reports it and
-waits: `{"refused_ns": …, "reported_ns": …, "token_ns": …}`. The sidecar's client reports within its wait, so that
-`reported_ns` is null there.
+`latency` is one parser. N times, after W more that are not printed, it has all tokens revoked, gets a 401, reports it and
+waits: `{"refused_ns": …, "reported_ns": …, "token_ns": …}`. For the sidecar `reported_ns` is null, because its client
+reports and waits in one call.
 
-`herd` is N parsers in threads. When each has got its 401 it says `ready`, and reads a line `go NANOSECONDS`: the
-instant at which all of them report, wait, and call until the API answers 200 or their patience is over:
-`{"working_ms": […], "gave_up": …, "errors": […]}`, in milliseconds since then.
+`herd` is N parsers in threads. When all have got a 401 it prints `ready` and reads a line `go NANOSECONDS`: the instant
+at which all of them report, wait and call, until the API answers 200 or the patience is over. It prints
+`{"working_ms": […], "gave_up": …, "errors": […]}`, in milliseconds since that instant.
 
-Instants are CLOCK_MONOTONIC's, which all processes of a machine share. From the environment: REDIS_URL,
-CHITAI_GOROD_API_URL; for `latency` CONTROL_URL, where `POST /control/expire` lets no token work any more; for Celery
-what its `services.settings` reads, and PYTHONPATH with the folder `celery` in it.
+Instants are readings of CLOCK_MONOTONIC, which all processes of a machine share. The environment has REDIS_URL and
+CHITAI_GOROD_API_URL; for `latency` CONTROL_URL, where `POST /control/expire` revokes all tokens; for Celery also the
+variables of `services.settings`, and PYTHONPATH with the folder `celery`.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from typing import Callable, Protocol
 import requests
 
 WAIT = 60.0
-"""How long a parser waits for a token before it reports again, in seconds."""
+"""Seconds that a parser waits for a token before it reports again."""
 
 
 class Client(Protocol):
-    """What the two designs do not share."""
+    """What differs between the two designs."""
 
     def current(self) -> str:
-        """The token that parsers are to use."""
+        """The current token."""
 
     def newer(self, refused: str, timeout: float) -> tuple[str, int | None]:
-        """Reports the refused token and waits for the next; with the instant of the report, where it can be told."""
+        """Reports the refused token and waits for another; also returns the instant of the report, if it is known."""
 
 
 class Celery:
@@ -51,7 +51,7 @@ class Celery:
         from services.token_manager import TokenManager
 
         self.manager = TokenManager()
-        # A parser that has lived for a while has its connections.
+        # Connects now, as a parser that has run for a while would have.
         with app.producer_or_acquire() as producer:
             producer.connection.ensure_connection()
 
@@ -81,7 +81,7 @@ CLIENTS: dict[str, Callable[[], Client]] = {"celery": Celery, "sidecar": Sidecar
 
 
 class Parser:
-    """One that holds the token that it has got last."""
+    """A parser with the token that it got last."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -90,14 +90,14 @@ class Parser:
         self.token = ""
 
     def call(self) -> int:
-        """The API's answer to the token."""
+        """The API's status for the token."""
         bearer = {"Authorization": f"Bearer {self.token}"}
         return self.http.get(self.url, params={"phrase": "python"}, headers=bearer, timeout=30).status_code
 
-    def is_answered(self, wanted: int) -> None:
+    def expect_status(self, wanted: int) -> None:
         status = self.call()
         if status != wanted:
-            raise SystemExit(f"parsers: the API has answered {status} where {wanted} was expected")
+            raise SystemExit(f"parsers: the API answered {status} instead of {wanted}")
 
 
 def latency(client: Client, samples: int, warmup: int) -> None:
@@ -106,13 +106,13 @@ def latency(client: Client, samples: int, warmup: int) -> None:
     for sample in range(-warmup, samples):
         parser.token = client.current()
         parser.http.post(expire, timeout=30).raise_for_status()
-        # Not in step with Celery's worker, which asks Redis anew each second; the same for both designs.
+        # A random pause, not in step with Celery's worker, which polls Redis every second; the same for both designs.
         time.sleep(random.uniform(0.05, 1.05))
-        parser.is_answered(401)
+        parser.expect_status(401)
         refused = time.monotonic_ns()
         parser.token, reported = client.newer(parser.token, WAIT)
         token = time.monotonic_ns()
-        parser.is_answered(200)
+        parser.expect_status(200)
         if sample >= 0:
             print(json.dumps({"refused_ns": refused, "reported_ns": reported, "token_ns": token}), flush=True)
 
@@ -125,17 +125,17 @@ def herd(make: Callable[[], Client], count: int, patience: float) -> None:
 
     def prepare(parser: Parser) -> None:
         parser.token = parser.client.current()
-        parser.is_answered(401)
+        parser.expect_status(401)
 
-    def work(parser: Parser) -> float | None:
+    def recover(parser: Parser) -> float | None:
         started.wait()
-        begun = go.result()
-        time.sleep(max(0, begun - time.monotonic_ns()) / 1e9)
-        while (left := begun / 1e9 + patience - time.monotonic()) > 0:
+        start = go.result()
+        time.sleep(max(0, start - time.monotonic_ns()) / 1e9)
+        while (left := start / 1e9 + patience - time.monotonic()) > 0:
             try:
                 parser.token, _ = parser.client.newer(parser.token, min(WAIT, left))
                 if parser.call() == 200:
-                    return (time.monotonic_ns() - begun) / 1e6
+                    return (time.monotonic_ns() - start) / 1e6
             except Exception as error:
                 errors.append(f"{type(error).__name__}: {error}"[:200])
                 time.sleep(min(1, left))
@@ -143,7 +143,7 @@ def herd(make: Callable[[], Client], count: int, patience: float) -> None:
 
     with ThreadPoolExecutor(count) as threads:
         list(threads.map(prepare, parsers))
-        outcomes = threads.map(work, parsers)
+        outcomes = threads.map(recover, parsers)
         started.wait()
         print("ready", flush=True)
         try:
@@ -151,15 +151,15 @@ def herd(make: Callable[[], Client], count: int, patience: float) -> None:
         except ValueError as error:
             go.set_exception(error)
         ended = list(outcomes)
-    said = [f"{times} times {error}" for error, times in Counter(errors).most_common(5)]
+    common = [f"{times} times {error}" for error, times in Counter(errors).most_common(5)]
     working = sorted(ms for ms in ended if ms is not None)
-    print(json.dumps({"working_ms": working, "gave_up": ended.count(None), "errors": said}), flush=True)
+    print(json.dumps({"working_ms": working, "gave_up": ended.count(None), "errors": common}), flush=True)
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description="Parsers of both designs, to measure them by.")
+    arguments = argparse.ArgumentParser(description="Parsers of both designs, measured by the same code.")
     arguments.add_argument("--client", choices=list(CLIENTS), required=True)
-    arguments.add_argument("--share", choices=["yes", "no"], default="yes", help="one client for all threads, or each")
+    arguments.add_argument("--share", choices=["yes", "no"], default="yes", help="one client for all threads, or one for each")
     modes = arguments.add_subparsers(dest="mode", required=True)
     latencies = modes.add_parser("latency")
     latencies.add_argument("samples", type=int)

@@ -1,4 +1,4 @@
-//! What a solver answers: the status in the first line, the body below it.
+//! Responses of a solver. The first line is the status, the rest the body.
 
 use reqwest::StatusCode;
 use token_sidecar::domain::extract::Cookie;
@@ -28,7 +28,7 @@ pub(crate) fn check(data: &[u8]) {
         Ok(solution) => {
             assert!(status.is_success());
             assert!(solution.cookies.len() <= 1_000, "{} cookies", solution.cookies.len());
-            solution.cookies.iter().for_each(sendable);
+            solution.cookies.iter().for_each(assert_sendable);
             cookies::check_solution(&solution, &[]);
         }
         Err(error) => {
@@ -40,7 +40,7 @@ pub(crate) fn check(data: &[u8]) {
     }
 }
 
-fn sendable(cookie: &Cookie) {
+fn assert_sendable(cookie: &Cookie) {
     let Cookie { name, value, .. } = cookie;
     assert!(name.len() + value.len() <= 32 * 1024);
     assert!(!name.is_empty() && !name.contains(['=', ';']) && !value.contains(';'), "{name}={value}");

@@ -1,4 +1,4 @@
-//! The payload of a JWT, as a page may have made it up.
+//! The payload of a JWT.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,12 +23,12 @@ pub(crate) fn check(payload: &[u8]) {
     let Ok(token) = Token::parse(&format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload))) else { return };
     let claims = token.claims();
     cookies::check_life(&token, "2026-11-22T07:13:05Z".parse().unwrap());
-    // What is no text elsewhere in it does no harm.
+    // The check needs text; the sidecar ignores invalid UTF-8 in other claims.
     let Ok(text) = std::str::from_utf8(payload) else { return };
     let json = serde_json::from_str::<Value>(text).unwrap_or_default();
     let date = |name| Timestamp::from_second(json.get(name).and_then(Value::as_f64)?.floor() as i64).ok();
     for (read, said) in [(claims.expires_at, date("exp")), (claims.issued_at, date("iat"))] {
-        // One that says a thing twice may say nothing.
+        // A payload with a repeated claim may be ignored.
         assert!(read == said || claims == Claims::default(), "{read:?}, {said:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! From cookies to a candidate, whatever the cookies are.
+//! The extraction of a token from any cookies.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ fn value(u: &mut Unstructured<'_>) -> Result<String> {
     })
 }
 
-/// What comes out is a token that could work, and stands where the contract says.
+/// An extracted token is valid, comes from a matching cookie, and is stored under the site's cookie name.
 pub(crate) fn check_solution(solution: &Solution, refused: &[Fingerprint]) {
     let rule = CookieRule {
         name: "access-token".to_owned(),
@@ -98,19 +98,19 @@ pub(crate) fn check_solution(solution: &Solution, refused: &[Fingerprint]) {
         }
         Err(ExtractError::Reported(fingerprint)) => return assert!(reported.contains(fingerprint)),
         Err(ExtractError::Malformed(_)) => return,
-        Err(ExtractError::Expired) => panic!("that is the caller's to say"),
+        Err(ExtractError::Expired) => panic!("the caller decides on expiry"),
     };
     let token = found.token.expose();
     let body = token.trim_end_matches('=');
     assert!(token.len() <= MAX_TOKEN_BYTES && !body.is_empty(), "{token:?}");
-    assert!(body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)), "no b64token: {token:?}");
+    assert!(body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b)), "not a b64token: {token:?}");
     assert!(!reported.contains(found.token.fingerprint()));
     assert_eq!(found.token.fingerprint(), Fingerprint::of(token));
     match &solution.bare {
         Some(bare) => assert!(bare.0.contains(token)),
-        None => assert!(named().any(|c| decoded(&c.value).contains(token)), "it came from no live cookie: {token}"),
+        None => assert!(named().any(|c| decoded(&c.value).contains(token)), "not from a live cookie: {token}"),
     }
-    // Whoever reads the cookies finds it under the site's name.
+    // A parser that reads the stored cookies finds the token under the site's name.
     let written = found.cookies.to_json();
     assert_eq!(Cookies::from_json(&written), found.cookies);
     let held = decoded(found.cookies.get(&rule.name).unwrap_or_default());
@@ -122,7 +122,7 @@ pub(crate) fn check_solution(solution: &Solution, refused: &[Fingerprint]) {
     check_life(&found.token, now);
 }
 
-/// No key outlasts its token.
+/// A key never lives longer than its token.
 pub(crate) fn check_life(token: &Token, now: Timestamp) {
     let claims = token.claims();
     let ttl = time_to_live(claims, TOKEN_TTL, now);

@@ -1,4 +1,4 @@
-//! A `.env` of somebody's hand, whose one line is kept current.
+//! A `.env` file in which one line is kept current.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +20,19 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn check(file: &[u8]) {
-    let Some(edited) = edit(file, KEY, VALUE) else { return reads(file, file) };
-    assert_eq!(edit(&edited, KEY, VALUE), None, "twice is once: {:?}", String::from_utf8_lossy(&edited));
-    others_stay(file, &edited);
-    reads(file, &edited);
+    let Some(edited) = edit(file, KEY, VALUE) else { return assert_readable(file, file) };
+    assert_eq!(
+        edit(&edited, KEY, VALUE),
+        None,
+        "a second edit changes something: {:?}",
+        String::from_utf8_lossy(&edited)
+    );
+    assert_other_lines_stay(file, &edited);
+    assert_readable(file, &edited);
 }
 
-/// A line is as it was, or one that named the key and now has the value; or the value has come at the end.
-fn others_stay(file: &[u8], edited: &[u8]) {
+/// Each line is unchanged, or is the key's line with the new value; or a line with the value is added at the end.
+fn assert_other_lines_stay(file: &[u8], edited: &[u8]) {
     let lines = |bytes: &[u8]| bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (before, after) = (lines(file), lines(edited));
     let has = |line: &[u8], word: &str| line.windows(word.len()).any(|window| window == word.as_bytes());
@@ -45,9 +50,9 @@ fn others_stay(file: &[u8], edited: &[u8]) {
     }
 }
 
-/// Where a reader takes every line by itself, it reads the value, and all others as before. (What readers make of quotes
-/// in the midst of a value differs, and quotes of the third kind are Docker's.)
-fn reads(file: &[u8], edited: &[u8]) {
+/// dotenvy, given one line at a time, reads the new value, and all other values as before. (Readers differ about quotes
+/// inside a value, and only Docker knows backquotes.)
+fn assert_readable(file: &[u8], edited: &[u8]) {
     let read = |bytes: &[u8]| -> Option<BTreeMap<String, String>> {
         let text = std::str::from_utf8(bytes).ok()?.trim_start_matches('\u{feff}');
         let lines = text.lines().map(|line| line.to_owned() + "\n");
@@ -56,7 +61,7 @@ fn reads(file: &[u8], edited: &[u8]) {
             .collect::<Result<_, _>>()
             .ok()
     };
-    // Blanks that are none to us, and what stands for something else, are not looked into.
+    // Skipped: white space that we do not treat as such, backquotes, and variables, which dotenvy substitutes.
     let text = String::from_utf8_lossy(file).replace("\r\n", "\n");
     if text.contains(|c: char| "`$".contains(c) || c.is_whitespace() && !" \t\n".contains(c)) {
         return;

@@ -1,4 +1,4 @@
-//! A stranger's text in one line of ours, with a token and a password somewhere in it.
+//! Text of another program, with a token or a password in it, made fit for a log line.
 
 use token_sidecar_client::excerpt::excerpt;
 
@@ -18,7 +18,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 pub(crate) fn check(data: &[u8]) {
     let [at, limit, text @ ..] = data else { return };
     let (limit, text) = (usize::from(*limit).max(1), String::from_utf8_lossy(text));
-    is_one_line(&excerpt(&text, limit), limit);
+    assert_one_line(&excerpt(&text, limit), limit);
     let mut cut = usize::from(at / 2).min(text.len());
     while !text.is_char_boundary(cut) {
         cut -= 1;
@@ -26,19 +26,19 @@ pub(crate) fn check(data: &[u8]) {
     let (before, after) = text.split_at(cut);
     let planted = if at % 2 == 0 { TOKEN } else { LOGIN };
     let shown = excerpt(&format!("{before}{planted}{after}"), limit);
-    is_one_line(&shown, limit);
-    // Its beginning would be too much, too.
+    assert_one_line(&shown, limit);
+    // Not even the beginning of the token may be shown.
     assert!(!shown.contains(&TOKEN[..12]) || text.contains(&TOKEN[..12]), "{shown}");
     assert!(!shown.contains("hunter2") || text.contains("hunter2"), "{shown}");
 }
 
-fn is_one_line(shown: &str, limit: usize) {
+fn assert_one_line(shown: &str, limit: usize) {
     assert!(shown.chars().count() <= limit, "longer than {limit}: {shown}");
     assert!(!shown.contains(char::is_control), "{shown:?}");
     assert!(!looks_secret(shown), "{shown}");
 }
 
-/// Whether a long word of mixed letters stands in it.
+/// Whether the text has a long word of mixed letters or digits.
 pub(crate) fn looks_secret(text: &str) -> bool {
     text.split(|c: char| !c.is_ascii_alphanumeric() && !"_-+=%~".contains(c)).any(|word| {
         let has = |test: fn(u8) -> bool| word.bytes().any(test);

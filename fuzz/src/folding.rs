@@ -1,4 +1,4 @@
-//! Any order of arrivals, outcomes, takings and puttings back, against a plain list of what is unanswered.
+//! The mailbox under any order of arrivals, outcomes, takes and restores, compared with a plain list of unanswered reports.
 
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -7,7 +7,7 @@ use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar_client::wire::{Fingerprint, Report};
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    // Of each step some, in orders that matter.
+    // Some of each step, in different orders.
     vec![
         (0..=255).collect(),
         vec![0, 1, 0, 0, 9, 0, 8, 1, 0, 2, 1, 10],
@@ -17,11 +17,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn check(data: &[u8]) {
-    // What is left of the bytes when a step wants more of them is no step.
+    // It ends where the bytes are too few for another step.
     let _ = run(&mut Unstructured::new(data));
 }
 
-/// What is unanswered, in the order of arrival; and whether more was reported than is told apart.
+/// What is unanswered, in the order of arrival.
 #[derive(Default)]
 struct Pending(Vec<Arrival>);
 
@@ -32,7 +32,7 @@ impl Pending {
         inbox
     }
 
-    /// An outcome answers all but a report of the very token that it stored.
+    /// An outcome answers everything but reports of the token that it stored.
     fn settle(&mut self, outcome: Outcome) {
         let told_apart = self.folded().reported;
         self.0.retain_mut(|arrival| match (arrival, outcome) {
@@ -88,7 +88,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
         assert_eq!(inbox.clone().counted(), pending.folded().counted(), "of {:?}", pending.0);
         assert_eq!(inbox.is_empty(), mailbox.is_empty());
         assert!(inbox.reported.iter().count() <= MAX_FINGERPRINTS);
-        // Whoever asked and was not answered is there still, told apart or not.
+        // An unanswered question is still there, whether its fingerprint is kept or not.
         let asks = pending.0.iter().any(|arrival| matches!(arrival, Arrival::Message(_) | Arrival::Manual));
         assert_eq!(inbox.is_asked(), asks);
         assert_eq!(mailbox.outcomes(), outcomes);
@@ -109,7 +109,7 @@ fn report(u: &mut Unstructured<'_>) -> Result<Report> {
     Ok(Report { fingerprint, force: u.ratio(1, 4)?, reason, source, ..Report::default() })
 }
 
-/// More of them than are told apart.
+/// One of more fingerprints than the mailbox keeps.
 fn fingerprint(u: &mut Unstructured<'_>) -> Result<Fingerprint> {
     Ok(Fingerprint::of(&u.int_in_range(0..=11)?.to_string()))
 }

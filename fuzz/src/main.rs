@@ -1,11 +1,11 @@
-//! Hostile input for everything that the sidecar reads. `scripts/fuzz` builds it, with the counters of libFuzzer in the
-//! sidecar's own code, and runs it; `FUZZ_TARGET` says what is fed.
+//! Fuzz targets for everything that the sidecar reads. `scripts/fuzz` builds this program with libFuzzer's coverage
+//! counters in the sidecar's own code, and runs it; `FUZZ_TARGET` chooses the target.
 //!
-//! A target takes any bytes and panics where a promise is broken. Its seeds are what the project has anyway: recorded
-//! answers, samples of the contract, the cases of its tests.
+//! A target takes any bytes and panics where a promise is broken. The seeds are recorded answers, samples of the contract
+//! and inputs of tests.
 
 #![no_main]
-#![expect(clippy::unwrap_used, reason = "what fails here is to be seen")]
+#![expect(clippy::unwrap_used, reason = "a failure is to panic")]
 
 mod answer;
 mod claims;
@@ -23,7 +23,6 @@ mod times;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// What is fed with anything.
 struct Target {
     name: &'static str,
     check: fn(&[u8]),
@@ -52,15 +51,19 @@ libfuzzer_sys::fuzz_target!(init: choose(), |data: &[u8]| {
     }
 });
 
-/// Finds the target, and lays its seeds into the folder `FUZZ_SEEDS`. Without a target: names them all.
-#[expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a program of its own")]
+/// Finds the target and writes its seeds into the folder `FUZZ_SEEDS`. Without a target, prints the names of all.
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a command-line program that reads its environment"
+)]
 fn choose() {
     let Ok(name) = std::env::var("FUZZ_TARGET") else {
         TARGETS.iter().for_each(|target| println!("{}", target.name));
         std::process::exit(0);
     };
     let target = TARGETS.iter().find(|target| target.name == name);
-    let target = target.unwrap_or_else(|| panic!("no target is called {name}"));
+    let target = target.unwrap_or_else(|| panic!("there is no target {name}"));
     CHOSEN.get_or_init(|| target);
     if let Ok(folder) = std::env::var("FUZZ_SEEDS") {
         for (number, seed) in (target.seeds)().into_iter().enumerate() {

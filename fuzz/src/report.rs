@@ -1,4 +1,4 @@
-//! What anybody may publish on `S:token:invalid`.
+//! Payloads on `S:token:invalid`.
 
 use serde_json::{Value, json};
 use token_sidecar_client::wire::{MAX_PAYLOAD_BYTES, Payload, Report, tidy};
@@ -19,12 +19,12 @@ pub(crate) fn check(payload: &[u8]) {
     for text in [&report.reason, &report.source].into_iter().flatten() {
         assert!(text.chars().count() <= 200, "too long: {text:?}");
         assert!(!text.contains(char::is_control) && !text.trim().is_empty(), "{text:?}");
-        assert_eq!(tidy(text).as_ref(), Some(text), "tidied twice is tidied once");
+        assert_eq!(tidy(text).as_ref(), Some(text), "tidying is not stable");
     }
     let object = serde_json::from_slice::<Value>(payload).ok().filter(Value::is_object);
     let Some(object) = object.filter(|_| payload.len() <= MAX_PAYLOAD_BYTES) else {
         let payload = if payload.len() > MAX_PAYLOAD_BYTES { Payload::Oversized } else { Payload::Bare };
-        assert_eq!(report, Report { payload, ..Report::default() }, "what is no object says nothing");
+        assert_eq!(report, Report { payload, ..Report::default() }, "a payload that is not an object has details");
         return;
     };
     let named = object["fingerprint"].as_str().filter(|t| t.len() == 16 && t.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -36,5 +36,9 @@ pub(crate) fn check(payload: &[u8]) {
     let again = json!({
         "fingerprint": report.fingerprint, "force": report.force, "reason": report.reason, "source": report.source,
     });
-    assert_eq!(Report::parse(again.to_string().as_bytes()), report, "what was kept reads as it was");
+    assert_eq!(
+        Report::parse(again.to_string().as_bytes()),
+        report,
+        "a report does not survive being written and parsed"
+    );
 }

@@ -1,18 +1,18 @@
-//! Where seeds come from.
+//! Sources of seeds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The samples of the contract whose name begins so.
-pub(crate) fn contract(head: &str) -> Vec<Vec<u8>> {
+/// The contract's samples whose file name starts with `prefix`.
+pub(crate) fn contract(prefix: &str) -> Vec<Vec<u8>> {
     let mut files = files(&root().join("contract/samples"));
-    files.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(head)));
+    files.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// The recorded answers of FlareSolverr: the status, and what was answered.
+/// Recorded responses of FlareSolverr: status and body.
 pub(crate) fn answers() -> Vec<(u64, Value)> {
     let files = files(&root().join("tests/fixtures/flaresolverr"));
     let cases = files.iter().filter_map(|file| serde_json::from_slice::<Value>(&fs::read(file).unwrap()).ok());
@@ -22,7 +22,6 @@ pub(crate) fn answers() -> Vec<(u64, Value)> {
         .collect()
 }
 
-/// Texts as seeds.
 pub(crate) fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

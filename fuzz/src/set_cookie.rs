@@ -1,4 +1,4 @@
-//! The head of an answer to a plain request: a line a header, `Date` or `Set-Cookie`.
+//! The headers `Date` and `Set-Cookie` of a response, one a line.
 
 use reqwest::header::{DATE, HeaderMap, HeaderValue, SET_COOKIE};
 use token_sidecar::sources::set_cookie::cookies;
@@ -26,7 +26,7 @@ pub(crate) fn check(data: &[u8]) {
         assert!(!cookie.name.is_empty() && !cookie.name.contains(['=', ';']), "{cookie:?}");
         assert!(!cookie.value.contains(';'), "{cookie:?}");
         assert!(![&cookie.name, &cookie.value, &cookie.path].into_iter().any(|t| t.contains(char::is_control)));
-        // A server sets cookies for its own domain and those above it, never for another.
+        // A server may set cookies for its own domain and parent domains only.
         let domain = cookie.domain.trim_start_matches('.');
         assert!(["api.shop.test", "shop.test", "test"].contains(&domain), "{cookie:?}");
         assert!(cookie.path.starts_with('/'), "{cookie:?}");

@@ -1,5 +1,4 @@
-//! The files that people write: a TOML file, and below a line `---` a `.env`. What is wrong is told with its place, and
-//! never with a secret.
+//! Files of settings: a TOML file, then a line `---`, then a `.env`. Errors name their place and show no secret.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +8,7 @@ use tempfile::TempDir;
 use token_sidecar::config::keys::KEYS;
 use token_sidecar::config::{Inputs, Secrecy, list, load};
 
-/// Every secret of the seeds has this in it.
+/// Part of every secret in the seeds.
 const SECRET: &str = "hunter";
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
@@ -38,7 +37,7 @@ pub(crate) fn check(data: &[u8]) {
         fs::write(&file, text).unwrap();
         file
     };
-    // A secret's file is somewhere else on this machine: none is read.
+    // No other files of this machine are to be read.
     if text.contains("_file") || text.contains("_FILE") || text.contains("SIDECAR_CONFIG") {
         return;
     }
@@ -63,13 +62,13 @@ pub(crate) fn check(data: &[u8]) {
     }
     let of_toml = parsed.map_or(0, |table| secrets(&toml::Value::Table(table), ""));
     let everywhere = text.matches(SECRET).count();
-    // Where it stands in places that are no secret (a comment, a name), nothing can be said.
+    // Where the text also occurs outside of secrets (in a comment or a name), it may be shown.
     if of_toml + of_dotenv(dotenv) == everywhere {
         assert!(!shown.contains(SECRET), "{shown}");
     }
 }
 
-/// How often it stands in what only secrets stand in.
+/// How often [`SECRET`] occurs in the values of secret settings.
 fn secrets(value: &toml::Value, path: &str) -> usize {
     match value {
         toml::Value::Table(table) => {
@@ -109,7 +108,7 @@ fn of_dotenv(text: &str) -> usize {
         .sum()
 }
 
-/// `scheme://user:password@…` with the secret in its password alone.
+/// Whether the text is `scheme://user:password@…` with the secret only in the password.
 fn is_login(text: &str) -> bool {
     let Some((head, rest)) = text.split_once("://") else { return false };
     let Some((login, tail)) = rest.rsplit_once('@') else { return false };

@@ -1,4 +1,4 @@
-//! Spans and schedules as people write them: kind, zone and instant in the head, the text behind.
+//! Durations and schedules. The first bytes choose the zone and the instant, the rest is the text.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 fn span(text: &str) {
-    // No setting takes a longer one.
+    // No setting accepts a longer one.
     let Some(span) = duration::parse(text).ok().filter(|span| *span < A_CENTURY) else { return };
     let written = duration::text(span);
     let read = duration::parse(&written);
@@ -52,7 +52,7 @@ fn span(text: &str) {
 fn schedule(text: &str, zone: &str, now: Timestamp) {
     let schedule = match Schedule::parse(text, zone) {
         Ok(schedule) => schedule,
-        Err(error) => return assert!(!error.to_string().contains('\n'), "one line: {error}"),
+        Err(error) => return assert!(!error.to_string().contains('\n'), "not one line: {error}"),
     };
     let written = schedule.to_string();
     let again = Schedule::parse(&written, zone);

@@ -1,4 +1,4 @@
-"""The application of beat and worker."""
+"""The Celery application."""
 
 from __future__ import annotations
 

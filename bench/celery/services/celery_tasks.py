@@ -1,4 +1,4 @@
-"""The task: a solve, the token out of its cookies, its proof, and where it is kept."""
+"""The task: solve, extract the token from the cookies, verify it, store it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .token_manager import TokenManager
 manager = TokenManager()
 
 
-# A result that nobody waits for costs the design nothing here, which is kinder to it than Celery's default.
+# Results are ignored unless parsers wait for them, which is cheaper than Celery's default.
 @app.task(ignore_result=not settings.WAIT_RESULT)
 def update_chitai_gorod_token() -> None:
     try:
-        token = token_of(solve())
-        prove(token)
+        token = extract_token(solve())
+        verify(token)
         manager.save_chitai_gorod_token(token)
     finally:
         manager.free_trigger()
@@ -33,12 +33,12 @@ def solve() -> list[dict[str, Any]]:
     return cookies
 
 
-def token_of(cookies: list[dict[str, Any]]) -> str:
+def extract_token(cookies: list[dict[str, Any]]) -> str:
     value = next(cookie["value"] for cookie in cookies if cookie["name"] == "access-token")
     return unquote(value).removeprefix("Bearer ")
 
 
-def prove(token: str) -> None:
+def verify(token: str) -> None:
     bearer = {"Authorization": f"Bearer {token}"}
     url = f"{settings.API_URL}/search/product"
     requests.get(url, params={"phrase": "python"}, headers=bearer, timeout=30).raise_for_status()

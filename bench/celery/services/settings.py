@@ -1,4 +1,4 @@
-"""Where things are, and the switches: with all of them off this is the design as it was."""
+"""Settings. Without the switches below, this is the design as its guide describes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POLL_INTERVAL = float(os.environ.get("POLL_INTERVAL") or 1)
 """How often a waiting parser reads the token's key, in seconds."""
 
 TRIGGER_LOCK_SECONDS = int(os.environ.get("TRIGGER_LOCK_SECONDS") or 0)
-"""At most one task at once, for so long; 0: a task for each report."""
+"""How long the lock around the trigger lasts, in seconds; 0: no lock, so every report starts a task."""
 
 WAIT_RESULT = os.environ.get("WAIT_RESULT") == "1"
-"""A parser waits for the result of its task, and does not poll."""
+"""Parsers wait for the result of their task instead of polling."""

@@ -1,4 +1,4 @@
-"""What parsers and the task know of the token: where it is kept, how a new one is asked for and waited for."""
+"""Storing the token, requesting a new one, waiting for it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ENV_KEY = "CHITAI_GOROD_BEARER_TOKEN"
 
 class TokenManager:
     def __init__(self) -> None:
-        # As many connections as parsers: redis-py refuses the 101st unless told otherwise.
+        # One connection for each parser; redis-py allows only 100 by default.
         self.redis = redis.Redis.from_url(settings.REDIS_URL, decode_responses=True, max_connections=10_000)
 
     def get_chitai_gorod_token(self) -> str:
-        """The stored token; empty where there is none."""
+        """The stored token, or an empty string."""
         return str(self.redis.get(TOKEN) or "")
 
     def save_chitai_gorod_token(self, token: str) -> None:
@@ -33,8 +33,8 @@ class TokenManager:
         file.write_text("\n".join([*kept, f"{ENV_KEY}={token}", ""]))
 
     def trigger_token_update(self) -> Any:
-        """Starts a task, and returns its result to come; None where the lock says that there is one already."""
-        # Here, for the task's module has a manager of its own.
+        """Starts a task and returns its result; None if the lock is held."""
+        # Imported here because the task's module imports this one.
         from .celery_tasks import update_chitai_gorod_token
 
         seconds = settings.TRIGGER_LOCK_SECONDS
@@ -47,12 +47,12 @@ class TokenManager:
             self.redis.delete(LOCK)
 
     def wait_for_token_update(self, old: str, task: Any, timeout: float) -> str:
-        """The token that is no longer the old one."""
-        ends = time.monotonic() + timeout
+        """Waits until the stored token is not the old one."""
+        deadline = time.monotonic() + timeout
         if settings.WAIT_RESULT and task is not None:
             task.get(timeout=timeout)
         while (token := self.get_chitai_gorod_token()) in ("", old):
-            if time.monotonic() >= ends:
+            if time.monotonic() >= deadline:
                 raise TimeoutError(f"no new token within {timeout:.0f} s")
             time.sleep(settings.POLL_INTERVAL)
         return token

@@ -1,4 +1,4 @@
-"""The Celery design comes to a new token in each of its ways, and the parsers measure both designs alike."""
+"""The Celery design gets a new token in each of its variants, and the parsers measure both designs alike."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEANEST = ["worker", "--beat", "--pool=solo", "--without-gossip", "--without-min
 
 
 class World(ThreadingHTTPServer):
-    """A solver, an API that takes what was solved since the last expiry, and what lets tokens expire."""
+    """A solver, an API that accepts tokens made since the last expiry, and a way to expire them."""
 
     daemon_threads = True
     request_queue_size = 1024
@@ -93,14 +93,14 @@ def world(redis: RedisServer) -> Iterator[World]:
 
 
 class Bench:
-    """The programs of the benchmark, all in one environment."""
+    """Starts the programs of the benchmark in one environment."""
 
     def __init__(self, redis: RedisServer, world: World, folder: Path) -> None:
         self.redis = redis
         self.world = world
         self.folder = folder
-        self.begun: list[Process] = []
-        self.asked: list[subprocess.Popen[str]] = []
+        self.processes: list[Process] = []
+        self.running_parsers: list[subprocess.Popen[str]] = []
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(BENCH / "celery"),
@@ -113,26 +113,26 @@ class Bench:
             "ENV_FILE": str(folder / ".env"),
         }
 
-    def celery(self, *arguments: str, sign: str = " ready.", **switches: str) -> None:
+    def celery(self, *arguments: str, ready_text: str = " ready.", **switches: str) -> None:
         self.environment.update(switches)
         command = [str(Path(PYTHON).with_name("celery")), "--app=services.celery_app", *arguments, "--loglevel=info"]
-        self.begin(command, sign)
+        self.start(command, ready_text)
 
     def sidecar(self) -> None:
         ours = {"SIDECAR_SCHEDULE": "off", "SIDECAR_LISTEN": "127.0.0.1:0", "SIDECAR_DEBOUNCE": "0s"}
         command = [binary("TOKEN_SIDECAR_BIN", "token-sidecar"), "run"]
         self.environment.update(ours)
-        self.begin(command, "token updated")
+        self.start(command, "token updated")
 
-    def begin(self, command: list[str], sign: str) -> None:
-        """In a group of its own, to be ended with all that it begins."""
-        self.begun.append(Process(["setsid", *command], self.folder, sign, self.environment))
+    def start(self, command: list[str], ready_text: str) -> None:
+        """Starts it in a process group of its own, which is killed as a whole."""
+        self.processes.append(Process(["setsid", *command], self.folder, ready_text, self.environment))
 
     def end(self) -> None:
-        for parser in self.asked:
+        for parser in self.running_parsers:
             with parser:
                 parser.kill()
-        for process in self.begun:
+        for process in self.processes:
             os.killpg(process.child.pid, signal.SIGKILL)
             process.kill()
 
@@ -140,20 +140,20 @@ class Bench:
         command = [PYTHON, str(BENCH / "parsers.py"), *arguments]
         pipe = subprocess.PIPE
         parser = subprocess.Popen(command, env=self.environment, cwd=self.folder, stdin=pipe, stdout=pipe, text=True)
-        self.asked.append(parser)
+        self.running_parsers.append(parser)
         return parser
 
     def latency(self, client: str, *arguments: str) -> list[dict[str, int]]:
         parser = self.parsers("--client", client, "latency", *arguments)
-        said, _ = parser.communicate(timeout=2 * DEADLINE)
+        output, _ = parser.communicate(timeout=2 * DEADLINE)
         assert parser.returncode == 0
-        return [json.loads(line) for line in said.splitlines()]
+        return [json.loads(line) for line in output.splitlines()]
 
     def herd(self, client: str, count: int, *, share: str = "yes", patience: float = DEADLINE) -> Herd:
         return Herd(self.parsers("--client", client, "--share", share, "herd", str(count), "--patience", str(patience)))
 
     def calls(self, command: str) -> int:
-        """How often Redis was asked for this so far."""
+        """How often Redis has executed the command so far."""
         calls: int = self.redis.client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0)
         return calls
 
@@ -170,8 +170,8 @@ class Herd:
         self.process.stdin.flush()
 
     def outcome(self) -> dict[str, Any]:
-        said, _ = self.process.communicate(timeout=2 * DEADLINE)
-        outcome: dict[str, Any] = json.loads(said)
+        output, _ = self.process.communicate(timeout=2 * DEADLINE)
+        outcome: dict[str, Any] = json.loads(output)
         return outcome
 
 
@@ -201,7 +201,7 @@ def test_a_401_leads_to_a_new_token_by_polling(bench: Bench) -> None:
 
 
 def test_in_one_process_with_beat_a_parser_waits_for_the_result_and_does_not_poll(bench: Bench) -> None:
-    bench.celery(*LEANEST, sign="beat: Starting", WAIT_RESULT="1", POLL_INTERVAL="600")
+    bench.celery(*LEANEST, ready_text="beat: Starting", WAIT_RESULT="1", POLL_INTERVAL="600")
     samples = bench.latency("celery", "1")
     assert len(samples) == 1
     assert all(map(in_order, samples))
@@ -218,11 +218,11 @@ def test_a_token_that_the_api_refuses_is_not_stored(bench: Bench) -> None:
     assert not bench.redis.client.exists("chitai_gorod_token")
 
 
-def test_beat_starts_by_itself_too(bench: Bench) -> None:
-    bench.celery("beat", sign="beat: Starting")
+def test_beat_starts(bench: Bench) -> None:
+    bench.celery("beat", ready_text="beat: Starting")
 
 
-def test_without_a_lock_each_of_a_herd_starts_a_solve(bench: Bench) -> None:
+def test_without_a_lock_each_parser_of_a_herd_starts_a_solve(bench: Bench) -> None:
     bench.celery(*GUIDE, POLL_INTERVAL="0.05")
     herd = bench.herd("celery", 8)
     herd.go()
@@ -232,7 +232,7 @@ def test_without_a_lock_each_of_a_herd_starts_a_solve(bench: Bench) -> None:
     until(lambda: bench.world.solves == 8)
 
 
-def test_with_a_lock_a_herd_starts_one(bench: Bench) -> None:
+def test_with_a_lock_a_herd_starts_one_solve(bench: Bench) -> None:
     bench.celery(*GUIDE, POLL_INTERVAL="0.05", TRIGGER_LOCK_SECONDS="60")
     herd = bench.herd("celery", 8)
     bench.world.may_solve.clear()
@@ -245,7 +245,7 @@ def test_with_a_lock_a_herd_starts_one(bench: Bench) -> None:
     until(lambda: not bench.redis.client.exists("chitai_gorod_token:lock"))
 
 
-def test_a_herd_that_nobody_answers_gives_up(bench: Bench) -> None:
+def test_a_herd_without_an_answer_gives_up(bench: Bench) -> None:
     herd = bench.herd("celery", 3, patience=1)
     herd.go()
     outcome = herd.outcome()
@@ -254,7 +254,7 @@ def test_a_herd_that_nobody_answers_gives_up(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "stop\n"])
-def test_a_herd_that_is_not_let_go_ends(bench: Bench, line: str) -> None:
+def test_a_herd_without_a_start_ends(bench: Bench, line: str) -> None:
     herd = bench.herd("celery", 2)
     herd.process.communicate(line, timeout=DEADLINE)
     assert herd.process.returncode != 0
