@@ -1,4 +1,4 @@
-//! The story as it can be read afterwards.
+//! The log of a story.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What has happened, line by line, where somebody wants to know.
+/// Lines of what happened, if they are to be kept.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Chronicle {
     #[default]
@@ -15,7 +15,6 @@ pub(crate) enum Chronicle {
 }
 
 impl Chronicle {
-    /// One that is kept.
     pub(crate) fn kept() -> Self {
         Self::Kept(Arc::default())
     }
@@ -33,7 +32,7 @@ impl Chronicle {
         }
     }
 
-    /// Lets what the sidecars log stand in the story too, as long as the guard lives.
+    /// Adds the sidecars' logs to the lines while the guard lives.
     pub(crate) fn with_logs(&self) -> tracing::subscriber::DefaultGuard {
         let log = tracing_subscriber::fmt().without_time().with_target(false).with_ansi(false);
         tracing::subscriber::set_default(log.with_max_level(tracing::Level::DEBUG).with_writer(self.clone()).finish())

@@ -1,4 +1,4 @@
-//! What runs the commands: the model of Redis, quick enough for a hundred thousand stories.
+//! The interface of a Redis that executes commands, and the model, which is fast enough for 100,000 stories.
 
 use std::collections::BTreeMap;
 
@@ -7,19 +7,18 @@ use crate::lua;
 use crate::mutation::Mutation;
 use crate::reply::{Command, Reply};
 
-/// What a command came to.
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) reply: Reply,
     pub(crate) published: Vec<Message>,
 }
 
-/// What a Redis has left when it is back.
+/// The data that a Redis has after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Left {
     Everything,
     Nothing,
-    /// What it had when it last saved.
+    /// That of its last save.
     LastSave,
 }
 
@@ -28,13 +27,13 @@ pub(crate) trait Engine: Send {
     /// Runs a command at a time in ms, for one process.
     fn execute(&mut self, now: i64, process: usize, command: &Command) -> Done;
 
-    /// Remembers what the keys hold.
+    /// Saves the data.
     fn save(&mut self, now: i64);
 
-    /// Ends and begins again.
+    /// Restarts.
     fn restart(&mut self, now: i64, left: Left);
 
-    /// Refuses writes, or no longer.
+    /// Refuses writes, or accepts them again.
     fn refuse(&mut self, refusal: Option<Refusal>);
 }
 
@@ -49,7 +48,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Model {
     database: Database,
     saved: Database,
-    /// By the digest that a client knows them by.
+    /// By digest, as `EVALSHA` names them.
     scripts: BTreeMap<String, String>,
     mutation: Option<Mutation>,
 }

@@ -1,4 +1,4 @@
-//! What must hold at every step of a story, whatever happens.
+//! The laws: what must hold at every step of a story.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use token_sidecar_client::wire::{Event, FailedCause, Trigger, UpdatedCause};
 
 use crate::shop::Proof;
 
-/// The time that the first delay of the back-off has at least.
+/// The least first delay of the back-off.
 const SHORTEST_DELAY: Duration = Duration::from_millis(3900);
 /// How far a sidecar's estimate of Redis' clock may be off, in ms.
 const CLOCK_TOLERANCE: i64 = 600;
-/// An API that changed its mind so lately may have been asked before.
+/// How long ago a request to the API may have been sent that is answered now.
 const LAST_WORD: Duration = Duration::from_secs(40);
 
-/// What has happened, as far as the laws need it.
+/// What the laws need to know of the story.
 #[derive(Debug, Default)]
 pub(crate) struct Laws {
     /// The law that was broken first.
@@ -27,22 +27,22 @@ pub(crate) struct Laws {
     /// When a process last asked the API about the stored token, and it was refused.
     found_refused: BTreeMap<usize, Duration>,
     data_lost: Option<Duration>,
-    /// The last ask that insists, by who has heard it.
+    /// The last forced report, by the processes that received it.
     forced: BTreeMap<usize, Duration>,
-    /// The last ask that names no token, by who has heard it.
+    /// The last report without a fingerprint, by the processes that received it.
     bare: BTreeMap<usize, Duration>,
     explicit: Option<Duration>,
     refreshed: Option<(Duration, u64)>,
     /// A failed attempt: when, and the `retry_at` in ms.
     failed: Option<(Duration, i64)>,
-    /// Counts asks and events in their order.
+    /// Numbers reports and events in their order.
     counted: u64,
     last_event: u64,
-    /// The claim that was settled last.
+    /// The claim that was committed or failed last.
     settled: Option<Vec<u8>>,
 }
 
-/// Somebody asked for a token.
+/// A report.
 #[derive(Debug)]
 pub(crate) struct Ask {
     number: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Ask {
     pub(crate) heard_by: BTreeSet<usize>,
 }
 
-/// A solve, from outside.
+/// A solve, as the solver sees it.
 #[derive(Debug)]
 pub(crate) struct Solve {
     pub(crate) process: usize,
@@ -59,7 +59,7 @@ pub(crate) struct Solve {
     pub(crate) ended: Option<Duration>,
 }
 
-/// How things stand when a solve begins.
+/// The state when a solve begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) at: Duration,
@@ -68,9 +68,9 @@ pub(crate) struct Moment {
     /// Redis' clock in ms.
     pub(crate) now: i64,
     pub(crate) stored: Stored,
-    /// Since when the API says whether a token works.
+    /// Since when the API answers truthfully.
     pub(crate) honest_since: Option<Duration>,
-    /// Whether a schedule may want the solve.
+    /// Whether a schedule may have caused the solve.
     pub(crate) scheduled: bool,
 }
 
@@ -87,7 +87,7 @@ impl Laws {
         Self::default()
     }
 
-    /// Something happened to a process that may cost it its lease.
+    /// Something happened to a process that may make it lose its lease.
     pub(crate) fn excuse(&mut self, process: usize, at: Duration) {
         let last = self.excuses.entry(process).or_default();
         *last = at.max(*last);
@@ -97,12 +97,12 @@ impl Laws {
         self.excuse_for_all = Some(at);
     }
 
-    /// A process has found out by itself that the stored token does not work.
+    /// A process has verified the stored token, and it was refused.
     pub(crate) fn found_refused(&mut self, process: usize, at: Duration) {
         self.found_refused.insert(process, at);
     }
 
-    /// Redis has forgotten something.
+    /// Redis has lost data.
     pub(crate) fn data_lost(&mut self, at: Duration) {
         self.data_lost = Some(at);
         self.settled = None;
@@ -110,7 +110,7 @@ impl Laws {
         self.failed = None;
     }
 
-    /// A claim was asked to be settled, and Redis answered so.
+    /// Redis' answer to a commit or failure of a claim.
     pub(crate) fn settling(&mut self, claim: &[u8], word: &[u8]) {
         match word {
             b"stored" | b"done" => self.settled = Some(claim.to_vec()),
@@ -121,7 +121,7 @@ impl Laws {
         }
     }
 
-    /// Somebody asks: the number of the ask.
+    /// Records a report; returns its number.
     pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, payload: &str) -> u64 {
         self.explicit = Some(at);
         if payload.contains("force") {
@@ -135,23 +135,23 @@ impl Laws {
         self.counted
     }
 
-    /// Whether an outcome was announced after an ask.
+    /// Whether an outcome was announced after a report.
     pub(crate) fn is_answered(&self, ask: u64) -> bool {
         self.last_event > ask
     }
 
-    /// The first ask that a living process has heard and nobody has answered.
+    /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
         let open = self.asks.iter().rev().take_while(|ask| !self.is_answered(ask.number));
         open.filter(|ask| ask.heard_by.iter().any(|p| lives(*p))).last()
     }
 
-    /// A solve begins: its number.
+    /// Records the start of a solve; returns its number.
     pub(crate) fn solve_begins(&mut self, process: usize, moment: Moment) -> usize {
         let Moment { at, claimed, now, stored, honest_since, scheduled } = moment;
         let since = |what: Option<Duration>, when: Duration| what.is_some_and(|w| w >= when);
         let shaken = self.excuses.get(&process).copied().max(self.excuse_for_all);
-        // Who heard an ask and then nothing more cannot know that it was answered.
+        // A process that received nothing after a report cannot know that it was answered.
         let unsettled = |asks: &BTreeMap<usize, Duration>| asks.get(&process).is_some_and(|ask| since(shaken, *ask));
         let forced = self.forced.get(&process).copied();
         for running in self.solves.iter().filter(|s| s.ended.is_none()) {
@@ -186,7 +186,7 @@ impl Laws {
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
         }
         let refreshed = refreshed.unwrap_or_default();
-        // What was failed at is tried again, whatever has become of the token meanwhile.
+        // A failed attempt is retried, whatever happened to the token meanwhile.
         let wanted = claimed < refreshed
             || self.failed.is_some()
             || unsettled(&self.bare)
@@ -233,7 +233,7 @@ impl Laws {
                 self.refreshed = Some((at, updated.version));
                 self.failed = None;
             }
-            // What Redis has refused to note it cannot share.
+            // A failure that Redis refused to store cannot be shared.
             Event::Failed(failed) if failed.cause == FailedCause::Attempt && is_noted => {
                 self.failed = Some((at, failed.retry_at.as_millisecond()));
             }

@@ -1,8 +1,8 @@
-//! Everything at once: whole sidecars in a world of their own, under paused time, as a seed has it.
+//! Simulation: whole sidecars and everything around them in one process, under paused time.
 //!
-//! Several sidecars with their real Redis adapters, parsers that ask, the shop, and Redis with its network are
-//! one process. The seed decides what breaks and when; the same seed gives the same story, to the last line.
-//! `SEEDS=100000` says how many stories are told, `SEED=42` tells one.
+//! Several sidecars with their real Redis adapters, parsers, the shop, Redis and the network between them run in one
+//! process. A seed decides which faults happen and when; the same seed gives the same story, to the last line.
+//! `SEEDS=100000` sets the number of stories, `SEED=42` chooses one.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod chronicle;
@@ -34,18 +34,18 @@ use crate::real::Real;
 use crate::story::{Ending, live};
 use crate::support::measured::measured;
 
-/// How many stories are told where nobody says.
+/// The default number of stories.
 const SEEDS: u64 = 500;
-/// A mutation is found out within so many stories.
+/// A mutation must be detected within this number of stories.
 const MUTATED_SEEDS: u64 = 20_000;
-/// So many stories are told by a real server too.
+/// The number of stories that are also played against a real server.
 const REAL_SEEDS: u64 = 40;
 
 fn told(seed: u64, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
     live(seed, Box::new(Model::new(mutation)), mutation, chronicle)
 }
 
-/// Tells the stories of some seeds on all cores, in their order, until one breaks a law: its seed, and the law.
+/// Plays the stories of these seeds on all cores until one breaks a law; returns its seed and the law.
 fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, tell: impl Fn(&Ending) + Sync) -> Option<(u64, String)> {
     let (next, found) = (AtomicU64::new(seeds.start), std::sync::Mutex::new(None::<(u64, String)>));
     std::thread::scope(|scope| {
@@ -69,7 +69,7 @@ fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, tell: impl Fn(&En
     found.into_inner().unwrap()
 }
 
-/// The environment is the only argument that a test can have.
+/// Reads an environment variable, since a test has no arguments.
 #[expect(clippy::disallowed_methods, reason = "a test reads its own settings")]
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -121,7 +121,7 @@ fn every_safeguard_that_is_taken_out_is_missed() {
     }
 }
 
-/// What the model and a real server answer to the same story is the same, to the last line.
+/// The model and a real server give the same answers in the same story.
 #[test]
 fn the_model_answers_as_a_real_redis_does() {
     for seed in 0..REAL_SEEDS {
@@ -137,7 +137,7 @@ fn the_model_answers_as_a_real_redis_does() {
     measured("stories that a real Redis tells as the model does", REAL_SEEDS);
 }
 
-/// A mutation that no longer changes a script would prove nothing.
+/// A mutation that changes no script would test nothing.
 #[test]
 fn every_mutation_changes_a_script() {
     for mutation in Mutation::ALL.into_iter().filter(|m| *m != Mutation::NoGapRecovery) {

@@ -1,4 +1,4 @@
-//! The network of a story: streams in memory between a process and Redis, which stall and break.
+//! The network of a story: in-memory streams between a process and Redis that can stall and break.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use crate::reply::{Protocol, take_command};
 use crate::world::{Answer, Way, World, spawn};
 
-/// How much may be on its way.
+/// Bytes that may be in transit.
 const WINDOW: usize = 1 << 18;
 
 /// Opens connections for one process.
@@ -29,7 +29,7 @@ async fn connect(world: World, process: usize) -> io::Result<DuplexStream> {
     Ok(ours)
 }
 
-/// Redis' side of a connection, until either side ends it.
+/// Serves Redis' side of a connection until either side closes it.
 async fn serve(world: World, process: usize, mut stream: DuplexStream) {
     let (id, mut pushes, broken) = world.open_session(process);
     let (mut protocol, mut received) = (Protocol::Resp2, Vec::new());
@@ -53,7 +53,7 @@ async fn serve(world: World, process: usize, mut stream: DuplexStream) {
                         if command[0] == b"HELLO" {
                             protocol = Protocol::Resp3;
                         }
-                        // What was published before is said before.
+                        // Messages published before the command come before its reply.
                         while let Ok(push) = pushes.try_recv() {
                             push.write(protocol, &mut out);
                         }
@@ -77,14 +77,14 @@ async fn serve(world: World, process: usize, mut stream: DuplexStream) {
     world.close_session(id);
 }
 
-/// The time on the way.
+/// The latency.
 async fn travel(world: &World, process: usize) {
     let latency = world.state().processes[process].latency;
     tokio::time::sleep(latency).await;
     passage(world, process).await;
 }
 
-/// Waits while nothing passes.
+/// Waits while the connection is stalled.
 async fn passage(world: &World, process: usize) {
     world
         .wait(|state| {

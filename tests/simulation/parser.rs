@@ -1,4 +1,4 @@
-//! A parser: reads the token, uses it, and asks for another where it does not work.
+//! A parser: reads the token, uses it, and reports it if it does not work.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::world::{INVALID, TOKEN_KEY, World};
 /// How long a parser waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Works until the story grows quiet.
+/// Runs until the story becomes quiet.
 pub(crate) async fn work(world: World, mut dice: fastrand::Rng) {
     loop {
         tokio::time::sleep(Duration::from_millis(dice.u64(200..15_000))).await;
@@ -35,7 +35,7 @@ pub(crate) fn report(token: &str) -> String {
     format!(r#"{{"fingerprint":"{}"}}"#, Fingerprint::of(token))
 }
 
-/// Publishes on `S:token:invalid`: the ask's number, where somebody listens.
+/// Publishes on `S:token:invalid`; returns the report's number if a sidecar is subscribed.
 pub(crate) fn ask(world: &World, payload: &str) -> Option<u64> {
     let heard_by = world.state().listeners();
     world.command(&["PUBLISH", INVALID, payload])?;

@@ -1,4 +1,4 @@
-//! A real `redis-server` behind the same stories: its clock is the story's, so that it answers as the model does.
+//! A real `redis-server` for the same stories. Its clock is the story's, so that it gives the same answers as the model.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,17 +13,17 @@ use crate::database::Message;
 use crate::engine::{Done, Engine, Left, Refusal};
 use crate::reply::{Command, Protocol, Reply};
 
-/// Runs the server until our end of the pipe is closed, however this process ends.
+/// Runs the server until our end of the pipe closes, however this process ends.
 const SHELL: &str = r#"LD_PRELOAD=$PWD/clock.so redis-server --port 0 --unixsocket redis.sock --save "" --appendonly no >log & server=$!
 cat; kill -9 $server"#;
 
-/// A `redis-server` whose clock stands where it is put.
+/// A `redis-server` whose clock the test sets.
 pub(crate) struct Real {
     _folder: TempDir,
     clock: File,
     shell: Child,
     commands: Connection,
-    /// Hears whatever is published.
+    /// Subscribed to all channels.
     ears: Connection,
     saved: Vec<Saved>,
 }
@@ -83,7 +83,7 @@ impl Engine for Real {
         set_clock(&self.clock, now);
         let reply = self.run(command);
         let published = self.heard();
-        // How many hear it is the network's business: here it is our ears alone.
+        // The network counts the receivers; here only our subscription receives it.
         let reply = if command[0] == b"PUBLISH" { Reply::Integer(0) } else { reply };
         Done { reply, published }
     }
@@ -181,7 +181,7 @@ impl Connection {
         let (kind, text) = line.trim_end().split_at(1);
         match kind {
             "+" => Reply::Status(text.to_owned()),
-            // Where in the script it was raised is left out.
+            // Without the place in the script.
             "-" => Reply::Error(text.split(" script: ").next().unwrap_or(text).to_owned()),
             ":" => Reply::Integer(text.parse().unwrap()),
             "$" | "*" if text == "-1" => Reply::Nil,

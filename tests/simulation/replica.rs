@@ -1,4 +1,4 @@
-//! A sidecar much as `app.rs` puts it together, in the surroundings of a story: without admission and farewell.
+//! A sidecar assembled much like in `app.rs`, in the environment of a story; without the start and end of the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -149,7 +149,7 @@ impl Replica {
         Self { process, stop, driver, hearing }
     }
 
-    /// The process dies: whatever it was at, from one moment to the next.
+    /// Kills the process at once.
     pub(crate) fn crash(&self, world: &World) {
         self.driver.abort();
         self.hearing.abort();
@@ -158,16 +158,16 @@ impl Replica {
         world.state().processes[self.process].dead = true;
     }
 
-    /// SIGTERM, and the end of the grace some seconds later.
+    /// SIGTERM, with a grace of some seconds.
     pub(crate) async fn stop(&self, world: &World, grace: Duration) {
-        // A solve that is given up goes on in its browser.
+        // An abandoned solve goes on in its browser.
         world.state().laws.excuse(self.process, Duration::MAX);
         self.stop.graceful.cancel();
         tokio::time::sleep(grace).await;
         self.stop.now.cancel();
     }
 
-    /// Whether the driver has ended as it should.
+    /// Whether the driver has ended normally.
     pub(crate) async fn ended(self) -> Result<(), String> {
         self.hearing.abort();
         match tokio::time::timeout(Duration::from_secs(60), self.driver).await {
@@ -209,7 +209,7 @@ impl Dice {
         fastrand::Rng::with_seed(self.0.fetch_add(1, Ordering::Relaxed)).u64(..)
     }
 
-    /// A mean and up to a fifth more or less.
+    /// Varies a duration by up to a fifth.
     fn spread(&self, mean: Duration) -> Duration {
         mean.mul_f64(0.8 + 0.4 * (self.throw() % 1000) as f64 / 1000.0)
     }
@@ -233,7 +233,7 @@ impl Chance for Dice {
     }
 }
 
-/// The source: a browser that cannot be called back.
+/// The source: a browser whose solve cannot be cancelled.
 struct Browser {
     world: World,
     process: usize,
@@ -285,7 +285,7 @@ impl Source for Browser {
             })
         };
         let brought = ending.await.unwrap();
-        // What it brings waits for a process that stands still.
+        // A stopped process gets the result when it continues.
         world.wait(|state| !state.processes[self.process].frozen).await;
         world.tell(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
         let token = brought?;
@@ -344,7 +344,7 @@ impl Observer for Nobody {
     fn observe(&self, _: Observation<'_>) {}
 }
 
-/// Knows when a subscription was lost.
+/// Observes when a subscription is lost.
 struct Loss {
     lost: CancellationToken,
     heeded: bool,

@@ -1,31 +1,30 @@
-//! The shop of a story: what its solver brings, and what its API takes.
+//! The shop of a story: the results of its solver, and the answers of its API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The shop.
 #[derive(Debug)]
 pub(crate) struct Shop {
     tokens: BTreeMap<String, Token>,
     made: u64,
     pub(crate) mood: Mood,
-    /// Since when the API has been honest.
+    /// Since when the API answers truthfully.
     pub(crate) mood_since: Duration,
     pub(crate) solver: Solver,
     pub(crate) solve_takes: Duration,
 }
 
-/// A token that was ever to be had.
+/// A token that the shop has made.
 #[derive(Debug, Clone, Copy)]
 struct Token {
     works: bool,
     proof: Proof,
 }
 
-/// What speaks for a token.
+/// What is known of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Proof {
-    /// When the solve began that brought it; `None` where no solve did.
+    /// When the solve began that returned it; `None` for other tokens.
     pub(crate) solve_began: Option<Duration>,
     /// Whether the API has ever accepted it.
     pub(crate) accepted: bool,
@@ -35,7 +34,7 @@ pub(crate) struct Proof {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Honest,
-    /// 403 for everybody.
+    /// 403 to every request.
     Blocks,
     /// 5xx.
     Fails,
@@ -43,18 +42,18 @@ pub(crate) enum Mood {
     Hangs,
 }
 
-/// What the solver brings.
+/// The result of the solver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Solver {
     /// A token that works.
     Fresh,
-    /// One that the API refuses.
+    /// A token that the API refuses.
     Dead,
-    /// The last one again.
+    /// The last token again.
     Same,
     /// No token.
     Down,
-    /// No token, and a reason to wait long.
+    /// A ban: no token, and a long back-off.
     Banned,
 }
 
@@ -70,7 +69,7 @@ impl Shop {
         }
     }
 
-    /// A further token; `None` where no solve brings it.
+    /// Makes a token; `None` for one that no solve returns.
     pub(crate) fn make(&mut self, works: bool, solve_began: Option<Duration>) -> String {
         self.made += 1;
         let token = format!("token-{}", self.made);
@@ -78,7 +77,7 @@ impl Shop {
         token
     }
 
-    /// The token made last, as of a solve that began just then.
+    /// The last token, as if from a solve that began at this time.
     pub(crate) fn same_again(&mut self, solve_began: Duration) -> String {
         let token = format!("token-{}", self.made);
         if let Some(known) = self.tokens.get_mut(&token) {
@@ -98,7 +97,7 @@ impl Shop {
         self.tokens.get(token).is_some_and(|t| t.works)
     }
 
-    /// Asks an honest API.
+    /// The answer of a truthful API.
     pub(crate) fn accepts(&mut self, token: &str) -> bool {
         let Some(known) = self.tokens.get_mut(token).filter(|t| t.works) else { return false };
         known.proof.accepted = true;

@@ -1,4 +1,4 @@
-//! A story: a seed decides what happens, and everything that follows from it.
+//! A story: a seed decides which events happen, and the sidecars react.
 
 use std::time::Duration;
 
@@ -13,18 +13,18 @@ use crate::replica::{Replica, Setup};
 use crate::shop::{Mood, Solver};
 use crate::world::{State, TOKEN_KEY, Way, World, spawn};
 
-/// Once the faults have stopped, everybody who asked hears an outcome within this time: a solve of 40 s
-/// that went on meanwhile, the lock of somebody who died, a solve, and what lies between.
+/// After the last fault every report is answered within this time: a solve of 40 s that is still running, the lock of a
+/// dead process, another solve, and what lies between.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
-/// Once the faults have stopped, every sidecar hears again within this time: two canaries and a pause.
+/// After the last fault every sidecar is subscribed within this time: two canaries and a pause.
 const HEARD_WITHIN: Duration = Duration::from_secs(45);
-/// A token that somebody insists on is there within this time.
+/// A forced report leads to a new token within this time.
 const RENEWED_WITHIN: Duration = Duration::from_secs(90);
 
-/// Every sidecar has taken it in within this time: one may be at a late attempt of its own, whose API hangs.
+/// Every sidecar has received it within this time: one may still be at an earlier attempt whose API hangs.
 const KNOWN_WITHIN: Duration = Duration::from_secs(200);
 
-/// Which events a story may have: each seed takes some of them, so that rare ones meet often.
+/// The kinds of events. Each seed uses only some of them, so that rare combinations happen often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Revoke,
@@ -92,11 +92,11 @@ pub(crate) struct Ending {
     pub(crate) lines: Vec<String>,
     pub(crate) solves: u64,
     pub(crate) asks: u64,
-    /// How long the last one to be answered has waited since the faults stopped.
+    /// How long after the last fault the last report was answered.
     pub(crate) answered_after: Duration,
 }
 
-/// Lives through the story of a seed, in time that is paused.
+/// Plays the story of a seed under paused time.
 pub(crate) fn live(seed: u64, engine: Box<dyn Engine>, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -138,7 +138,7 @@ impl Story {
         let mut kinds = KINDS.to_vec();
         dice.shuffle(&mut kinds);
         kinds.truncate(dice.usize(2..8));
-        // A clock that is set back and a store that forgets may together give a version twice.
+        // A clock set back and a Redis that loses data can together give the same version twice.
         if kinds.iter().any(|k| matches!(k, Kind::RestartEmpty | Kind::RestartStale)) {
             kinds.retain(|k| *k != Kind::ClockBack);
         }
@@ -181,7 +181,7 @@ impl Story {
         self.replicas.push(Replica::start(&self.world, &self.setup, dice));
     }
 
-    /// Lets some time pass, often little; ends where a law is broken.
+    /// Lets some time pass, often little, or until a law is broken.
     async fn pass(&mut self, longest: u64) -> Result<(), String> {
         let longest = if self.dice.bool() { longest / 10 } else { longest };
         let span = Duration::from_millis(self.dice.u64(1..longest));
@@ -247,7 +247,7 @@ impl Story {
                 let latency = Duration::from_millis(self.dice.u64(1..longest));
                 world.state().processes[process].latency = latency;
                 if longest > 100 {
-                    // Answers that take longer than a time-out are none, and news comes after what it is about.
+                    // Replies may exceed the time-out, and outcomes may arrive late: the laws do not apply to this process.
                     world.state().laws.excuse(process, Duration::MAX);
                 }
             }
@@ -318,7 +318,7 @@ impl Story {
         Ok(())
     }
 
-    /// All is well from now on, and nobody asks any more.
+    /// Ends all faults and all reports.
     async fn heal(&self) {
         self.world.tell(|| "the faults stop".to_owned());
         for replica in &self.replicas {
@@ -331,7 +331,7 @@ impl Story {
         state.is_quiet = true;
     }
 
-    /// Whoever has asked is answered.
+    /// Waits until every report is answered.
     async fn settle(&mut self) -> Result<(), String> {
         let healed = self.world.elapsed();
         let answered = |state: &State| state.unanswered().is_none();
@@ -344,7 +344,7 @@ impl Story {
         }
     }
 
-    /// Somebody insists: a new token, which every sidecar takes in.
+    /// A forced report leads to a new token, which every sidecar receives.
     async fn renew(&self) -> Result<(), String> {
         let ours: Vec<usize> = self.replicas.iter().map(|r| r.process).collect();
         let hears = |state: &State| ours.iter().all(|process| state.listeners().contains(process));
@@ -367,7 +367,7 @@ impl Story {
                         false => Err(format!("every sidecar takes a new token in within {KNOWN_WITHIN:?}")),
                     };
                 }
-                // What answered was an attempt from before all was well: somebody insists again.
+                // An attempt from before the end of the faults has answered: force again.
                 _ => {
                     self.until(Duration::from_secs(1), |_| false).await;
                     ask(&self.world, r#"{"force":true}"#)

@@ -1,4 +1,4 @@
-//! Everything outside the sidecars of one story: Redis and its connections, the shop, and who looks on.
+//! Everything outside the sidecars of one story: Redis and its connections, the shop, the laws.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,20 +22,20 @@ pub(crate) const SITE: &str = "shop";
 /// Its keys, as configured.
 pub(crate) const TOKEN_KEY: &str = "shop_token";
 pub(crate) const COOKIES_KEY: &str = "shop_cookies";
-/// Who runs a command that no sidecar does.
+/// The number of a client that is not a sidecar.
 pub(crate) const SOMEBODY: usize = usize::MAX;
-/// The channel on which parsers ask.
+/// The channel of reports.
 pub(crate) const INVALID: &str = "shop:token:invalid";
-/// The channels on which they are answered.
+/// The channels of answers.
 const ANSWERS: [&str; 2] = ["shop:token:updated", "shop:token:failed"];
 /// Redis' clock when a story begins, in ms: 2026-11-22T07:10:00Z.
 pub(crate) const EPOCH_MS: i64 = 1_795_331_400_000;
 
-/// What all of a story share.
+/// The state shared by everything in a story.
 #[derive(Clone)]
 pub(crate) struct World {
     state: Arc<Mutex<State>>,
-    /// Not a `watch`: that wakes its waiters in an order of its own.
+    /// Not a `watch`, which wakes its waiters in an order that differs from run to run.
     bell: Arc<Notify>,
     origin: Instant,
 }
@@ -44,7 +44,7 @@ pub(crate) struct State {
     engine: Box<dyn Engine>,
     /// Whether Redis runs.
     up: bool,
-    /// How far Redis' clock has been set, in ms.
+    /// The offset of Redis' clock, in ms.
     clock_step: i64,
     sessions: BTreeMap<u64, Session>,
     opened: u64,
@@ -55,18 +55,18 @@ pub(crate) struct State {
     pub(crate) chronicle: Chronicle,
     /// The token that was announced last as new.
     pub(crate) newest: Option<String>,
-    /// Nobody asks any more.
+    /// Parsers report no longer.
     pub(crate) is_quiet: bool,
 }
 
-/// A sidecar's process as its surroundings have it.
+/// A sidecar's process, as the rest of the story sees it.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) way: Way,
-    /// Stopped by SIGSTOP: none of its waits ends, and nothing passes.
+    /// Stopped by SIGSTOP: its waits do not end, and its connections stall.
     pub(crate) frozen: bool,
     pub(crate) latency: Duration,
-    /// The script after which the connection breaks, before the answer.
+    /// The script after whose execution the connection breaks, before the reply.
     pub(crate) loses_answer_to: Option<&'static str>,
     /// When Redis last gave it the lock.
     pub(crate) claimed: Duration,
@@ -75,17 +75,17 @@ pub(crate) struct Process {
     pub(crate) sunk: Option<String>,
 }
 
-/// The way between a process and Redis.
+/// The network between a process and Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Open,
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives, and connections stay open.
     Stalled,
     /// Connections are refused.
     Cut,
 }
 
-/// A connection as Redis has it.
+/// A connection, as Redis sees it.
 struct Session {
     process: usize,
     channels: BTreeSet<String>,
@@ -93,12 +93,12 @@ struct Session {
     broken: CancellationToken,
 }
 
-/// What Redis does with a command.
+/// How Redis reacts to a command.
 pub(crate) enum Answer {
     Reply(Reply),
-    /// Subscribed to these, one reply each.
+    /// Subscribed to these channels, with one reply each.
     Subscribed(Vec<Reply>),
-    /// The connection breaks before the answer.
+    /// The connection breaks before the reply.
     Broken,
 }
 
@@ -134,17 +134,17 @@ impl World {
         EPOCH_MS + millis(self.elapsed()) + self.state().clock_step
     }
 
-    /// Whoever waits for something looks again.
+    /// Wakes everything that waits for a condition.
     pub(crate) fn ring(&self) {
         self.bell.notify_waiters();
     }
 
-    /// Waits for something to be true, for so long at most; whether it is.
+    /// Waits until the condition is true, for at most this time; returns whether it is.
     pub(crate) async fn until(&self, longest: Duration, is: impl Fn(&State) -> bool) -> bool {
         tokio::time::timeout(longest, self.wait(is)).await.is_ok()
     }
 
-    /// Waits for something to be true, however long.
+    /// Waits until the condition is true.
     pub(crate) async fn wait(&self, is: impl Fn(&State) -> bool) {
         loop {
             let mut rung = std::pin::pin!(self.bell.notified());
@@ -162,13 +162,13 @@ impl World {
         self.state().chronicle.tell(at, line);
     }
 
-    /// Runs a command as somebody beside the sidecars does; `None` where Redis is down.
+    /// Runs a command of a client that is not a sidecar; `None` if Redis is down.
     pub(crate) fn command(&self, words: &[&str]) -> Option<Reply> {
         let command: Command = words.iter().map(|w| w.as_bytes().to_vec()).collect();
         self.is_up().then(|| self.execute(SOMEBODY, &command).reply)
     }
 
-    /// A string that a key holds.
+    /// The string in a key.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
         match self.command(&["GET", key]) {
             Some(Reply::Bulk(text)) => Some(String::from_utf8(text).unwrap()),
@@ -199,7 +199,7 @@ impl World {
         done
     }
 
-    /// Takes a new connection in.
+    /// Accepts a connection.
     pub(crate) fn open_session(&self, process: usize) -> (u64, mpsc::UnboundedReceiver<Reply>, CancellationToken) {
         let mut state = self.state();
         let (pushes, receiver) = mpsc::unbounded_channel();
@@ -211,7 +211,7 @@ impl World {
         (id, receiver, broken)
     }
 
-    /// Either side has ended a connection.
+    /// A connection was closed by either side.
     pub(crate) fn close_session(&self, id: u64) {
         let at = self.elapsed();
         let mut state = self.state();
@@ -220,7 +220,7 @@ impl World {
         }
     }
 
-    /// What Redis does with a command that came over a session.
+    /// Executes a command of a session.
     pub(crate) fn serve(&self, id: u64, command: &Command) -> Answer {
         let process = self.state().sessions[&id].process;
         let word = |n: usize| String::from_utf8_lossy(command.get(n).map_or(b"".as_slice(), |w| w)).into_owned();
@@ -230,7 +230,7 @@ impl World {
             "SUBSCRIBE" => {
                 let at = self.elapsed();
                 let mut state = self.state();
-                // What it asks now, having heard nothing so far, is nobody's trigger.
+                // It verifies the token now, without a report that the laws know of.
                 state.laws.excuse(process, at);
                 let session = state.sessions.get_mut(&id).unwrap();
                 let confirmed = command[1..].iter().map(|channel| {
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// Whether Redis takes connections.
+    /// Whether Redis accepts connections.
     pub(crate) fn is_up(&self) -> bool {
         self.state().up
     }
@@ -299,7 +299,7 @@ impl World {
         self.ring();
     }
 
-    /// Redis ends.
+    /// Stops Redis.
     pub(crate) fn down(&self) {
         let at = self.elapsed();
         let mut state = self.state();
@@ -308,7 +308,7 @@ impl World {
         state.break_sessions(None);
     }
 
-    /// Redis begins again.
+    /// Starts Redis again.
     pub(crate) fn up(&self, left: Left) {
         let (at, now) = (self.elapsed(), self.redis_now());
         let mut state = self.state();
@@ -332,7 +332,7 @@ impl World {
         state.engine.refuse(refusal);
     }
 
-    /// The connection breaks after the next such script of a process, before its answer.
+    /// Breaks the connection after the process's next script of this name, before its reply.
     pub(crate) fn lose_answer(&self, process: usize, script: &'static str) {
         let at = self.elapsed();
         let mut state = self.state();
@@ -349,7 +349,7 @@ impl World {
         }
     }
 
-    /// Somebody has tampered with the keys.
+    /// Another client has changed the keys.
     pub(crate) fn excuse_all(&self) {
         let at = self.elapsed();
         self.state().laws.excuse_all(at);
@@ -364,12 +364,12 @@ impl World {
 }
 
 impl State {
-    /// The processes whose subscription Redis would send a report to.
+    /// The processes to whose subscription Redis would send a report.
     pub(crate) fn listeners(&self) -> BTreeSet<usize> {
         self.sessions.values().filter(|s| s.channels.contains(INVALID)).map(|s| s.process).collect()
     }
 
-    /// The first ask that a living process has heard and nobody has answered.
+    /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self) -> Option<&Ask> {
         self.laws.unanswered(|process| !self.processes[process].dead)
     }
