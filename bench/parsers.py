@@ -3,9 +3,9 @@
     parsers.py --client celery|sidecar latency N --warmup W
     parsers.py --client celery|sidecar [--share yes|no] herd N --patience SECONDS
 
-`latency` is one parser. N times, after W more that are not printed, it has all tokens revoked, gets a 401, reports it and
-waits: `{"refused_ns": …, "reported_ns": …, "token_ns": …}`. For the sidecar `reported_ns` is null, because its client
-reports and waits in one call.
+`latency` is one parser. N times, after W more that are not printed, it has all tokens revoked, gets a 401, reports it
+and waits: `{"refused_ns": …, "reported_ns": …, "token_ns": …}`. For the sidecar `reported_ns` is null, because its
+client reports and waits in one call.
 
 `herd` is N parsers in threads. When all have got a 401 it prints `ready` and reads a line `go NANOSECONDS`: the instant
 at which all of them report, wait and call, until the API answers 200 or the patience is over. It prints
@@ -159,7 +159,7 @@ def herd(make: Callable[[], Client], count: int, patience: float) -> None:
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Parsers of both designs, measured by the same code.")
     arguments.add_argument("--client", choices=list(CLIENTS), required=True)
-    arguments.add_argument("--share", choices=["yes", "no"], default="yes", help="one client for all threads, or one for each")
+    arguments.add_argument("--share", choices=["yes", "no"], default="yes", help="whether the threads share a client")
     modes = arguments.add_subparsers(dest="mode", required=True)
     latencies = modes.add_parser("latency")
     latencies.add_argument("samples", type=int)
