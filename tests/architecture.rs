@@ -115,10 +115,10 @@ fn the_domain_touches_nothing_and_the_refresh_knows_no_outside() {
 }
 
 #[test]
-fn a_file_has_at_most_300_lines_before_its_tests() {
+fn a_file_has_at_most_450_lines_before_its_tests() {
     let long = sources().into_iter().filter_map(|(path, text)| {
         let lines = text.split("#[cfg(test)]").next().unwrap().lines().count();
-        (lines > 300).then(|| format!("{}: {lines}", path.display()))
+        (lines > 450).then(|| format!("{}: {lines}", path.display()))
     });
     let long: Vec<_> = long.collect();
     assert!(long.is_empty(), "too long:\n{}", long.join("\n"));

@@ -12,4 +12,6 @@ mod markdown;
 mod names;
 #[path = "documentation/reliability.rs"]
 mod reliability;
+#[path = "documentation/settings.rs"]
+mod settings;
 mod support;

@@ -1,12 +1,12 @@
 //! Files of settings: a TOML file, then a line `---`, then a `.env`. Errors name their place and show no secret.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use token_sidecar::config::keys::KEYS;
-use token_sidecar::config::{Inputs, Secrecy, list, load};
+use token_sidecar::config::{Inputs, Secrecy, VARIABLES, list, load};
 
 /// Part of every secret in the seeds.
 const SECRET: &str = "hunter";
@@ -85,10 +85,23 @@ fn is_secret(path: &str, text: &str) -> bool {
         let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('.').collect(), path.split('.').collect());
         pattern.len() == path.len() && pattern.iter().zip(&path).all(|(p, n)| *p == "*" || p == n)
     };
-    KEYS.iter().filter(|key| is_of(key.path)).any(|key| match key.secrecy {
+    settings().iter().filter(|(pattern, _)| is_of(pattern)).any(|(_, secrecy)| is_secret_in(*secrecy, text))
+}
+
+fn is_secret_in(secrecy: Secrecy, text: &str) -> bool {
+    match secrecy {
         Secrecy::Secret => true,
         Secrecy::Address | Secrecy::SecretAddress => is_login(text),
         _ => false,
+    }
+}
+
+/// Every setting by its path, `*` for a site.
+fn settings() -> &'static BTreeMap<String, Secrecy> {
+    static SETTINGS: OnceLock<BTreeMap<String, Secrecy>> = OnceLock::new();
+    SETTINGS.get_or_init(|| {
+        let settings = list(&Inputs::default()).unwrap().settings.into_iter();
+        settings.map(|setting| (setting.path.replace("chitai_gorod", "*"), setting.secrecy)).collect()
     })
 }
 
@@ -97,12 +110,9 @@ fn of_dotenv(text: &str) -> usize {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| {
             let name = name.trim().trim_start_matches("export ").trim();
-            let key = KEYS.iter().find(|key| key.env.is_some_and(|env| env.replace("{SITE}", "CHITAI_GOROD") == name));
-            let counts = key.is_some_and(|key| match key.secrecy {
-                Secrecy::Secret => true,
-                Secrecy::Address | Secrecy::SecretAddress => is_login(value.trim_matches(['"', '\''])),
-                _ => false,
-            });
+            let variable = VARIABLES.iter().find(|(known, _)| known.replace("{SITE}", "CHITAI_GOROD") == name);
+            let secrecy = variable.and_then(|(_, path)| settings().get(*path));
+            let counts = secrecy.is_some_and(|secrecy| is_secret_in(*secrecy, value.trim_matches(['"', '\''])));
             if counts { value.matches(SECRET).count() } else { 0 }
         })
         .sum()

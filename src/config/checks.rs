@@ -1,30 +1,46 @@
 //! What must hold between sites, and between a site and Redis.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use secrecy::ExposeSecret;
 use token_sidecar_client::redis::Topology;
 use token_sidecar_client::wire::KeyNames;
 
-use super::key::env_prefix;
 use super::reader::Reader;
 use super::site::SiteConfig;
-use super::source::SourceConfig;
+use super::source::{FlaresolverrConfig, SourceConfig};
+use super::variables;
 
 /// Notes everything that does not go together.
 pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
     if matches!(topology, Topology::Cluster { .. }) {
-        slots(reader, sites);
+        check_slots(reader, sites);
     }
-    keys(reader, sites);
-    variables(reader, sites);
-    env_files(reader, sites);
-    solvers(reader, sites);
+    check_keys(reader, sites);
+    for (one, two, prefix) in pairs(sites.iter().map(|site| (variables::prefix(site.id.as_str()), site))) {
+        reader.conflict(format!("sites.{} and sites.{} would share the variables {prefix}_…", one.id, two.id));
+    }
+    let lines = sites.iter().filter_map(|site| Some(((site.env_file.as_ref()?, &site.env_key), site)));
+    for (one, two, (file, key)) in pairs(lines) {
+        let file = file.display();
+        reader.conflict(format!("sites.{} and sites.{} write the same line {key} of {file}", one.id, two.id));
+    }
+    check_solvers(reader, sites);
+}
+
+/// Every item whose key an earlier one has, behind that one.
+fn pairs<K: Ord + Clone, T: Copy>(items: impl Iterator<Item = (K, T)>) -> Vec<(T, T, K)> {
+    let mut first = BTreeMap::new();
+    let earlier = items.filter_map(|(key, item)| {
+        let earlier = first.get(&key).copied();
+        first.entry(key.clone()).or_insert(item);
+        earlier.map(|earlier| (earlier, item, key))
+    });
+    earlier.collect()
 }
 
 /// On a Cluster token and cookies are written in one step, which one slot alone allows.
-fn slots(reader: &mut Reader, sites: &[SiteConfig]) {
+fn check_slots(reader: &mut Reader, sites: &[SiteConfig]) {
     for site in sites.iter().filter(|site| !site.keys.share_a_slot()) {
         let (token, cookies, right) = (&site.keys.token, &site.keys.cookies, site.keys.companion("cookies"));
         reader.conflict(format!(
@@ -34,8 +50,8 @@ fn slots(reader: &mut Reader, sites: &[SiteConfig]) {
     }
 }
 
-/// No key is written by two, and none is one of the companions that are kept beside the token.
-fn keys(reader: &mut Reader, sites: &[SiteConfig]) {
+/// No key is used twice, and none is one of the companions that are kept beside the token.
+fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
     let kept: BTreeMap<String, &KeyNames> = sites.iter().map(|site| (site.keys.companion(""), &site.keys)).collect();
     for site in sites {
@@ -53,54 +69,27 @@ fn keys(reader: &mut Reader, sites: &[SiteConfig]) {
     }
 }
 
-/// No two sites read the same variables.
-fn variables(reader: &mut Reader, sites: &[SiteConfig]) {
-    let mut owners: BTreeMap<String, &SiteConfig> = BTreeMap::new();
-    for site in sites {
-        let prefix = env_prefix(site.id.as_str());
-        if let Some(other) = owners.get(&prefix) {
-            reader.conflict(format!("sites.{} and sites.{} would share the variables {prefix}_…", other.id, site.id));
-        }
-        owners.entry(prefix).or_insert(site);
-    }
-}
-
-/// No two sites write the same line.
-fn env_files(reader: &mut Reader, sites: &[SiteConfig]) {
-    let mut owners: BTreeMap<(&Path, &str), &SiteConfig> = BTreeMap::new();
-    for site in sites {
-        let Some(file) = site.env_file.as_deref() else { continue };
-        let line = (file, site.env_key.as_str());
-        if let Some(other) = owners.get(&line) {
-            let text = format!("write the same line {} of {}", site.env_key, file.display());
-            reader.conflict(format!("sites.{} and sites.{} {text}", other.id, site.id));
-        }
-        owners.entry(line).or_insert(site);
-    }
-}
-
-/// Who shares a FlareSolverr agrees on how much it bears, and shares no session.
-fn solvers(reader: &mut Reader, sites: &[SiteConfig]) {
-    let mut first_at: BTreeMap<&str, (&SiteConfig, usize)> = BTreeMap::new();
-    let mut first_in: BTreeMap<(&str, &str), &SiteConfig> = BTreeMap::new();
-    for site in sites {
-        let solver = site.sources.iter().find_map(|source| match source {
-            SourceConfig::Flaresolverr(solver) => Some(solver),
+/// Sites that share a FlareSolverr agree on its concurrency, and share no session.
+fn check_solvers(reader: &mut Reader, sites: &[SiteConfig]) {
+    let solvers = sites.iter().flat_map(|site| site.sources.iter().map(move |source| (site, source)));
+    let solvers: Vec<(&SiteConfig, &FlaresolverrConfig)> = solvers
+        .filter_map(|(site, source)| match source {
+            SourceConfig::Flaresolverr(solver) => Some((site, solver)),
             SourceConfig::Http(_) => None,
-        });
-        let Some(solver) = solver else { continue };
-        let url = solver.url.expose_secret();
-        let both = |other: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", other.id, site.id);
-        let (other, one) = *first_at.entry(url).or_insert((site, solver.concurrency));
-        if one != solver.concurrency {
-            let two = solver.concurrency;
-            reader.conflict(format!("{}: its concurrency cannot be both {one} and {two}", both(other)));
+        })
+        .collect();
+    let share =
+        |one: &SiteConfig, two: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", one.id, two.id);
+    for ((site, one), (other, two), _) in pairs(solvers.iter().map(|both| (both.1.url.expose_secret(), *both))) {
+        if one.concurrency != two.concurrency {
+            let (share, one, two) = (share(site, other), one.concurrency, two.concurrency);
+            reader.conflict(format!("{share}: its concurrency cannot be both {one} and {two}"));
         }
-        let Some(session) = &solver.session else { continue };
-        if let Some(other) = first_in.get(&(url, session)) {
-            reader.conflict(format!("{}: in one session they would get each other's page", both(other)));
-        }
-        first_in.entry((url, session)).or_insert(site);
+    }
+    let sessions =
+        solvers.iter().filter_map(|both| Some(((both.1.url.expose_secret(), both.1.session.as_ref()?), *both)));
+    for ((site, _), (other, _), _) in pairs(sessions) {
+        reader.conflict(format!("{}: in one session they would get each other's page", share(site, other)));
     }
 }
 

@@ -16,13 +16,11 @@ const DOTENV: &str = ".env";
 /// All that the settings are made of.
 #[derive(Clone, Default)]
 pub struct Inputs {
-    /// The variables of the process.
     pub environment: BTreeMap<String, String>,
     /// The `.env`; one that does not exist is as good as none.
     pub dotenv: Option<PathBuf>,
     /// The TOML file that a flag names; without one, `SIDECAR_CONFIG` counts.
     pub config_file: Option<PathBuf>,
-    /// What the command line says.
     pub flags: Vec<Flag>,
     /// The system's time zone, where it is known by its IANA name.
     pub zone: Option<String>,
@@ -35,7 +33,6 @@ pub struct Flag {
     pub name: String,
     /// The key that it sets: `sites.*.debounce` means every site.
     pub path: String,
-    /// The value.
     pub value: String,
 }
 

@@ -8,70 +8,38 @@ pub struct ConfigErrors(pub Vec<ConfigError>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, error) in self.0.iter().enumerate() {
-            let end = if n == 0 { "" } else { "\n" };
-            write!(f, "{end}{error}")?;
-        }
-        Ok(())
+        let lines: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 
 impl std::error::Error for ConfigErrors {}
 
-/// One thing that is wrong with the settings.
+/// One thing that is wrong. A place is `environment`, `flag` or the name of a file; a value is shown as far as it may be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// A value that cannot be.
     #[error("{place}: {name} = {value}: {reason}")]
-    Wrong {
-        /// `environment`, `flag`, or the file's name.
-        place: String,
-        /// The key or the variable, as it is written there.
-        name: String,
-        /// The value, as far as it may be shown.
-        value: String,
-        /// What would be right.
-        reason: String,
-    },
-    /// A key that does not exist.
+    Wrong { place: String, name: String, value: String, reason: String },
     #[error("{place}: unknown key {key}: {hint}")]
-    Unknown {
-        /// The file's name.
-        place: String,
-        /// The dotted path.
-        key: String,
-        /// The nearest known key, or all that are known there.
-        hint: String,
-    },
-    /// A key that must be set and is not.
+    Unknown { place: String, key: String, hint: String },
     #[error("{key} is not set: {reason}")]
-    Missing {
-        /// The dotted path, and the variable if there is one.
-        key: String,
-        /// What it is for.
-        reason: String,
-    },
-    /// A secret that is given in two ways at once.
+    Missing { key: String, reason: String },
     #[error("{place}: {one} and {other} are both set: keep one of them")]
-    Twice {
-        /// `environment`, or the file's name.
-        place: String,
-        /// The one.
-        one: String,
-        /// The other.
-        other: String,
-    },
-    /// A file that cannot be read or is not what it should be.
+    Twice { place: String, one: String, other: String },
+    /// A file that cannot be read, or a line of it.
     #[error("{file}: {reason}")]
-    File {
-        /// The file's name, and the line if one is to blame.
-        file: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    File { file: String, reason: String },
     /// Values that do not go together.
     #[error("{0}")]
     Conflict(String),
+}
+
+/// Suggests the known name that an unknown one may be a mistake for.
+pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let farthest = 1 + name.len() / 4;
+    let distances = known.map(|other| (strsim::damerau_levenshtein(name, &other), other));
+    let (_, nearest) = distances.min().filter(|(distance, _)| *distance <= farthest)?;
+    Some(format!("did you mean {nearest}?"))
 }
 
 #[cfg(test)]

@@ -1,194 +1,199 @@
-//! Built-in site < TOML file < `.env` < environment < flags: each setting's strongest value, and whose it is.
+//! The layers: defaults < built-in site < TOML file < `.env` < environment < flags. Each is a tree like that of the TOML
+//! file, and all are merged into one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use token_sidecar_client::wire::SiteId;
+use toml::{Table, Value};
 
 use super::environment::{self, BrokenLine, Flag, Inputs};
-use super::error::ConfigError;
-use super::hint;
-use super::key::Key;
-use super::keys::KEYS;
-use super::setting::Origin;
+use super::error::{ConfigError, nearest};
+use super::redaction::HIDDEN;
+use super::variables;
 
-/// The built-in site.
-pub(super) const PRESET: &str = include_str!("presets/chitai_gorod.toml");
+/// The tables of the process that hold for every site which does not say otherwise.
+const SHARED: &[&str] = &["flaresolverr"];
 
-/// The variable that names the TOML file.
-pub(super) const CONFIG: &str = "SIDECAR_CONFIG";
+const DEFAULTS: &str = include_str!("presets/defaults.toml");
+const PRESET: &str = include_str!("presets/chitai_gorod.toml");
 
-/// The head of the variables that are ours alone.
-const OWN: &str = "SIDECAR_";
-
-/// A value as somebody has written it.
-pub(super) struct Leaf {
-    pub(super) raw: Raw,
-    pub(super) origin: Origin,
-    /// The key, the variable or the flag.
-    pub(super) name: String,
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    Default,
+    /// The system's time zone.
+    System,
+    BuiltIn,
+    File(PathBuf),
+    DotEnv(PathBuf),
+    Environment,
+    Flags,
 }
 
-/// What was written.
-pub(super) enum Raw {
-    /// In a TOML file.
-    Toml(toml::Value),
-    /// In a variable or a flag.
-    Text(String),
-    /// In a file of its own, which is read when nothing beats it.
-    File(String),
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::System => f.write_str("system"),
+            Self::BuiltIn => f.write_str("built-in site"),
+            Self::File(file) | Self::DotEnv(file) => write!(f, "{}", file.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::Flags => f.write_str("flag"),
+        }
+    }
 }
 
-/// The strongest values.
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub layer: Layer,
+    /// The variable or the flag.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.layer)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " {name}"))
+    }
+}
+
+/// What one layer sets.
+struct Tree {
+    layer: Layer,
+    process: Table,
+    sites: Table,
+}
+
+/// All layers, the weakest first.
 #[derive(Default)]
 pub(super) struct Layers {
-    pub(super) leaves: BTreeMap<String, Leaf>,
-    pub(super) sites: BTreeSet<String>,
-    pub(super) faults: Vec<ConfigError>,
+    trees: Vec<Tree>,
+    /// The sites that the TOML file or the program itself names.
+    pub(super) sites: BTreeSet<SiteId>,
+    pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
+    flags: Vec<Flag>,
 }
 
 impl Layers {
-    /// Lays all of it in its order. Fails where a whole file is missing from the picture.
+    /// Reads every layer. Fails where a file cannot be read as a whole.
     pub(super) fn of(inputs: &Inputs) -> Result<Self, ConfigError> {
-        let mut layers = Self::default();
-        if let Some(zone) = &inputs.zone {
-            let leaf = Leaf { raw: Raw::Text(zone.clone()), origin: Origin::System, name: "time zone".to_owned() };
-            layers.leaves.insert("time_zone".to_owned(), leaf);
-        }
         let dotenv = inputs.dotenv.as_ref().map(|file| environment::dotenv(file)).transpose()?.unwrap_or_default();
-        let preset = PRESET.parse().map_err(|error: toml::de::Error| ConfigError::File {
-            file: Origin::BuiltIn.place(),
-            reason: error.message().to_owned(),
-        })?;
-        layers.lay_table(&preset, &Origin::BuiltIn);
+        let mut layers = Self { flags: inputs.flags.clone(), ..Self::default() };
+        layers.add(Layer::Default, built_in(DEFAULTS)?);
+        if let Some(zone) = &inputs.zone {
+            layers.add(Layer::System, Table::from_iter([("time_zone".to_owned(), zone.clone().into())]));
+        }
+        layers.add(Layer::BuiltIn, built_in(PRESET)?);
         if let Some(file) = config_file(inputs, &dotenv.variables) {
-            layers.lay_table(&environment::toml(&file)?, &Origin::File(file));
+            let table = environment::toml(&file)?;
+            layers.add(Layer::File(file), table);
         }
         if let Some(file) = &inputs.dotenv {
-            layers.lay_variables(&dotenv.variables, |variable| Origin::DotEnv { file: file.clone(), variable });
-            layers.blame(file, &dotenv.broken);
+            layers.add_variables(Layer::DotEnv(file.clone()), &dotenv.variables);
+            layers.check_lines(file, &dotenv.broken);
         }
-        layers.lay_variables(&inputs.environment, Origin::Environment);
-        layers.lay_flags(&inputs.flags);
+        layers.add_variables(Layer::Environment, &inputs.environment);
+        layers.add_flags();
         Ok(layers)
     }
 
-    fn lay_table(&mut self, table: &toml::Table, origin: &Origin) {
-        let mut layer = BTreeMap::new();
-        self.walk(table, "", "", origin, &mut layer);
-        self.leaves.append(&mut layer);
+    /// What holds for the process or for a site.
+    pub(super) fn merged(&self, site: Option<&SiteId>) -> Table {
+        merged(&self.trees, site)
     }
 
-    fn walk(
-        &mut self,
-        table: &toml::Table,
-        pattern: &str,
-        path: &str,
-        origin: &Origin,
-        layer: &mut BTreeMap<String, Leaf>,
-    ) {
-        for (name, value) in table {
-            let full = join(path, name);
-            // Headers are the same in any case.
-            let place = if pattern.ends_with(".headers") { full.to_ascii_lowercase() } else { full.clone() };
-            let wrong = |reason: &str, shown: String| ConfigError::Wrong {
-                place: origin.place(),
-                name: full.clone(),
-                value: shown,
-                reason: reason.to_owned(),
+    /// What would hold if nothing were set.
+    pub(super) fn defaults(&self, site: Option<&SiteId>) -> Table {
+        merged(&self.trees[..1], site)
+    }
+
+    /// Where the value that is written so in a table comes from, and its path there.
+    pub(super) fn origin(&self, site: Option<&SiteId>, table: &str, written: &str) -> Option<(Origin, String)> {
+        tables(&self.trees, site).into_iter().rev().find_map(|(layer, base, root)| {
+            let mut tables = table.split('.').filter(|name| !name.is_empty());
+            tables.try_fold(root, |root, name| root.get(name)?.as_table())?.get(written)?;
+            let path = join(&join(&base, table), written);
+            let name = match layer {
+                Layer::DotEnv(_) | Layer::Environment => variables::of(&path),
+                Layer::Flags => self.flags.iter().rev().find(|flag| flag.path == path).map(|flag| flag.name.clone()),
+                Layer::Default | Layer::System | Layer::BuiltIn | Layer::File(_) => None,
             };
-            match (Child::of(pattern, name), value) {
-                (None, _) => self.faults.push(ConfigError::Unknown {
-                    place: origin.place(),
-                    key: full,
-                    hint: hint::of_key(pattern, name),
-                }),
-                (Some(Child::Table(pattern)), toml::Value::Table(table)) => {
-                    if pattern == "sites.*" {
-                        if SiteId::parse(name).is_none() {
-                            self.faults.push(ConfigError::Unknown {
-                                place: origin.place(),
-                                key: full,
-                                hint: "a site's id is 1 to 64 lower-case letters, digits, _ and -".to_owned(),
-                            });
-                            continue;
-                        }
-                        self.sites.insert(name.clone());
-                    }
-                    self.walk(table, &pattern, &full, origin, layer);
+            Some((Origin { layer: layer.clone(), name }, path))
+        })
+    }
+
+    fn add(&mut self, layer: Layer, mut process: Table) {
+        let place = layer.to_string();
+        let wrong = |name: String| {
+            let (place, value, reason) = (place.clone(), HIDDEN.to_owned(), "expected a table".to_owned());
+            ConfigError::Wrong { place, name, value, reason }
+        };
+        let sites = match process.remove("sites") {
+            None => Table::new(),
+            Some(Value::Table(sites)) => sites,
+            Some(_) => {
+                self.errors.push(wrong("sites".to_owned()));
+                Table::new()
+            }
+        };
+        for (name, site) in sites.iter().filter(|_| matches!(layer, Layer::BuiltIn | Layer::File(_))) {
+            let key = format!("sites.{name}");
+            match SiteId::parse(name) {
+                Some(id) if site.is_table() => {
+                    self.sites.insert(id);
                 }
-                // What stands in place of a table may be anything, a secret too.
-                (Some(Child::Table(_)), _) => {
-                    self.faults.push(wrong("expected a table", super::redaction::HIDDEN.to_owned()));
-                }
-                (Some(Child::Value), value) => self.put(layer, place, full, Raw::Toml(value.clone()), origin),
-                (Some(Child::File), toml::Value::String(file)) => {
-                    let base = place.strip_suffix("_file").unwrap_or(&place).to_owned();
-                    self.put(layer, base, full, Raw::File(file.clone()), origin);
-                }
-                (Some(Child::File), _) => {
-                    self.faults.push(wrong("expected a file's name", super::redaction::HIDDEN.to_owned()));
+                Some(_) => self.errors.push(wrong(key)),
+                None => {
+                    let hint = "a site's id is 1 to 64 lower-case letters, digits, _ and -".to_owned();
+                    self.errors.push(ConfigError::Unknown { place: place.clone(), key, hint });
                 }
             }
         }
+        self.trees.push(Tree { layer, process, sites });
     }
 
-    fn lay_variables(&mut self, variables: &BTreeMap<String, String>, origin: impl Fn(String) -> Origin) {
-        let mut layer = BTreeMap::new();
-        for (path, key, variable) in self.variables() {
-            for (name, from_file) in [(variable.clone(), false), (format!("{variable}_FILE"), true)] {
-                let Some(value) = variables.get(&name).filter(|value| !value.trim().is_empty()) else { continue };
-                let raw = if from_file { Raw::File(value.clone()) } else { Raw::Text(value.clone()) };
-                if !from_file || key.has_file() {
-                    self.put(&mut layer, path.clone(), name.clone(), raw, &origin(name));
-                }
+    fn add_variables(&mut self, layer: Layer, variables: &BTreeMap<String, String>) {
+        let mut table = Table::new();
+        for (name, path) in variables::all(&self.sites) {
+            if let Some(value) = variables.get(&name).filter(|value| !value.trim().is_empty()) {
+                insert(&mut table, &path, value);
             }
         }
-        self.leaves.append(&mut layer);
-        let known = self.known_variables();
-        for name in variables.keys().filter(|name| name.starts_with(OWN) && !known.contains(*name)) {
-            let place = origin(name.clone()).place();
-            self.warnings.push(format!("{place}: unknown variable {name}: {}", hint::of_variable(name, &known)));
+        for name in variables.keys().filter(|name| name.starts_with(variables::OWN)) {
+            if !variables::is_known(name, &self.sites) {
+                let known = variables::all(&self.sites).map(|(name, _)| name).chain([variables::CONFIG.to_owned()]);
+                let hint = nearest(name, known).unwrap_or_else(|| "nothing reads it".to_owned());
+                self.warnings.push(format!("{layer}: unknown variable {name}: {hint}"));
+            }
         }
+        self.add(layer, table);
     }
 
-    fn lay_flags(&mut self, flags: &[Flag]) {
-        for flag in flags {
-            let paths: Vec<String> = if flag.path.starts_with("sites.*.") {
-                self.sites.iter().map(|site| flag.path.replacen('*', site, 1)).collect()
+    fn add_flags(&mut self) {
+        let mut table = Table::new();
+        for flag in &self.flags {
+            let site = match flag.path.strip_prefix("sites.").map(|rest| rest.split_once('.')) {
+                None if flag.path != "sites" => "*",
+                Some(Some((site, _))) => site,
+                _ => "",
+            };
+            if site == "*" || self.sites.contains(site) {
+                insert(&mut table, &flag.path, &flag.value);
             } else {
-                vec![flag.path.clone()]
-            };
-            for path in paths {
-                let known = match path.strip_prefix("sites.").and_then(|rest| rest.split_once('.')) {
-                    Some((site, _)) => self.sites.contains(site) && Key::of(&path).is_some(),
-                    None => Key::of(&path).is_some(),
-                };
-                let origin = Origin::Flag(flag.name.clone());
-                if known {
-                    let leaf = Leaf { raw: Raw::Text(flag.value.clone()), origin, name: flag.name.clone() };
-                    self.leaves.insert(path, leaf);
-                } else {
-                    let hint = format!("the sites are {}", join_all(&self.sites));
-                    self.faults.push(ConfigError::Unknown { place: origin.to_string(), key: path, hint });
-                }
+                let sites: Vec<&str> = self.sites.iter().map(SiteId::as_str).collect();
+                let (key, hint) = (flag.path.clone(), format!("the sites are {}", sites.join(", ")));
+                self.errors.push(ConfigError::Unknown { place: format!("flag {}", flag.name), key, hint });
             }
         }
+        self.add(Layer::Flags, table);
     }
 
-    fn put(&mut self, layer: &mut BTreeMap<String, Leaf>, path: String, name: String, raw: Raw, origin: &Origin) {
-        if let Some(other) = layer.get(&path) {
-            let (one, other) = (other.name.clone(), name.clone());
-            self.faults.push(ConfigError::Twice { place: origin.place(), one, other });
-            return;
-        }
-        layer.insert(path, Leaf { raw, origin: origin.clone(), name });
-    }
-
-    /// A line that sets nothing is an error if it hides a variable of ours, and otherwise somebody else's business.
-    fn blame(&mut self, file: &Path, broken: &[BrokenLine]) {
-        let known = self.known_variables();
+    /// A line that sets nothing is an error if it hides a variable of ours; otherwise it belongs to another program.
+    fn check_lines(&mut self, file: &Path, broken: &[BrokenLine]) {
         for BrokenLine { number, name, is_open } in broken {
             let place = format!("{}, line {number}", file.display());
             let reason = if *is_open {
@@ -196,83 +201,107 @@ impl Layers {
             } else {
                 "not of the form NAME=value; a value with blanks needs quotes"
             };
-            if *is_open || known.contains(name) || name.starts_with(OWN) {
-                self.faults.push(ConfigError::File { file: place, reason: reason.to_owned() });
+            if *is_open || name.starts_with(variables::OWN) || variables::is_known(name, &self.sites) {
+                self.errors.push(ConfigError::File { file: place, reason: reason.to_owned() });
             } else {
                 self.warnings.push(format!("{place} is left out: {reason}"));
             }
         }
     }
+}
 
-    /// Every variable that counts, with the path that it sets.
-    fn variables(&self) -> Vec<(String, &'static Key, String)> {
-        let of_key = |key: &'static Key| {
-            let sites: Vec<&str> =
-                if key.is_of_a_site() { self.sites.iter().map(String::as_str).collect() } else { vec![""] };
-            sites
-                .into_iter()
-                .filter_map(move |site| Some((key.path_of(site), key, key.env_of(site)?)))
-                .collect::<Vec<_>>()
-        };
-        KEYS.iter().flat_map(of_key).collect()
+/// The tables that hold for the process or for a site, the weakest first, with the path of each.
+fn tables<'a>(trees: &'a [Tree], site: Option<&SiteId>) -> Vec<(&'a Layer, String, &'a Table)> {
+    let mut tables: Vec<_> = trees.iter().map(|tree| (&tree.layer, String::new(), &tree.process)).collect();
+    for tree in trees {
+        for name in site.iter().flat_map(|site| ["*", site.as_str()]) {
+            let table = tree.sites.get(name).and_then(Value::as_table);
+            tables.extend(table.map(|table| (&tree.layer, format!("sites.{name}"), table)));
+        }
     }
+    tables
+}
 
-    fn known_variables(&self) -> BTreeSet<String> {
-        let with_file = |(_, key, name): (String, &'static Key, String)| {
-            let file = key.has_file().then(|| format!("{name}_FILE"));
-            std::iter::once(name).chain(file)
-        };
-        self.variables().into_iter().flat_map(with_file).chain([CONFIG.to_owned()]).collect()
+fn merged(trees: &[Tree], site: Option<&SiteId>) -> Table {
+    let (mut shared, mut own) = (Table::new(), Table::new());
+    for (layer, base, table) in tables(trees, site) {
+        merge(if base.is_empty() { &mut shared } else { &mut own }, table, "");
+        let (Layer::Default, Some(site)) = (layer, site) else { continue };
+        for (_, value) in &mut own {
+            if let Value::String(text) = value {
+                *text = text.replace("{site}", site.as_str()).replace("{SITE}", &variables::prefix(site.as_str()));
+            }
+        }
+    }
+    if site.is_some() {
+        shared.retain(|name, _| SHARED.contains(&name));
+    }
+    for (name, shared) in shared.iter_mut().filter_map(|(name, table)| Some((name, table.as_table_mut()?))) {
+        // A proxy is taken as a whole: one site's password must not reach another's proxy.
+        let proxy = own.get(name).and_then(|own| own.get("proxy")?.as_table());
+        if proxy.is_some_and(|proxy| !proxy.is_empty()) {
+            shared.remove("proxy");
+        }
+    }
+    merge(&mut shared, &own, "");
+    shared
+}
+
+/// Merges what is stronger into a table; `name` is that of the table.
+fn merge(table: &mut Table, stronger: &Table, name: &str) {
+    for (key, value) in stronger {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(table)), Value::Table(stronger)) => merge(table, stronger, key),
+            // What stands in place of a table is refused where that is read, and so are two spellings in one layer.
+            (Some(_), Value::Table(_)) => {}
+            _ => {
+                table.retain(|other, _| !is_same(name, other, key) || stronger.contains_key(other));
+                table.insert(key.clone(), value.clone());
+            }
+        }
     }
 }
 
-/// What a name stands for at its place in a TOML file.
-enum Child {
-    /// A table; its path with `*` for what can be named freely.
-    Table(String),
-    Value,
-    File,
+/// Whether two names in a table mean the same: `…_file` names a file that has the value, and headers are the same in any case.
+pub(super) fn is_same(table: &str, one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|name| name.strip_suffix("_file").unwrap_or(name));
+    if table.ends_with("headers") { one.eq_ignore_ascii_case(other) } else { one == other }
 }
 
-impl Child {
-    fn of(pattern: &str, name: &str) -> Option<Self> {
-        let is_key = |path: &str| KEYS.iter().find(|key| key.path == path);
-        let is_table =
-            |path: &str| KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|p| p.starts_with('.')));
-        let file_of = |path: &str| name.ends_with("_file") && is_key(path).is_some_and(Key::has_file);
-        let free = join(pattern, "*");
-        if is_key(&free).is_some() {
-            return Some(if file_of(&free) { Self::File } else { Self::Value });
-        }
-        if is_table(&free) {
-            return Some(Self::Table(free));
-        }
-        let own = join(pattern, name);
-        if name.contains('.') {
-            None
-        } else if is_key(&own).is_some() {
-            Some(Self::Value)
-        } else if is_table(&own) {
-            Some(Self::Table(own))
-        } else {
-            own.strip_suffix("_file").is_some_and(file_of).then_some(Self::File)
-        }
-    }
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() || name.is_empty() { format!("{path}{name}") } else { format!("{path}.{name}") }
+}
+
+fn built_in(text: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| ConfigError::File {
+        file: Layer::BuiltIn.to_string(),
+        reason: error.message().to_owned(),
+    })
 }
 
 fn config_file(inputs: &Inputs, dotenv: &BTreeMap<String, String>) -> Option<PathBuf> {
     let named = |variables: &BTreeMap<String, String>| {
-        variables.get(CONFIG).filter(|file| !file.trim().is_empty()).map(PathBuf::from)
+        variables.get(variables::CONFIG).filter(|file| !file.trim().is_empty()).map(PathBuf::from)
     };
     inputs.config_file.clone().or_else(|| named(&inputs.environment)).or_else(|| named(dotenv))
 }
 
-pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
-}
-
-fn join_all(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+/// Sets what stands at a dotted path. The name of a header may have dots itself.
+fn insert(table: &mut Table, path: &str, value: &str) {
+    let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
+    let Some(below) = below else {
+        table.insert(name.to_owned(), value.into());
+        return;
+    };
+    let entry = table.entry(name).or_insert_with(|| Table::new().into());
+    match entry {
+        Value::Table(headers) if name == "headers" => {
+            headers.insert(below.to_owned(), value.into());
+        }
+        Value::Table(table) => insert(table, below, value),
+        // Two flags, one of which names a table: that one is refused where the table is read.
+        _ => {}
+    }
 }
 
 #[cfg(test)]

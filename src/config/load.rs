@@ -2,23 +2,35 @@
 
 use std::time::Duration;
 
-use token_sidecar_client::wire::SiteId;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use token_sidecar_client::redis::RedisConfig;
+use tracing_subscriber::filter::Targets;
 
-use super::Config;
 use super::checks;
 use super::environment::Inputs;
 use super::error::ConfigErrors;
 use super::layers::Layers;
-use super::reader::{Faulty, Read, Reader};
-use super::redis;
-use super::server::{self, LogFormat, ServerConfig};
-use super::setting::Setting;
-use super::site::SiteConfig;
-use super::source;
-use super::value;
+use super::reader::Reader;
+use super::redis::RedisSection;
+use super::server::{LogFormat, LogSection, ServerConfig, ServerSection};
+use super::site::{SiteConfig, SiteSection};
+use super::source::SharedFlaresolverrSection;
+use super::tree::Setting;
+use super::value::{SECOND, Span, Zone};
 
-/// The longest that a shutdown may wait.
-const GRACE: Duration = Duration::from_secs(600);
+/// Everything that can be set, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub redis: RedisConfig,
+    pub server: ServerConfig,
+    pub log_format: LogFormat,
+    pub log_filter: Targets,
+    /// How long a refresh under way may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// At least one.
+    pub sites: Vec<SiteConfig>,
+}
 
 /// The settings that count.
 #[derive(Debug, Clone)]
@@ -56,65 +68,73 @@ pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
     with(inputs, Reader::listing).map(|(_, listed)| listed)
 }
 
+/// The settings of the process.
+#[derive(Deserialize)]
+struct ProcessSection {
+    redis: RedisSection,
+    server: ServerSection,
+    log: LogSection,
+    time_zone: Zone,
+    shutdown_grace: Span<0, { 600 * SECOND }>,
+    flaresolverr: SharedFlaresolverrSection,
+    /// Each is read by itself.
+    #[serde(rename = "sites")]
+    _sites: IgnoredAny,
+}
+
 fn with(inputs: &Inputs, reader: impl FnOnce(Layers) -> Reader) -> Result<(Config, Listed), ConfigErrors> {
     let layers = Layers::of(inputs).map_err(|error| ConfigErrors(vec![error]))?;
     let mut reader = reader(layers);
     let config = read(&mut reader);
-    let (settings, warnings, faults) = reader.finish();
+    let (settings, warnings, errors) = reader.finish();
     match config {
-        Ok(config) if faults.is_empty() => Ok((config, Listed { settings, warnings })),
-        _ => Err(ConfigErrors(faults)),
+        Some(config) if errors.is_empty() => Ok((config, Listed { settings, warnings })),
+        _ => Err(ConfigErrors(errors)),
     }
 }
 
-fn read(reader: &mut Reader) -> Read<Config> {
-    let redis = redis::read(reader);
-    let server = ServerConfig::read(reader);
-    let log_format = LogFormat::read(reader);
-    let log_filter = server::read_filter(reader);
-    let zone = reader.required("time_zone", value::zone);
-    let shutdown_grace = reader.required("shutdown_grace", value::span(Duration::ZERO..=GRACE));
-    let shared = source::read_shared(reader);
-    // A wrong zone is said once, and not by every schedule too.
-    let sites = read_sites(reader, zone.as_deref().unwrap_or("UTC"));
-    let (redis, sites) = (redis?, sites?);
-    checks::check(reader, &redis.topology, &sites);
-    shared?;
-    zone?;
-    Ok(Config {
+fn read(reader: &mut Reader) -> Option<Config> {
+    let mut process = reader.section(None);
+    let ProcessSection { redis, server, log, time_zone, shutdown_grace, flaresolverr, .. } = process.read()?;
+    let redis = redis.build(&mut process);
+    flaresolverr.proxy.build(&mut process);
+    let sites = read_sites(reader, &time_zone.0);
+    if reader.is_right_so_far() {
+        checks::check(reader, &redis.topology, &sites);
+    }
+    Some(Config {
         redis,
-        server: server?,
-        log_format: log_format?,
-        log_filter: log_filter?,
-        shutdown_grace: shutdown_grace?,
+        server: server.into(),
+        log_format: log.format,
+        log_filter: log.filter.0,
+        shutdown_grace: shutdown_grace.0,
         sites,
     })
 }
 
-fn read_sites(reader: &mut Reader, zone: &str) -> Read<Vec<SiteConfig>> {
+fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
     let mut sites: Vec<SiteConfig> = Vec::new();
-    let mut fault = None;
-    for id in reader.sites().iter().filter_map(|name| SiteId::parse(name)) {
-        match reader.required(&format!("sites.{id}.enabled"), value::switch) {
-            Ok(false) => {}
-            Ok(true) => match SiteConfig::read(reader, &id, zone) {
-                Ok(mut site) => {
+    for id in reader.sites() {
+        let start = reader.mark();
+        let mut section = reader.section(Some(&id));
+        match section.read::<SiteSection>() {
+            Some(site) if !site.enabled => reader.leave_out(start),
+            Some(site) => {
+                if let Some(mut site) = site.build(&mut section, &id, zone) {
                     // Of thousands of sites most have the same one.
                     if let Some(earlier) = sites.last() {
                         site.policy.schedule.share(&earlier.policy.schedule);
                     }
                     sites.push(site);
                 }
-                Err(faulty) => fault = Some(faulty),
-            },
-            Err(faulty) => fault = Some(faulty),
+            }
+            None => {}
         }
     }
-    match fault {
-        Some(Faulty) => Err(Faulty),
-        None if sites.is_empty() => Err(reader.conflict("no site is enabled".to_owned())),
-        None => Ok(sites),
+    if sites.is_empty() && reader.is_right_so_far() {
+        reader.conflict("no site is enabled".to_owned());
     }
+    sites
 }
 
 #[cfg(test)]
@@ -123,7 +143,7 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::super::fixture::Given;
-    use super::super::{LogFormat, SourceConfig, TokenPlace};
+    use super::super::{SourceConfig, TokenPlace, variables};
     use super::*;
     use crate::domain::site::Verify;
 
@@ -168,8 +188,7 @@ mod tests {
             let (value, origin) = given.setting(path);
             assert_eq!(origin, format!("environment {variable}"));
             assert!(value == *other || value == "(hidden)", "{variable}: {value}");
-            let setting = given.listed().into_iter().find(|s| s.path == *path);
-            assert_eq!(setting.and_then(|s| s.env).as_deref(), Some(*variable));
+            assert_eq!(variables::of(path).as_deref(), Some(*variable));
         }
     }
 

@@ -1,7 +1,9 @@
-//! The effective settings: built-in site < TOML file < `.env` < environment < flags.
+//! The effective settings: defaults < built-in site < TOML file < `.env` < environment < flags.
 //!
-//! [`keys::KEYS`] is the list of all keys. `layers` finds the strongest value of each, `reader` turns it into
-//! its type, and each section's file says what it is made of. `environment` alone reads the outside.
+//! Each section is a struct that `serde` reads from a [`tree`] in which the strongest layer counts, and that its own file
+//! then turns into what the rest of the program uses. `environment` alone reads the outside.
+
+#![expect(missing_docs, reason = "docs/configuration.md says of every setting what it means; most names say it too")]
 
 mod checks;
 mod environment;
@@ -9,48 +11,26 @@ mod error;
 #[cfg(test)]
 #[expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod fixture;
-mod hint;
-pub mod key;
-pub mod keys;
 mod layers;
 mod load;
 mod reader;
 mod redaction;
 mod redis;
 pub mod server;
-mod setting;
 pub mod site;
 pub mod source;
 mod template;
+mod tree;
 mod value;
-
-use std::time::Duration;
-
-use token_sidecar_client::redis::RedisConfig;
-use tracing_subscriber::filter::Targets;
+mod variables;
 
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
-pub use load::{Listed, Loaded, list, load};
+pub use layers::{Layer, Origin};
+pub use load::{Config, Listed, Loaded, list, load};
 pub use redaction::Secrecy;
 pub use server::{LogFormat, ServerConfig};
-pub use setting::{Origin, Setting};
 pub use site::{ProbeConfig, SiteConfig};
 pub use source::{FlaresolverrConfig, HttpConfig, SourceConfig, TokenPlace};
-
-/// Everything that can be set, checked.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// How Redis is reached.
-    pub redis: RedisConfig,
-    /// The HTTP server.
-    pub server: ServerConfig,
-    /// How logs are written.
-    pub log_format: LogFormat,
-    /// Which logs are written.
-    pub log_filter: Targets,
-    /// How long a refresh under way may go on after SIGTERM.
-    pub shutdown_grace: Duration,
-    /// The sites, at least one.
-    pub sites: Vec<SiteConfig>,
-}
+pub use tree::Setting;
+pub use variables::VARIABLES;

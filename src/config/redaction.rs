@@ -1,5 +1,7 @@
 //! What may be shown of a value.
 
+use serde::Deserialize;
+
 /// Stands where a value may not be shown.
 pub(super) const HIDDEN: &str = "(hidden)";
 
@@ -16,7 +18,6 @@ const SCHEMES: &[&str] =
 /// What may be shown of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrecy {
-    /// All of it.
     Open,
     /// An address that should hold no secret; one that does is shown without.
     Address,
@@ -24,11 +25,32 @@ pub enum Secrecy {
     SecretAddress,
     /// The value of a header: shown unless the header's name says that it is a secret.
     Header,
-    /// Nothing.
     Secret,
 }
 
+/// A setting that is an address which should hold no secret.
+#[derive(Deserialize)]
+pub(super) struct Address<T>(pub(super) T);
+
+/// A setting that is an address which may hold a secret.
+#[derive(Deserialize)]
+pub(super) struct SecretAddress<T>(pub(super) T);
+
+/// A setting of which nothing may be shown.
+#[derive(Deserialize)]
+pub(super) struct Secret<T>(pub(super) T);
+
 impl Secrecy {
+    /// What the name of one of the types above says.
+    pub(super) fn of_type(name: &str) -> Option<Self> {
+        match name {
+            "Address" => Some(Self::Address),
+            "SecretAddress" => Some(Self::SecretAddress),
+            "Secret" => Some(Self::Secret),
+            _ => None,
+        }
+    }
+
     pub(super) const fn is_secret(self) -> bool {
         !matches!(self, Self::Open | Self::Address)
     }

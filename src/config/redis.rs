@@ -1,72 +1,102 @@
 //! How Redis is reached.
 
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 use token_sidecar_client::redis::{RedisConfig, TlsConfig, Topology};
 use url::Url;
 
-use super::reader::{Read, Reader};
-use super::value;
+use super::reader::Section;
+use super::redaction::{Secret, SecretAddress};
+use super::value::{PresentFile, RedisAddress};
 
-pub(super) fn read(reader: &mut Reader) -> Read<RedisConfig> {
-    let url = reader.required("redis.url", value::redis_address);
-    let password = reader.optional("redis.password", value::secret);
-    let tls = read_tls(reader);
-    let topology = read_topology(reader);
-    let (url, mut password, tls, topology) = (url?, password?, tls?, topology?);
-    let parsed = Url::parse(url.expose_secret()).ok();
-    if password.is_some() && parsed.as_ref().is_some_and(has_password) {
-        reader.warn("redis.password (REDIS_PASSWORD) is not used: redis.url has a password".to_owned());
-        password = None;
+/// `[redis]`
+#[derive(Deserialize)]
+pub(super) struct RedisSection {
+    url: SecretAddress<RedisAddress>,
+    password: Secret<Option<SecretString>>,
+    tls_ca_file: Option<PresentFile>,
+    tls_cert_file: Option<PresentFile>,
+    tls_key_file: Option<PresentFile>,
+    sentinel: SentinelSection,
+    cluster: ClusterSection,
+}
+
+#[derive(Deserialize)]
+struct SentinelSection {
+    nodes: SecretAddress<Vec<RedisAddress>>,
+    master: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ClusterSection {
+    nodes: SecretAddress<Vec<RedisAddress>>,
+}
+
+impl RedisSection {
+    pub(super) fn build(self, process: &mut Section) -> RedisConfig {
+        let url = self.url.0.0;
+        let parsed = Url::parse(url.expose_secret()).ok();
+        let mut password = self.password.0;
+        if password.is_some() && parsed.as_ref().is_some_and(has_password) {
+            process.warn("redis.password (REDIS_PASSWORD) is not used: redis.url has a password".to_owned());
+            password = None;
+        }
+        let file = |file: Option<PresentFile>| file.map(|file| file.0);
+        let tls = TlsConfig {
+            ca_file: file(self.tls_ca_file),
+            cert_file: file(self.tls_cert_file),
+            key_file: file(self.tls_key_file),
+        };
+        if tls.cert_file.is_some() != tls.key_file.is_some() {
+            let both = "redis.tls_cert_file (REDIS_TLS_CERT_FILE) and redis.tls_key_file (REDIS_TLS_KEY_FILE)";
+            process.conflict(
+                &["redis.tls_cert_file", "redis.tls_key_file"],
+                format!("{both} need each other: only one is set"),
+            );
+        }
+        let topology = topology(self.sentinel, self.cluster, process);
+        let nodes: &[SecretString] = match &topology {
+            Topology::Single => &[],
+            Topology::Sentinel { nodes, .. } | Topology::Cluster { nodes } => nodes,
+        };
+        let has_certificates = tls.ca_file.is_some() || tls.cert_file.is_some();
+        let is_tls = |url: &SecretString| url.expose_secret().starts_with("rediss:");
+        if has_certificates && !is_tls(&url) && !nodes.iter().any(is_tls) {
+            process.warn("the certificates of redis are not used: no address begins with rediss://".to_owned());
+        }
+        let database = parsed.as_ref().map_or("", |url| url.path().trim_matches('/'));
+        if matches!(topology, Topology::Cluster { .. }) && !matches!(database, "" | "0") {
+            process.conflict(
+                &["redis.url", "redis.cluster"],
+                format!("redis.url: a Cluster has database 0 alone, not {database}"),
+            );
+        }
+        RedisConfig { url, password, tls, topology }
     }
-    let nodes: Vec<&SecretString> = match &topology {
-        Topology::Single => vec![&url],
-        Topology::Sentinel { nodes, .. } | Topology::Cluster { nodes } => std::iter::once(&url).chain(nodes).collect(),
-    };
-    if is_set(&tls) && !nodes.iter().any(|node| node.expose_secret().starts_with("rediss:")) {
-        reader.warn("the certificates of redis are not used: no address begins with rediss://".to_owned());
+}
+
+fn topology(sentinel: SentinelSection, cluster: ClusterSection, process: &mut Section) -> Topology {
+    let urls = |nodes: SecretAddress<Vec<RedisAddress>>| nodes.0.into_iter().map(|node| node.0).collect();
+    let (sentinels, nodes): (Vec<_>, Vec<_>) = (urls(sentinel.nodes), urls(cluster.nodes));
+    match (sentinel.master, sentinels.is_empty(), nodes.is_empty()) {
+        (None, true, true) => {}
+        (None, true, false) => return Topology::Cluster { nodes },
+        (Some(master), false, true) => return Topology::Sentinel { nodes: sentinels, master },
+        (_, _, false) => process.conflict(
+            &["redis.sentinel", "redis.cluster"],
+            "redis.sentinel and redis.cluster are both set: keep one of them".to_owned(),
+        ),
+        (None, false, true) => {
+            process.missing("redis.sentinel.master", "the name under which they watch the master");
+        }
+        (Some(_), true, true) => {
+            process.missing("redis.sentinel.nodes", "expected a list such as [\"redis://sentinel:26379\"]");
+        }
     }
-    let database = parsed.as_ref().map_or("", |url| url.path().trim_matches('/'));
-    if matches!(topology, Topology::Cluster { .. }) && !matches!(database, "" | "0") {
-        return Err(reader.conflict(format!("redis.url: a Cluster has database 0 alone, not {database}")));
-    }
-    Ok(RedisConfig { url, password, tls, topology })
+    Topology::Single
 }
 
 /// A socket's URL has its password among the parameters.
 fn has_password(url: &Url) -> bool {
     url.password().is_some() || (url.scheme() == "unix" && url.query_pairs().any(|(name, _)| name == "pass"))
-}
-
-fn read_tls(reader: &mut Reader) -> Read<TlsConfig> {
-    let ca_file = reader.optional("redis.tls_ca_file", value::present_file);
-    let cert_file = reader.optional("redis.tls_cert_file", value::present_file);
-    let key_file = reader.optional("redis.tls_key_file", value::present_file);
-    let tls = TlsConfig { ca_file: ca_file?, cert_file: cert_file?, key_file: key_file? };
-    if tls.cert_file.is_some() != tls.key_file.is_some() {
-        let both = "redis.tls_cert_file (REDIS_TLS_CERT_FILE) and redis.tls_key_file (REDIS_TLS_KEY_FILE)";
-        return Err(reader.conflict(format!("{both} need each other: only one is set")));
-    }
-    Ok(tls)
-}
-
-const fn is_set(tls: &TlsConfig) -> bool {
-    tls.ca_file.is_some() || tls.cert_file.is_some()
-}
-
-fn read_topology(reader: &mut Reader) -> Read<Topology> {
-    let sentinels = reader.list("redis.sentinel.nodes", value::redis_address);
-    let master = reader.optional("redis.sentinel.master", value::text);
-    let cluster = reader.list("redis.cluster.nodes", value::redis_address);
-    match (sentinels?, master?, cluster?) {
-        (sentinels, None, nodes) if sentinels.is_empty() && nodes.is_empty() => Ok(Topology::Single),
-        (sentinels, None, nodes) if sentinels.is_empty() => Ok(Topology::Cluster { nodes }),
-        (nodes, Some(master), cluster) if !nodes.is_empty() && cluster.is_empty() => {
-            Ok(Topology::Sentinel { nodes, master })
-        }
-        (_, _, cluster) if !cluster.is_empty() => {
-            Err(reader.conflict("redis.sentinel and redis.cluster are both set: keep one of them".to_owned()))
-        }
-        (_, None, _) => Err(reader.missing("redis.sentinel.master", "the name under which they watch the master")),
-        (..) => Err(reader.missing("redis.sentinel.nodes", "expected a list such as [\"redis://sentinel:26379\"]")),
-    }
 }

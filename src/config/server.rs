@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 
 use secrecy::SecretString;
-use tracing_subscriber::filter::Targets;
+use serde::Deserialize;
 
-use super::reader::{Read, Reader};
-use super::value;
+use super::redaction::Secret;
+use super::value::{AdminToken, Listen, LogFilter};
 
-/// The HTTP server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
     /// Where to listen; `None` for not at all.
@@ -17,8 +16,8 @@ pub struct ServerConfig {
     pub admin_token: Option<SecretString>,
 }
 
-/// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// A line for people.
     Text,
@@ -26,21 +25,22 @@ pub enum LogFormat {
     Json,
 }
 
-impl ServerConfig {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        let listen = reader.required("server.listen", value::listen);
-        let admin_token = reader.optional("server.admin_token", value::admin_token);
-        Ok(Self { listen: listen?, admin_token: admin_token? })
-    }
+/// `[server]`
+#[derive(Deserialize)]
+pub(super) struct ServerSection {
+    listen: Listen,
+    admin_token: Secret<Option<AdminToken>>,
 }
 
-impl LogFormat {
-    pub(super) fn read(reader: &mut Reader) -> Read<Self> {
-        reader.required("log.format", value::choice(&[("text", Self::Text), ("json", Self::Json)]))
-    }
+/// `[log]`
+#[derive(Deserialize)]
+pub(super) struct LogSection {
+    pub(super) format: LogFormat,
+    pub(super) filter: LogFilter,
 }
 
-/// Reads which logs are written.
-pub(super) fn read_filter(reader: &mut Reader) -> Read<Targets> {
-    reader.required("log.filter", value::log_filter)
+impl From<ServerSection> for ServerConfig {
+    fn from(section: ServerSection) -> Self {
+        Self { listen: section.listen.0, admin_token: section.admin_token.0.map(|token| token.0) }
+    }
 }

@@ -1,48 +1,37 @@
 //! One site: where its token comes from, how it is proved, where it is kept.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::Deserialize;
 use token_sidecar_client::wire::{KeyNames, SiteId};
 
-use super::reader::{Read, Reader};
-use super::redaction;
-use super::source::{FlaresolverrConfig, HttpConfig, SourceConfig, read_headers};
+use super::reader::Section;
+use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
+use super::source::{FlaresolverrSection, Headers, HttpSection, SourceConfig, fill, headers};
 use super::template::Places;
-use super::value;
+use super::value::{self, BaseAddress, BearerToken, DAY, HOUR, HeaderValue, Name, RedisKey, SECOND, ScheduleText};
+use super::value::{Span, VariableName, WebAddress};
 use crate::domain::extract::CookieRule;
 use crate::domain::schedule::Schedule;
 use crate::domain::site::{Policy, Verify};
 
-const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
-
 /// One site. Its `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct SiteConfig {
-    /// Its id.
     pub id: SiteId,
     /// The page whose cookies hold the token.
     pub page: String,
-    /// Which cookie that is.
     pub cookie: CookieRule,
-    /// The names of its keys.
     pub keys: KeyNames,
-    /// Debounce, lock, TTL, verification mode, schedule.
     pub policy: Policy,
     /// Where tokens come from, in the order in which they are tried; at least one.
     pub sources: Vec<SourceConfig>,
-    /// How a token is proved.
     pub probe: ProbeConfig,
-    /// The first delay after a failure.
     pub backoff_initial: Duration,
-    /// The longest.
     pub backoff_max: Duration,
-    /// A token to adopt where Redis has none.
     pub bootstrap: Option<SecretString>,
     /// A `.env` that is kept current.
     pub env_file: Option<PathBuf>,
@@ -50,8 +39,8 @@ pub struct SiteConfig {
     pub env_key: String,
 }
 
-impl std::fmt::Debug for SiteConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SiteConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("SiteConfig");
         shown.field("id", &self.id).field("sources", &self.sources).field("probe", &self.probe);
         shown.finish_non_exhaustive()
@@ -63,187 +52,165 @@ impl std::fmt::Debug for SiteConfig {
 pub struct ProbeConfig {
     /// The whole URL, query included; empty where nothing is verified and the API is unknown.
     pub url: String,
-    /// Further headers.
     pub headers: Vec<(String, String)>,
-    /// How long one answer may take.
     pub timeout: Duration,
 }
 
-impl std::fmt::Debug for ProbeConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for ProbeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         let url = redaction::address(&self.url);
         f.debug_struct("ProbeConfig").field("url", &url).field("headers", &headers).finish_non_exhaustive()
     }
 }
 
-/// A source by its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+/// `[sites.S]`
+#[derive(Deserialize)]
+pub(super) struct SiteSection {
+    pub(super) enabled: bool,
+    page_url: Address<Option<WebAddress>>,
+    api_url: Address<Option<BaseAddress>>,
+    user_id: Option<HeaderValue>,
+    city_id: Option<HeaderValue>,
+    bootstrap_token: Secret<Option<BearerToken>>,
+    cookie: Option<Name>,
+    cookie_fallbacks: Vec<Name>,
+    cookie_prefix: String,
+    token_key: RedisKey,
+    cookies_key: RedisKey,
+    sources: Vec<SourceKind>,
+    schedule: ScheduleText,
+    schedule_jitter: Span<0, DAY>,
+    debounce: Span<0, DAY>,
+    lock_ttl: Span<SECOND, HOUR>,
+    token_ttl: Span<SECOND, { 365 * DAY }>,
+    backoff_initial: Span<1, DAY>,
+    backoff_max: Span<1, DAY>,
+    verify: Verify,
+    env_file: Option<PathBuf>,
+    env_key: VariableName,
+    flaresolverr: FlaresolverrSection,
+    http: HttpSection,
+    probe: ProbeSection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SourceKind {
     Flaresolverr,
     Http,
 }
 
-impl SiteConfig {
-    /// Reads a site; cron counts in `zone`.
-    pub(super) fn read(reader: &mut Reader, id: &SiteId, zone: &str) -> Read<Self> {
-        let site = id.as_str();
-        let at = |key: &str| format!("sites.{site}.{key}");
-        let page = reader.optional(&at("page_url"), value::address);
-        let places = read_places(reader, site);
-        let bootstrap = reader.optional(&at("bootstrap_token"), value::token);
-        let cookie = read_cookie(reader, site);
-        let keys = read_keys(reader, site);
-        let kinds =
-            reader.list(&at("sources"), value::choice(&[("flaresolverr", Kind::Flaresolverr), ("http", Kind::Http)]));
-        let policy = read_policy(reader, site, zone);
-        let backoff = read_backoff(reader, site);
-        let env_file = reader.optional(&at("env_file"), value::file);
-        let env_key = reader.required(&at("env_key"), value::variable);
-        let (page, places, cookie, kinds) = (page?, places?, cookie?, kinds?);
+#[derive(Deserialize)]
+struct ProbeSection {
+    url: SecretAddress<String>,
+    headers: Headers,
+    timeout: Span<SECOND, HOUR>,
+}
 
-        let http = HttpConfig::read(reader, site, &places);
-        let verify = policy.as_ref().map_or(Verify::Strict, |policy| policy.verify);
-        let probe = ProbeConfig::read(reader, site, &places, verify);
-        let http = http?;
-        let page = match (page, &http) {
-            (Some(page), _) => page,
-            (None, Some(http)) if kinds == [Kind::Http] => http.url.clone(),
+impl SiteSection {
+    /// Puts a site together; cron counts in `zone`.
+    pub(super) fn build(self, site: &mut Section, id: &SiteId, zone: &str) -> Option<SiteConfig> {
+        let places = Places {
+            site: id.to_string(),
+            api: self.api_url.0.map(|api| api.0),
+            city_id: self.city_id.map(|city| city.0),
+            user_id: self.user_id.map(|user| user.0),
+        };
+        let schedule = Schedule::parse(&self.schedule.0, zone).map_err(|error| error.to_string());
+        let schedule = site.check("schedule", Secrecy::Open, schedule);
+        let (backoff_initial, backoff_max) = (self.backoff_initial.0, self.backoff_max.0);
+        if backoff_initial > backoff_max {
+            let both = "backoff_initial (SIDECAR_BACKOFF_INITIAL) is longer than backoff_max (SIDECAR_BACKOFF_MAX)";
+            site.conflict(&["backoff_initial", "backoff_max"], format!("sites.{id}: {both}"));
+        }
+        let keys = KeyNames { token: self.token_key.0, cookies: self.cookies_key.0 };
+        if !keys.has_companions() {
+            let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
+            site.conflict(&["token_key"], format!("sites.{id}.token_key = {:?}: {reason}", keys.token));
+        }
+        let probe = self.probe.build(site, id, &places, self.verify);
+        if self.cookie.is_none() {
+            site.missing("cookie", "expected a name without blanks and separators");
+        }
+
+        let kinds = self.sources;
+        if kinds.is_empty() {
+            site.missing("sources", "expected flaresolverr, http or both");
+        }
+        if let Some(twice) = kinds.iter().enumerate().find_map(|(n, kind)| kinds[..n].contains(kind).then_some(kind)) {
+            let name = format!("{twice:?}").to_lowercase();
+            site.conflict(&["sources"], format!("sites.{id}.sources (SIDECAR_SOURCES) names {name} twice"));
+        }
+        let http = self.http.build(site, &places);
+        if http.is_none() && kinds.contains(&SourceKind::Http) {
+            site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
+        }
+        let page = match (self.page_url.0, &http) {
+            (Some(page), _) => Some(page.0),
+            (None, Some(http)) if kinds == [SourceKind::Http] => Some(http.url.clone()),
             (None, _) => {
-                return Err(reader.missing(&at("page_url"), "expected the page to open, such as https://shop.test/"));
+                site.missing("page_url", "expected the page to open, such as https://shop.test/");
+                None
             }
         };
-        let sources = read_sources(reader, site, &kinds, &page, &cookie, http);
-        let (backoff_initial, backoff_max) = backoff?;
-        Ok(Self {
+
+        let (page, name) = (page?, self.cookie?.0);
+        let cookie = CookieRule {
+            name,
+            fallbacks: self.cookie_fallbacks.into_iter().map(|name| name.0).collect(),
+            prefix: self.cookie_prefix,
+        };
+        let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
+        let flaresolverr = self.flaresolverr.build(site, id, page.clone(), wanted);
+        let sources = kinds.iter().map(|kind| match kind {
+            SourceKind::Flaresolverr => Some(SourceConfig::Flaresolverr(flaresolverr.clone())),
+            SourceKind::Http => http.clone().map(SourceConfig::Http),
+        });
+        Some(SiteConfig {
+            sources: sources.collect::<Option<_>>()?,
             id: id.clone(),
             page,
             cookie,
-            keys: keys?,
-            policy: policy?,
-            sources: sources?,
+            keys,
+            policy: Policy {
+                debounce: self.debounce.0,
+                lock_ttl: self.lock_ttl.0,
+                token_ttl: self.token_ttl.0,
+                verify: self.verify,
+                schedule: schedule?.spread(id.as_str(), self.schedule_jitter.0),
+            },
             probe: probe?,
             backoff_initial,
             backoff_max,
-            bootstrap: bootstrap?,
-            env_file: env_file?,
-            env_key: env_key?,
+            bootstrap: self.bootstrap_token.0.map(|token| token.0),
+            env_file: self.env_file,
+            env_key: self.env_key.0,
         })
     }
 }
 
-fn read_places(reader: &mut Reader, site: &str) -> Read<Places> {
-    let api = reader.optional(&format!("sites.{site}.api_url"), value::base_address);
-    let user_id = reader.optional(&format!("sites.{site}.user_id"), value::header);
-    let city_id = reader.optional(&format!("sites.{site}.city_id"), value::header);
-    Ok(Places { site: site.to_owned(), api: api?, city_id: city_id?, user_id: user_id? })
-}
-
-fn read_cookie(reader: &mut Reader, site: &str) -> Read<CookieRule> {
-    let name = reader.required(&format!("sites.{site}.cookie"), value::name);
-    let fallbacks = reader.list(&format!("sites.{site}.cookie_fallbacks"), value::name);
-    let prefix = reader.optional(&format!("sites.{site}.cookie_prefix"), value::verbatim);
-    Ok(CookieRule { name: name?, fallbacks: fallbacks?, prefix: prefix?.unwrap_or_default() })
-}
-
-fn read_policy(reader: &mut Reader, site: &str, zone: &str) -> Read<Policy> {
-    let at = |key: &str| format!("sites.{site}.{key}");
-    let debounce = reader.required(&at("debounce"), value::span(Duration::ZERO..=DAY));
-    let lock_ttl = reader.required(&at("lock_ttl"), value::span(SECOND..=HOUR));
-    let token_ttl = reader.required(&at("token_ttl"), value::span(SECOND..=YEAR));
-    let verify = reader.required(
-        &at("verify"),
-        value::choice(&[("strict", Verify::Strict), ("tolerant", Verify::Tolerant), ("off", Verify::Off)]),
-    );
-    let schedule = reader.required(&at("schedule"), |text| Schedule::parse(text, zone).map_err(|e| e.to_string()));
-    let jitter = reader.required(&at("schedule_jitter"), value::span(Duration::ZERO..=DAY));
-    Ok(Policy {
-        debounce: debounce?,
-        lock_ttl: lock_ttl?,
-        token_ttl: token_ttl?,
-        verify: verify?,
-        schedule: schedule?.spread(site, jitter?),
-    })
-}
-
-fn read_backoff(reader: &mut Reader, site: &str) -> Read<(Duration, Duration)> {
-    let initial = reader.required(&format!("sites.{site}.backoff_initial"), value::span(MILLISECOND..=DAY));
-    let max = reader.required(&format!("sites.{site}.backoff_max"), value::span(MILLISECOND..=DAY));
-    let (initial, max) = (initial?, max?);
-    if initial > max {
-        let both = "backoff_initial (SIDECAR_BACKOFF_INITIAL) is longer than backoff_max (SIDECAR_BACKOFF_MAX)";
-        return Err(reader.conflict(format!("sites.{site}: {both}")));
-    }
-    Ok((initial, max))
-}
-
-fn read_sources(
-    reader: &mut Reader,
-    site: &str,
-    kinds: &[Kind],
-    page: &str,
-    cookie: &CookieRule,
-    http: Option<HttpConfig>,
-) -> Read<Vec<SourceConfig>> {
-    let path = format!("sites.{site}.sources");
-    if kinds.is_empty() {
-        return Err(reader.missing(&path, "expected flaresolverr, http or both"));
-    }
-    let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
-    let flaresolverr = FlaresolverrConfig::read(reader, site, page.to_owned(), wanted)?;
-    let mut sources: Vec<SourceConfig> = Vec::with_capacity(kinds.len());
-    for kind in kinds {
-        let source = match kind {
-            Kind::Flaresolverr => SourceConfig::Flaresolverr(flaresolverr.clone()),
-            Kind::Http => match &http {
-                Some(http) => SourceConfig::Http(http.clone()),
-                None => {
-                    let reason = "the sources name http, which needs an address such as https://shop.test/auth";
-                    return Err(reader.missing(&format!("sites.{site}.http.url"), reason));
-                }
-            },
-        };
-        if sources.iter().any(|other| other.name() == source.name()) {
-            return Err(reader.conflict(format!("{path} (SIDECAR_SOURCES) names {} twice", source.name())));
-        }
-        sources.push(source);
-    }
-    Ok(sources)
-}
-
-fn read_keys(reader: &mut Reader, site: &str) -> Read<KeyNames> {
-    let path = format!("sites.{site}.token_key");
-    let token = reader.required(&path, value::redis_key);
-    let cookies = reader.required(&format!("sites.{site}.cookies_key"), value::redis_key);
-    let keys = KeyNames { token: token?, cookies: cookies? };
-    if !keys.has_companions() {
-        let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
-        return Err(reader.conflict(format!("{path} = {:?}: {reason}", keys.token)));
-    }
-    Ok(keys)
-}
-
-impl ProbeConfig {
-    fn read(reader: &mut Reader, site: &str, places: &Places, verify: Verify) -> Read<Self> {
-        let table = format!("sites.{site}.probe");
-        let url = reader.required(&format!("{table}.url"), |text| match places.address(text) {
-            // Where nothing is verified, the API may be unknown: nobody is asked then.
-            Err(_) if verify == Verify::Off && places.api.is_none() => Ok(String::new()),
-            filled => value::address(&filled?),
-        });
-        let headers = read_headers(reader, &format!("{table}.headers"), places);
-        let timeout = reader.required(&format!("{table}.timeout"), value::span(SECOND..=HOUR));
-        let (url, headers, timeout) = (url?, headers?, timeout?);
+impl ProbeSection {
+    fn build(self, site: &mut Section, id: &SiteId, places: &Places, verify: Verify) -> Option<ProbeConfig> {
+        let headers = headers(self.headers, "probe.headers", site, places);
         if headers.iter().any(|(name, _)| name == "authorization") {
-            return Err(reader.conflict(format!("{table}.headers: authorization carries the token that is proved")));
+            let text = format!("sites.{id}.probe.headers: authorization carries the token that is proved");
+            site.conflict(&[], text);
         }
-        Ok(Self { url, headers, timeout })
+        let url = match places.address(&self.url.0) {
+            // Where nothing is verified, the API may be unknown.
+            Err(_) if verify == Verify::Off && places.api.is_none() => Ok(String::new()),
+            filled => filled.and_then(|url| value::address(&url)),
+        };
+        let url = fill(site, "probe.url", Secrecy::SecretAddress, url)?;
+        Some(ProbeConfig { url, headers, timeout: self.timeout.0 })
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::panic, reason = "a test fails by panicking")]
 mod tests {
+    use super::super::FlaresolverrConfig;
     use super::super::fixture::Given;
     use super::*;
 

@@ -1,27 +1,24 @@
 //! Where tokens come from.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+use token_sidecar_client::wire::SiteId;
 
-use super::reader::{Read, Reader};
-use super::redaction;
+use super::reader::Section;
+use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
 use super::template::Places;
-use super::value::{self, Parsed};
+use super::value::{self, ByText, Concurrency, Method, Parsed, ProxyAddress, SECOND, SolverAddress, Span};
 
-/// The longest that a solve, an answer or a wait may be given.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// The least that a solve may be given.
-const SOLVE: Duration = Duration::from_secs(1);
-/// The least that an answer may be given.
-const ANSWER: Duration = Duration::from_millis(100);
+/// The longest that a solve, an answer or a wait may take.
+const LONGEST: u64 = 600 * SECOND;
 
-/// A source, by its kind.
 #[derive(Debug, Clone)]
 pub enum SourceConfig {
-    /// A browser behind FlareSolverr's v1 API.
     Flaresolverr(FlaresolverrConfig),
-    /// A plain request.
     Http(HttpConfig),
 }
 
@@ -41,17 +38,13 @@ impl SourceConfig {
 pub struct FlaresolverrConfig {
     /// The API's URL, `/v1` included; may hold credentials.
     pub url: SecretString,
-    /// The page to open.
     pub page: String,
-    /// `maxTimeout` of a solve.
     pub max_timeout: Duration,
     /// How long to wait for a cookie that the page's script sets late; `None` for not at all.
     pub wait: Option<Duration>,
     /// The cookies that end the wait: the site's token cookie and its fallbacks.
     pub wanted: Vec<String>,
-    /// A session to use; none is best unless the site needs one.
     pub session: Option<String>,
-    /// A proxy for the browser.
     pub proxy: Option<ProxyConfig>,
     /// Whether images, style sheets and fonts are left out (`disableMedia`).
     pub disable_media: bool,
@@ -59,149 +52,146 @@ pub struct FlaresolverrConfig {
     pub concurrency: usize,
 }
 
-/// A proxy for the browser.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
-    /// Its URL.
     pub url: String,
-    /// Its user.
     pub username: Option<String>,
-    /// Its password.
     pub password: Option<SecretString>,
 }
 
 /// A plain request whose answer has the token. Its `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct HttpConfig {
-    /// The whole URL.
     pub url: String,
-    /// `GET`, `POST`, …
     pub method: String,
-    /// Headers.
     pub headers: Vec<(String, String)>,
     /// The body, with the `Content-Type` among the headers.
     pub body: Option<String>,
-    /// Where the token is in the answer.
     pub token: TokenPlace,
-    /// How long the answer may take.
     pub timeout: Duration,
 }
 
-/// Where the token is in an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenPlace {
     /// At this JSON pointer (RFC 6901), for instance `/token/accessToken`.
     Json(String),
     /// In a cookie of `Set-Cookie`: the site's token cookie or its fallbacks.
     Cookie,
-    /// In this header.
     Header(String),
 }
 
-impl std::fmt::Debug for FlaresolverrConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FlaresolverrConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let page = redaction::address(&self.page);
         f.debug_struct("FlaresolverrConfig").field("url", &self.url).field("page", &page).finish_non_exhaustive()
     }
 }
 
-impl std::fmt::Debug for HttpConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         let url = redaction::address(&self.url);
         f.debug_struct("HttpConfig").field("url", &url).field("headers", &headers).finish_non_exhaustive()
     }
 }
 
-/// Reads what all sites share of FlareSolverr, so that it is right even where each site has its own.
-pub(super) fn read_shared(reader: &mut Reader) -> Read<()> {
-    let server = Server::read(reader, "flaresolverr");
-    let proxy = ProxyConfig::read(reader, "flaresolverr.proxy");
-    server.and(proxy).map(|_| ())
-}
-
-/// What is to be said of a FlareSolverr itself.
-struct Server {
-    url: String,
-    max_timeout: Duration,
-    concurrency: usize,
+/// `[flaresolverr]`
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "read so that it is right even where each site has its own, which falls back on it")]
+pub(super) struct SharedFlaresolverrSection {
+    url: SecretAddress<SolverAddress>,
+    max_timeout: Span<SECOND, LONGEST>,
+    concurrency: Concurrency,
     disable_media: bool,
+    pub(super) proxy: ProxySection,
 }
 
-impl Server {
-    fn read(reader: &mut Reader, table: &str) -> Read<Self> {
-        let url = reader.required(&format!("{table}.url"), value::solver_address);
-        let max_timeout = reader.required(&format!("{table}.max_timeout"), value::span(SOLVE..=PATIENCE));
-        let concurrency = reader.required(&format!("{table}.concurrency"), value::count(1..=64));
-        let disable_media = reader.required(&format!("{table}.disable_media"), value::switch);
-        Ok(Self { url: url?, max_timeout: max_timeout?, concurrency: concurrency?, disable_media: disable_media? })
-    }
+/// `[sites.S.flaresolverr]`
+#[derive(Deserialize)]
+pub(super) struct FlaresolverrSection {
+    url: SecretAddress<SolverAddress>,
+    max_timeout: Span<SECOND, LONGEST>,
+    concurrency: Concurrency,
+    disable_media: bool,
+    wait: Span<0, LONGEST>,
+    session: Option<String>,
+    proxy: ProxySection,
 }
 
-impl FlaresolverrConfig {
-    /// Reads a site's part; what it does not say is as for all sites.
-    pub(super) fn read(reader: &mut Reader, site: &str, page: String, wanted: Vec<String>) -> Read<Self> {
-        let table = format!("sites.{site}.flaresolverr");
-        let server = Server::read(reader, &table);
-        let wait = reader.required(&format!("{table}.wait"), value::span(Duration::ZERO..=PATIENCE));
-        let session = reader.optional(&format!("{table}.session"), value::text);
-        // A proxy is taken as a whole: one site's password must not reach another's proxy.
-        let own = format!("{table}.proxy");
-        let proxy = if reader.has(&own) { &own } else { "flaresolverr.proxy" };
-        let proxy = ProxyConfig::read(reader, proxy);
-        let (server, wait, session, proxy) = (server?, wait?, session?, proxy?);
-        if proxy.is_some() && session.is_some() {
+#[derive(Deserialize)]
+pub(super) struct ProxySection {
+    url: Address<Option<ProxyAddress>>,
+    username: Option<String>,
+    password: Secret<Option<SecretString>>,
+}
+
+/// `[sites.S.http]`
+#[derive(Deserialize)]
+pub(super) struct HttpSection {
+    url: SecretAddress<Option<String>>,
+    method: Option<Method>,
+    headers: Headers,
+    body: Secret<Option<String>>,
+    token: TokenPlace,
+    timeout: Span<100, LONGEST>,
+}
+
+/// Templates by the names of their headers.
+pub(super) type Headers = BTreeMap<String, Option<String>>;
+
+impl FlaresolverrSection {
+    pub(super) fn build(
+        self,
+        site: &mut Section,
+        id: &SiteId,
+        page: String,
+        wanted: Vec<String>,
+    ) -> FlaresolverrConfig {
+        let proxy = self.proxy.build(site);
+        if proxy.is_some() && self.session.is_some() {
             let reason = "FlareSolverr ignores a request's proxy in a session; give the session its proxy";
-            reader.warn(format!("{table}: {reason}"));
+            site.warn(format!("sites.{id}.flaresolverr: {reason}"));
         }
-        Ok(Self {
-            url: SecretString::from(server.url),
+        FlaresolverrConfig {
+            url: self.url.0.0,
             page,
-            max_timeout: server.max_timeout,
-            wait: (!wait.is_zero()).then_some(wait),
+            max_timeout: self.max_timeout.0,
+            wait: Some(self.wait.0).filter(|wait| !wait.is_zero()),
             wanted,
-            session,
+            session: self.session,
             proxy,
-            disable_media: server.disable_media,
-            concurrency: server.concurrency,
-        })
-    }
-}
-
-impl ProxyConfig {
-    fn read(reader: &mut Reader, table: &str) -> Read<Option<Self>> {
-        let url = reader.optional(&format!("{table}.url"), value::proxy_address);
-        let username = reader.optional(&format!("{table}.username"), value::text);
-        let password = reader.optional(&format!("{table}.password"), value::secret);
-        match (url?, username?, password?) {
-            (Some(url), username, password) => Ok(Some(Self { url, username, password })),
-            (None, None, None) => Ok(None),
-            _ => Err(reader.missing(&format!("{table}.url"), "user and password are of no use without it")),
+            disable_media: self.disable_media,
+            concurrency: self.concurrency.0,
         }
     }
 }
 
-impl HttpConfig {
-    /// Reads a site's part; `None` where it has none.
-    pub(super) fn read(reader: &mut Reader, site: &str, places: &Places) -> Read<Option<Self>> {
-        let table = format!("sites.{site}.http");
-        let url = reader.optional(&format!("{table}.url"), |text| value::address(&places.address(text)?));
-        let method = reader.optional(
-            &format!("{table}.method"),
-            value::choice(&[("GET", "GET"), ("POST", "POST"), ("PUT", "PUT"), ("PATCH", "PATCH")]),
-        );
-        let headers = read_headers(reader, &format!("{table}.headers"), places);
-        let body = reader.optional(&format!("{table}.body"), value::verbatim);
-        let token = reader.required(&format!("{table}.token"), TokenPlace::parse);
-        let timeout = reader.required(&format!("{table}.timeout"), value::span(ANSWER..=PATIENCE));
-        let (url, method, mut headers, body) = (url?, method?, headers?, body?);
-        let (token, timeout) = (token?, timeout?);
-        let Some(url) = url else { return Ok(None) };
-        if body.is_some() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+impl ProxySection {
+    pub(super) fn build(self, section: &mut Section) -> Option<ProxyConfig> {
+        let (username, password) = (self.username, self.password.0);
+        let Some(url) = self.url.0 else {
+            if username.is_some() || password.is_some() {
+                section.missing("flaresolverr.proxy.url", "user and password are of no use without it");
+            }
+            return None;
+        };
+        Some(ProxyConfig { url: url.0, username, password })
+    }
+}
+
+impl HttpSection {
+    /// `None` where the site has no such source.
+    pub(super) fn build(self, site: &mut Section, places: &Places) -> Option<HttpConfig> {
+        let mut headers = headers(self.headers, "http.headers", site, places);
+        let url = self.url.0?;
+        let url = places.address(&url).and_then(|url| value::address(&url));
+        let url = fill(site, "http.url", Secrecy::SecretAddress, url)?;
+        let body = self.body.0;
+        if body.is_some() && !headers.iter().any(|(name, _)| name == "content-type") {
             headers.push(("content-type".to_owned(), "application/json".to_owned()));
         }
-        let method = method.unwrap_or(if body.is_some() { "POST" } else { "GET" }).to_owned();
-        Ok(Some(Self { url, method, headers, body, token, timeout }))
+        let method = self.method.map_or(if body.is_some() { "POST" } else { "GET" }, |method| method.0).to_owned();
+        Some(HttpConfig { url, method, headers, body, token: self.token, timeout: self.timeout.0 })
     }
 }
 
@@ -217,20 +207,28 @@ impl TokenPlace {
     }
 }
 
-/// Reads a table of headers; those that come out empty are not sent.
-pub(super) fn read_headers(reader: &mut Reader, table: &str, places: &Places) -> Read<Vec<(String, String)>> {
-    let mut headers = Vec::new();
-    let mut fault = None;
-    for name in reader.names_below(table) {
-        let header = reader.optional(&format!("{table}.{name}"), |text| {
-            value::name(&name).map_err(|reason| format!("{reason} to the left of ="))?;
-            value::header(&places.header(text)?)
-        });
-        match header {
-            Ok(Some(text)) if !text.is_empty() => headers.push((name.to_ascii_lowercase(), text)),
-            Ok(_) => {}
-            Err(faulty) => fault = Some(faulty),
-        }
+impl<'de> Deserialize<'de> for TokenPlace {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(ByText(Self::parse))
     }
-    fault.map_or(Ok(headers), Err)
+}
+
+/// Fills in a table of headers; those that come out empty are not sent.
+pub(super) fn headers(templates: Headers, table: &str, site: &mut Section, places: &Places) -> Vec<(String, String)> {
+    let filled = templates.into_iter().filter_map(|(name, template)| {
+        let value = places.header(&template?).and_then(|value| value::header(&value));
+        let value = value::name(&name).map_err(|reason| format!("{reason} to the left of =")).and(value);
+        let value = fill(site, &format!("{table}.{name}"), Secrecy::Header, value)?;
+        (!value.is_empty()).then_some((name, value))
+    });
+    filled.collect()
+}
+
+/// What a template came to, unless it is wrong.
+pub(super) fn fill<T>(site: &mut Section, path: &str, secrecy: Secrecy, filled: Parsed<T>) -> Option<T> {
+    match filled {
+        // What is wrong with its placeholders has been said.
+        Err(_) if site.is_refused("api_url") => None,
+        filled => site.check(path, secrecy, filled),
+    }
 }

@@ -1,5 +1,6 @@
-//! From texts to values: each function either understands a text or says what would be right.
+//! The types of single settings. Each is read from a text by a function that says what would be right.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
 use url::Url;
@@ -15,38 +17,79 @@ use url::Url;
 use crate::domain::duration;
 use crate::domain::schedule::is_utc;
 
-/// Understands a text or says what would be right.
+/// A value, or what would be right.
 pub(super) type Parsed<T> = Result<T, String>;
 
-/// Any text that is not empty.
-pub(super) fn text(text: &str) -> Parsed<String> {
-    let text = text.trim();
-    if text.is_empty() { Err("expected a text".to_owned()) } else { Ok(text.to_owned()) }
+/// A newtype for each kind of text, and the function that reads it.
+macro_rules! texts {
+    ($($name:ident($inner:ty) = $parse:expr;)+) => {$(
+        pub(super) struct $name(pub(super) $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(ByText($parse)).map(Self)
+            }
+        }
+    )+};
 }
 
-/// A text as it is, its blanks included.
-pub(super) fn verbatim(text: &str) -> Parsed<String> {
-    Ok(text.to_owned())
+texts! {
+    PresentFile(PathBuf) = present_file;
+    Concurrency(usize) = concurrency;
+    Listen(Option<SocketAddr>) = listen;
+    LogFilter(Targets) = log_filter;
+    Zone(String) = zone;
+    ScheduleText(String) = schedule;
+    WebAddress(String) = address;
+    BaseAddress(String) = base_address;
+    SolverAddress(SecretString) = |text| solver_address(text).map(SecretString::from);
+    ProxyAddress(String) = proxy_address;
+    RedisAddress(SecretString) = redis_address;
+    BearerToken(SecretString) = token;
+    AdminToken(SecretString) = admin_token;
+    Name(String) = name;
+    HeaderValue(String) = header;
+    RedisKey(String) = redis_key;
+    VariableName(String) = variable;
+    Method(&'static str) = method;
 }
 
-/// A secret as it is.
-pub(super) fn secret(text: &str) -> Parsed<SecretString> {
-    Ok(SecretString::from(text))
+/// A time from so many to so many milliseconds.
+pub(super) struct Span<const LEAST: u64, const MOST: u64>(pub(super) Duration);
+
+impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Span<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let by_text = ByText(|text| span(Duration::from_millis(LEAST)..=Duration::from_millis(MOST))(text));
+        deserializer.deserialize_str(by_text).map(Self)
+    }
 }
 
-/// The name of a file.
-pub(super) fn file(name: &str) -> Parsed<PathBuf> {
-    text(name).map(PathBuf::from).map_err(|_| "expected a file's name".to_owned())
+pub(super) const SECOND: u64 = 1_000;
+pub(super) const HOUR: u64 = 3_600 * SECOND;
+pub(super) const DAY: u64 = 24 * HOUR;
+
+/// Reads a value from a text.
+pub(super) struct ByText<T>(pub(super) fn(&str) -> Parsed<T>);
+
+impl<T> Visitor<'_> for ByText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(E::custom)
+    }
 }
 
-/// The name of a file that is there.
-pub(super) fn present_file(name: &str) -> Parsed<PathBuf> {
-    let file = file(name)?;
+fn present_file(name: &str) -> Parsed<PathBuf> {
+    let file = PathBuf::from(name.trim());
     if file.is_file() { Ok(file) } else { Err("there is no such file".to_owned()) }
 }
 
-/// A span within bounds.
-pub(super) fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
+/// A time within bounds.
+fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| match duration::parse(text) {
         Err(_) => Err("expected a time such as 10s, 5m or 24h".to_owned()),
         Ok(span) if bounds.contains(&span) => Ok(span),
@@ -62,33 +105,24 @@ pub(super) fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<
     }
 }
 
-/// A whole number within bounds.
-pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&str) -> Parsed<usize> {
-    move |text| {
-        let number = text.trim().parse().ok().filter(|n| bounds.contains(n));
-        number.ok_or_else(|| format!("expected a number from {} to {}", bounds.start(), bounds.end()))
-    }
+fn concurrency(text: &str) -> Parsed<usize> {
+    let number = text.trim().parse().ok().filter(|number| (1..=64).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
 }
 
-/// `true` or `false`.
-pub(super) fn switch(text: &str) -> Parsed<bool> {
-    text.trim().parse().map_err(|_| "expected true or false".to_owned())
+fn method(text: &str) -> Parsed<&'static str> {
+    const METHODS: [&str; 4] = ["GET", "POST", "PUT", "PATCH"];
+    let method = METHODS.into_iter().find(|method| *method == text.trim());
+    method.ok_or_else(|| "expected GET, POST, PUT or PATCH".to_owned())
 }
 
-/// One of some words.
-pub(super) fn choice<T: Copy>(choices: &'static [(&'static str, T)]) -> impl Fn(&str) -> Parsed<T> {
-    move |text| {
-        let chosen = choices.iter().find(|(word, _)| *word == text.trim());
-        chosen.map(|(_, value)| *value).ok_or_else(|| {
-            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-            let (last, others) = words.split_last().unwrap_or((&"", &[]));
-            format!("expected {} or {last}", others.join(", "))
-        })
-    }
+/// A schedule, which is read further once the time zone is known.
+fn schedule(text: &str) -> Parsed<String> {
+    let text = Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    text.ok_or_else(|| "expected a crontab expression such as `0 */3 * * *`, `every 3h` or `off`".to_owned())
 }
 
-/// Where to listen, or `off`.
-pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
+fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     if text.trim() == "off" {
         return Ok(None);
     }
@@ -96,8 +130,7 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     address.map_err(|_| "expected an address with a port such as 127.0.0.1:9188 or [::]:9188, or off".to_owned())
 }
 
-/// Levels, and targets with theirs.
-pub(super) fn log_filter(text: &str) -> Parsed<Targets> {
+fn log_filter(text: &str) -> Parsed<Targets> {
     let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     // A span or its fields would be taken for a target that nothing has.
     let known = !parts.is_empty() && parts.iter().all(|part| !part.contains(['[', ' ', '"']));
@@ -105,7 +138,6 @@ pub(super) fn log_filter(text: &str) -> Parsed<Targets> {
     filter.ok_or_else(|| "expected a filter such as info or warn,token_sidecar=debug".to_owned())
 }
 
-/// An IANA time zone.
 pub(super) fn zone(text: &str) -> Parsed<String> {
     let name = text.trim().trim_start_matches(':');
     let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
@@ -125,7 +157,7 @@ pub(super) fn address(text: &str) -> Parsed<String> {
 }
 
 /// The address below which an API lies, without the slash at its end.
-pub(super) fn base_address(text: &str) -> Parsed<String> {
+fn base_address(text: &str) -> Parsed<String> {
     let address = address(text)?;
     if address.contains(['?', '#']) {
         return Err("expected an address without a query".to_owned());
@@ -134,14 +166,13 @@ pub(super) fn base_address(text: &str) -> Parsed<String> {
 }
 
 /// The address of a FlareSolverr; without a path `/v1` is meant.
-pub(super) fn solver_address(text: &str) -> Parsed<String> {
+fn solver_address(text: &str) -> Parsed<String> {
     let url = web(text, &["http", "https"], "http://flaresolverr:8191/v1")?;
     let address = text.trim().trim_end_matches('/');
     Ok(if url.path() == "/" { format!("{address}/v1") } else { address.to_owned() })
 }
 
-/// The address of a proxy, without credentials.
-pub(super) fn proxy_address(text: &str) -> Parsed<String> {
+fn proxy_address(text: &str) -> Parsed<String> {
     let url = web(text, &["http", "https", "socks4", "socks5"], "http://proxy:3128 or socks5://proxy:1080")?;
     if has_credentials(&url) {
         return Err("a browser ignores the credentials in it: set `username` and `password` beside it".to_owned());
@@ -149,8 +180,7 @@ pub(super) fn proxy_address(text: &str) -> Parsed<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The address of a Redis.
-pub(super) fn redis_address(text: &str) -> Parsed<SecretString> {
+fn redis_address(text: &str) -> Parsed<SecretString> {
     let wrong = || {
         "expected redis://host:6379/0, rediss://host:6379/0 or unix:///path; what is special in user and password \
          must be percent-encoded"
@@ -169,13 +199,13 @@ pub(super) fn redis_address(text: &str) -> Parsed<SecretString> {
 }
 
 /// A bearer token, with or without `Bearer `, percent-encoded or not.
-pub(super) fn token(text: &str) -> Parsed<SecretString> {
+fn token(text: &str) -> Parsed<SecretString> {
     let decoded = percent_decode_str(text).decode_utf8_lossy();
     Token::parse(&decoded).map(|token| SecretString::from(token.expose())).map_err(|error| error.to_string())
 }
 
 /// What a header can carry after `Bearer `.
-pub(super) fn admin_token(text: &str) -> Parsed<SecretString> {
+fn admin_token(text: &str) -> Parsed<SecretString> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(SecretString::from(text))
@@ -191,28 +221,24 @@ pub(super) fn name(text: &str) -> Parsed<String> {
     if legal { Ok(text.to_owned()) } else { Err("expected a name without blanks and separators".to_owned()) }
 }
 
-/// The value of a header.
 pub(super) fn header(text: &str) -> Parsed<String> {
     let legal = text.bytes().all(|b| b == b'\t' || b == b' ' || b.is_ascii_graphic());
     if legal { Ok(text.trim().to_owned()) } else { Err("expected ASCII on one line".to_owned()) }
 }
 
-/// The name of a Redis key.
-pub(super) fn redis_key(text: &str) -> Parsed<String> {
+fn redis_key(text: &str) -> Parsed<String> {
     const MOST: usize = 256;
     let legal = (1..=MOST).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control());
     if legal { Ok(text.to_owned()) } else { Err(format!("expected 1 to {MOST} characters without blanks")) }
 }
 
-/// The name of a variable.
-pub(super) fn variable(text: &str) -> Parsed<String> {
+fn variable(text: &str) -> Parsed<String> {
     let legal = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
     if legal { Ok(text.to_owned()) } else { Err("expected a name such as SHOP_BEARER_TOKEN".to_owned()) }
 }
 
-/// Whether a URL has a user or a password in it.
-pub(super) fn has_credentials(url: &Url) -> bool {
+fn has_credentials(url: &Url) -> bool {
     !url.username().is_empty() || url.password().is_some()
 }
 

@@ -6,8 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use token_sidecar::cli::args::Cli;
-use token_sidecar::config::key::Key;
-use token_sidecar::config::keys::KEYS;
+use token_sidecar::config::{ConfigError, Flag, Inputs, VARIABLES, load};
 
 use crate::markdown::{Document, root};
 
@@ -143,13 +142,9 @@ fn every_command_is_described() {
 
 #[test]
 fn every_variable_is_read_by_something() {
-    let known: BTreeSet<String> = KEYS
+    let known: BTreeSet<String> = VARIABLES
         .iter()
-        .filter_map(|key| {
-            let name = key.env?.replace("{SITE}", "CHITAI_GOROD");
-            Some([name.clone(), if key.has_file() { format!("{name}_FILE") } else { name }])
-        })
-        .flatten()
+        .map(|(name, _)| name.replace("{SITE}", "CHITAI_GOROD"))
         .chain(["SIDECAR_CONFIG".to_owned()])
         .collect();
     for guide in guides() {
@@ -168,10 +163,23 @@ fn every_key_of_the_settings_exists() {
             let is_path = path.starts_with("sites.") || path.starts_with("flaresolverr.proxy.");
             let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-*".contains(&b));
             if is_path && is_plain && document.name != "docs/configuration.md" {
-                assert!(Key::of(path).is_some(), "{}: there is no key {path}", document.name);
+                assert!(is_setting(path), "{}: there is no setting {path}", document.name);
             }
         }
     }
+}
+
+/// Whether a flag may set it, whatever to.
+fn is_setting(path: &str) -> bool {
+    let flag = Flag { name: "--set".to_owned(), path: of_the_built_in_site(path), value: "1".to_owned() };
+    let errors = load(&Inputs { flags: vec![flag], ..Inputs::default() }).err().map_or(vec![], |errors| errors.0);
+    !errors.iter().any(|error| matches!(error, ConfigError::Unknown { .. }) || error.to_string().contains("a table"))
+}
+
+/// The same setting of the site that is there without a file.
+fn of_the_built_in_site(path: &str) -> String {
+    let key = path.strip_prefix("sites.").and_then(|rest| rest.split_once('.')).map(|(_, key)| key);
+    key.map_or_else(|| path.to_owned(), |key| format!("sites.chitai_gorod.{key}"))
 }
 
 #[test]

@@ -1,0 +1,107 @@
+//! The environment variables and the settings that they set.
+
+use std::collections::BTreeSet;
+
+use token_sidecar_client::wire::SiteId;
+
+/// The variable that names the TOML file.
+pub(super) const CONFIG: &str = "SIDECAR_CONFIG";
+
+/// The head of the variables that no other program has.
+pub(super) const OWN: &str = "SIDECAR_";
+
+/// Each variable and the path of its setting. `{SITE}` stands for a site's id in upper case; `*` in the path of any other
+/// variable means every site.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("REDIS_URL", "redis.url"),
+    ("REDIS_URL_FILE", "redis.url_file"),
+    ("REDIS_PASSWORD", "redis.password"),
+    ("REDIS_PASSWORD_FILE", "redis.password_file"),
+    ("REDIS_TLS_CA_FILE", "redis.tls_ca_file"),
+    ("REDIS_TLS_CERT_FILE", "redis.tls_cert_file"),
+    ("REDIS_TLS_KEY_FILE", "redis.tls_key_file"),
+    ("SIDECAR_LISTEN", "server.listen"),
+    ("SIDECAR_ADMIN_TOKEN", "server.admin_token"),
+    ("SIDECAR_ADMIN_TOKEN_FILE", "server.admin_token_file"),
+    ("SIDECAR_LOG_FORMAT", "log.format"),
+    ("RUST_LOG", "log.filter"),
+    ("TZ", "time_zone"),
+    ("SIDECAR_SHUTDOWN_GRACE", "shutdown_grace"),
+    ("FLARESOLVERR_URL", "flaresolverr.url"),
+    ("FLARESOLVERR_URL_FILE", "flaresolverr.url_file"),
+    ("FLARESOLVERR_MAX_TIMEOUT", "flaresolverr.max_timeout"),
+    ("{SITE}_SITE_URL", "sites.*.page_url"),
+    ("{SITE}_API_URL", "sites.*.api_url"),
+    ("{SITE}_USER_ID", "sites.*.user_id"),
+    ("{SITE}_CITY_ID", "sites.*.city_id"),
+    ("{SITE}_BEARER_TOKEN", "sites.*.bootstrap_token"),
+    ("{SITE}_BEARER_TOKEN_FILE", "sites.*.bootstrap_token_file"),
+    ("SIDECAR_SOURCES", "sites.*.sources"),
+    ("SIDECAR_SCHEDULE", "sites.*.schedule"),
+    ("SIDECAR_DEBOUNCE", "sites.*.debounce"),
+    ("SIDECAR_LOCK_TTL", "sites.*.lock_ttl"),
+    ("SIDECAR_TOKEN_TTL", "sites.*.token_ttl"),
+    ("SIDECAR_BACKOFF_INITIAL", "sites.*.backoff_initial"),
+    ("SIDECAR_BACKOFF_MAX", "sites.*.backoff_max"),
+    ("SIDECAR_VERIFY", "sites.*.verify"),
+    ("SIDECAR_ENV_FILE", "sites.*.env_file"),
+];
+
+/// The head of a site's variables and of its `.env` line: `shop-2` has `SHOP_2`.
+pub(super) fn prefix(site: &str) -> String {
+    let name = site.to_uppercase().replace('-', "_");
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
+/// The variable of the setting at `path`.
+pub(super) fn of(path: &str) -> Option<String> {
+    let site_and_key = path.strip_prefix("sites.").and_then(|rest| rest.split_once('.'));
+    let (site, pattern) = match site_and_key {
+        Some((site, key)) => (site, format!("sites.*.{key}")),
+        None => ("", path.to_owned()),
+    };
+    let (name, _) = VARIABLES.iter().find(|(_, path)| *path == pattern)?;
+    Some(name.replace("{SITE}", &prefix(site)))
+}
+
+/// Every variable that is read, with the path that it sets.
+pub(super) fn all(sites: &BTreeSet<SiteId>) -> impl Iterator<Item = (String, String)> {
+    VARIABLES.iter().flat_map(move |(name, path)| {
+        if !name.starts_with("{SITE}") {
+            return vec![((*name).to_owned(), (*path).to_owned())];
+        }
+        let of_site =
+            |site: &SiteId| (name.replace("{SITE}", &prefix(site.as_str())), path.replacen('*', site.as_str(), 1));
+        sites.iter().map(of_site).collect()
+    })
+}
+
+pub(super) fn is_known(name: &str, sites: &BTreeSet<SiteId>) -> bool {
+    name == CONFIG || VARIABLES.iter().any(|(known, _)| *known == name) || all(sites).any(|(known, _)| known == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_its_variable() {
+        for (path, variable) in [
+            ("redis.url", Some("REDIS_URL")),
+            ("sites.shop-2.api_url", Some("SHOP_2_API_URL")),
+            ("sites.shop-2.debounce", Some("SIDECAR_DEBOUNCE")),
+            ("sites.*.debounce", Some("SIDECAR_DEBOUNCE")),
+            ("sites.shop-2.cookie", None),
+            ("redis", None),
+        ] {
+            assert_eq!(of(path).as_deref(), variable, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_sites_variables_begin_with_its_id_in_upper_case() {
+        for (site, head) in [("chitai_gorod", "CHITAI_GOROD"), ("shop-2", "SHOP_2"), ("2shop", "_2SHOP")] {
+            assert_eq!(prefix(site), head);
+        }
+    }
+}
