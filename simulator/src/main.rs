@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use simulator::{Faults, FlareSolverrVersion, Settings, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,21 +26,13 @@ struct Arguments {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
 
-    /// FlareSolverr version to simulate: 3.5.2 reads the cookies after `waitInSeconds`, 3.5.0 before.
+    /// FlareSolverr version to simulate.
     #[arg(long, value_enum, default_value = "3.5.0", value_name = "VERSION")]
-    flaresolverr: Version,
+    flaresolverr: FlareSolverrVersion,
 
     /// Faults from the start, in the form of PUT /control/faults.
     #[arg(long, value_name = "JSON", value_parser = faults)]
     faults: Option<Faults>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Version {
-    #[value(name = "3.5.0")]
-    V3_5_0,
-    #[value(name = "3.5.2")]
-    V3_5_2,
 }
 
 const EXAMPLES: &str = "\
@@ -72,10 +64,7 @@ async fn main() -> io::Result<()> {
         listen: arguments.listen,
         token_life: arguments.token_life,
         seed: arguments.seed,
-        version: match arguments.flaresolverr {
-            Version::V3_5_0 => FlareSolverrVersion::V3_5_0,
-            Version::V3_5_2 => FlareSolverrVersion::V3_5_2,
-        },
+        version: arguments.flaresolverr,
         ..Settings::default()
     })?;
     if let Some(faults) = arguments.faults {

@@ -38,11 +38,13 @@ impl Default for Settings {
 }
 
 /// A FlareSolverr version that can be simulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum FlareSolverrVersion {
     /// Reads the cookies before `waitInSeconds`, so a cookie that a script sets late is missing.
+    #[value(name = "3.5.0")]
     V3_5_0,
     /// Reads the cookies after `waitInSeconds`, unless `returnOnlyCookies` skips the wait.
+    #[value(name = "3.5.2")]
     V3_5_2,
 }
 
