@@ -1,11 +1,13 @@
-//! SIGTERM and SIGINT: the first asks for an orderly end, the second ends at once.
+//! SIGTERM and SIGINT: the first asks `run` and `refresh` for an orderly end, the second ends them at once. Every other
+//! command ends on the first.
 
 use std::io;
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The signals that end the process. From [`Signals::install`] on they no longer do so by themselves.
+/// The signals that end the process. From [`Signals::install`] on they no longer do so by default.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -20,7 +22,7 @@ enum Ending {
 }
 
 impl Signals {
-    /// Takes the signals over.
+    /// Handles the signals in place of their default action.
     ///
     /// # Errors
     /// Where the system does not allow it.
@@ -28,9 +30,25 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Ends the process on the first signal from now on, even while it writes into a full pipe.
+    ///
+    /// By itself a process does not end on a signal that its parent ignores, as a shell ignores SIGINT for its
+    /// background jobs.
+    ///
+    /// # Errors
+    /// Where the system does not allow it.
+    pub fn end_the_process() -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let mut signals = runtime.block_on(async { Self::install() })?;
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || std::process::exit(runtime.block_on(signals.next()).exit_code()))?;
+        Ok(())
+    }
+
     /// Cancels `shutdown` on the first signal and ends the process on the second.
     pub async fn obey(mut self, shutdown: CancellationToken) {
-        let code = heed(async || self.next().await, &shutdown).await;
+        let code = cancel_then_end(async || self.next().await, &shutdown).await;
         std::process::exit(code);
     }
 
@@ -50,7 +68,7 @@ impl Ending {
         }
     }
 
-    /// What a shell makes of a process that the signal has ended.
+    /// What a shell gives as the exit code of a process that the signal has ended.
     const fn exit_code(self) -> i32 {
         match self {
             Self::Terminate => 128 + 15,
@@ -59,8 +77,8 @@ impl Ending {
     }
 }
 
-/// Gives the exit code once a second signal has come.
-async fn heed(mut next: impl AsyncFnMut() -> Ending, shutdown: &CancellationToken) -> i32 {
+/// Cancels `shutdown` on the first signal; returns the exit code on the second.
+async fn cancel_then_end(mut next: impl AsyncFnMut() -> Ending, shutdown: &CancellationToken) -> i32 {
     let first = next().await;
     tracing::info!(signal = first.name(), "shutting down; a second signal ends at once");
     shutdown.cancel();
@@ -79,7 +97,7 @@ mod tests {
     async fn the_first_signal_asks_and_the_second_ends() {
         let (send, mut signals) = mpsc::channel(2);
         let shutdown = CancellationToken::new();
-        let mut code = Box::pin(heed(async || signals.recv().await.unwrap(), &shutdown));
+        let mut code = Box::pin(cancel_then_end(async || signals.recv().await.unwrap(), &shutdown));
 
         send.send(Ending::Terminate).await.unwrap();
         tokio::select! {
@@ -92,7 +110,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_real_sigterm_is_heard() {
+    async fn a_real_sigterm_is_received() {
         let mut signals = Signals::install().unwrap();
         let killed = std::process::Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status();
         assert!(killed.unwrap().success());

@@ -137,6 +137,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             screen::complain(&warning);
         }
     }
+    if !matches!(command, Command::Run | Command::Refresh) {
+        Signals::end_the_process()?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let only = cli.settings.site.as_deref();
     runtime.block_on(async {
@@ -177,7 +180,7 @@ fn names(sites: &[SiteConfig]) -> String {
     sites.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Works until it is done; the first SIGTERM or SIGINT cancels the token, the second ends the process.
+/// Works until it is done; the first signal cancels the token, the second ends the process.
 async fn under_signals<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, Stopped> {
     let shutdown = CancellationToken::new();
     let signals = Signals::install()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use simulator::{Faults, RecordedError};
 
 use crate::process::patience::now;
-use crate::process::{World, eventually, keys};
+use crate::process::{Running, World, eventually, keys};
 use crate::support::contract;
 
 #[test]
@@ -188,6 +188,26 @@ fn watch_goes_on_when_redis_comes_back() {
     listens(&world);
     world.call(&["refresh"]).expect(0);
     watch.prints("token:updated");
+}
+
+/// Defect: `watch` as a background job of a script went on for ever, as such a shell has its jobs ignore SIGINT.
+#[test]
+fn watch_ends_on_signals_that_its_parent_ignores() {
+    let world = World::start();
+    let ignoring = ["/bin/sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh"];
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let watch = Running::start(&mut world.command_under(&ignoring, &["watch"], &[]));
+        eventually("it is subscribed", || {
+            let subscribed: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
+            (subscribed.1 == 1).then_some(())
+        });
+        watch.signal(signal);
+        watch.end().expect(code);
+        eventually("its subscription is gone", || {
+            let subscribed: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
+            (subscribed.1 == 0).then_some(())
+        });
+    }
 }
 
 fn json(text: &str) -> serde_json::Value {
