@@ -14,7 +14,7 @@ DENY = $(TARGET)/lint/bin/cargo-deny --workspace --locked --log-level error chec
 
 BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument \
-    scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup \
+    scripts/as-test scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup \
     scripts/simulation scripts/test scripts/venv
 
 .DEFAULT_GOAL := help
@@ -30,8 +30,7 @@ demo: ## See what the sidecar does, in under a minute after the build; leaves no
 	@cargo build --locked -p token-sidecar -p token-sidecar-simulator
 	@scripts/demo $(ARGS)
 
-test: ## Run every test; ARGS go to cargo test, to choose some
-	@scripts/setup test
+test: ## Run every test; ARGS=quick those that need only Rust and Redis, other ARGS go to cargo test
 	@scripts/test $(ARGS)
 
 bench: ## Measure what the sidecar costs, beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
