@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::history::Past;
+use self::history::RedisHistory;
 use self::process::{Contacts, Process};
 use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
@@ -25,9 +25,8 @@ use crate::redis::subscription::Subscription;
 use crate::refresh::driver::{Driver, Once, Stop};
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::StoreError;
-use crate::server::{Limits, Server, serve};
-use crate::status::Board;
-use crate::status::model::Subscription as Connection;
+use crate::server::{HttpServer, Limits, serve};
+use crate::status::{StatusRegistry, SubscriptionState};
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -85,8 +84,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     };
     let mut process = Process::new(&config.redis)?;
     let sites = config.sites.into_iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
-    let Process { clock, link, solvers, board, instance, contacts } = process;
-    let (board, contacts) = (Arc::new(board), Arc::new(contacts));
+    let Process { clock, link, solvers, status, instance, contacts } = process;
+    let (status, contacts) = (Arc::new(status), Arc::new(contacts));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), %instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
@@ -95,9 +94,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
 
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
     if let Some(listener) = listener {
-        let server = Server {
-            board: Arc::clone(&board),
-            history: Arc::new(Past::new(Arc::clone(&link), Arc::clone(&contacts))),
+        let server = HttpServer {
+            status: Arc::clone(&status),
+            history: Arc::new(RedisHistory::new(Arc::clone(&link), Arc::clone(&contacts))),
             refresh: Arc::new(refresher(Arc::clone(&contacts))),
             admin_token: config.server.admin_token,
             instance: instance.to_string(),
@@ -108,7 +107,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     let ready = CancellationToken::new();
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
     let subscription =
-        Subscription::new(Arc::clone(&link), clock, delays, board, instance.to_string(), mailboxes(&contacts));
+        Subscription::new(Arc::clone(&link), clock, delays, status, instance.to_string(), mailboxes(&contacts));
     let deaf = CancellationToken::new();
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), deaf.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
@@ -185,11 +184,11 @@ pub async fn refresh(
 ) -> Result<Once, AppError> {
     let mut process = Process::new(&config.redis)?;
     let site = process.site(site.clone())?;
-    let Process { clock, link, solvers, board, instance, contacts } = process;
+    let Process { clock, link, solvers, status, instance, contacts } = process;
     let (ready, last) = (CancellationToken::new(), CancellationToken::new());
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
-    let board = Arc::new(board);
-    let observer = Arc::clone(&board);
+    let status = Arc::new(status);
+    let observer = Arc::clone(&status);
     let subscription =
         Subscription::new(Arc::clone(&link), clock, delays, observer, instance.to_string(), mailboxes(&contacts));
     let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
@@ -207,7 +206,7 @@ pub async fn refresh(
     };
     tokio::select! {
         ended = hearing => { ended?; Ok(Once::Stopped) }
-        () = lost_for(&board, patience) => Err(out_of_reach(patience)),
+        () = lost_for(&status, patience) => Err(out_of_reach(patience)),
         once = Driver::once(site, seen, Stop { graceful: shutdown.clone(), now: shutdown }) => {
             let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
             Ok(once)
@@ -220,11 +219,11 @@ fn out_of_reach(patience: Duration) -> AppError {
 }
 
 /// Ends once the subscription has been gone for so long.
-async fn lost_for(board: &Board, patience: Duration) {
+async fn lost_for(status: &StatusRegistry, patience: Duration) {
     const PACE: Duration = Duration::from_millis(250);
     loop {
-        match board.link().subscription {
-            Connection::Down { since, .. } if board.now().saturating_sub(since) >= patience => return,
+        match status.subscription().state {
+            SubscriptionState::Down { since, .. } if status.now().saturating_sub(since) >= patience => return,
             _ => tokio::time::sleep(PACE).await,
         }
     }

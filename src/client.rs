@@ -41,7 +41,7 @@ use crate::domain::snapshot::Snapshot;
 use crate::redis::history;
 use crate::redis::{Link, RedisStore};
 use crate::refresh::ports::Store as _;
-use crate::status::view::HistoryEntry;
+use crate::status::HistoryEntry;
 
 pub use self::error::ClientError;
 pub use self::updates::{Update, Updates};

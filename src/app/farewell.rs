@@ -24,7 +24,7 @@ pub(super) async fn tell(link: &Link<SystemClock>, site: &SiteId, contact: &Cont
     let failed = Failed {
         site: site.to_string(),
         cause: FailedCause::Repeated,
-        stage: Stage::Solve.as_str().to_owned(),
+        stage: Stage::Solve,
         error: "the sidecar was stopped before the refresh ended: report again when it is back".to_owned(),
         // The refresh that is given up counts: the contract has no failure without an attempt.
         attempt: snapshot.attempts().max(1),

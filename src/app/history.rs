@@ -1,31 +1,35 @@
-//! The history of all sites, for the server.
+//! Reads the history of all sites, for the server.
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use token_sidecar_client::wire::SiteId;
 
 use super::process::Contacts;
 use crate::clock::SystemClock;
 use crate::redis::{Link, history};
-use crate::server::{Entries, History};
+use crate::server::HistoryReader;
+use crate::status::HistoryEntry;
 
-/// Reads the history of any site.
-pub(super) struct Past {
+/// The history in Redis.
+pub(super) struct RedisHistory {
     link: Arc<Link<SystemClock>>,
     contacts: Arc<Contacts>,
 }
 
-impl Past {
+impl RedisHistory {
     pub(super) const fn new(link: Arc<Link<SystemClock>>, contacts: Arc<Contacts>) -> Self {
         Self { link, contacts }
     }
 }
 
-impl History for Past {
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a> {
-        Box::pin(async move {
+impl HistoryReader for RedisHistory {
+    fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>> {
+        async move {
             let contact = self.contacts.get(site).ok_or_else(|| format!("unknown site {site}"))?;
             history::latest(&self.link, contact.store.keys(), limit).await.map_err(|error| error.to_string())
-        })
+        }
+        .boxed()
     }
 }

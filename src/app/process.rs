@@ -18,7 +18,7 @@ use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::Clock as _;
 use crate::refresh::site::{Site, World};
 use crate::sources::{AnySource, Solvers};
-use crate::status::{Board, SiteObserver};
+use crate::status::{SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
 
 /// The real outside.
@@ -40,7 +40,7 @@ pub(super) struct Process {
     pub(super) clock: SystemClock,
     pub(super) link: Arc<Link<SystemClock>>,
     pub(super) solvers: Solvers,
-    pub(super) board: Board,
+    pub(super) status: StatusRegistry,
     pub(super) instance: Arc<str>,
     pub(super) contacts: Contacts,
 }
@@ -62,7 +62,7 @@ impl Process {
             clock,
             link: Arc::new(Link::new(connector, clock)),
             solvers: Solvers::default(),
-            board: Board::new(Arc::new(move || clock.now())),
+            status: StatusRegistry::new(Arc::new(move || clock.now())),
             instance: instance().into(),
             contacts: Contacts::new(),
         })
@@ -86,7 +86,7 @@ impl Process {
         let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
         self.contacts.insert(id.clone(), contact);
         Ok(Box::new(Site {
-            observer: self.board.add(&id, policy.schedule.clone()),
+            observer: self.status.add(&id, policy.schedule.clone()),
             id,
             beat,
             policy,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 
 use super::args::Status as Flags;
 use super::patience::reach;
@@ -13,44 +14,43 @@ use crate::client::Client;
 use crate::config::{Config, SiteConfig};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
-use crate::status::model::{SiteStatus, TokenState};
-use crate::status::view::{HistoryEntry, SiteReport};
+use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
 
 /// How many attempts are shown.
 const ATTEMPTS: usize = 5;
 
 /// A site as `status --json` shows it.
 #[derive(Serialize)]
-struct Report {
+struct SiteWithHistory {
     #[serde(flatten)]
-    site: SiteReport,
+    site: SiteStatus,
     history: Vec<HistoryEntry>,
 }
 
 /// What `status --json` prints.
 #[derive(Serialize)]
-struct Reports {
-    sites: Vec<Report>,
+struct Sites {
+    sites: Vec<SiteWithHistory>,
 }
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -> Result<Exit, Stopped> {
-    let mut reports = Vec::new();
+    let mut shown = Vec::new();
     for site in sites {
         let client = Client::configured(config, site)?;
         let snapshot = reach(async || client.look().await).await?;
-        let mut status = SiteStatus::default();
-        status.look(&snapshot, Duration::ZERO);
-        let report = SiteReport::of(&site.id, &status, &site.policy.schedule, Duration::ZERO);
+        let mut record = SiteRecord::default();
+        record.look(&snapshot, Duration::ZERO);
+        let status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
         let history = reach(async || client.history(ATTEMPTS).await).await?;
-        reports.push(Report { site: report, history });
+        shown.push(SiteWithHistory { site: status, history });
     }
-    let fresh = reports.iter().all(|r| r.site.state == TokenState::Fresh);
+    let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
     if flags.json {
-        let json = serde_json::to_string_pretty(&Reports { sites: reports });
+        let json = serde_json::to_string_pretty(&Sites { sites: shown });
         screen::line(json.map_err(std::io::Error::from)?)?;
     } else {
-        for report in &reports {
-            for line in readable(report) {
+        for site in &shown {
+            for line in readable(site) {
                 screen::line(line)?;
             }
         }
@@ -58,9 +58,8 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
     Ok(if fresh { Exit::Done } else { Exit::Unhealthy })
 }
 
-fn readable(report: &Report) -> Vec<String> {
-    let site = &report.site;
-    let now = site.read_at.unwrap_or_default();
+fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> {
+    let now = whole_second_down(site.read_at.unwrap_or_default());
     let mut lines = vec![match site.state {
         TokenState::Fresh => format!("{}  {}", site.site, screen::good("fresh")),
         TokenState::Expired => format!("{}  {}", site.site, screen::bad("expired")),
@@ -71,7 +70,7 @@ fn readable(report: &Report) -> Vec<String> {
     if let Some(token) = &site.token {
         row("token", format!("{}  version {}", token.fingerprint, token.version));
         let by = token.trigger.map_or_else(
-            || "somebody else".to_owned(),
+            || "another program".to_owned(),
             |t| format!("{} through {}", t, plain(token.source.as_deref().unwrap_or("?"))),
         );
         row("stored", token.refreshed_at.map_or_else(|| by.clone(), |at| format!("{} ago by {by}", span(at, now))));
@@ -87,14 +86,17 @@ fn readable(report: &Report) -> Vec<String> {
     }
     row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
     if let Some(refresh) = &site.refresh {
-        row("refresh", format!("under way{}", refresh.stage.as_ref().map(|s| format!(": {s}")).unwrap_or_default()));
+        row(
+            "refresh",
+            format!("under way{}", refresh.stage.map(|step| format!(": {}", step.as_str())).unwrap_or_default()),
+        );
     }
     if let Some(failing) = &site.failing {
-        let last = format!("{} last: {}", plain(&failing.stage), plain(&failing.error));
+        let last = format!("{} last: {}", failing.stage, plain(&failing.error));
         row("failing", format!("{} in a row, {last}", failing.attempts));
-        row("next try", ahead(failing.retry_at, now));
+        row("next try", ahead(whole_second_up(failing.retry_at), now));
     }
-    for (n, entry) in report.history.iter().enumerate() {
+    for (n, entry) in history.iter().enumerate() {
         row(if n == 0 { "attempts" } else { "" }, attempt(entry, now));
     }
     lines
@@ -120,12 +122,13 @@ fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
 }
 
 fn ahead(at: Timestamp, now: Timestamp) -> String {
+    let at = whole_second_down(at);
     if at <= now { format!("{at}  now") } else { format!("{at}  in {}", span(now, at)) }
 }
 
 /// The time between, in its two largest units.
 fn span(from: Timestamp, to: Timestamp) -> String {
-    let seconds = between(from, to).as_secs();
+    let seconds = between(whole_second_down(from), to).as_secs();
     let unit = match seconds {
         0..3_600 => 1,
         3_600..86_400 => 60,

@@ -58,7 +58,7 @@ fn readable(event: &Event) -> String {
             screen::faint(&now),
             screen::bad("failed  "),
             plain(&failed.site),
-            plain(&failed.stage),
+            failed.stage,
             failed.attempt,
             plain(&failed.error),
             failed.retry_at

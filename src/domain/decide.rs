@@ -99,7 +99,7 @@ mod tests {
     use crate::domain::site::Verify;
     use crate::domain::snapshot::{Current, Failing, Refresh};
     use proptest::prelude::*;
-    use token_sidecar_client::wire::{Fingerprint, Report, Token};
+    use token_sidecar_client::wire::{Fingerprint, Report, Stage, Token};
 
     const DAY: u64 = 86_400;
     const NOW: i64 = 1_795_331_400;
@@ -147,7 +147,7 @@ mod tests {
             attempts: 3,
             retry_at: at(NOW + retry_in),
             trigger: Trigger::Expiry,
-            stage: "solve".into(),
+            stage: Stage::Solve,
             error: "down".into(),
         };
         Snapshot { failing: Some(Box::new(failing)), ..snapshot }

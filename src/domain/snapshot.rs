@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::wire::{Fingerprint, Token, Trigger};
+use serde::{Deserialize, Serialize, Serializer};
+use token_sidecar_client::wire::{Fingerprint, Stage, Token, Trigger, whole_second_up};
 
 use super::lifetime::{later, renew_at, renew_at_latest};
 
@@ -58,18 +59,19 @@ pub struct Refresh {
 }
 
 /// Failures in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failing {
     /// How many, 1 at least.
     pub attempts: u32,
-    /// No attempt before this, unless forced.
+    /// No attempt before this, unless forced. Written in whole seconds, rounded up.
+    #[serde(serialize_with = "up")]
     pub retry_at: Timestamp,
-    /// What brought the failed refresh about; the retry keeps it.
-    pub trigger: Trigger,
-    /// The stage that failed, as it stands in `token:failed`.
-    pub stage: String,
-    /// The error of the last attempt.
+    /// The stage that failed.
+    pub stage: Stage,
+    /// The error of the last attempt, without any secret.
     pub error: String,
+    /// What started the failed refresh; the retry keeps it.
+    pub trigger: Trigger,
 }
 
 impl Snapshot {
@@ -147,3 +149,7 @@ impl Current {
 
 /// How far ahead of an estimate of the store's clock a time of storing may lie without being odd.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
+fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    whole_second_up(*at).serialize(serializer)
+}

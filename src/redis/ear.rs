@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::inbox::{Arrival, Outcome};
 use crate::refresh::mailbox::Mailbox;
-use crate::status::model::LinkObserver;
+use crate::status::SubscriptionObserver;
 
 /// How many sites are subscribed to by one command, each to its four channels.
 const SITES_A_COMMAND: usize = 250;
@@ -31,7 +31,7 @@ pub(super) struct Ear<O> {
     wake: Notify,
 }
 
-impl<O: LinkObserver> Ear<O> {
+impl<O: SubscriptionObserver> Ear<O> {
     pub(super) fn new(observer: Arc<O>, instance: String, sites: Vec<(SiteId, Arc<Mailbox>)>) -> Self {
         let (heard, canary) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { sites: sites.into_iter().collect(), observer, heard, canary, instance, wake: Notify::new() }

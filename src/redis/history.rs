@@ -6,7 +6,7 @@ use token_sidecar_client::wire::KeyNames;
 
 use super::link::Link;
 use crate::refresh::ports::Clock;
-use crate::status::view::HistoryEntry;
+use crate::status::HistoryEntry;
 
 /// The most entries that one reading brings.
 pub const MAX_ENTRIES: usize = 1000;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, ParsingError, Value};
-use token_sidecar_client::wire::{Fingerprint, Token, Trigger};
+use token_sidecar_client::wire::{Fingerprint, Stage, Token, Trigger};
 
 use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
@@ -37,7 +37,7 @@ pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, met
         // An end that cannot be read has passed.
         retry_at: field(5).and_then(|at| at.parse().ok()).unwrap_or(at),
         trigger: field(6).and_then(Trigger::parse).unwrap_or(Trigger::Invalid),
-        stage: field(7).unwrap_or("solve").to_owned(),
+        stage: field(7).map_or(Stage::Solve, Stage::parse),
         error: field(8).unwrap_or_default().to_owned(),
     });
     Snapshot { at, etag, version, current, lock: positive(lock_ttl), failing: failing.map(Box::new) }

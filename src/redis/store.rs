@@ -198,11 +198,10 @@ impl<C: Clock> Store for RedisStore<C> {
 
     async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
         let channels = Channels::of(&self.place.site);
-        let stage = failed.failure.stage.as_str();
         let event = Event::Failed(Failed {
             site: self.place.site.to_string(),
             cause: FailedCause::Attempt,
-            stage: stage.to_owned(),
+            stage: failed.failure.stage,
             error: failed.failure.error.clone(),
             attempt: failed.attempt,
             retry_at: failed.retry_at,
@@ -212,7 +211,7 @@ impl<C: Clock> Store for RedisStore<C> {
         let meta = [
             ("retry_at", instant(Some(failed.retry_at))),
             ("retry_trigger", failed.trigger.as_str().to_owned()),
-            ("retry_stage", stage.to_owned()),
+            ("retry_stage", failed.failure.stage.as_str().to_owned()),
             ("last_error", failed.failure.error.clone()),
         ];
         let mut invocation = self.prepare(&FAIL);
@@ -230,7 +229,7 @@ impl<C: Clock> Store for RedisStore<C> {
         for (name, value) in self.history_fields(failed.trigger, &failed.source, &failed.timings, &failed.note) {
             invocation.arg(name).arg(&*value);
         }
-        invocation.arg("stage").arg(stage).arg("error").arg(&failed.failure.error);
+        invocation.arg("stage").arg(failed.failure.stage.as_str()).arg("error").arg(&failed.failure.error);
         let (word, state): (String, State) = self.link.script(&invocation).await?;
         let snapshot = read(state);
         Ok(match word.as_str() {

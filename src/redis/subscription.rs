@@ -18,7 +18,7 @@ use super::link::Link;
 use crate::domain::inbox::Arrival;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Chance, Clock};
-use crate::status::model::LinkObserver;
+use crate::status::SubscriptionObserver;
 
 /// How long it may be on its way while nothing else is heard.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,7 +43,7 @@ enum Ended {
     Lost(LinkError),
 }
 
-impl<C: Clock, H: Chance, O: LinkObserver + 'static> Subscription<C, H, O> {
+impl<C: Clock, H: Chance, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
     /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'.
     pub fn new(
         link: Arc<Link<C>>,

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use token_sidecar_client::wire::{Stage, Trigger};
 use tokio::task::yield_now;
 
-use super::ports::{Chance, Clock, Observation, Observer, Probe, Source};
+use super::observation::{Observation, Observer, Step};
+use super::ports::{Chance, Clock, Probe, Source};
 use super::site::{Site, World};
 use super::store_time::StoreTime;
 use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
@@ -127,12 +128,12 @@ impl<W: World> Site<W> {
         start: &Start<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, Duration), Next> {
-        self.observer.observe(Observation::Entered(Stage::Solve.as_str()));
+        self.observer.observe(Observation::Entered(Step::Solve));
         let began = self.clock.now();
         let answer = source.solve().await;
         let took = self.clock.now().saturating_sub(began);
         timings.solve += took;
-        self.observer.observe(Observation::Timed(Stage::Solve.as_str(), took));
+        self.observer.observe(Observation::Timed(Step::Solve, took));
         match answer {
             Ok(solution) => Box::pin(self.prove(&solution, start, timings)).await,
             Err(error) => Err(Next::Source(Failure { stage: Stage::Solve, error: error.message, pace: error.pace })),
@@ -146,7 +147,7 @@ impl<W: World> Site<W> {
         start: &Start<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, Duration), Next> {
-        self.observer.observe(Observation::Entered(Stage::Extract.as_str()));
+        self.observer.observe(Observation::Entered(Step::Extract));
         let began = self.clock.now();
         let now = start.time.now(began);
         let extracted = extract::candidate(solution, &self.cookie, &self.page, start.refused, now).and_then(|c| {
@@ -155,17 +156,17 @@ impl<W: World> Site<W> {
         });
         let took = self.clock.now().saturating_sub(began);
         timings.extract += took;
-        self.observer.observe(Observation::Timed(Stage::Extract.as_str(), took));
+        self.observer.observe(Observation::Timed(Step::Extract, took));
         let (candidate, ttl) = extracted.map_err(|error| {
             Next::Source(Failure { stage: Stage::Extract, error: error.to_string(), pace: Pace::Ordinary })
         })?;
 
-        self.observer.observe(Observation::Entered(Stage::Verify.as_str()));
+        self.observer.observe(Observation::Entered(Step::Verify));
         let began = self.clock.now();
         let verdict = self.verify(&candidate).await;
         let took = self.clock.now().saturating_sub(began);
         timings.verify += took;
-        self.observer.observe(Observation::Timed(Stage::Verify.as_str(), took));
+        self.observer.observe(Observation::Timed(Step::Verify, took));
         let failure = |error| Failure { stage: Stage::Verify, error, pace: Pace::Ordinary };
         match verdict {
             Verdict::Accepted => Ok((candidate, ttl)),

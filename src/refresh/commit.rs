@@ -8,10 +8,8 @@ use token_sidecar_client::wire::{Stage, whole_second_up};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Found, Missed, Start};
-use super::ports::{
-    Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Observation, Observer, Recorded, Store,
-    StoreError,
-};
+use super::observation::{CommitResult, Observation, Observer, OutcomeKind, Step};
+use super::ports::{Chance, ClaimId, Clock, Commit, Committed, FailedAttempt, KeyTtl, Recorded, Store, StoreError};
 use super::site::{Site, World};
 use super::store_time::StoreTime;
 use crate::domain::inbox::{Note, Outcome};
@@ -60,7 +58,7 @@ impl<W: World> Site<W> {
     /// Runs a claimed refresh to its end, or until `abandon`.
     pub(super) async fn refresh(&self, claim: &Claim<'_>, work: Work, abandon: &CancellationToken) -> Ended {
         let trigger = claim.start.trigger;
-        self.observer.observe(Observation::Entered("claimed"));
+        self.observer.observe(Observation::Entered(Step::Claimed));
         // Given up, the work is gone before the lock is freed: it may hold the way to Redis.
         let ended = {
             let work = pin!(async {
@@ -81,11 +79,11 @@ impl<W: World> Site<W> {
             self.under_lease(claim, work, abandon).await
         };
         let (outcome, stage) = match &ended {
-            Some(Ended::Refreshed(_)) => ("refreshed", ""),
-            Some(Ended::Superseded(_)) => ("superseded", ""),
-            Some(Ended::Failed(snapshot)) => ("failed", snapshot.failing.as_ref().map_or("", |f| stage_word(&f.stage))),
-            Some(Ended::Unrecorded(failing)) => ("failed", stage_word(&failing.stage)),
-            Some(Ended::Abandoned) | None => ("abandoned", ""),
+            Some(Ended::Refreshed(_)) => (OutcomeKind::Refreshed, None),
+            Some(Ended::Superseded(_)) => (OutcomeKind::Superseded, None),
+            Some(Ended::Failed(snapshot)) => (OutcomeKind::Failed, snapshot.failing.as_ref().map(|f| f.stage)),
+            Some(Ended::Unrecorded(failing)) => (OutcomeKind::Failed, Some(failing.stage)),
+            Some(Ended::Abandoned) | None => (OutcomeKind::Abandoned, None),
         };
         self.observer.observe(Observation::Finished { trigger, outcome, stage });
         let Some(ended) = ended else {
@@ -97,7 +95,7 @@ impl<W: World> Site<W> {
 
     /// Stores what was found, as often as it takes while the store is away.
     async fn commit(&self, claim: &Claim<'_>, found: Box<Found>, ttl: KeyTtl) -> Ended {
-        self.observer.observe(Observation::Entered("commit"));
+        self.observer.observe(Observation::Entered(Step::Commit));
         let began = self.clock.now();
         let mut time = claim.start.time;
         let last_moment = found.expires_at.unwrap_or_else(|| later(time.now(began), found.ttl));
@@ -132,19 +130,19 @@ impl<W: World> Site<W> {
                     self.mailbox.join(&answered);
                     answered.settle(Outcome::Refreshed(commit.candidate.token.fingerprint()));
                     self.mailbox.restore(answered);
-                    self.observer.observe(Observation::Commit("stored"));
-                    self.observer.observe(Observation::Timed("commit", self.clock.now().saturating_sub(began)));
+                    self.observer.observe(Observation::Commit(CommitResult::Stored));
+                    self.observer.observe(Observation::Timed(Step::Commit, self.clock.now().saturating_sub(began)));
                     self.hear_own_outcome(heard).await;
                     return Ended::Refreshed(Box::new(snapshot));
                 }
                 Ok(Committed::Superseded(snapshot)) => {
-                    self.observer.observe(Observation::Commit("superseded"));
+                    self.observer.observe(Observation::Commit(CommitResult::Superseded));
                     self.mailbox.restore(answered);
                     return Ended::Superseded(Box::new(snapshot));
                 }
                 Ok(Committed::Clock(snapshot)) => time = StoreTime { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
-                    self.observer.observe(Observation::Commit("error"));
+                    self.observer.observe(Observation::Commit(CommitResult::Error));
                     refusals += 1;
                     if refusals >= REFUSALS {
                         break format!("Redis refused to store the token: {error}");
@@ -152,7 +150,7 @@ impl<W: World> Site<W> {
                     self.clock.sleep(self.chance.pause(refusals)).await;
                 }
                 Err(StoreError::Away(error)) => {
-                    self.observer.observe(Observation::Commit("error"));
+                    self.observer.observe(Observation::Commit(CommitResult::Error));
                     absences += 1;
                     tracing::warn!(site = %self.id, %error, absences, "failed to store the new token: trying again");
                     self.clock.sleep(self.chance.pause(absences)).await;
@@ -254,11 +252,7 @@ fn failing(failed: &FailedAttempt) -> Failing {
         attempts: failed.attempt,
         retry_at: failed.retry_at,
         trigger: failed.trigger,
-        stage: failed.failure.stage.as_str().to_owned(),
+        stage: failed.failure.stage,
         error: failed.failure.error.clone(),
     }
-}
-
-fn stage_word(stage: &str) -> &'static str {
-    Stage::ALL.iter().map(|s| s.as_str()).find(|word| *word == stage).unwrap_or("")
 }

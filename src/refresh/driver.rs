@@ -21,7 +21,8 @@ pub use self::pulse::Seen;
 use self::pulse::{Woken, first_look};
 use super::attempt::Start;
 use super::commit::{Claim, Ended, Work};
-use super::ports::{ClaimId, Clock, Observation, Observer, StoreError};
+use super::observation::{DecisionKind, Observation, Observer};
+use super::ports::{ClaimId, Clock, StoreError};
 use super::site::{Site, World};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
@@ -127,14 +128,14 @@ impl<W: World> Driver<W> {
         }
         let joined = self.site.mailbox.take_joined();
         if joined > 0 {
-            self.site.observer.observe(Observation::Decided { decision: "join", folded: joined });
+            self.site.observer.observe(Observation::Decided { decision: DecisionKind::Join, folded: joined });
         }
         let inbox = Box::new(self.site.mailbox.take());
         let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
         self.note_refused(&inbox);
         match decision {
             Decision::Nothing => {
-                self.decided("nothing", &inbox);
+                self.decided(DecisionKind::Nothing, &inbox);
                 Box::pin(self.wait(stop, None)).await;
             }
             Decision::Defer(due) => {
@@ -142,8 +143,12 @@ impl<W: World> Driver<W> {
                 Box::pin(self.wait(stop, Some(due))).await;
             }
             Decision::Follow(rest) => Box::pin(self.follow(rest, *inbox, stop)).await?,
-            Decision::Backoff => Box::pin(self.announce(*inbox, self.failed_again(), "backoff", stop)).await?,
-            Decision::Repeat => Box::pin(self.announce(*inbox, self.updated_again(), "repeat", stop)).await?,
+            Decision::Backoff => {
+                Box::pin(self.announce(*inbox, self.failed_again(), DecisionKind::Backoff, stop)).await?
+            }
+            Decision::Repeat => {
+                Box::pin(self.announce(*inbox, self.updated_again(), DecisionKind::Repeat, stop)).await?
+            }
             Decision::Verify(trigger) => Box::pin(self.question(trigger, *inbox, stop)).await?,
             Decision::Solve(trigger) => Box::pin(self.solve(trigger, inbox, stop)).await?,
         }
@@ -153,7 +158,7 @@ impl<W: World> Driver<W> {
     /// Claims and runs a refresh, unless the state has changed meanwhile.
     async fn solve(&mut self, trigger: Trigger, inbox: Box<Inbox>, stop: &Stop) -> Result<(), StoreError> {
         let Some(id) = Box::pin(self.claim(trigger, &inbox)).await? else { return Ok(()) };
-        self.decided("solve", &inbox);
+        self.decided(DecisionKind::Solve, &inbox);
         if (inbox.bare || inbox.forced.is_some()) && inbox.reported.is_empty() {
             // Whoever asks without naming a token has nothing against any: what others said before was answered.
             self.refused = Fingerprints::default();
@@ -195,7 +200,7 @@ impl<W: World> Driver<W> {
             self.site.vacate(&claim).await;
             return Ok(());
         }
-        self.decided("follow", &inbox);
+        self.decided(DecisionKind::Follow, &inbox);
         let inbox = inbox.counted();
         let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());
         let until = self.clock_now() + rest.min(self.site.policy.lock_ttl) + FOLLOW_SLACK;
@@ -267,7 +272,7 @@ impl<W: World> Driver<W> {
         }
     }
 
-    fn decided(&self, decision: &'static str, inbox: &Inbox) {
+    fn decided(&self, decision: DecisionKind, inbox: &Inbox) {
         if inbox.folded > 0 {
             self.site.observer.observe(Observation::Decided { decision, folded: inbox.folded });
         }

@@ -5,7 +5,8 @@ use std::pin::pin;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::Claim;
-use super::ports::{ClaimId, Clock, Lease, Observation, Observer, Store};
+use super::observation::{Observation, Observer};
+use super::ports::{ClaimId, Clock, Lease, Store};
 use super::site::{Site, World};
 
 impl<W: World> Site<W> {

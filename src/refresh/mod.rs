@@ -6,6 +6,7 @@ mod commit;
 pub mod driver;
 mod lease;
 pub mod mailbox;
+pub mod observation;
 pub mod ports;
 pub mod site;
 mod store_time;

@@ -108,43 +108,6 @@ pub trait Chance: Send + Sync {
     fn claim_id(&self) -> ClaimId;
 }
 
-/// What is to be seen of the flow: metrics and the status page listen here. Nothing is decided by it.
-pub trait Observer: Send + Sync {
-    /// Something happened.
-    fn observe(&self, observation: Observation<'_>);
-}
-
-/// Something that happened in the flow of one site.
-#[derive(Debug, Clone)]
-pub enum Observation<'a> {
-    /// The state was read.
-    Looked(&'a Snapshot),
-    /// Triggers led to a decision, by its word: `solve`, `follow`, `join`, `backoff`, `repeat`, `verify`, `adopt`, `nothing`.
-    Decided {
-        /// The decision's word.
-        decision: &'static str,
-        /// How many triggers it answers.
-        folded: u64,
-    },
-    /// A refresh entered a stage: `claimed`, `solve`, `extract`, `verify`, `commit`.
-    Entered(&'static str),
-    /// A stage of a refresh has ended.
-    Timed(&'static str, Duration),
-    /// A refresh has ended.
-    Finished {
-        /// What brought it about.
-        trigger: Trigger,
-        /// `refreshed`, `failed`, `superseded` or `abandoned`.
-        outcome: &'static str,
-        /// The stage that failed, or an empty word.
-        stage: &'static str,
-    },
-    /// The lock was lost while the work went on.
-    LeaseLost,
-    /// The store answered a commit: `stored`, `superseded` or `error`.
-    Commit(&'static str),
-}
-
 /// The random id of a claim; the lock's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimId(pub String);

@@ -6,7 +6,8 @@ use token_sidecar_client::wire::{SiteId, Token};
 
 use super::beat::Beat;
 use super::mailbox::Mailbox;
-use super::ports::{Chance, Clock, Observer, Probe, Sink, Source, Store};
+use super::observation::Observer;
+use super::ports::{Chance, Clock, Probe, Sink, Source, Store};
 use crate::domain::extract::CookieRule;
 use crate::domain::site::Policy;
 

@@ -17,83 +17,83 @@ use subtle::ConstantTimeEq;
 use token_sidecar_client::wire::{SiteId, whole_second_down};
 use tokio::time::timeout;
 
+use super::context::{Context, Limits};
 use super::health::{health, millis};
 use super::problem::Problem;
-use super::state::{Limits, Shared};
-use crate::status::model::Subscription;
-use crate::status::registry::Board;
-use crate::status::view::SiteReport;
+use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
 
-/// How many entries of the history are given unless asked otherwise, and at most.
-const HISTORY_ENTRIES: (usize, usize) = (50, 500);
+/// How many entries of the history are given by default.
+const HISTORY_ENTRIES: usize = 50;
 
-/// What `/api/status` answers with.
+/// The most entries of the history that are given.
+const MAX_HISTORY_ENTRIES: usize = 500;
+
+/// The answer of `/api/status`.
 #[derive(Debug, Serialize)]
-struct Status<'a> {
+struct ProcessStatus<'a> {
     version: &'static str,
     instance: &'a str,
     /// The store's clock, as estimated; `null` until it was read.
     time: Option<Timestamp>,
-    redis: Link,
-    sites: Vec<SiteReport>,
+    redis: RedisStatus,
+    sites: Vec<SiteStatus>,
 }
 
-/// How Redis is heard.
+/// The state of the subscription in Redis.
 #[derive(Debug, Serialize)]
-struct Link {
+struct RedisStatus {
     /// `connecting`, `up` or `down`.
     subscription: &'static str,
     /// For how many seconds.
     since_s: Option<u64>,
-    /// Why `/healthz` says no; `null` where it says yes.
+    /// Why the process is unhealthy; `null` where it is healthy.
     problem: Option<String>,
     /// How many seconds ago the last canary came back.
     canary_age_s: Option<u64>,
-    /// How long it was on its way.
+    /// How long it took.
     round_trip_ms: Option<f64>,
     /// How often the subscription came back after it was lost.
     reconnects: u64,
 }
 
-/// What `/api/history` can be asked for.
+/// The query of `/api/history`.
 #[derive(Debug, Deserialize)]
 pub(super) struct HistoryQuery {
-    /// Can be left out where there is one site alone.
+    /// Optional where there is one site.
     site: Option<String>,
     limit: Option<usize>,
 }
 
 /// `GET /api/status`.
-pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
-    let board = &shared.board;
-    Json(Status {
+pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
+    let status = &context.status;
+    Json(ProcessStatus {
         version: env!("CARGO_PKG_VERSION"),
-        instance: &shared.instance,
-        time: board.time().map(whole_second_down),
-        redis: Link::of(board, &shared.limits),
-        sites: board.reports(),
+        instance: &context.instance,
+        time: status.time().map(whole_second_down),
+        redis: RedisStatus::of(status, &context.limits),
+        sites: status.sites(),
     })
     .into_response()
 }
 
 /// `GET /api/history?site=S&limit=50`: the latest attempts, newest first.
 pub(super) async fn history(
-    State(shared): State<Arc<Shared>>,
+    State(context): State<Arc<Context>>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
     let site = match query.site {
-        Some(name) => known(&shared.board, &name)?,
-        None => only(&shared.board)?,
+        Some(name) => known(&context.status, &name)?,
+        None => only(&context.status)?,
     };
-    let (usual, most) = HISTORY_ENTRIES;
-    let limit = query.limit.unwrap_or(usual).clamp(1, most);
+    let limit = query.limit.unwrap_or(HISTORY_ENTRIES).clamp(1, MAX_HISTORY_ENTRIES);
     let reading = async {
-        // Few at a time: whoever floods this must not flood the store.
-        let _turn = shared.readers.acquire().await.map_err(|e| e.to_string())?;
-        shared.history.recent(&site, limit).await
+        // Few at a time: a flood of requests must not become a flood of commands to Redis.
+        let _turn = context.readers.acquire().await.map_err(|e| e.to_string())?;
+        context.history.latest(&site, limit).await
     };
-    let entries = timeout(shared.limits.history, reading)
+    let entries = timeout(context.limits.history, reading)
         .await
         .unwrap_or_else(|_| Err("the store takes too long".to_owned()))
         .map_err(|e| Problem::unavailable(format!("the history cannot be read: {e}")))?;
@@ -102,11 +102,11 @@ pub(super) async fn history(
 
 /// `POST /api/sites/S/refresh`: a manual trigger. The body is not read.
 pub(super) async fn refresh(
-    State(shared): State<Arc<Shared>>,
+    State(context): State<Arc<Context>>,
     site: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(admin_token) = &shared.admin_token else { return Err(Problem::not_found("there is no such page")) };
+    let Some(admin_token) = &context.admin_token else { return Err(Problem::not_found("there is no such page")) };
     if !authorized(&headers, admin_token) {
         return Err(Problem(
             StatusCode::UNAUTHORIZED,
@@ -114,47 +114,50 @@ pub(super) async fn refresh(
         ));
     }
     let Path(name) = site.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let site = known(&shared.board, &name)?;
-    if !(shared.refresh)(&site) {
+    let site = known(&context.status, &name)?;
+    if !(context.refresh)(&site) {
         return Err(Problem::unavailable("the sidecar is shutting down"));
     }
     tracing::info!(site = %site, "a refresh was asked for over HTTP");
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "accepted": true }))).into_response())
 }
 
-impl Link {
-    fn of(board: &Board, limits: &Limits) -> Self {
-        let (link, now) = (board.link(), board.now());
-        let (subscription, since) = match link.subscription {
-            Subscription::Connecting => ("connecting", None),
-            Subscription::Up { since } => ("up", Some(since)),
-            Subscription::Down { since, .. } => ("down", Some(since)),
+impl RedisStatus {
+    fn of(status: &StatusRegistry, limits: &Limits) -> Self {
+        let (subscription, now) = (status.subscription(), status.now());
+        let problem = health(&subscription, now, limits).err();
+        let reconnects = subscription.reconnects();
+        let canary = subscription.canary;
+        let (subscription, since) = match subscription.state {
+            SubscriptionState::Connecting => ("connecting", None),
+            SubscriptionState::Up { since } => ("up", Some(since)),
+            SubscriptionState::Down { since, .. } => ("down", Some(since)),
         };
         let seconds = |at: Duration| now.saturating_sub(at).as_secs();
         Self {
             subscription,
             since_s: since.map(seconds),
-            problem: health(&link, now, limits).err(),
-            canary_age_s: link.canary.map(|c| seconds(c.at)),
-            round_trip_ms: link.canary.map(|c| millis(c.round_trip)),
-            reconnects: link.reconnects(),
+            problem,
+            canary_age_s: canary.map(|c| seconds(c.at)),
+            round_trip_ms: canary.map(|c| millis(c.round_trip)),
+            reconnects,
         }
     }
 }
 
-fn known(board: &Board, name: &str) -> Result<SiteId, Problem> {
-    SiteId::parse(name).filter(|site| board.knows(site)).ok_or_else(|| Problem::not_found("there is no such site"))
+fn known(status: &StatusRegistry, name: &str) -> Result<SiteId, Problem> {
+    SiteId::parse(name).filter(|site| status.knows(site)).ok_or_else(|| Problem::not_found("there is no such site"))
 }
 
-fn only(board: &Board) -> Result<SiteId, Problem> {
-    let mut sites = board.site_ids();
+fn only(status: &StatusRegistry) -> Result<SiteId, Problem> {
+    let mut sites = status.site_ids();
     match (sites.next(), sites.next()) {
         (Some(site), None) => Ok(site.clone()),
         _ => Err(Problem(StatusCode::BAD_REQUEST, "there are several sites: add `?site=…`".into())),
     }
 }
 
-/// Compares digests, so that neither the content nor the length of the token shows in the time it takes.
+/// Compares digests in constant time, so that neither the content nor the length of the token can be measured.
 fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
@@ -167,10 +170,10 @@ fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::trial::{ADMIN, Past, TOKEN, Trial, ask, failing, site, snapshot};
+    use super::super::trial::{ADMIN, ModelHistory, TOKEN, Trial, ask, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
-    use crate::refresh::ports::{Observation, Observer};
-    use crate::status::model::LinkObserver;
+    use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
+    use crate::status::SubscriptionObserver;
     use serde_json::{Value, json};
     use std::time::Duration;
     use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
@@ -180,10 +183,10 @@ mod tests {
     #[tokio::test]
     async fn the_status_has_all_that_is_known() {
         let trial = Trial::new();
-        trial.board.connected();
-        trial.board.canary(Duration::from_micros(700));
+        trial.status.connected();
+        trial.status.canary(Duration::from_micros(700));
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
-        trial.shop.observe(Observation::Entered("solve"));
+        trial.shop.observe(Observation::Entered(Step::Solve));
         trial.pass(Duration::from_secs(5));
         let answer = trial.get("/api/status").await;
         let expected = json!({
@@ -242,14 +245,19 @@ mod tests {
     async fn a_history_that_cannot_be_given_is_refused_with_a_reason() {
         let mut trial = Trial::with_two_sites();
         trial.limits.history = Duration::from_millis(20);
-        for (past, path, status, error) in [
-            (Past::Entries(1), "/api/history", 400, "there are several sites: add `?site=…`"),
-            (Past::Entries(1), "/api/history?site=other", 404, "there is no such site"),
-            (Past::Entries(1), "/api/history?site=..%2F", 404, "there is no such site"),
-            (Past::Away, "/api/history?site=shop", 503, "the history cannot be read: connection refused"),
-            (Past::Silence, "/api/history?site=shop", 503, "the history cannot be read: the store takes too long"),
+        for (history, path, status, error) in [
+            (ModelHistory::Entries(1), "/api/history", 400, "there are several sites: add `?site=…`"),
+            (ModelHistory::Entries(1), "/api/history?site=other", 404, "there is no such site"),
+            (ModelHistory::Entries(1), "/api/history?site=..%2F", 404, "there is no such site"),
+            (ModelHistory::Away, "/api/history?site=shop", 503, "the history cannot be read: connection refused"),
+            (
+                ModelHistory::Silence,
+                "/api/history?site=shop",
+                503,
+                "the history cannot be read: the store takes too long",
+            ),
         ] {
-            trial.past = past;
+            trial.history = history;
             let answer = trial.get(path).await;
             assert_eq!((answer.status.as_u16(), answer.json()), (status, json!({ "error": error })), "{path}");
         }
@@ -324,19 +332,23 @@ mod tests {
     #[tokio::test]
     async fn no_answer_holds_a_secret_or_may_be_kept() {
         let trial = Trial::new();
-        trial.board.connected();
-        trial.board.canary(Duration::ZERO);
-        trial.board.message(&site("shop"), Payload::Details);
+        trial.status.connected();
+        trial.status.canary(Duration::ZERO);
+        trial.status.message(&site("shop"), Payload::Details);
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
-        trial.shop.observe(Observation::Finished { trigger: Trigger::Invalid, outcome: "refreshed", stage: "" });
-        let shared = trial.shared();
+        trial.shop.observe(Observation::Finished {
+            trigger: Trigger::Invalid,
+            outcome: OutcomeKind::Refreshed,
+            stage: None,
+        });
+        let context = trial.context();
         for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/nothing"] {
-            let answer = ask(&shared, "GET", path, &[]).await;
+            let answer = ask(&context, "GET", path, &[]).await;
             assert!(!answer.text.contains("very-secret"), "{path}");
             assert_eq!(answer.header("cache-control"), "no-store", "{path}");
             assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
             assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
-            let head = ask(&shared, "HEAD", path, &[]).await;
+            let head = ask(&context, "HEAD", path, &[]).await;
             assert_eq!((head.status, head.text.as_str()), (answer.status, ""), "{path}");
         }
     }

@@ -1,96 +1,58 @@
-//! `/api/events`: what is announced, as server-sent events named `token:updated` and `token:failed`.
+//! `/api/events`: the events of all sites, as server-sent events named `token:updated` and `token:failed`.
 //!
-//! A client that cannot keep up is told with an event `lagged` and dropped: it comes back by itself and reads
-//! the state anew.
+//! A client that cannot keep up gets the event `lagged` and is dropped: it reconnects by itself and reads the state anew.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::future::ready;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::BroadcastStream;
-use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
-use tokio_util::sync::WaitForCancellationFutureOwned;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::broadcast::error::RecvError;
 
+use super::context::Context;
 use super::problem::Problem;
-use super::state::Shared;
-use crate::status::registry::Notice;
 
-/// How often a silent connection is given a sign of life.
+/// How often a silent connection gets a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How soon a client comes back after the connection has ended.
+/// How soon a client reconnects after the connection has ended.
 const RETRY: Duration = Duration::from_secs(3);
 
 /// `GET /api/events`.
-pub(super) async fn follow(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let place = shared.subscribers.clone().try_acquire_owned();
+pub(super) async fn follow(State(context): State<Arc<Context>>) -> Result<Response, Problem> {
+    let place = Arc::clone(&context.subscribers).try_acquire_owned();
     let place = place.map_err(|_| Problem::unavailable("too many clients follow the events already"))?;
-    let subscriber = Subscriber {
-        phase: Phase::Greeting,
-        notices: BroadcastStream::new(shared.board.subscribe()),
-        shutdown: Box::pin(shared.shutdown.clone().cancelled_owned()),
-        _place: place,
-    };
-    Ok(Sse::new(subscriber).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
-}
-
-/// One client's share of the events.
-struct Subscriber {
-    phase: Phase,
-    notices: BroadcastStream<Notice>,
-    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
-    _place: OwnedSemaphorePermit,
-}
-
-enum Phase {
-    Greeting,
-    Following,
-    Ended,
-}
-
-impl Stream for Subscriber {
-    type Item = Result<Event, Infallible>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.phase {
-            Phase::Ended => return Poll::Ready(None),
-            Phase::Greeting => {
-                // Sent at once: the client knows that nothing is missed from here on.
-                self.phase = Phase::Following;
-                return Poll::Ready(Some(Ok(Event::default().retry(RETRY).comment("following"))));
+    let subscribed = Some((context.status.subscribe(), place));
+    let events = stream::unfold(subscribed, async |subscribed| {
+        let (mut receiver, place) = subscribed?;
+        match receiver.recv().await {
+            Ok(event) => Some((Event::default().event(event.name).data(event.json), Some((receiver, place)))),
+            Err(RecvError::Lagged(missed)) => {
+                Some((Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#)), None))
             }
-            Phase::Following => {}
+            Err(RecvError::Closed) => None,
         }
-        if self.shutdown.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        Pin::new(&mut self.notices).poll_next(cx).map(|notice| {
-            Some(Ok(match notice? {
-                Ok(notice) => Event::default().event(notice.name).data(notice.json),
-                Err(BroadcastStreamRecvError::Lagged(missed)) => {
-                    self.phase = Phase::Ended;
-                    Event::default().event("lagged").data(format!(r#"{{"missed":{missed}}}"#))
-                }
-            }))
-        })
-    }
+    });
+    // The client gets this at once: it misses nothing from here on.
+    let greeting = stream::once(ready(Event::default().retry(RETRY).comment("following")));
+    let events = greeting.chain(events.take_until(context.shutdown.clone().cancelled_owned()));
+    let events = events.map(Ok::<_, Infallible>);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::{Trial, ask, begin};
-    use crate::status::model::LinkObserver;
+    use crate::status::SubscriptionObserver;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
-    use token_sidecar_client::wire::{Event, Failed, FailedCause, Trigger, Updated, UpdatedCause};
+    use token_sidecar_client::wire::{Event, Failed, FailedCause, Stage, Trigger, Updated, UpdatedCause};
 
     const GREETING: &str = "retry: 3000\n: following\n\n";
 
@@ -114,7 +76,7 @@ mod tests {
         Event::Failed(Failed {
             site: "shop".into(),
             cause: FailedCause::Attempt,
-            stage: "solve".into(),
+            stage: Stage::Solve,
             error: error.into(),
             attempt: 1,
             retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),
@@ -130,12 +92,12 @@ mod tests {
     #[tokio::test]
     async fn events_come_by_name_as_they_were_published_until_the_end() {
         let trial = Trial::new();
-        let shared = trial.shared();
-        trial.board.event(&updated("shop", 1));
-        let response = begin(&shared, "GET", "/api/events", &[]).await;
+        let context = trial.context();
+        trial.status.event(&updated("shop", 1));
+        let response = begin(&context, "GET", "/api/events", &[]).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        trial.board.event(&updated("shop", 2));
-        trial.board.event(&failed("a\nb"));
+        trial.status.event(&updated("shop", 2));
+        trial.status.event(&failed("a\nb"));
         let body = text(response);
         let end = async {
             tokio::task::yield_now().await;
@@ -152,10 +114,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_ours_or_too_large_is_not_passed_on() {
         let trial = Trial::new();
-        let response = begin(&trial.shared(), "GET", "/api/events", &[]).await;
-        trial.board.event(&updated("other", 1));
-        trial.board.event(&updated("no site at all", 1));
-        trial.board.event(&failed(&"x".repeat(20_000)));
+        let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
+        trial.status.event(&updated("other", 1));
+        trial.status.event(&updated("no site at all", 1));
+        trial.status.event(&failed(&"x".repeat(20_000)));
         trial.shutdown.cancel();
         assert_eq!(text(response).await, GREETING);
     }
@@ -163,9 +125,9 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_cannot_keep_up_is_told_and_dropped() {
         let trial = Trial::new();
-        let response = begin(&trial.shared(), "GET", "/api/events", &[]).await;
+        let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
         for version in 0..164 {
-            trial.board.event(&updated("shop", version));
+            trial.status.event(&updated("shop", version));
         }
         assert_eq!(text(response).await, format!("{GREETING}event: lagged\ndata: {{\"missed\":100}}\n\n"));
     }
@@ -174,13 +136,13 @@ mod tests {
     async fn places_are_bounded_and_come_free() {
         let mut trial = Trial::new();
         trial.limits.subscribers = 1;
-        let shared = trial.shared();
-        let first = begin(&shared, "GET", "/api/events", &[]).await;
-        let second = ask(&shared, "GET", "/api/events", &[]).await;
+        let context = trial.context();
+        let first = begin(&context, "GET", "/api/events", &[]).await;
+        let second = ask(&context, "GET", "/api/events", &[]).await;
         assert_eq!(second.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(second.header("retry-after"), "5");
-        assert_eq!(trial.board.subscribers(), 1);
+        assert_eq!(trial.status.subscribers(), 1);
         drop(first);
-        assert_eq!(begin(&shared, "GET", "/api/events", &[]).await.status(), StatusCode::OK);
+        assert_eq!(begin(&context, "GET", "/api/events", &[]).await.status(), StatusCode::OK);
     }
 }

@@ -1,7 +1,6 @@
 //! The connections: how many, and how long each may take.
 //!
-//! A connection carries one request. `axum::serve` sets no bound of its own, neither on their number nor on
-//! their time, so hyper is driven here.
+//! A connection carries one request. `axum::serve` bounds neither their number nor their time, so hyper is driven here.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -16,11 +15,12 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::state::{Limits, Server, Shared, router};
+use super::context::{Context, HttpServer, Limits};
+use super::routes::router;
 
 /// The most headers that a request may have.
 const MAX_HEADERS: usize = 64;
@@ -28,27 +28,25 @@ const MAX_HEADERS: usize = 64;
 /// How long to wait when no connection can be accepted, as when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until told to end; the connections there are then may finish for a moment.
-pub async fn serve(listener: TcpListener, server: Server, shutdown: CancellationToken) {
+/// Serves until shutdown; the connections that are open then may go on for a moment.
+pub async fn serve(listener: TcpListener, server: HttpServer, shutdown: CancellationToken) {
     let limits = server.limits;
-    let router = router(Shared::new(server, shutdown.clone()));
-    let mut connections = Connections::new(limits.connections);
+    let router = router(Context::new(server, shutdown.clone()));
+    let mut connections = Connections::default();
     let mut refused = false;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
-            Some(ended) = connections.tasks.join_next_with_id() => {
-                connections.forget(ended.map_or_else(|e| e.id(), |(id, ())| id));
-            }
+            Some(_) = connections.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     refused = false;
                     connections.open(stream, &router, limits);
                 }
                 Err(error) => {
-                    // Said once, not at every try.
+                    // Logged once, not at every try.
                     if !std::mem::replace(&mut refused, true) {
-                        tracing::warn!(%error, "failed to accept a connection, trying on");
+                        tracing::warn!(%error, "failed to accept a connection: trying again");
                     }
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -57,52 +55,45 @@ pub async fn serve(listener: TcpListener, server: Server, shutdown: Cancellation
     }
     drop(listener);
     let farewell = timeout(limits.farewell, async { while connections.tasks.join_next().await.is_some() {} });
-    // Those that take longer end with their tasks.
+    // Dropping the set aborts those that take longer.
     let _ = farewell.await;
 }
 
-/// The connections that are open, the oldest first.
+/// The connections that are open.
+#[derive(Default)]
 struct Connections {
-    most: usize,
     tasks: JoinSet<()>,
+    /// The oldest first.
     open: Vec<Connection>,
 }
 
 struct Connection {
-    id: Id,
     task: AbortHandle,
-    /// Whether a whole request has come.
-    asked: Arc<AtomicBool>,
+    /// Whether a whole request was received.
+    has_request: Arc<AtomicBool>,
 }
 
 impl Connections {
-    fn new(most: usize) -> Self {
-        Self { most: most.max(1), tasks: JoinSet::new(), open: Vec::new() }
-    }
-
     fn open(&mut self, stream: TcpStream, router: &Router, limits: Limits) {
-        if self.open.len() >= self.most {
-            // Whoever holds connections to ask nothing gives way, so that a probe always gets through.
-            let place = self.open.iter().position(|c| !c.asked.load(Relaxed)).unwrap_or(0);
-            self.open.remove(place).task.abort();
+        self.open.retain(|connection| !connection.task.is_finished());
+        if self.open.len() >= limits.connections.max(1) {
+            // A client that holds connections without a request gives way, so that a probe always gets through.
+            let oldest = self.open.iter().position(|c| !c.has_request.load(Relaxed)).unwrap_or(0);
+            self.open.remove(oldest).task.abort();
         }
-        let asked = Arc::new(AtomicBool::new(false));
-        let task = self.tasks.spawn(converse(stream, router.clone(), limits, asked.clone()));
-        self.open.push(Connection { id: task.id(), task, asked });
-    }
-
-    fn forget(&mut self, id: Id) {
-        self.open.retain(|c| c.id != id);
+        let has_request = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(converse(stream, router.clone(), limits, Arc::clone(&has_request)));
+        self.open.push(Connection { task, has_request });
     }
 }
 
 /// One connection, one request.
-async fn converse(stream: TcpStream, router: Router, limits: Limits, asked: Arc<AtomicBool>) {
+async fn converse(stream: TcpStream, router: Router, limits: Limits, has_request: Arc<AtomicBool>) {
     let follows = Arc::new(AtomicBool::new(false));
     let routes = TowerToHyperService::new(router);
     let service = service_fn(|request| {
-        asked.store(true, Relaxed);
-        let follows = follows.clone();
+        has_request.store(true, Relaxed);
+        let follows = Arc::clone(&follows);
         let answer = routes.call(request);
         async move {
             let response = answer.await?;
@@ -119,7 +110,7 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, asked: Arc<
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    // What a client does wrong is its own affair: it is answered or cut off, and not logged.
+    // A client's mistakes are answered or cut off, and not logged.
     if timeout(limits.answer, connection.as_mut()).await.is_err() && follows.load(Relaxed) {
         let _ = timeout(limits.follow, connection).await;
     }
@@ -128,11 +119,11 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, asked: Arc<
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::trial::{Past, Trial, site};
+    use super::super::trial::{ModelHistory, Trial, site};
     use super::*;
-    use crate::status::model::LinkObserver;
+    use crate::status::SubscriptionObserver;
     use std::net::SocketAddr;
-    use token_sidecar_client::wire::{Event, Failed, FailedCause, Trigger};
+    use token_sidecar_client::wire::{Event, Failed, FailedCause, Stage, Trigger};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -190,8 +181,8 @@ mod tests {
 
     fn healthy() -> Trial {
         let trial = Trial::new();
-        trial.board.connected();
-        trial.board.canary(Duration::ZERO);
+        trial.status.connected();
+        trial.status.canary(Duration::ZERO);
         trial
     }
 
@@ -229,7 +220,7 @@ mod tests {
             drop(live.send("").await);
         }
         live.is_prompt().await;
-        trial.board.event(&failed());
+        trial.status.event(&failed());
         until(&mut follower, "event: token:failed").await;
     }
 
@@ -279,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn following_goes_on_when_the_time_of_an_answer_is_over() {
         let mut trial = healthy();
-        trial.past = Past::Silence;
+        trial.history = ModelHistory::Silence;
         trial.limits.answer = Duration::from_millis(50);
         let live = Live::start(&trial).await;
         let mut follower = live.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -287,14 +278,14 @@ mod tests {
         // Begun later, so the follower's time is over when this one's is.
         let cut = live.exchange("GET /api/history HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert_eq!(cut, "");
-        trial.board.event(&failed());
+        trial.status.event(&failed());
         until(&mut follower, "event: token:failed").await;
     }
 
     #[tokio::test]
     async fn the_end_closes_what_follows_and_cuts_off_what_hangs() {
         let mut trial = healthy();
-        trial.past = Past::Silence;
+        trial.history = ModelHistory::Silence;
         trial.limits.farewell = Duration::from_millis(50);
         let mut live = Live::start(&trial).await;
         let mut follower = live.send("GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -312,7 +303,7 @@ mod tests {
         Event::Failed(Failed {
             site: site("shop").to_string(),
             cause: FailedCause::Attempt,
-            stage: "solve".into(),
+            stage: Stage::Solve,
             error: "FlareSolverr: timeout".into(),
             attempt: 1,
             retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),

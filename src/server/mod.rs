@@ -1,18 +1,19 @@
 //! The HTTP server: health, metrics, the status page and its API.
 //!
-//! It reads a [`Board`] that the process writes, and sends triggers; it never touches the flow.
+//! It reads the [`StatusRegistry`](crate::status::StatusRegistry) and posts manual triggers. It never touches a refresh.
 
 mod api;
+mod context;
 mod events;
 mod health;
 mod listener;
 mod metrics;
 mod page;
 mod problem;
-mod state;
+mod routes;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub(crate) mod trial;
 
+pub use context::{HistoryReader, HttpServer, Limits};
 pub use listener::serve;
-pub use state::{Entries, History, Limits, Server};

@@ -6,35 +6,37 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
-use token_sidecar_client::wire::{SiteId, Token, Trigger};
+use token_sidecar_client::wire::{SiteId, Stage, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
-use super::state::{Entries, History, Limits, Server, Shared, router};
+use super::context::{Context, HistoryReader, HttpServer, Limits};
+use super::routes::router;
 use crate::domain::schedule::Schedule;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use crate::refresh::ports::{Observation, Observer};
-use crate::status::registry::{Board, SiteObserver};
-use crate::status::view::HistoryEntry;
+use crate::refresh::observation::{Observation, Observer};
+use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 
 pub(crate) const TOKEN: &str = "very-secret-token";
 pub(crate) const ADMIN: &str = "very-secret-admin";
 
-/// What a past attempt reads like; `Err` for a store that is away; `Silence` for one that hangs.
+/// A history: so many entries, a store that is away, or one that hangs.
 #[derive(Clone)]
-pub(crate) enum Past {
+pub(crate) enum ModelHistory {
     Entries(usize),
     Away,
     Silence,
 }
 
 pub(crate) struct Trial {
-    pub(crate) board: Arc<Board>,
+    pub(crate) status: Arc<StatusRegistry>,
     pub(crate) shop: SiteObserver,
     pub(crate) limits: Limits,
-    pub(crate) past: Past,
+    pub(crate) history: ModelHistory,
     pub(crate) admin_token: Option<&'static str>,
     pub(crate) open: bool,
     pub(crate) triggered: Arc<Mutex<Vec<String>>>,
@@ -89,7 +91,7 @@ pub(crate) fn failing() -> Failing {
         attempts: 3,
         retry_at: "2026-11-22T07:21:00Z".parse().unwrap(),
         trigger: Trigger::Expiry,
-        stage: "verify".into(),
+        stage: Stage::Verify,
         error: "the API refuses <b>fresh</b> tokens".into(),
     }
 }
@@ -99,13 +101,13 @@ impl Trial {
     pub(crate) fn new() -> Self {
         let clock = Arc::new(AtomicU64::new(100_000));
         let reader = clock.clone();
-        let mut board = Board::new(Arc::new(move || Duration::from_millis(reader.load(Relaxed))));
-        let shop = board.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
+        let mut status = StatusRegistry::new(Arc::new(move || Duration::from_millis(reader.load(Relaxed))));
+        let shop = status.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
         Self {
-            board: Arc::new(board),
+            status: Arc::new(status),
             shop,
             limits: Limits::STANDARD,
-            past: Past::Entries(1000),
+            history: ModelHistory::Entries(1000),
             admin_token: Some(ADMIN),
             open: true,
             triggered: Arc::default(),
@@ -118,10 +120,10 @@ impl Trial {
     pub(crate) fn with_two_sites() -> Self {
         let trial = Self::new();
         let clock = trial.clock.clone();
-        let mut board = Board::new(Arc::new(move || Duration::from_millis(clock.load(Relaxed))));
-        let shop = board.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
-        board.add(&site("books"), Schedule::parse("off", "UTC").unwrap());
-        Self { board: Arc::new(board), shop, ..trial }
+        let mut status = StatusRegistry::new(Arc::new(move || Duration::from_millis(clock.load(Relaxed))));
+        let shop = status.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
+        status.add(&site("books"), Schedule::parse("off", "UTC").unwrap());
+        Self { status: Arc::new(status), shop, ..trial }
     }
 
     pub(crate) fn look(&self, snapshot: &Snapshot) {
@@ -132,11 +134,11 @@ impl Trial {
         self.clock.fetch_add(u64::try_from(span.as_millis()).unwrap(), Relaxed);
     }
 
-    pub(crate) fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> HttpServer {
         let (triggered, open) = (self.triggered.clone(), self.open);
-        Server {
-            board: self.board.clone(),
-            history: Arc::new(self.past.clone()),
+        HttpServer {
+            status: self.status.clone(),
+            history: Arc::new(self.history.clone()),
             refresh: Arc::new(move |site| {
                 triggered.lock().unwrap().push(site.to_string());
                 open
@@ -147,8 +149,8 @@ impl Trial {
         }
     }
 
-    pub(in crate::server) fn shared(&self) -> Arc<Shared> {
-        Shared::new(self.server(), self.shutdown.clone())
+    pub(in crate::server) fn context(&self) -> Arc<Context> {
+        Context::new(self.server(), self.shutdown.clone())
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -156,13 +158,18 @@ impl Trial {
     }
 
     pub(in crate::server) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        ask(&self.shared(), method, path, headers).await
+        ask(&self.context(), method, path, headers).await
     }
 }
 
 /// One request to the routes, without a connection.
-pub(in crate::server) async fn ask(shared: &Arc<Shared>, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-    let response = begin(shared, method, path, headers).await;
+pub(in crate::server) async fn ask(
+    context: &Arc<Context>,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let response = begin(context, method, path, headers).await;
     let (head, body) = response.into_parts();
     let bytes = to_bytes(body, 1 << 20).await.unwrap();
     Answer { status: head.status, headers: head.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
@@ -170,7 +177,7 @@ pub(in crate::server) async fn ask(shared: &Arc<Shared>, method: &str, path: &st
 
 /// The same, with the body left to be read.
 pub(in crate::server) async fn begin(
-    shared: &Arc<Shared>,
+    context: &Arc<Context>,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
@@ -179,19 +186,20 @@ pub(in crate::server) async fn begin(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let routes = TowerToHyperService::new(router(shared.clone()));
+    let routes = TowerToHyperService::new(router(context.clone()));
     routes.call(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-impl History for Past {
-    fn recent<'a>(&'a self, site: &'a SiteId, limit: usize) -> Entries<'a> {
-        Box::pin(async move {
+impl HistoryReader for ModelHistory {
+    fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>> {
+        async move {
             match self {
                 Self::Entries(count) => Ok((0..limit.min(*count)).map(|n| entry(site, n)).collect()),
                 Self::Away => Err("connection refused".to_owned()),
                 Self::Silence => std::future::pending().await,
             }
-        })
+        }
+        .boxed()
     }
 }
 

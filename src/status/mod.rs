@@ -1,8 +1,13 @@
-//! What is known of the sites of this process, for the page, the API, the metrics and the commands.
+//! The state of each site of this process: one model for the page, the API, the metrics and the commands.
+//!
+//! It holds no secret: a token stands as its fingerprint.
 
-pub mod counters;
-pub mod model;
-pub mod registry;
-pub mod view;
+mod metrics;
+mod registry;
+mod site;
+mod subscription;
 
-pub use registry::{Board, Monotonic, SiteObserver};
+pub(crate) use metrics::metrics;
+pub use registry::{MonotonicClock, SiteObserver, StatusRegistry};
+pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};
+pub use subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};

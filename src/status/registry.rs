@@ -1,4 +1,4 @@
-//! The board that the process writes its state on, and the server reads.
+//! The status registry: refreshes and the subscription write it, the server reads it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,80 +9,90 @@ use jiff::Timestamp;
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::broadcast;
 
-use super::counters::Tally;
+use super::metrics::Counters;
+use super::site::{SiteRecord, SiteStatus};
+use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::schedule::Schedule;
-use crate::refresh::ports::{Observation, Observer};
-use crate::status::model::{Canary, LinkObserver, LinkStatus, SiteStatus, Subscription};
-use crate::status::view::SiteReport;
+use crate::refresh::observation::{Observation, Observer};
 
-/// Reads the monotonic clock that all spans on the board count by.
-pub type Monotonic = Arc<dyn Fn() -> Duration + Send + Sync>;
+/// Reads the monotonic clock.
+pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How many events a slow subscriber may be behind before it is dropped.
 const EVENT_BUFFER: usize = 64;
 
-/// A larger event is none of ours: anybody may publish on the channels.
+/// A longer event is not passed on: anyone may publish on the channels.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
 
-/// What is to be seen of this process.
-pub struct Board {
-    clock: Monotonic,
-    sites: BTreeMap<SiteId, Arc<Post>>,
-    link: Mutex<LinkStatus>,
-    events: broadcast::Sender<Notice>,
+/// The state of all sites of the process and of its subscription.
+pub struct StatusRegistry {
+    clock: MonotonicClock,
+    sites: BTreeMap<SiteId, Arc<Entry>>,
+    subscription: Mutex<SubscriptionStatus>,
+    counters: Arc<Counters>,
+    events: broadcast::Sender<EventMessage>,
 }
 
-/// One site's place on the board.
-struct Post {
+/// One site.
+struct Entry {
     schedule: Schedule,
-    status: Mutex<SiteStatus>,
-    tally: Mutex<Tally>,
+    record: Mutex<SiteRecord>,
 }
 
-/// Writes one site's place: given to whoever drives the site.
+/// Writes the state of one site.
 #[derive(Clone)]
 pub struct SiteObserver {
-    clock: Monotonic,
-    post: Arc<Post>,
+    clock: MonotonicClock,
+    site: SiteId,
+    entry: Arc<Entry>,
+    counters: Arc<Counters>,
 }
 
 /// An event as subscribers get it.
 #[derive(Debug, Clone)]
-pub(crate) struct Notice {
+pub(crate) struct EventMessage {
     /// `token:updated` or `token:failed`.
     pub(crate) name: &'static str,
-    /// The message.
     pub(crate) json: Arc<str>,
 }
 
-impl Board {
-    /// An empty board.
+impl StatusRegistry {
+    /// A registry without sites.
     #[must_use]
-    pub fn new(clock: Monotonic) -> Self {
-        Self { clock, sites: BTreeMap::new(), link: Mutex::default(), events: broadcast::Sender::new(EVENT_BUFFER) }
+    pub fn new(clock: MonotonicClock) -> Self {
+        Self {
+            clock,
+            sites: BTreeMap::new(),
+            subscription: Mutex::default(),
+            counters: Arc::new(Counters::new()),
+            events: broadcast::Sender::new(EVENT_BUFFER),
+        }
     }
 
-    /// Makes a place for a site.
+    /// Adds a site.
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
-        let post = Arc::new(Post { schedule, status: Mutex::default(), tally: Mutex::default() });
-        self.sites.insert(site.clone(), post.clone());
-        SiteObserver { clock: self.clock.clone(), post }
+        let entry = Arc::new(Entry { schedule, record: Mutex::default() });
+        self.sites.insert(site.clone(), Arc::clone(&entry));
+        self.counters.add(site);
+        SiteObserver { clock: Arc::clone(&self.clock), site: site.clone(), entry, counters: Arc::clone(&self.counters) }
     }
 
-    /// The sites as they are shown now.
+    /// The state of every site now.
     #[must_use]
-    pub fn reports(&self) -> Vec<SiteReport> {
+    pub fn sites(&self) -> Vec<SiteStatus> {
         let now = self.now();
-        let report =
-            |(site, post): (&SiteId, &Arc<Post>)| SiteReport::of(site, &lock(&post.status), &post.schedule, now);
-        self.sites.iter().map(report).collect()
+        self.sites.iter().map(|(site, entry)| lock(&entry.record).status(site, &entry.schedule, now)).collect()
     }
 
     /// An estimate of the store's clock, from the latest reading; `None` before the first.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        let latest = self.sites.values().filter_map(|post| lock(&post.status).reading.clone()).max_by_key(|r| r.seen);
-        latest.map(|reading| reading.time_of(self.now()))
+        let now = self.now();
+        let times = self.sites.values().filter_map(|entry| {
+            let record = lock(&entry.record);
+            Some((record.read_at()?, record.time_at(now)?))
+        });
+        times.max().map(|(_, time)| time)
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -97,66 +107,56 @@ impl Board {
         self.sites.keys()
     }
 
-    /// Calls with every site's id, state and schedule.
-    pub(crate) fn each(&self, mut show: impl FnMut(&SiteId, &SiteStatus, &Schedule)) {
-        for (site, post) in &self.sites {
-            show(site, &lock(&post.status), &post.schedule);
-        }
+    pub(crate) fn subscription(&self) -> SubscriptionStatus {
+        lock(&self.subscription).clone()
     }
 
-    /// Calls with what was counted of every site.
-    pub(crate) fn each_tally(&self, mut show: impl FnMut(&SiteId, &Tally)) {
-        for (site, post) in &self.sites {
-            show(site, &lock(&post.tally));
-        }
-    }
-
-    pub(crate) fn link(&self) -> LinkStatus {
-        lock(&self.link).clone()
-    }
-
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Notice> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<EventMessage> {
         self.events.subscribe()
     }
 
     pub(crate) fn subscribers(&self) -> usize {
         self.events.receiver_count()
     }
-}
 
-impl fmt::Debug for Board {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Board").field("sites", &self.sites.keys()).finish_non_exhaustive()
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
-impl LinkObserver for Board {
+impl fmt::Debug for StatusRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StatusRegistry").field("sites", &self.sites.keys()).finish_non_exhaustive()
+    }
+}
+
+impl SubscriptionObserver for StatusRegistry {
     fn connected(&self) {
         let since = self.now();
-        let mut link = lock(&self.link);
-        link.connects += 1;
-        link.subscription = Subscription::Up { since };
+        let mut subscription = lock(&self.subscription);
+        subscription.connects += 1;
+        subscription.state = SubscriptionState::Up { since };
     }
 
     fn disconnected(&self, reason: &str) {
         let now = self.now();
-        let mut link = lock(&self.link);
-        let since = match link.subscription {
-            // It is still away: the new attempt has failed too.
-            Subscription::Down { since, .. } => since,
-            Subscription::Up { .. } | Subscription::Connecting => now,
+        let mut subscription = lock(&self.subscription);
+        let since = match subscription.state {
+            // Another attempt to connect has failed.
+            SubscriptionState::Down { since, .. } => since,
+            SubscriptionState::Up { .. } | SubscriptionState::Connecting => now,
         };
-        link.subscription = Subscription::Down { since, reason: reason.to_owned() };
+        subscription.state = SubscriptionState::Down { since, reason: reason.to_owned() };
     }
 
     fn canary(&self, round_trip: Duration) {
         let at = self.now();
-        lock(&self.link).canary = Some(Canary { at, round_trip });
+        lock(&self.subscription).canary = Some(Canary { at, round_trip });
     }
 
     fn message(&self, site: &SiteId, payload: Payload) {
-        if let Some(post) = self.sites.get(site) {
-            lock(&post.tally).message(payload);
+        if self.knows(site) {
+            self.counters.message(site, payload);
         }
     }
 
@@ -165,11 +165,10 @@ impl LinkObserver for Board {
             Event::Updated(_) => "token:updated",
             Event::Failed(_) => "token:failed",
         };
-        let ours = SiteId::parse(event.site()).is_some_and(|site| self.knows(&site));
         let json = event.to_json();
-        if ours && json.len() <= MAX_EVENT_BYTES {
-            // Nobody listening is no error.
-            let _ = self.events.send(Notice { name, json: json.into() });
+        if self.sites.contains_key(event.site()) && json.len() <= MAX_EVENT_BYTES {
+            // An error means that there is no subscriber.
+            let _ = self.events.send(EventMessage { name, json: json.into() });
         }
     }
 }
@@ -177,24 +176,19 @@ impl LinkObserver for Board {
 impl Observer for SiteObserver {
     fn observe(&self, observation: Observation<'_>) {
         let now = (self.clock)();
-        let Post { status, tally, .. } = &*self.post;
+        self.counters.observe(&self.site, &observation);
+        let mut record = lock(&self.entry.record);
         match observation {
-            Observation::Looked(snapshot) => lock(status).look(snapshot, now),
-            Observation::Decided { decision, folded } => lock(tally).decided(decision, folded),
-            Observation::Entered(stage) => lock(status).enter(stage, now),
-            Observation::Timed(stage, took) => lock(tally).timed(stage, took),
-            Observation::Finished { trigger, outcome, stage } => {
-                lock(tally).finished(trigger, outcome, stage);
-                lock(status).finish();
-            }
-            Observation::LeaseLost => lock(tally).lease_lost(),
-            Observation::Commit(result) => lock(tally).committed(result),
+            Observation::Looked(snapshot) => record.look(snapshot, now),
+            Observation::Entered(step) => record.enter(step, now),
+            Observation::Finished { .. } => record.finish(),
+            Observation::Decided { .. } | Observation::Timed(..) | Observation::LeaseLost | Observation::Commit(_) => {}
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing here leaves half a change behind.
+    // No change here can panic halfway, so a poisoned lock guards a whole value.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -205,30 +199,30 @@ mod tests {
     use crate::server::trial::{Trial, snapshot};
 
     #[test]
-    fn the_link_is_up_or_down_since_the_change_not_since_the_last_word_on_it() {
+    fn the_subscription_is_up_or_down_since_the_change_not_since_the_last_report_of_it() {
         let trial = Trial::new();
-        let link = || trial.board.link();
+        let subscription = || trial.status.subscription();
         let s = Duration::from_secs;
-        assert_eq!(link(), LinkStatus::default());
-        trial.board.disconnected("refused");
+        assert_eq!(subscription(), SubscriptionStatus::default());
+        trial.status.disconnected("refused");
         trial.pass(s(10));
-        trial.board.disconnected("refused again");
-        assert_eq!(link().subscription, Subscription::Down { since: s(100), reason: "refused again".into() });
-        trial.board.connected();
-        assert_eq!((link().subscription, link().reconnects()), (Subscription::Up { since: s(110) }, 0));
+        trial.status.disconnected("refused again");
+        assert_eq!(subscription().state, SubscriptionState::Down { since: s(100), reason: "refused again".into() });
+        trial.status.connected();
+        assert_eq!((subscription().state, subscription().reconnects()), (SubscriptionState::Up { since: s(110) }, 0));
         trial.pass(s(10));
-        trial.board.disconnected("reset");
-        assert_eq!(link().subscription, Subscription::Down { since: s(120), reason: "reset".into() });
-        trial.board.connected();
-        assert_eq!(link().reconnects(), 1);
+        trial.status.disconnected("reset");
+        assert_eq!(subscription().state, SubscriptionState::Down { since: s(120), reason: "reset".into() });
+        trial.status.connected();
+        assert_eq!(subscription().reconnects(), 1);
     }
 
     #[test]
     fn the_time_is_the_latest_reading_and_what_has_passed_since() {
         let trial = Trial::new();
-        assert_eq!(trial.board.time(), None);
+        assert_eq!(trial.status.time(), None);
         trial.look(&snapshot());
         trial.pass(Duration::from_millis(2_500));
-        assert_eq!(trial.board.time(), Some("2026-11-22T07:20:02.5Z".parse().unwrap()));
+        assert_eq!(trial.status.time(), Some("2026-11-22T07:20:02.5Z".parse().unwrap()));
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use token_sidecar::status::view::{HistoryEntry, SiteReport};
+use token_sidecar::status::{HistoryEntry, SiteStatus};
 use token_sidecar_client::wire::{Event, Payload, Report, Stage, Trigger};
 
 use crate::markdown::{Document, root};
@@ -149,7 +149,7 @@ fn the_samples_of_states_are_read_and_written_by_our_types() {
         if let Some(history) = site.as_object_mut().unwrap().remove("history") {
             attempts.extend(history.as_array().unwrap().clone());
         }
-        let parsed: SiteReport = serde_json::from_value(site.clone()).unwrap();
+        let parsed: SiteStatus = serde_json::from_value(site.clone()).unwrap();
         assert_eq!(serde_json::to_value(parsed).unwrap(), *site);
     }
     for attempt in &attempts {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar_client::wire::Trigger;
+use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood};
@@ -18,7 +18,7 @@ async fn a_failure_is_announced_and_retried_by_itself_at_its_retry_at_with_the_t
     bench.by_hand(0);
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     let failed = bench.state().failed()[0].clone();
-    assert_eq!((failed.stage.as_str(), failed.error.as_str()), ("solve", "solver: timeout after 60 s"));
+    assert_eq!((failed.stage, failed.error.as_str()), (Stage::Solve, "solver: timeout after 60 s"));
     assert_eq!((failed.attempt, failed.trigger), (1, Trigger::Manual));
     assert!(failed.valid_until.is_some(), "the old token is still good as far as is known");
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
@@ -87,7 +87,7 @@ async fn a_site_that_refuses_fresh_tokens_is_paced_by_the_same_back_off() {
     {
         let state = bench.state();
         assert!(state.solves.started <= 7, "{} solves in five minutes", state.solves.started);
-        assert!(state.failed().iter().all(|f| f.stage == "verify"));
+        assert!(state.failed().iter().all(|f| f.stage == Stage::Verify));
         assert_eq!(state.token(), Some("token-0"), "a refused token is never stored");
         assert_eq!(state.count(Op::Commit), 0);
     }

@@ -240,19 +240,18 @@ impl Keys {
         if (now - failed.now.as_millisecond()).abs() > TOLERANCE {
             return Recorded::Clock(self.look(now));
         }
-        let stage = failed.failure.stage.as_str();
         self.history.push(Entry {
             outcome: "failed",
             trigger: failed.trigger,
             source: failed.source.clone(),
-            stage,
+            stage: failed.failure.stage.as_str(),
             error: failed.failure.error.clone(),
             version: self.meta.version,
         });
         self.published.push(Wire::Event(Event::Failed(Failed {
             site: SITE.to_owned(),
             cause: FailedCause::Attempt,
-            stage: stage.to_owned(),
+            stage: failed.failure.stage,
             error: failed.failure.error.clone(),
             attempt: failed.attempt,
             retry_at: failed.retry_at,
@@ -264,7 +263,7 @@ impl Keys {
             attempts: failed.attempt,
             retry_at: whole_second_down(failed.retry_at),
             trigger: failed.trigger,
-            stage: stage.to_owned(),
+            stage: failed.failure.stage,
             error: failed.failure.error.clone(),
         });
         self.free(&failed.claim);

@@ -2,7 +2,7 @@
 
 use token_sidecar::domain::verdict::Pace;
 use token_sidecar::refresh::driver::Once;
-use token_sidecar_client::wire::Trigger;
+use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;
 use crate::outside::Answer;
@@ -74,7 +74,7 @@ async fn it_ends_as_failed_where_the_store_takes_nothing() {
         }
         let (once, _) = bench.refresh_once();
         let Once::Failed(failing) = once.await else { panic!("a failure") };
-        assert_eq!(failing.stage, "store");
+        assert_eq!(failing.stage, Stage::Store);
         assert!(bench.shared.elapsed() < secs(60));
         bench.mend();
         bench.finish().await;

@@ -9,8 +9,9 @@ use token_sidecar::domain::extract::{Bare, Cookie, Solution};
 use token_sidecar::domain::inbox::Arrival;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
-use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
-use token_sidecar_client::wire::{Cookies, Token, Trigger};
+use token_sidecar::refresh::observation::{CommitResult, DecisionKind, Observation, Observer, OutcomeKind, Step};
+use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Probe, Sink, Source, SourceError};
+use token_sidecar_client::wire::{Cookies, Stage, Token, Trigger};
 use tokio::sync::oneshot;
 
 use crate::world::{AGENT, Shared, spawn};
@@ -76,11 +77,11 @@ pub(crate) enum Mood {
 /// What an observer was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
-    Decided(&'static str, u64),
-    Entered(&'static str),
-    Finished(Trigger, &'static str, &'static str),
+    Decided(DecisionKind, u64),
+    Entered(Step),
+    Finished(Trigger, OutcomeKind, Option<Stage>),
     LeaseLost,
-    Commit(&'static str),
+    Commit(CommitResult),
 }
 
 pub(crate) struct ModelSource {
@@ -223,10 +224,10 @@ impl Observer for ModelObserver {
     fn observe(&self, observation: Observation<'_>) {
         let seen = match observation {
             Observation::Decided { decision, folded } => Seen::Decided(decision, folded),
-            Observation::Entered(stage) => Seen::Entered(stage),
+            Observation::Entered(step) => Seen::Entered(step),
             Observation::Finished { trigger, outcome, stage } => Seen::Finished(trigger, outcome, stage),
             Observation::LeaseLost => Seen::LeaseLost,
-            Observation::Commit(word) => Seen::Commit(word),
+            Observation::Commit(result) => Seen::Commit(result),
             Observation::Looked(_) | Observation::Timed(..) => return,
         };
         let at = self.0.elapsed();

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use token_sidecar::domain::site::Verify;
 use token_sidecar::domain::verdict::Pace;
+use token_sidecar_client::wire::Stage;
 
 use crate::bench::Bench;
 use crate::outside::{Answer, Mood, Script, page};
@@ -37,7 +38,7 @@ async fn a_fresh_token_that_the_api_refuses_is_never_stored() {
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     {
         let state = bench.state();
-        assert_eq!(state.failed()[0].stage, "verify");
+        assert_eq!(state.failed()[0].stage, Stage::Verify);
         assert_eq!(state.failed()[0].error, "the API refused a fresh token: 401");
         assert_eq!((state.token(), state.count(Op::Commit)), (Some("token-0"), 0));
         assert!(state.sunk.iter().all(|s| s.1 == "token-0"));
@@ -80,7 +81,7 @@ async fn a_403_everywhere_is_a_failure_of_verification_and_leaves_the_old_token(
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     {
         let state = bench.state();
-        assert_eq!(state.failed()[0].stage, "verify");
+        assert_eq!(state.failed()[0].stage, Stage::Verify);
         assert_eq!(state.token(), Some("token-0"));
         assert_eq!(state.keys.history.last().unwrap().source, "source-0,source-1");
     }
@@ -137,7 +138,7 @@ async fn strict_stores_no_token_of_which_the_api_says_nothing() {
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     {
         let state = bench.state();
-        assert_eq!((state.failed()[0].stage.as_str(), state.token()), ("verify", None));
+        assert_eq!((state.failed()[0].stage, state.token()), (Stage::Verify, None));
     }
     assert_eq!(bench.state().api.asked.len(), 3);
     bench.state().api.mood = Mood::Honest;
@@ -221,7 +222,7 @@ async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_sunk() {
         {
             let state = bench.state();
             let failed = state.failed()[0];
-            assert_eq!(failed.stage, "extract");
+            assert_eq!(failed.stage, Stage::Extract);
             assert!(failed.error.starts_with(error), "{}", failed.error);
             assert_eq!((state.token(), state.sunk.len(), state.api.asked.len()), (Some("token-0"), 0, 0));
         }
@@ -236,7 +237,7 @@ async fn the_very_token_that_was_reported_is_no_candidate() {
     bench.state().sources[0].next = [Answer::Token("token-0".into())].into();
     bench.report("token-0");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
-    assert_eq!(bench.state().failed()[0].stage, "extract");
+    assert_eq!(bench.state().failed()[0].stage, Stage::Extract);
     assert!(bench.state().api.asked.is_empty(), "it is not even asked about");
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.finish().await;
@@ -271,7 +272,7 @@ async fn the_tenth_token_that_was_reported_is_no_candidate_either() {
     bench.state().sources[0].next = [Answer::Token(current.clone())].into();
     bench.report(&current);
     bench.until("a failure", |s| !s.failed().is_empty()).await;
-    assert_eq!(bench.state().failed()[0].stage, "extract");
+    assert_eq!(bench.state().failed()[0].stage, Stage::Extract);
     bench.until("a new token", |s| s.refreshed().len() == 11).await;
     bench.finish().await;
 }

@@ -1,7 +1,7 @@
 //! A store that says no.
 
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar_client::wire::Trigger;
+use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;
 use crate::outside::Answer;
@@ -18,7 +18,7 @@ async fn a_commit_that_is_refused_is_a_failure_of_the_store_with_a_paced_retry()
     {
         let state = bench.state();
         let failed = state.failed()[0];
-        assert_eq!((failed.stage.as_str(), failed.attempt), ("store", 1));
+        assert_eq!((failed.stage, failed.attempt), (Stage::Store, 1));
         assert_eq!(failed.error, "Redis refused to store the token: NOPERM");
         assert_eq!(state.token(), Some("token-0"));
         assert!(state.refreshed().is_empty());
@@ -47,7 +47,7 @@ async fn a_store_that_refuses_every_write_is_announced_as_failed_and_paced_and_r
     }
     {
         let state = bench.state();
-        assert!(state.failed().iter().all(|f| f.stage == "store"));
+        assert!(state.failed().iter().all(|f| f.stage == Stage::Store));
         let attempts: Vec<u32> = state.failed().iter().map(|f| f.attempt).collect();
         assert!(attempts.len() >= 3 && attempts.len() <= 6, "{attempts:?}");
         assert!(attempts.is_sorted_by(|a, b| a + 1 == *b), "{attempts:?}");
@@ -87,7 +87,7 @@ async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_asked_
     {
         let state = bench.state();
         assert!(!state.failed().is_empty() && state.failed().len() <= 5, "{} attempts", state.failed().len());
-        assert!(state.failed().iter().chain(&state.failed_again()).all(|f| f.stage == "store"));
+        assert!(state.failed().iter().chain(&state.failed_again()).all(|f| f.stage == Stage::Store));
         assert!(state.events.len() >= 30, "every message is answered: {}", state.events.len());
         assert!(state.calls.len() < 200, "{} calls within a minute", state.calls.len());
         assert_eq!(state.solves.started, 0);
@@ -179,8 +179,8 @@ async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_i
     bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
     bench.state().sources[0].delay = secs(1);
     bench.by_hand(1);
-    bench.until("a failure that is noted", |s| s.failed().iter().any(|f| f.stage == "solve")).await;
-    let noted = bench.state().failed().iter().find(|f| f.stage == "solve").unwrap().retry_at;
+    bench.until("a failure that is noted", |s| s.failed().iter().any(|f| f.stage == Stage::Solve)).await;
+    let noted = bench.state().failed().iter().find(|f| f.stage == Stage::Solve).unwrap().retry_at;
     let solves = bench.state().solves.started;
     bench.until("the retry", |s| s.solves.started > solves).await;
     let since = bench.state().solves_began().last().copied().unwrap();

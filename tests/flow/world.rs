@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use token_sidecar::domain::inbox::{Arrival, Inbox, Outcome};
 use token_sidecar::refresh::mailbox::Mailbox;
+use token_sidecar::refresh::observation::Step;
 use token_sidecar::refresh::site::World;
 use token_sidecar_client::wire::{Event, Failed, FailedCause, Report, Updated, UpdatedCause};
 use tokio::sync::{mpsc, watch};
@@ -214,7 +215,7 @@ impl State {
 
     /// When the solves began.
     pub(crate) fn solves_began(&self) -> Vec<Duration> {
-        self.observed.iter().filter(|o| o.2 == Seen::Entered("solve")).map(|o| o.0).collect()
+        self.observed.iter().filter(|o| o.2 == Seen::Entered(Step::Solve)).map(|o| o.0).collect()
     }
 
     /// How many triggers have been counted with a decision.

@@ -12,7 +12,7 @@ use token_sidecar::redis::subscription::{CANARY_TIMEOUT, Subscription};
 use token_sidecar::refresh::beat::BEAT;
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::ports::Clock;
-use token_sidecar::status::model::LinkObserver;
+use token_sidecar::status::SubscriptionObserver;
 use token_sidecar_client::redis::{Connector, LinkError, RedisConfig};
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::Notify;
@@ -81,7 +81,7 @@ impl Recorder {
     }
 }
 
-impl LinkObserver for Recorder {
+impl SubscriptionObserver for Recorder {
     fn connected(&self) {
         self.note(|told| told.connected += 1);
     }

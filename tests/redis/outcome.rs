@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::refresh::ports::{Claimed, Committed, KeyTtl, Recorded, Store, StoreError};
-use token_sidecar_client::wire::Fingerprint;
+use token_sidecar_client::wire::{Fingerprint, Stage};
 
 use crate::fixture::{
     COOKIES, DAY, HISTORY, LOCK, Listener, META, TOKEN, claimed, commit, digest, failed, history, id, meta, outcomes,
@@ -306,7 +306,7 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
 
     let failing = noted.failing.clone().unwrap();
     assert_eq!((failing.attempts, failing.retry_at), (1, failed.retry_at));
-    assert_eq!((failing.trigger, failing.stage.as_str()), (failed.trigger, "solve"));
+    assert_eq!((failing.trigger, failing.stage), (failed.trigger, Stage::Solve));
     assert_eq!(failing.error, "FlareSolverr: timeout after 60 s");
     let retry_at = failed.retry_at.to_string();
     for (field, value) in [

@@ -64,7 +64,7 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     lonely.stop().expect(0);
 
     assert_eq!(seen.into_inner(), documented());
-    let routes = include_str!("../../src/server/state.rs").split(".route(\"").skip(1);
+    let routes = include_str!("../../src/server/routes.rs").split(".route(\"").skip(1);
     let routes: BTreeSet<&str> = routes.map(|rest| rest.split('"').next().unwrap()).collect();
     assert_eq!(routes, contract::paths().map(|(path, _)| path).collect());
 }

@@ -12,9 +12,10 @@ use token_sidecar::redis::{Link, RedisStore};
 use token_sidecar::refresh::beat::Beat;
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
-use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Observation, Observer, Probe, Sink, Source, SourceError};
+use token_sidecar::refresh::observation::{Observation, Observer};
+use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Probe, Sink, Source, SourceError};
 use token_sidecar::refresh::site::Site;
-use token_sidecar::status::model::LinkObserver;
+use token_sidecar::status::SubscriptionObserver;
 use token_sidecar_client::redis::{Connector, LinkError};
 use token_sidecar_client::wire::{Cookies, Event, KeyNames, Payload, SiteId, Token};
 use tokio::task::JoinHandle;
@@ -350,7 +351,7 @@ struct Loss {
     heeded: bool,
 }
 
-impl LinkObserver for Loss {
+impl SubscriptionObserver for Loss {
     fn connected(&self) {}
 
     fn disconnected(&self, _: &str) {

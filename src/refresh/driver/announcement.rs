@@ -8,6 +8,7 @@ use super::{Driver, Stop};
 use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::{Current, Failing};
+use crate::refresh::observation::DecisionKind;
 use crate::refresh::ports::{Announced, Clock, Store, StoreError};
 use crate::refresh::site::World;
 
@@ -20,7 +21,7 @@ impl<W: World> Driver<W> {
         &mut self,
         inbox: Inbox,
         event: Option<Event>,
-        decision: &'static str,
+        decision: DecisionKind,
         stop: &Stop,
     ) -> Result<(), StoreError> {
         let Some(event) = event else { return Ok(()) };
@@ -41,7 +42,7 @@ impl<W: World> Driver<W> {
         match announced.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))? {
             Announced::Done(snapshot) => {
                 self.decided(decision, &inbox);
-                tracing::debug!(site = %self.site.id, folded = inbox.folded, decision, "answered without a solve");
+                tracing::debug!(site = %self.site.id, folded = inbox.folded, decision = decision.as_str(), "answered without a solve");
                 self.quiet_until = self.clock_now() + ANNOUNCEMENT_PACE;
                 self.learn(snapshot).await;
             }
@@ -84,7 +85,7 @@ impl<W: World> Driver<W> {
         Event::Failed(Failed {
             site: self.site.id.to_string(),
             cause,
-            stage: failing.stage.clone(),
+            stage: failing.stage,
             error: failing.error.clone(),
             attempt: failing.attempts,
             retry_at: failing.retry_at,

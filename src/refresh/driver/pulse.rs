@@ -9,7 +9,8 @@ use crate::domain::inbox::{Arrival, Fingerprints};
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::Snapshot;
 use crate::refresh::beat::BEAT;
-use crate::refresh::ports::{Chance, Clock, Observation, Observer, Sink, Store, StoreError};
+use crate::refresh::observation::{Observation, Observer};
+use crate::refresh::ports::{Chance, Clock, Sink, Store, StoreError};
 use crate::refresh::site::{Site, World};
 use crate::refresh::store_time::StoreTime;
 

@@ -12,6 +12,7 @@ use crate::domain::snapshot::Current;
 use crate::domain::verdict::{Timings, Verdict};
 use crate::refresh::attempt::Found;
 use crate::refresh::commit::{Claim, Work};
+use crate::refresh::observation::DecisionKind;
 use crate::refresh::ports::{Probe, Store, StoreError};
 use crate::refresh::site::World;
 
@@ -37,10 +38,10 @@ impl<W: World> Driver<W> {
         match verdict {
             Verdict::Accepted if current.refresh().is_none() => Box::pin(self.adopt(current, inbox, stop)).await,
             _ if self.seen.snapshot.backs_off(self.now()) => {
-                Box::pin(self.announce(inbox, self.failed_again(), "backoff", stop)).await
+                Box::pin(self.announce(inbox, self.failed_again(), DecisionKind::Backoff, stop)).await
             }
             Verdict::Refused(_) => Box::pin(self.solve(trigger, Box::new(inbox), stop)).await,
-            _ => Box::pin(self.announce(inbox, self.updated_again(), "verify", stop)).await,
+            _ => Box::pin(self.announce(inbox, self.updated_again(), DecisionKind::Verify, stop)).await,
         }
     }
 
@@ -76,7 +77,7 @@ impl<W: World> Driver<W> {
     async fn adopt(&mut self, current: Current, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
         let mut cookies = self.site.store.cookies().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
         let Some(id) = self.claim(Trigger::Bootstrap, &inbox).await? else { return Ok(()) };
-        self.decided("adopt", &inbox);
+        self.decided(DecisionKind::Adopt, &inbox);
         self.site.cookie.add(&current.token, &mut cookies);
         let claims = current.token.claims();
         let start = self.start(Trigger::Bootstrap);

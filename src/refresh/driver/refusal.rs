@@ -12,6 +12,7 @@ use crate::domain::snapshot::Failing;
 use crate::domain::verdict::Pace;
 use crate::refresh::beat::BEAT;
 use crate::refresh::commit::Ended;
+use crate::refresh::observation::DecisionKind;
 use crate::refresh::ports::{Chance, ClaimId, Store as _, StoreError};
 use crate::refresh::site::World;
 
@@ -44,7 +45,7 @@ impl<W: World> Driver<W> {
         };
         let inbox = self.site.mailbox.take();
         if inbox.wants_answer() {
-            if let Err(error) = self.announce(inbox, self.failed_again(), "backoff", stop).await {
+            if let Err(error) = self.announce(inbox, self.failed_again(), DecisionKind::Backoff, stop).await {
                 tracing::debug!(site = %self.site.id, %error, "failed to announce a failure");
                 let _stopped_or_over = rest(&self.site, stop, self.errors).await;
             }
@@ -73,7 +74,7 @@ impl<W: World> Driver<W> {
             attempts,
             retry_at: whole_second_up(later(self.now(), delay)),
             trigger,
-            stage: Stage::Store.as_str().to_owned(),
+            stage: Stage::Store,
             error: format!("Redis refuses us: {error}"),
         })))
         .await

@@ -67,8 +67,8 @@ pub struct Failed {
     /// An attempt that failed just now, or the back-off that is in force announced again.
     #[serde(default = "repeated")]
     pub cause: FailedCause,
-    /// The stage that failed: see [`Stage`].
-    pub stage: String,
+    /// The stage that failed.
+    pub stage: Stage,
     /// What happened, without any secret.
     pub error: String,
     /// Failures in a row so far.
@@ -98,7 +98,8 @@ const fn repeated() -> FailedCause {
 }
 
 /// A step of a refresh that can fail, as it stands in `token:failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", from = "String")]
 pub enum Stage {
     /// A source gave no answer that can be used.
     Solve,
@@ -114,7 +115,7 @@ impl Stage {
     /// Every stage, in their order.
     pub const ALL: [Self; 4] = [Self::Solve, Self::Extract, Self::Verify, Self::Store];
 
-    /// The word of the contract.
+    /// The label in messages, keys, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -123,6 +124,18 @@ impl Stage {
             Self::Verify => "verify",
             Self::Store => "store",
         }
+    }
+
+    /// Reads the label back; an unknown one counts as `solve`.
+    #[must_use]
+    pub fn parse(label: &str) -> Self {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == label).unwrap_or(Self::Solve)
+    }
+}
+
+impl From<String> for Stage {
+    fn from(label: String) -> Self {
+        Self::parse(&label)
     }
 }
 
@@ -165,11 +178,11 @@ impl Event {
 }
 
 #[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     at.map(whole_second_down).serialize(serializer)
 }
 
-fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     whole_second_up(*at).serialize(serializer)
 }
 
@@ -224,7 +237,7 @@ mod tests {
         let event = Event::Failed(Failed {
             site: "chitai_gorod".into(),
             cause: FailedCause::Attempt,
-            stage: "solve".into(),
+            stage: Stage::Solve,
             error: "FlareSolverr: timeout after 60 s".into(),
             attempt: 3,
             retry_at: at("2026-11-22T07:14:04.001Z"),

@@ -103,7 +103,10 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The word that stands in the metrics.
+    /// Every kind, for the metrics.
+    pub const ALL: [Self; 3] = [Self::Details, Self::Bare, Self::Oversized];
+
+    /// The label in the metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,0 +1,112 @@
+//! What the server is given, and what its routes share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
+use secrecy::{ExposeSecret, SecretString};
+use token_sidecar_client::wire::SiteId;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::status::{HistoryEntry, StatusRegistry, metrics};
+
+/// What the server needs.
+pub struct HttpServer {
+    /// The state that is shown.
+    pub status: Arc<StatusRegistry>,
+    /// Reads past attempts.
+    pub history: Arc<dyn HistoryReader>,
+    /// Posts a manual trigger to a site; `false` where the site takes none any more.
+    pub refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
+    /// The bearer token for anything that acts; without one, no such route exists.
+    pub admin_token: Option<SecretString>,
+    /// The name of this process, as in the history.
+    pub instance: String,
+    /// What clients may take.
+    pub limits: Limits,
+}
+
+/// Reads past attempts.
+pub trait HistoryReader: Send + Sync {
+    /// The latest attempts of a site, newest first. The error must hold no secret.
+    fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>>;
+}
+
+/// What clients may take, so that none can keep the others waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The age at which the last canary no longer counts as a sign of life.
+    pub canary: Duration,
+    /// How long a lost subscription may be away before the process is unhealthy, whatever the last canary says.
+    pub outage: Duration,
+    /// How many connections are open at once; one more takes the place of the oldest that has sent no request.
+    pub connections: usize,
+    /// The largest head of a request, in bytes: 8 KiB at least.
+    pub head_bytes: usize,
+    /// How long the head of a request may take.
+    pub head: Duration,
+    /// How long a connection may take in all, unless it follows the events.
+    pub answer: Duration,
+    /// How long one connection may follow the events; clients reconnect by themselves.
+    pub follow: Duration,
+    /// How many clients may follow the events.
+    pub subscribers: usize,
+    /// How long reading the history may take.
+    pub history: Duration,
+    /// How many may read the history at once.
+    pub readers: usize,
+    /// How long open connections may go on after shutdown has begun.
+    pub farewell: Duration,
+}
+
+impl Limits {
+    /// What `run` uses.
+    pub const STANDARD: Self = Self {
+        // A period of the canary and its time-out, with some room.
+        canary: Duration::from_secs(25),
+        outage: Duration::from_secs(8),
+        connections: 256,
+        head_bytes: 16 * 1024,
+        head: Duration::from_secs(5),
+        answer: Duration::from_secs(10),
+        follow: Duration::from_secs(60 * 60),
+        subscribers: 32,
+        history: Duration::from_secs(5),
+        readers: 4,
+        farewell: Duration::from_secs(2),
+    };
+}
+
+/// What all routes share.
+pub(super) struct Context {
+    pub(super) status: Arc<StatusRegistry>,
+    pub(super) history: Arc<dyn HistoryReader>,
+    pub(super) refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
+    pub(super) admin_token: Option<SecretString>,
+    pub(super) instance: String,
+    pub(super) limits: Limits,
+    pub(super) metrics: Registry,
+    pub(super) subscribers: Arc<Semaphore>,
+    pub(super) readers: Semaphore,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Context {
+    pub(super) fn new(server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
+        let HttpServer { status, history, refresh, admin_token, instance, limits } = server;
+        Arc::new(Self {
+            metrics: metrics(Arc::clone(&status)),
+            status,
+            history,
+            refresh,
+            admin_token: admin_token.filter(|token| !token.expose_secret().is_empty()),
+            instance,
+            limits,
+            subscribers: Arc::new(Semaphore::new(limits.subscribers)),
+            readers: Semaphore::new(limits.readers),
+            shutdown,
+        })
+    }
+}

@@ -1,0 +1,364 @@
+//! The state of one site.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use token_sidecar_client::wire::{SiteId, Trigger, whole_second_down};
+
+use crate::domain::lifetime::later;
+use crate::domain::schedule::Schedule;
+use crate::domain::snapshot::{Current, Failing, Snapshot};
+use crate::refresh::observation::Step;
+
+/// The state of a site. Instants are the store's clock, written in whole seconds, UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteStatus {
+    /// The site's id.
+    pub site: String,
+    /// Whether there is a token that has not ended.
+    pub state: TokenState,
+    /// The current token, without the token.
+    pub token: Option<TokenStatus>,
+    /// When a new token is fetched by itself: at the next tick or ahead of the end, whichever comes first.
+    #[serde(serialize_with = "down")]
+    pub refresh_at: Option<Timestamp>,
+    /// The next tick of the schedule.
+    #[serde(serialize_with = "down")]
+    pub next_tick: Option<Timestamp>,
+    /// A refresh under way.
+    pub refresh: Option<RefreshStatus>,
+    /// Failures in a row.
+    pub failing: Option<Failing>,
+    /// When an attempt last began in this process, or succeeded in any.
+    #[serde(serialize_with = "down")]
+    pub last_attempt_at: Option<Timestamp>,
+    /// When a token was last stored, by any process.
+    #[serde(serialize_with = "down")]
+    pub last_success_at: Option<Timestamp>,
+    /// When the state was read; `None` for not yet.
+    #[serde(serialize_with = "down")]
+    pub read_at: Option<Timestamp>,
+}
+
+/// Whether there is a token that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenState {
+    /// The state was not read yet.
+    Unknown,
+    /// There is none.
+    Missing,
+    /// It has ended.
+    Expired,
+    /// There is one.
+    Fresh,
+}
+
+/// A token, without the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenStatus {
+    /// The first 16 hex digits of its SHA-256.
+    pub fingerprint: String,
+    /// Its version; 0 where another program wrote it.
+    pub version: u64,
+    /// When a sidecar stored it.
+    #[serde(serialize_with = "down")]
+    pub refreshed_at: Option<Timestamp>,
+    /// The end of the token itself, where it says.
+    #[serde(serialize_with = "down")]
+    pub expires_at: Option<Timestamp>,
+    /// The end of its key.
+    #[serde(serialize_with = "down")]
+    pub key_ends_at: Option<Timestamp>,
+    /// What started its refresh.
+    pub trigger: Option<Trigger>,
+    /// Which source it came from.
+    pub source: Option<String>,
+}
+
+/// A refresh under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefreshStatus {
+    /// The step it is at; `None` where another replica does it.
+    pub stage: Option<Step>,
+    /// When that step began.
+    #[serde(serialize_with = "down")]
+    pub since: Option<Timestamp>,
+}
+
+/// An attempt as the history has it. Labels are as they stand in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// When it ended, by the store's clock.
+    pub at: Timestamp,
+    /// `refreshed`, `failed`, `superseded`, …
+    pub outcome: String,
+    /// What started it.
+    pub trigger: Option<String>,
+    /// The source, or the sources that were tried.
+    pub source: Option<String>,
+    /// The stage that failed.
+    pub stage: Option<String>,
+    /// The error, without any secret.
+    pub error: Option<String>,
+    /// The version that was stored.
+    pub version: Option<u64>,
+    /// How long the source took, in ms.
+    pub solve_ms: Option<u64>,
+    /// How long finding the token took, in ms.
+    pub extract_ms: Option<u64>,
+    /// How long the API took, in ms.
+    pub verify_ms: Option<u64>,
+    /// The reason that the report gave.
+    pub reason: Option<String>,
+    /// Who reported, as the report says.
+    pub reporter: Option<String>,
+    /// Which process did it.
+    pub instance: Option<String>,
+}
+
+/// What is known of a site. From it follows the [`SiteStatus`] at any instant of the monotonic clock.
+#[derive(Debug, Default)]
+pub struct SiteRecord {
+    reading: Option<Reading>,
+    /// The step that a refresh of this process is at, and since when by the monotonic clock.
+    step: Option<(Step, Duration)>,
+    last_attempt_at: Option<Timestamp>,
+    last_success_at: Option<Timestamp>,
+}
+
+/// The state as it was read last.
+#[derive(Debug)]
+struct Reading {
+    /// When, by the store's clock.
+    at: Timestamp,
+    /// When, by the monotonic clock.
+    read_at: Duration,
+    token: Option<TokenStatus>,
+    /// When the token is renewed ahead of its end.
+    renew_at: Option<Timestamp>,
+    locked_until: Option<Timestamp>,
+    failing: Option<Failing>,
+}
+
+impl SiteRecord {
+    /// The state was read at `now`.
+    pub fn look(&mut self, snapshot: &Snapshot, now: Duration) {
+        // A time of storing in the future would hide the true ones that follow.
+        let stored_at = snapshot.refreshed_at().map(|at| at.min(snapshot.at));
+        self.last_success_at = self.last_success_at.max(stored_at);
+        self.last_attempt_at = self.last_attempt_at.max(stored_at);
+        self.reading = Some(Reading {
+            at: snapshot.at,
+            read_at: now,
+            token: snapshot.current.as_ref().map(|current| TokenStatus::of(current, snapshot.version)),
+            renew_at: snapshot.current.as_ref().and_then(Current::renew_at),
+            locked_until: snapshot.lock.map(|rest| later(snapshot.at, rest)),
+            failing: snapshot.failing.as_deref().cloned(),
+        });
+    }
+
+    /// A refresh entered a step at `now`.
+    pub fn enter(&mut self, step: Step, now: Duration) {
+        if self.step.is_none() {
+            self.last_attempt_at = self.last_attempt_at.max(self.time_at(now));
+        }
+        self.step = Some((step, now));
+    }
+
+    /// A refresh has ended.
+    pub const fn finish(&mut self) {
+        self.step = None;
+    }
+
+    /// When the state was read last, by the monotonic clock.
+    pub(super) fn read_at(&self) -> Option<Duration> {
+        self.reading.as_ref().map(|reading| reading.read_at)
+    }
+
+    /// An estimate of the store's clock; `None` before the first reading.
+    pub(super) fn time_at(&self, now: Duration) -> Option<Timestamp> {
+        let Reading { at, read_at, .. } = self.reading.as_ref()?;
+        let ahead = later(*at, now.saturating_sub(*read_at));
+        Some(ahead.checked_sub(read_at.saturating_sub(now)).unwrap_or(Timestamp::MIN))
+    }
+
+    /// The state of the site at `now`.
+    #[must_use]
+    pub fn status(&self, site: &SiteId, schedule: &Schedule, now: Duration) -> SiteStatus {
+        let reading = self.reading.as_ref();
+        let time = self.time_at(now);
+        let token = reading.and_then(|reading| reading.token.clone());
+        let next_tick = time.and_then(|time| schedule.next_after(time));
+        let renew_at = reading.and_then(|reading| reading.renew_at);
+        SiteStatus {
+            site: site.to_string(),
+            state: match (time, &token) {
+                (None, _) => TokenState::Unknown,
+                (_, None) => TokenState::Missing,
+                (Some(time), Some(token)) if token.ends_at().is_some_and(|end| end <= time) => TokenState::Expired,
+                _ => TokenState::Fresh,
+            },
+            token,
+            refresh_at: [renew_at, next_tick].into_iter().flatten().min(),
+            next_tick,
+            refresh: self.refresh(time),
+            failing: reading.and_then(|reading| reading.failing.clone()),
+            last_attempt_at: self.last_attempt_at,
+            last_success_at: self.last_success_at,
+            read_at: reading.map(|reading| reading.at),
+        }
+    }
+
+    fn refresh(&self, time: Option<Timestamp>) -> Option<RefreshStatus> {
+        if let Some((step, since)) = self.step {
+            return Some(RefreshStatus { stage: Some(step), since: self.time_at(since) });
+        }
+        let locked_until = self.reading.as_ref()?.locked_until;
+        time.zip(locked_until)
+            .is_some_and(|(time, end)| time < end)
+            .then_some(RefreshStatus { stage: None, since: None })
+    }
+}
+
+impl TokenStatus {
+    fn of(current: &Current, version: u64) -> Self {
+        let refresh = current.refresh();
+        Self {
+            fingerprint: current.token.fingerprint().to_string(),
+            version: refresh.map_or(0, |_| version),
+            refreshed_at: refresh.map(|r| r.at),
+            expires_at: current.token.claims().expires_at,
+            key_ends_at: current.key_ends_at,
+            trigger: refresh.map(|r| r.trigger),
+            source: refresh.map(|r| r.source.clone()),
+        }
+    }
+
+    /// The end of the token or of its key, whichever comes first.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        [self.expires_at, self.key_ends_at].into_iter().flatten().min()
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
+fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    at.map(whole_second_down).serialize(serializer)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::domain::snapshot::{Current, Provenance, Refresh, Snapshot};
+    use token_sidecar_client::wire::{Stage, Token};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn snapshot() -> Snapshot {
+        let refresh = Refresh {
+            at: at("2026-11-22T07:13:05.623Z"),
+            trigger: Trigger::Invalid,
+            source: "flaresolverr".into(),
+            user_agent: None,
+        };
+        Snapshot {
+            at: at("2026-11-22T07:20:00Z"),
+            etag: String::new(),
+            version: 7,
+            current: Some(Current {
+                token: Token::parse("secret-token").unwrap(),
+                key_ends_at: Some(at("2026-11-23T07:13:05.623Z")),
+                provenance: Provenance::Sidecar(refresh),
+            }),
+            lock: None,
+            failing: None,
+        }
+    }
+
+    fn status(record: &SiteRecord, seconds: u32) -> SiteStatus {
+        let schedule = Schedule::parse("0 */3 * * *", "UTC").unwrap();
+        record.status(&SiteId::parse("shop").unwrap(), &schedule, SECOND * seconds)
+    }
+
+    #[test]
+    fn a_fresh_token_is_shown_without_the_token() {
+        let mut record = SiteRecord::default();
+        record.look(&snapshot(), SECOND);
+        let json = serde_json::to_value(status(&record, 1)).unwrap();
+        let fingerprint = Token::parse("secret-token").unwrap().fingerprint().to_string();
+        let expected = serde_json::json!({
+            "site": "shop", "state": "fresh",
+            "token": {
+                "fingerprint": fingerprint, "version": 7, "refreshed_at": "2026-11-22T07:13:05Z",
+                "expires_at": null, "key_ends_at": "2026-11-23T07:13:05Z", "trigger": "invalid",
+                "source": "flaresolverr",
+            },
+            "refresh_at": "2026-11-22T09:00:00Z", "next_tick": "2026-11-22T09:00:00Z", "refresh": null,
+            "failing": null, "last_attempt_at": "2026-11-22T07:13:05Z",
+            "last_success_at": "2026-11-22T07:13:05Z", "read_at": "2026-11-22T07:20:00Z",
+        });
+        assert_eq!(json, expected);
+        assert!(!json.to_string().contains("secret-token"));
+    }
+
+    #[test]
+    fn the_state_follows_the_readings_and_the_clock() {
+        let mut record = SiteRecord::default();
+        assert_eq!(status(&record, 0).state, TokenState::Unknown);
+        record.look(&Snapshot { current: None, ..snapshot() }, SECOND);
+        assert_eq!(status(&record, 1).state, TokenState::Missing);
+        record.look(&snapshot(), SECOND);
+        assert_eq!(status(&record, 85_986).state, TokenState::Fresh);
+        assert_eq!(status(&record, 85_987).state, TokenState::Expired);
+    }
+
+    #[test]
+    fn a_refresh_under_way_is_shown_with_its_step_here_and_without_one_elsewhere() {
+        let mut record = SiteRecord::default();
+        let locked = Snapshot { lock: Some(SECOND * 15), ..snapshot() };
+        record.look(&locked, SECOND * 10);
+        assert_eq!(status(&record, 24).refresh, Some(RefreshStatus { stage: None, since: None }));
+        assert_eq!(status(&record, 25).refresh, None, "the lock has ended since");
+        record.enter(Step::Claimed, SECOND * 12);
+        record.enter(Step::Solve, SECOND * 13);
+        let here = RefreshStatus { stage: Some(Step::Solve), since: Some(at("2026-11-22T07:20:03Z")) };
+        assert_eq!(status(&record, 30).refresh, Some(here));
+        assert_eq!(record.last_attempt_at, Some(at("2026-11-22T07:20:02Z")));
+        record.finish();
+        assert_eq!(status(&record, 30).refresh, None);
+    }
+
+    #[test]
+    fn failures_are_shown_with_the_retry_rounded_up() {
+        let failing = Failing {
+            attempts: 3,
+            retry_at: at("2026-11-22T07:20:04.001Z"),
+            trigger: Trigger::Expiry,
+            stage: Stage::Verify,
+            error: "401".into(),
+        };
+        let mut record = SiteRecord::default();
+        record.look(&Snapshot { failing: Some(Box::new(failing)), ..snapshot() }, SECOND);
+        let shown = serde_json::to_value(status(&record, 1)).unwrap();
+        assert_eq!(
+            (&shown["failing"]["attempts"], &shown["failing"]["retry_at"]),
+            (&3.into(), &"2026-11-22T07:20:05Z".into())
+        );
+    }
+
+    #[test]
+    fn a_time_of_storing_that_lies_ahead_is_held_at_the_time_of_reading() {
+        let mut odd = snapshot();
+        odd.at = at("2020-01-01T00:00:00Z");
+        let mut record = SiteRecord::default();
+        record.look(&odd, SECOND);
+        assert_eq!(record.last_success_at, Some(odd.at));
+    }
+}
