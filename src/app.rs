@@ -164,7 +164,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     if tokio::time::timeout(LAST_MOMENT, telling).await.is_err() {
         tracing::warn!("Redis does not answer: those who wait could not be told that this process ends");
     }
-    let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
+    let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.destroy_abandoned_sessions()).await;
     last.cancel();
     tasks.close();
     let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, tasks.wait()).await;
@@ -208,7 +208,7 @@ pub async fn refresh(
         ended = hearing => { ended?; Ok(Once::Stopped) }
         () = lost_for(&status, patience) => Err(out_of_reach(patience)),
         once = Driver::once(site, seen, Stop { graceful: shutdown.clone(), now: shutdown }) => {
-            let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.sweep()).await;
+            let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.destroy_abandoned_sessions()).await;
             Ok(once)
         }
     }

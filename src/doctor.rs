@@ -1,4 +1,5 @@
-//! Looks at everything that the sidecar needs, and says what to do about each failure.
+//! The checks of `doctor`: Redis, the keys and channels of each site, its sources and its API, and what to do about each
+//! failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,44 +13,27 @@ use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 use crate::domain::site::Verify;
 use crate::domain::verdict::Verdict;
+use crate::http::RequestError;
 use crate::redis::{Link, RedisStore};
-use crate::refresh::ports::{Probe as _, Source as _, Store as _};
-use crate::sources::{AnySource, Solvers};
+use crate::refresh::ports::{Source as _, Store as _};
+use crate::sources::{AnySource, FlaresolverrError, HttpSourceError, Solvers};
 use crate::verify::HttpProbe;
 
 /// How far the clocks may be apart.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-/// How long a message may be on its way.
+/// How long a message may take from one connection to the other.
 const ROUND_TRIP: Duration = Duration::from_secs(3);
 
-/// What was found.
+/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the parts of one line: what was checked, what was found, what to do")]
 pub enum Finding {
     /// It works.
-    Works {
-        /// What was looked at.
-        what: String,
-        /// How it is.
-        how: String,
-    },
-    /// It works, but somebody should look at it.
-    Odd {
-        /// What was looked at.
-        what: String,
-        /// What is odd.
-        why: String,
-        /// What to do.
-        cure: String,
-    },
+    Works { what: String, how: String },
+    /// It works, and needs attention.
+    Odd { what: String, why: String, cure: String },
     /// It does not work.
-    Broken {
-        /// What was looked at.
-        what: String,
-        /// What happened.
-        why: String,
-        /// What to do.
-        cure: String,
-    },
+    Broken { what: String, why: String, cure: String },
 }
 
 impl Finding {
@@ -57,165 +41,182 @@ impl Finding {
         Self::Works { what: what.into(), how: how.into() }
     }
 
-    fn odd(what: impl Into<String>, why: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self::Odd { what: what.into(), why: why.into(), cure: cure.into() }
+    fn odd(what: impl Into<String>, why: impl ToString, cure: impl Into<String>) -> Self {
+        Self::Odd { what: what.into(), why: why.to_string(), cure: cure.into() }
     }
 
-    fn broken(what: impl Into<String>, why: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self::Broken { what: what.into(), why: why.into(), cure: cure.into() }
+    fn broken(what: impl Into<String>, why: impl ToString, cure: impl Into<String>) -> Self {
+        Self::Broken { what: what.into(), why: why.to_string(), cure: cure.into() }
     }
 }
 
-/// Redis: reach, version, clock.
-///
-/// # Errors
-/// [`AppError::Config`] where a setting cannot be used.
-pub async fn redis(config: &Config) -> Result<Vec<Finding>, AppError> {
-    let link = Link::new(Connector::new(&config.redis)?, SystemClock::start());
-    let mut findings = Vec::new();
-    let info: Result<String, LinkError> = link.anywhere(redis::cmd("INFO").arg("server")).await;
-    match info {
-        Ok(info) => {
-            let field = |name: &str| info.lines().find_map(|l| l.strip_prefix(name)).unwrap_or("?").trim().to_owned();
-            let version = field("redis_version:");
-            let major: u32 = version.split('.').next().and_then(|v| v.parse().ok()).unwrap_or(0);
-            findings.push(if major >= 6 {
-                Finding::works("Redis", format!("version {version}, {} mode", field("redis_mode:")))
-            } else {
-                let cure = "use Redis 6 or later, or Valkey";
-                Finding::broken("Redis", format!("version {version} does not speak RESP3"), cure)
-            });
+/// Everything that checks share.
+pub struct Doctor {
+    connector: Connector,
+    link: Arc<Link<SystemClock>>,
+    solvers: Solvers,
+}
+
+impl Doctor {
+    /// Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] where a setting cannot be used.
+    pub fn new(config: &Config) -> Result<Self, AppError> {
+        let connector = Connector::new(&config.redis)?;
+        let link = Arc::new(Link::new(connector.clone(), SystemClock::start()));
+        Ok(Self { connector, link, solvers: Solvers::default() })
+    }
+
+    /// Whether Redis is reached, its version, its clock.
+    pub async fn redis(&self) -> Vec<Finding> {
+        let info: Result<String, LinkError> = self.link.anywhere(redis::cmd("INFO").arg("server")).await;
+        let version = match info {
+            Ok(info) => version(&info),
+            Err(LinkError::Refused(error)) if error.contains("NOPERM") => {
+                Finding::works("Redis", "reached; its version is unknown (no permission for INFO)")
+            }
+            Err(error) => return vec![Finding::broken("Redis", &error, cure_of(&error))],
+        };
+        let time: Result<(i64, i64), LinkError> = self.link.anywhere(&redis::cmd("TIME")).await;
+        let mut findings = vec![version];
+        findings.extend(time.ok().map(|(seconds, micros)| clock(seconds, micros)));
+        findings
+    }
+
+    /// A site's keys and channels, and the sidecars that listen.
+    pub async fn keys_and_channels(&self, site: &SiteConfig) -> Vec<Finding> {
+        vec![self.keys(site).await, self.channels(site).await, self.listeners(site).await]
+    }
+
+    /// A site's sources and its API. The API is asked about the current token, if Redis is reached and has one.
+    ///
+    /// # Errors
+    /// [`AppError::Config`] where a setting cannot be used.
+    pub async fn outside(&self, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
+        let mut findings = Vec::new();
+        for source in &site.sources {
+            findings.push(check_source(&AnySource::new(source, &site.cookie, &self.solvers)?, site).await);
         }
-        Err(LinkError::Refused(error)) if error.contains("NOPERM") => {
-            findings.push(Finding::works("Redis", "reached; its version is not ours to ask (no permission for INFO)"));
+        if site.policy.verify != Verify::Off {
+            let store = redis_is_reached.then(|| self.store(site));
+            findings.push(check_api(store.as_ref(), &HttpProbe::new(&site.probe)?, site).await);
         }
-        Err(error) => {
-            findings.push(Finding::broken("Redis", error.to_string(), cure_of(&error)));
-            return Ok(findings);
-        }
+        Ok(findings)
     }
-    let time: Result<(i64, i64), LinkError> = link.anywhere(&redis::cmd("TIME")).await;
-    if let Ok((seconds, micros)) = time {
-        let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
-        let apart = SystemClock::wall().duration_since(theirs).unsigned_abs();
-        findings.push(if apart <= CLOCK_TOLERANCE {
-            Finding::works("clock", format!("{} ms from Redis'", apart.as_millis()))
-        } else {
-            let why = format!("{} s from Redis', by which everything is counted", apart.as_secs());
-            Finding::odd("clock", why, "let both machines keep time (NTP): tokens expire by the clock")
-        });
-    }
-    Ok(findings)
-}
 
-/// One site in Redis: its keys, its channels, who listens.
-///
-/// # Errors
-/// [`AppError::Config`] where a setting cannot be used.
-pub async fn keys_and_channels(config: &Config, site: &SiteConfig) -> Result<Vec<Finding>, AppError> {
-    let connector = Connector::new(&config.redis)?;
-    Ok(vec![keys(&connector, site).await, channels(&connector, site).await, listeners(&connector, site).await])
-}
-
-/// One site outside of Redis: every source, and the API, about the current token where Redis is there to tell it.
-///
-/// # Errors
-/// [`AppError::Config`] where a setting cannot be used.
-pub async fn outside(config: &Config, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
-    let store = store(Connector::new(&config.redis)?, site);
-    let mut findings = Vec::new();
-    let solvers = Solvers::default();
-    for source in &site.sources {
-        findings.push(self::source(&AnySource::new(source, &site.cookie, &solvers)?, site).await);
-    }
-    if site.policy.verify != Verify::Off {
-        let store = redis_is_reached.then_some(&store);
-        findings.push(api(store, &HttpProbe::new(&site.probe)?, site).await);
-    }
-    Ok(findings)
-}
-
-fn store(connector: Connector, site: &SiteConfig) -> RedisStore<SystemClock> {
-    let link = Arc::new(Link::new(connector, SystemClock::start()));
-    RedisStore::new(link, site.id.clone(), site.keys.clone(), site.policy.lock_ttl, String::new())
-}
-
-/// Reads the state, and writes a companion key that ends by itself.
-async fn keys(connector: &Connector, site: &SiteConfig) -> Finding {
-    let what = format!("{}: keys", site.id);
-    let link = Link::new(connector.clone(), SystemClock::start());
-    let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
-    match store(connector.clone(), site).look().await.map_err(LinkError::from) {
-        Ok(snapshot) => match link.command::<String>(&trial).await {
-            Ok(_) => {
+    /// Reads the state, and writes a companion key that expires by itself.
+    async fn keys(&self, site: &SiteConfig) -> Finding {
+        let what = format!("{}: keys", site.id);
+        let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
+        let outcome = async {
+            let snapshot = self.store(site).look().await?;
+            self.link.command::<String>(&trial).await?;
+            Ok::<_, LinkError>(snapshot)
+        };
+        match outcome.await {
+            Ok(snapshot) => {
                 let token = snapshot.fingerprint().map_or_else(|| "no token yet".to_owned(), |f| format!("token {f}"));
                 Finding::works(what, format!("readable and writable, {token}"))
             }
-            Err(error) => Finding::broken(what, error.to_string(), cure_of(&error)),
-        },
-        Err(error) => Finding::broken(what, error.to_string(), cure_of(&error)),
+            Err(error) => Finding::broken(what, &error, cure_of(&error)),
+        }
+    }
+
+    /// Sends a canary from one connection to another.
+    async fn channels(&self, site: &SiteConfig) -> Finding {
+        let what = format!("{}: channels", site.id);
+        let Channels { invalid, updated, failed, canary } = Channels::of(&site.id);
+        // All channels of the sidecar: permission to subscribe is permission to publish.
+        let [all_updated, all_failed] = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
+        let publish = redis::cmd("PUBLISH").arg(&canary).arg("doctor:0").clone();
+        let channels = [invalid, updated, failed, canary, all_updated, all_failed];
+        let trip = async {
+            let mut events = Events::on(&self.connector, &channels).await?;
+            self.link.command::<i64>(&publish).await?;
+            events.raw().await
+        };
+        match tokio::time::timeout(ROUND_TRIP, trip).await {
+            Ok(Ok(_)) => Finding::works(what, "a message came back"),
+            Ok(Err(error)) => Finding::broken(what, &error, cure_of(&error)),
+            Err(_) => Finding::broken(
+                what,
+                format!("a message did not come back within {} s", ROUND_TRIP.as_secs()),
+                "connect to Redis itself, if there is a proxy in between that does not forward pub/sub",
+            ),
+        }
+    }
+
+    async fn listeners(&self, site: &SiteConfig) -> Finding {
+        let what = format!("{}: sidecars", site.id);
+        match self.connector.subscribers(&Channels::of(&site.id).invalid).await {
+            Ok(0) => Finding::odd(what, "none listens at the moment", "start one: token-sidecar run"),
+            Ok(count) => Finding::works(what, format!("{count} listening")),
+            Err(error) => Finding::odd(what, error, "grant PUBSUB NUMSUB to have the sidecars counted"),
+        }
+    }
+
+    fn store(&self, site: &SiteConfig) -> RedisStore<SystemClock> {
+        let link = Arc::clone(&self.link);
+        RedisStore::new(link, site.id.clone(), site.keys.clone(), site.policy.lock_ttl, String::new())
     }
 }
 
-/// Sends a canary from one connection to another.
-async fn channels(connector: &Connector, site: &SiteConfig) -> Finding {
-    let what = format!("{}: channels", site.id);
-    let names = Channels::of(&site.id);
-    let link = Link::new(connector.clone(), SystemClock::start());
-    // Whoever may not subscribe to a channel may not publish there either.
-    let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
-    let all = [&[names.invalid, names.updated, names.failed, names.canary.clone()][..], &everywhere].concat();
-    let trip = async {
-        let mut events = Events::on(connector, &all).await?;
-        let publish = redis::cmd("PUBLISH").arg(&names.canary).arg("doctor:0").clone();
-        link.command::<i64>(&publish).await?;
-        events.raw().await
-    };
-    match tokio::time::timeout(ROUND_TRIP, trip).await {
-        Ok(Ok(_)) => Finding::works(what, "a message came back"),
-        Ok(Err(error)) => Finding::broken(what, error.to_string(), cure_of(&error)),
-        Err(_) => Finding::broken(
-            what,
-            format!("a message did not come back within {} s", ROUND_TRIP.as_secs()),
-            "is there a proxy in between that does not pass pub/sub on? Connect to Redis itself",
-        ),
+fn version(info: &str) -> Finding {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("?").trim();
+    let version = field("redis_version:");
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major >= 6 {
+        Finding::works("Redis", format!("version {version}, {} mode", field("redis_mode:")))
+    } else {
+        Finding::broken("Redis", format!("version {version} does not speak RESP3"), "use Redis 6 or later, or Valkey")
     }
 }
 
-/// Whether a sidecar listens already.
-async fn listeners(connector: &Connector, site: &SiteConfig) -> Finding {
-    let what = format!("{}: sidecars", site.id);
-    match connector.subscribers(&Channels::of(&site.id).invalid).await {
-        Ok(0) => Finding::odd(what, "none listens at the moment", "start one: token-sidecar run"),
-        Ok(count) => Finding::works(what, format!("{count} listening")),
-        Err(error) => Finding::odd(what, error.to_string(), "grant PUBSUB NUMSUB to have the sidecars counted"),
+fn clock(seconds: i64, micros: i64) -> Finding {
+    let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
+    let apart = SystemClock::wall().duration_since(theirs).unsigned_abs();
+    if apart <= CLOCK_TOLERANCE {
+        return Finding::works("clock", format!("{} ms from Redis'", apart.as_millis()));
     }
+    let why = format!("{} s from Redis', by which everything is counted", apart.as_secs());
+    Finding::odd("clock", why, "synchronise both machines (NTP): tokens expire by the clock")
 }
 
-async fn source(source: &AnySource, site: &SiteConfig) -> Finding {
+async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
     let what = format!("{}: source {}", site.id, source.name());
     match source {
         AnySource::Flaresolverr(solver) => match solver.health().await {
             Ok(health) => {
                 let version = health.version.unwrap_or_else(|| "of unknown version".to_owned());
-                let agent = health.user_agent.unwrap_or_else(|| "its browser does not say what it is".to_owned());
+                let agent = health.user_agent.unwrap_or_else(|| "unknown user agent".to_owned());
                 Finding::works(what, format!("FlareSolverr {version}, {agent}"))
             }
-            Err(error) => Finding::broken(
-                what,
-                error.message,
-                "start FlareSolverr, and set FLARESOLVERR_URL to its address with /v1 at the end",
-            ),
+            Err(error) => {
+                let cure = "start FlareSolverr, and set FLARESOLVERR_URL to its address with /v1 at the end";
+                let cure = match &error {
+                    FlaresolverrError::Request(error) => cure_of_request(error, cure),
+                    _ => cure,
+                };
+                Finding::broken(what, error, cure)
+            }
         },
-        AnySource::Http(request) => match request.solve().await {
+        AnySource::Http(source) => match source.fetch().await {
             Ok(_) => Finding::works(what, "it answers"),
-            Err(error) => Finding::broken(what, error.message, "check the URL, or leave `http` out of SIDECAR_SOURCES"),
+            Err(error) => {
+                let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
+                let cure = match &error {
+                    HttpSourceError::Request(error) => cure_of_request(error, cure),
+                    HttpSourceError::Answer { .. } => cure,
+                };
+                Finding::broken(what, error, cure)
+            }
         },
     }
 }
 
-/// Asks the API about the current token, or about one that it must refuse.
-async fn api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
+/// Asks the API about the current token, or else about one that it must refuse.
+async fn check_api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
     let what = format!("{}: API", site.id);
     let (current, cookies) = match store {
         Some(store) => {
@@ -229,7 +230,11 @@ async fn api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &
         None => (Token::parse("doctor").ok(), None),
     };
     let Some(token) = token else { return Finding::works(what, "not asked") };
-    let verdict = probe.verify(&token, &cookies, user_agent.as_deref()).await;
+    let unclear = "is the API's URL right, and can it be reached from here?";
+    let verdict = match probe.ask(&token, &cookies, user_agent.as_deref()).await {
+        Ok(verdict) => verdict,
+        Err(error) => return Finding::broken(what, &error, cure_of_request(&error, unclear)),
+    };
     match (verdict, current.is_some()) {
         (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),
         (Verdict::Accepted, false) => Finding::odd(
@@ -248,9 +253,15 @@ async fn api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &
             why,
             "the edge blocks this address: let the sidecar use the network of the solver, or another one",
         ),
-        (Verdict::Unclear(why), _) => {
-            Finding::broken(what, why, "is the API's URL right, and can it be reached from here?")
-        }
+        (Verdict::Unclear(why), _) => Finding::broken(what, why, unclear),
+    }
+}
+
+/// What to do about a request without an answer; `otherwise` where TLS is not the cause.
+const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'static str {
+    match error {
+        RequestError::Tls { .. } => "SSL_CERT_FILE names a file of the authorities to trust, in place of the system's",
+        _ => otherwise,
     }
 }
 

@@ -1,63 +1,51 @@
-//! The one place that builds HTTP clients and reads answers.
+//! The only HTTP client.
 //!
-//! - Redirects are not followed: a token, a cookie or a password must not travel to where it was not sent.
-//! - No connection is kept for later: requests are hours apart, and one that meets a connection gone stale fails
-//!   without saying whether it was worked on. Nothing is sent twice either, for the same reason.
-//! - An answer is read up to a bound, and everything ends by a deadline.
+//! - Redirects are not followed: a token, a cookie or a password must not travel to a host that it was not meant for.
+//! - Connections are not reused: requests are hours apart, and one on a stale connection fails without a sign of
+//!   whether it was worked on. For the same reason no request is sent twice.
+//! - An answer is read up to a bound, and every exchange ends by its deadline.
+//! - The authorities to trust are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
-mod plain;
+mod error;
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::io;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use http_body_util::BodyExt as _;
-use hyper::Response;
-use hyper::body::{Body, Bytes};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Request, StatusCode, redirect, retry};
+use reqwest::{Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use token_sidecar_client::excerpt::excerpt;
 use url::{Host, Url};
 
-/// What we call ourselves where nobody says otherwise.
+pub use self::error::{BodyError, ClientError, RequestError, TlsProblem};
+
+/// The user agent of requests that are given none.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));
 
+/// For the name, the connection and TLS together. Of a name with addresses of both families the other one is tried too
+/// after 300 ms (Happy Eyeballs, RFC 8305); the addresses of a family share this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
-
-/// Why a client cannot be built from its settings.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// The address is none.
-    #[error("the URL of {0} is no http:// or https:// address")]
-    Url(&'static str),
-    /// A header has a name or a value that HTTP does not allow.
-    #[error("the header `{0}` has characters that a header cannot have")]
-    Header(String),
-    /// The method is none.
-    #[error("`{0}` is no HTTP method")]
-    Method(String),
-    /// There is no trust to build TLS on.
-    #[error("no TLS for {host}: {cause}; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?")]
-    Tls {
-        /// The host that was to be reached.
-        host: String,
-        /// What is amiss.
-        cause: String,
-    },
-}
 
 /// How a host is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Route {
-    /// Straight: a neighbour, whatever `HTTP_PROXY` says.
+    /// Without a proxy, whatever `HTTP_PROXY` says.
     Direct,
-    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` where they are set, except for this machine itself.
+    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` where they are set, except for loopback addresses.
     Environment,
+}
+
+/// Which authorities a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    /// Those of the system.
+    System,
+    /// None, for `http://`: it must work where no CA certificates are installed.
+    Nothing,
 }
 
 /// An answer, read up to a bound.
@@ -66,32 +54,11 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
-    pub(crate) ending: Ending,
+    /// Whether the body is complete.
+    pub(crate) complete: Result<(), BodyError>,
 }
 
-/// How the body of an answer ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// All of it is there.
-    Whole,
-    /// It went on beyond the bound.
-    Cut,
-    /// The connection ended in its midst; the reason.
-    Broken(String),
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// No connection: the request was never sent.
-    Unreachable(String),
-    /// The connection ended before an answer came, or what came is no HTTP.
-    Dropped(String),
-    /// The deadline is over: the other side may still be at work.
-    Late,
-}
-
-/// Reads an address for a request.
+/// Parses the address of a request.
 pub(crate) fn address(text: &str, what: &'static str) -> Result<Url, ClientError> {
     let url = Url::parse(text.trim()).map_err(|_| ClientError::Url(what))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -105,7 +72,20 @@ pub(crate) fn peer(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
 }
 
-/// User and password, which never travel in an address.
+/// Parses headers from the settings.
+pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientError> {
+    let mut map = HeaderMap::new();
+    for (name, value) in pairs {
+        let refused = || ClientError::Header(excerpt(name, 60));
+        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
+        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refused())?;
+        value.set_sensitive(true);
+        map.append(key, value);
+    }
+    Ok(map)
+}
+
+/// User and password of an address. They are sent as a header, and leave the address that is shown in messages.
 #[derive(Debug)]
 pub(crate) struct Login {
     user: String,
@@ -140,71 +120,72 @@ impl Login {
     }
 }
 
-/// What requests are sent by.
+/// Sends requests.
 #[derive(Debug, Clone)]
-pub(crate) enum Client {
-    /// To a neighbour, without TLS and without a proxy.
-    Plain,
-    /// To wherever else.
-    Any(reqwest::Client),
-}
+pub(crate) struct Client(reqwest::Client);
 
 impl Client {
-    /// A client for one address. It keeps nothing of the address: those that are reached alike share one, since each has
-    /// its own trust, which thousands of sites would pay for.
+    /// A client for an address. All addresses of a kind share one, since each holds a copy of the system's
+    /// authorities, about a megabyte.
     pub(crate) fn new(url: &Url, route: Route) -> Result<Self, ClientError> {
-        static CLIENTS: Mutex<BTreeMap<(Route, bool), reqwest::Client>> = Mutex::new(BTreeMap::new());
-        let route = if is_here(url) { Route::Direct } else { route };
-        let is_plain = url.scheme() == "http";
-        if is_plain && route == Route::Direct {
-            return Ok(Self::Plain);
-        }
-        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&(route, is_plain)) {
-            return Ok(Self::Any(client.clone()));
-        }
-        let client = build(route, is_plain)
-            .map_err(|e| ClientError::Tls { host: peer(url), cause: e.source().map_or_else(String::new, deepest) })?;
-        clients.insert((route, is_plain), client.clone());
-        Ok(Self::Any(client))
+        static CLIENTS: Mutex<BTreeMap<(Route, Trust), reqwest::Client>> = Mutex::new(BTreeMap::new());
+        let route = if is_loopback(url) { Route::Direct } else { route };
+        let trust = if url.scheme() == "https" { Trust::System } else { Trust::Nothing };
+        let client = match CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry((route, trust)) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                let client = build(route, trust).map_err(|error| ClientError::no_authorities(&error, peer(url)))?;
+                entry.insert(client).clone()
+            }
+        };
+        Ok(Self(client))
     }
 
-    /// Sends a request and reads at most `bound` bytes of what it is answered, all before the deadline.
-    pub(crate) async fn exchange(&self, request: Request, bound: usize, deadline: Duration) -> Result<Answer, Fault> {
-        // In a box: thousands of tasks keep room for a request, and few have one under way.
+    /// Sends a request and reads at most `bound` bytes of the answer's body. Dropping it closes the connection.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request,
+        bound: usize,
+        deadline: Duration,
+    ) -> Result<Answer, RequestError> {
+        let peer = peer(request.url());
+        // Boxed: it is some kilobytes, and thousands of waiting tasks would each keep room for it.
         let answer = Box::pin(async {
-            match self {
-                Self::Plain => plain::exchange(request, bound).await,
-                Self::Any(client) => {
-                    let response = client.execute(request).await.map_err(|e| fault(&e))?;
-                    Ok(read(response.into(), bound).await)
-                }
-            }
+            let response = self.0.execute(request).await.map_err(|error| RequestError::of(&error, &peer))?;
+            Ok(read(response, bound).await)
         });
-        tokio::time::timeout(deadline, answer).await.unwrap_or(Err(Fault::Late))
+        match tokio::time::timeout(deadline, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(RequestError::TimedOut { peer, waited: deadline }),
+        }
     }
 }
 
-fn build(route: Route, is_plain: bool) -> reqwest::Result<reqwest::Client> {
-    // Somebody may have installed one before: any will do.
+fn build(route: Route, trust: Trust) -> reqwest::Result<reqwest::Client> {
+    // The Redis client may have installed one already: any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
+        // A solve may be silent for minutes: this often the kernel asks whether the other side is still there.
+        .tcp_keepalive(Duration::from_secs(15))
+        .tcp_keepalive_interval(Duration::from_secs(15))
+        .tcp_keepalive_retries(3)
         .pool_max_idle_per_host(0);
-    if route == Route::Direct {
-        builder = builder.no_proxy();
+    let builder = match route {
+        Route::Direct => builder.no_proxy(),
+        Route::Environment => builder,
+    };
+    match trust {
+        Trust::System => builder,
+        Trust::Nothing => builder.tls_certs_only([]),
     }
-    if is_plain {
-        // Plain HTTP through a proxy must work in an image without CA certificates too.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
+    .build()
 }
 
-fn is_here(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
@@ -213,83 +194,21 @@ fn is_here(url: &Url) -> bool {
     }
 }
 
-/// Reads headers as they are configured.
-pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientError> {
-    let mut map = HeaderMap::new();
-    for (name, value) in pairs {
-        let refused = || ClientError::Header(excerpt(name, 60));
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
-        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refused())?;
-        value.set_sensitive(true);
-        map.append(key, value);
-    }
-    Ok(map)
-}
-
-async fn read<B>(response: Response<B>, bound: usize) -> Answer
-where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Error + 'static,
-{
-    let (head, mut rest) = response.into_parts();
+async fn read(mut response: Response, bound: usize) -> Answer {
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();
-    let ending = loop {
-        let Some(frame) = rest.frame().await else { break Ending::Whole };
-        match frame.map(|frame| frame.into_data().unwrap_or_default()) {
-            Ok(data) if body.len() + data.len() > bound => {
+    let complete = loop {
+        match response.chunk().await {
+            Ok(Some(data)) if body.len() + data.len() > bound => {
                 body.extend_from_slice(&data[..bound - body.len()]);
-                break Ending::Cut;
+                break Err(BodyError::TooLarge(bound));
             }
-            Ok(data) => body.extend_from_slice(&data),
-            Err(e) => break Ending::Broken(cause(&e)),
+            Ok(Some(data)) => body.extend_from_slice(&data),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(BodyError::broken_off(&error)),
         }
     };
-    Answer { status: head.status, headers: head.headers, body, ending }
-}
-
-fn fault(error: &reqwest::Error) -> Fault {
-    let cause = if error.is_dns() {
-        UNKNOWN_NAME.to_owned()
-    } else if error.is_timeout() {
-        no_connection()
-    } else {
-        // Its own words have the address in them.
-        error.source().map_or_else(|| "the request cannot be sent".to_owned(), cause)
-    };
-    if error.is_connect() { Fault::Unreachable(cause) } else { Fault::Dropped(cause) }
-}
-
-const UNKNOWN_NAME: &str = "the name does not resolve";
-
-fn no_connection() -> String {
-    format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())
-}
-
-/// What went wrong, in words that do not depend on the libraries where that can be had.
-fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut source = Some(error);
-    while let Some(inner) = source {
-        let known = inner.downcast_ref::<io::Error>().and_then(|e| match e.kind() {
-            io::ErrorKind::ConnectionRefused => Some("connection refused"),
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Some("connection reset"),
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Some("no route to it"),
-            io::ErrorKind::UnexpectedEof => Some("connection closed"),
-            _ => None,
-        });
-        if let Some(words) = known {
-            return words.to_owned();
-        }
-        source = inner.source();
-    }
-    deepest(error)
-}
-
-fn deepest(error: &(dyn Error + 'static)) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    excerpt(&inner.to_string(), 120)
+    Answer { status, headers, body, complete }
 }
 
 #[cfg(test)]
@@ -312,15 +231,6 @@ mod tests {
         assert_eq!(headers(&pair("x", "a\nb")), Err(ClientError::Header("x".into())));
         assert_eq!(headers(&pair("x y", "secret")), Err(ClientError::Header("x y".into())));
         assert_eq!(format!("{:?}", headers(&pair("x", "secret")).unwrap()), r#"{"x": Sensitive}"#);
-    }
-
-    #[test]
-    fn a_neighbour_is_reached_without_a_proxy_and_without_tls() {
-        for url in ["http://127.0.0.1:8191/v1", "http://flaresolverr:8191/v1"] {
-            assert!(matches!(Client::new(&address(url, "it").unwrap(), Route::Direct), Ok(Client::Plain)), "{url}");
-        }
-        let shop = address("http://shop.test/", "it").unwrap();
-        assert!(matches!(Client::new(&shop, Route::Environment), Ok(Client::Any(_))), "it may have to go by a proxy");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The API's word on a token: one `GET` with the token, all its cookies and the user agent it was fetched with, as
-//! what stands in front of the API looks at them together.
+//! Verifies a token: one `GET` to the API with the token, its cookies and the user agent it was fetched with. What stands
+//! in front of the API looks at all of them together.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use url::Url;
 
 use crate::config::ProbeConfig;
 use crate::domain::verdict::Verdict;
-use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
+use crate::http::{self, Answer, BodyError, Client, ClientError, Login, RequestError, Route};
 use crate::refresh::ports::Probe;
 
-/// Enough to see what kind of an answer it is.
-const READ: usize = 64 * 1024;
+/// Enough of an answer to tell JSON from a web page.
+const MAX_ANSWER: usize = 64 * 1024;
 
-/// A shorter value of a cookie or a header is taken for none that anybody hides.
+/// Shorter values of cookies and headers are not hidden from messages.
 const SHORTEST_SECRET: usize = 8;
 
-/// Asks one URL of the API.
+/// Sends the token to one URL of the API.
 pub struct HttpProbe {
     client: Client,
     url: Url,
@@ -33,14 +33,30 @@ impl HttpProbe {
     /// Builds the probe.
     ///
     /// # Errors
-    /// [`ClientError`] where the URL or a header is none, or TLS has no certificates to trust.
+    /// [`ClientError`] where the URL or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &ProbeConfig) -> Result<Self, ClientError> {
         let mut url = http::address(&config.url, "the API")?;
-        // There is one `Authorization`, and it is the token's.
+        // `Authorization` is for the token.
         Login::take(&mut url);
         let headers = http::headers(&config.headers)?;
         let client = Client::new(&url, Route::Environment)?;
         Ok(Self { client, url, headers, timeout: config.timeout })
+    }
+
+    /// Asks the API once.
+    ///
+    /// # Errors
+    /// [`RequestError`] where there is no answer.
+    pub async fn ask(
+        &self,
+        token: &Token,
+        cookies: &Cookies,
+        user_agent: Option<&str>,
+    ) -> Result<Verdict, RequestError> {
+        let mut request = Request::new(Method::GET, self.url.clone());
+        *request.headers_mut() = self.headers(token, cookies, user_agent);
+        let answer = self.client.exchange(request, MAX_ANSWER, self.timeout).await?;
+        Ok(verdict(&answer, |message| self.without_secrets(message, token, cookies)))
     }
 
     fn headers(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> HeaderMap {
@@ -48,7 +64,7 @@ impl HttpProbe {
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
         let mut set = |name, value: HeaderValue| headers.insert(name, value);
-        // A token has no character that a header cannot have.
+        // Never fails: a token consists of characters that a header may have.
         if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
             bearer.set_sensitive(true);
             set(AUTHORIZATION, bearer);
@@ -63,34 +79,21 @@ impl HttpProbe {
         headers
     }
 
-    /// An API may say back what it was sent.
-    fn without_secrets(&self, said: &str, token: &Token, cookies: &Cookies) -> String {
+    /// The API may quote the request in its message.
+    fn without_secrets(&self, message: &str, token: &Token, cookies: &Cookies) -> String {
         let jar = cookies.header();
         let cookies = jar.split("; ").filter_map(|pair| Some(pair.split_once('=')?.1));
         let headers =
             self.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
         let long = cookies.chain(headers).filter(|value| value.len() >= SHORTEST_SECRET);
-        without(said, std::iter::once(token.expose()).chain(long))
-    }
-
-    fn fault(&self, fault: &Fault) -> Verdict {
-        let peer = http::peer(&self.url);
-        Verdict::Unclear(match fault {
-            Fault::Unreachable(cause) => format!("the API is not reachable at {peer}: {cause}"),
-            Fault::Dropped(cause) => format!("no answer of the API: {cause}"),
-            Fault::Late => format!("no answer of the API within {:?}", self.timeout),
-        })
+        without(message, std::iter::once(token.expose()).chain(long))
     }
 }
 
 impl Probe for HttpProbe {
     async fn verify(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> Verdict {
-        let mut request = Request::new(Method::GET, self.url.clone());
-        *request.headers_mut() = self.headers(token, cookies, user_agent);
-        match self.client.exchange(request, READ, self.timeout).await {
-            Ok(answer) => verdict(&answer, |said| self.without_secrets(said, token, cookies)),
-            Err(fault) => self.fault(&fault),
-        }
+        let verdict = self.ask(token, cookies, user_agent).await;
+        verdict.unwrap_or_else(|error| Verdict::Unclear(error.to_string()))
     }
 }
 
@@ -100,7 +103,7 @@ impl fmt::Debug for HttpProbe {
     }
 }
 
-/// All cookies that a header can carry: one that it cannot must not keep the others from being sent.
+/// The cookies as a header, without those that a header cannot carry.
 fn jar(cookies: &Cookies) -> Option<HeaderValue> {
     let header = cookies.header();
     let jar = HeaderValue::from_str(&header).or_else(|_| {
@@ -118,8 +121,8 @@ fn verdict(answer: &Answer, shown: impl Fn(&str) -> String) -> Verdict {
         status if status.is_success() => match body(answer) {
             Body::Json => Verdict::Accepted,
             Body::Page => Verdict::Blocked(format!("the API answers {code} with a web page: blocked before it")),
-            Body::Other => Verdict::Unclear(match &answer.ending {
-                Ending::Broken(cause) => format!("the answer of the API broke off: {cause}"),
+            Body::Other => Verdict::Unclear(match &answer.complete {
+                Err(error @ BodyError::BrokenOff(_)) => error.to_string(),
                 _ => format!("the API answers {code} without JSON"),
             }),
         },
@@ -145,7 +148,7 @@ fn body(answer: &Answer) -> Body {
     }
 }
 
-/// `message` of an error, as the shop's API has it.
+/// The message in the body of an error.
 fn reason(answer: &Answer, shown: impl Fn(&str) -> String) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
     let said = ["message", "error", "detail"].iter().find_map(|key| json.get(key)?.as_str());
@@ -161,7 +164,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, headers, body: body.into(), ending: Ending::Whole }
+        Answer { status, headers, body: body.into(), complete: Ok(()) }
     }
 
     /// The old design took a 403 for a bad token and threw away one that worked.

@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("doctor", &["app", "redis", "sources", "verify", "http", "clock", "config", "refresh", "domain"]),
     // What parsers are given stands on the same adapters as the sidecar, and knows nothing of how that is run.
     ("client", &["redis", "clock", "config", "refresh", "status", "domain"]),
-    ("cli", &["app", "doctor", "client", "config", "log", "shutdown", "status", "refresh", "domain"]),
+    ("cli", &["app", "doctor", "client", "http", "config", "log", "shutdown", "status", "refresh", "domain"]),
     ("lib", &[]),
     ("main", &[]),
 ];

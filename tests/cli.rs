@@ -14,6 +14,8 @@ mod run;
 #[path = "cli/settings.rs"]
 mod settings;
 mod support;
+#[path = "cli/tls.rs"]
+mod tls;
 #[path = "cli/trigger.rs"]
 mod trigger;
 #[path = "cli/usage.rs"]

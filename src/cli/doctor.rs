@@ -2,7 +2,7 @@
 
 use super::{Exit, Stopped, screen};
 use crate::config::{Config, SiteConfig};
-use crate::doctor::{self, Finding};
+use crate::doctor::{Doctor, Finding};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
     let mut broken = 0;
@@ -22,19 +22,20 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
         Ok(())
     };
     show(Finding::Works { what: "settings".into(), how: format!("{} site(s)", config.sites.len()) })?;
-    let redis = doctor::redis(config).await?;
+    let doctor = Doctor::new(config)?;
+    let redis = doctor.redis().await;
     let is_reached = !redis.iter().any(|finding| matches!(finding, Finding::Broken { .. }));
     for finding in redis {
         show(finding)?;
     }
     for site in sites {
-        // What Redis cannot answer is not asked once more for every site.
+        // An unreachable Redis is reported once, not once for each site.
         if is_reached {
-            for finding in doctor::keys_and_channels(config, site).await? {
+            for finding in doctor.keys_and_channels(site).await {
                 show(finding)?;
             }
         }
-        for finding in doctor::outside(config, site, is_reached).await? {
+        for finding in doctor.outside(site, is_reached).await? {
             show(finding)?;
         }
     }

@@ -1,5 +1,7 @@
 //! `healthcheck`: for containers without curl.
 
+use reqwest::StatusCode;
+
 use super::{Exit, Stopped, local, screen};
 use crate::config::Config;
 
@@ -13,9 +15,11 @@ pub(super) async fn run(config: &Config) -> Result<Exit, Stopped> {
     let answer = local::get(listen, "/healthz")
         .await
         .map_err(|error| Stopped::because(Exit::Unhealthy, format!("no sidecar answers on {listen}: {error}")))?;
-    if answer.status == 200 {
-        screen::line(answer.body.trim())?;
+    let body = String::from_utf8_lossy(&answer.body);
+    if answer.status == StatusCode::OK {
+        screen::line(body.trim())?;
         return Ok(Exit::Done);
     }
-    Err(Stopped::because(Exit::Unhealthy, format!("unhealthy ({}): {}", answer.status, answer.body.trim())))
+    let code = answer.status.as_u16();
+    Err(Stopped::because(Exit::Unhealthy, format!("unhealthy ({code}): {}", body.trim())))
 }

@@ -70,7 +70,7 @@ async fn show_stages(
 async fn stage(config: &Config, site: &SiteConfig, client: &Client) -> Option<String> {
     if let Some(listen) = config.server.listen
         && let Ok(answer) = local::get(listen, "/api/status").await
-        && let Ok(status) = serde_json::from_str::<serde_json::Value>(&answer.body)
+        && let Ok(status) = serde_json::from_slice::<serde_json::Value>(&answer.body)
     {
         let sites = status["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
         let here = sites.iter().find(|s| s["site"] == site.id.as_str())?;

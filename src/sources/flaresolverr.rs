@@ -1,21 +1,20 @@
 //! A browser behind FlareSolverr's v1 API.
 //!
-//! A page whose script sets the cookie late is asked for in the way that its server can: from 3.5.2 on cookies are
-//! read after `waitInSeconds`. Before, they are read first, so the page is opened twice in a session of our own,
-//! which a browser of the server belongs to and which is therefore always destroyed.
+//! Some pages set the cookie late, by a script. From version 3.5.2 on FlareSolverr reads the cookies after
+//! `waitInSeconds`. Earlier versions read them before the wait, so the page is opened twice in a session of our own.
+//! A session keeps a browser open, and is therefore always destroyed.
 //!
 //! ```text
-//! wait? ──no──► one get, cookies alone
+//! wait? ──no──► one get, cookies only
 //!   │
 //!   ├─ 3.5.2 or later ► one get with waitInSeconds
 //!   ├─ earlier ───────► own session: get, wait, get, destroy (one get if the cookie is there at once)
 //!   └─ unknown ───────► the first; the second if that brought no cookie
 //! ```
 
-mod complaint;
-mod loose;
-mod server;
-mod slots;
+mod error;
+mod session;
+mod solver;
 mod solvers;
 mod wire;
 
@@ -27,38 +26,39 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{sleep, timeout};
 
-pub use self::server::Health;
+pub use self::error::FlaresolverrError;
+pub use self::solver::Health;
 pub use self::solvers::Solvers;
 
-use self::complaint::{Complaint, State};
-use self::server::{GRACE, OwnSession, Reading, Server};
-use self::slots::{Slot, Slots};
+use self::session::OwnSession;
+use self::solver::{CookiesRead, GRACE, Solver};
 use self::wire::{Command, Page, Proxy, Reply};
+use super::slots::{Slot, Slots};
 use crate::config::FlaresolverrConfig;
 use crate::config::source::ProxyConfig;
 use crate::domain::extract::Solution;
 use crate::http::ClientError;
 use crate::refresh::ports::{Source, SourceError};
 
-/// One page, asked of one server.
+/// One page, opened by one solver.
 pub struct Flaresolverr {
-    server: Arc<Server>,
+    solver: Arc<Solver>,
     page: String,
     max_timeout: Duration,
     wait: Option<Duration>,
     wanted: Vec<String>,
     session: Option<Session>,
-    proxy: Option<Box<ProxyConfig>>,
+    proxy: Option<ProxyConfig>,
     disable_media: bool,
 }
 
-/// The session that is configured. Two requests at once in one get each other's pages.
+/// A configured session. It has one slot: two requests at once in one session get each other's pages.
 struct Session {
     id: String,
     slots: Arc<Slots>,
 }
 
-/// What one get is about.
+/// What differs between the gets of one solve.
 #[derive(Clone, Copy)]
 struct Get<'a> {
     session: Option<&'a str>,
@@ -66,57 +66,52 @@ struct Get<'a> {
 }
 
 impl Flaresolverr {
-    /// Builds the source. `solvers` is one for the whole process: sources of one URL share its slots.
+    /// Builds the source. `solvers` is shared by the whole process, and sources of one URL share its slots.
     ///
     /// # Errors
-    /// [`ClientError`] where the URL is none, or TLS has no certificates to trust.
+    /// [`ClientError`] where the URL is invalid, or no CA certificates are installed.
     pub fn new(config: &FlaresolverrConfig, solvers: &Solvers) -> Result<Self, ClientError> {
-        let server = solvers.server(&config.url, config.concurrency)?;
-        let session = config.session.as_ref().map(|id| Session { id: id.clone(), slots: server.session_slots(id) });
+        let solver = solvers.get(&config.url, config.concurrency)?;
+        let session = config.session.as_ref().map(|id| Session { id: id.clone(), slots: solver.session_slots(id) });
         Ok(Self {
-            server,
+            solver,
             page: config.page.clone(),
             max_timeout: config.max_timeout,
             wait: config.wait.filter(|wait| !wait.is_zero()),
             wanted: config.wanted.clone(),
             session,
-            proxy: config.proxy.clone().map(Box::new),
+            proxy: config.proxy.clone(),
             disable_media: config.disable_media,
         })
     }
 
-    /// Asks the server whether it is there. It may take half a minute while every browser is at work.
+    /// Asks the solver how it is. The answer may take half a minute while all its browsers are at work.
     ///
     /// # Errors
-    /// [`SourceError`] where it is not.
-    pub async fn health(&self) -> Result<Health, SourceError> {
-        self.server.health().await.map_err(|complaint| complaint.error)
+    /// [`FlaresolverrError`] where it does not answer, or is no FlareSolverr.
+    pub async fn health(&self) -> Result<Health, FlaresolverrError> {
+        self.solver.health().await
     }
 
-    async fn page(&self) -> Result<Solution, Complaint> {
+    async fn open(&self) -> Result<Solution, FlaresolverrError> {
         let patience = self.max_timeout + GRACE;
-        let mut turn = timeout(patience, self.turn()).await.map_err(|_| Complaint::busy(patience.as_secs()))?;
-        // In a box: thousands of sites may wait for their turn, and none of them needs room for what comes after it.
-        Box::pin(self.page_in(&mut turn)).await
-    }
-
-    async fn page_in(&self, turn: &mut [Slot]) -> Result<Solution, Complaint> {
-        self.server.sweep().await;
+        let mut slots = timeout(patience, self.slots()).await.map_err(|_| FlaresolverrError::NoSlot(patience))?;
+        self.solver.destroy_abandoned().await;
         let session = self.session.as_ref().map(|session| session.id.as_str());
         let plain = Get { session, wait: None };
-        let Some(wait) = self.wait else { return solution(self.get(turn, plain).await?) };
+        let Some(wait) = self.wait else { return solution(self.get(&mut slots, plain).await?) };
         let waiting = Get { session, wait: Some(wait) };
-        match self.server.reading().await {
-            Reading::AfterWait => solution(self.get(turn, waiting).await?),
-            Reading::BeforeWait => solution(self.get_twice(turn, wait).await?),
-            Reading::Unknown => {
-                let page = self.get(turn, waiting).await?;
-                if self.has_wanted(&page) || self.server.known_reading() == Reading::AfterWait {
+        match self.solver.cookies_read().await {
+            Some(CookiesRead::AfterWait) => solution(self.get(&mut slots, waiting).await?),
+            Some(CookiesRead::BeforeWait) => solution(self.get_twice(&mut slots, wait).await?),
+            None => {
+                let page = self.get(&mut slots, waiting).await?;
+                if self.has_wanted(&page) || self.solver.known_cookies_read() == Some(CookiesRead::AfterWait) {
                     return solution(page);
                 }
-                let page = self.get_twice(turn, wait).await?;
+                let page = self.get_twice(&mut slots, wait).await?;
                 if self.has_wanted(&page) {
-                    self.server.learn(Reading::BeforeWait);
+                    self.solver.learn(CookiesRead::BeforeWait);
                 }
                 solution(page)
             }
@@ -124,17 +119,17 @@ impl Flaresolverr {
     }
 
     /// Opens the page, and once more after the wait if its cookies were not there yet, in one session.
-    async fn get_twice(&self, turn: &mut [Slot], wait: Duration) -> Result<Page, Complaint> {
+    async fn get_twice(&self, slots: &mut [Slot], wait: Duration) -> Result<Page, FlaresolverrError> {
         let own = match &self.session {
             Some(_) => None,
-            None => Some(OwnSession::new(Arc::clone(&self.server))),
+            None => Some(OwnSession::new(Arc::clone(&self.solver))),
         };
         let session = own.as_ref().map(OwnSession::id).or(self.session.as_ref().map(|session| session.id.as_str()));
         let get = Get { session, wait: None };
-        let outcome = match self.get(turn, get).await {
+        let outcome = match self.get(slots, get).await {
             Ok(page) if !self.has_wanted(&page) => {
                 sleep(wait).await;
-                self.get(turn, get).await
+                self.get(slots, get).await
             }
             outcome => outcome,
         };
@@ -144,30 +139,29 @@ impl Flaresolverr {
         outcome
     }
 
-    /// Opens the page. A configured session whose browser has died is destroyed and begun anew, once.
-    async fn get(&self, turn: &mut [Slot], get: Get<'_>) -> Result<Page, Complaint> {
-        let outcome = self.get_once(turn, get).await;
-        match (&outcome, &self.session) {
-            (Err(complaint), Some(session)) if complaint.state == State::SessionDead => {
+    /// Opens the page. A configured session whose browser has died is destroyed and created anew, once.
+    async fn get(&self, slots: &mut [Slot], get: Get<'_>) -> Result<Page, FlaresolverrError> {
+        match (self.get_once(slots, get).await, &self.session) {
+            (Err(FlaresolverrError::SessionDead), Some(session)) => {
                 tracing::info!(
                     solver.session = session.id,
-                    "the browser of FlareSolverr's session has died: begun anew"
+                    "the browser of FlareSolverr's session has died: creating the session anew"
                 );
-                self.server.destroy(&session.id).await?;
-                self.get_once(turn, get).await
+                self.solver.destroy(&session.id).await?;
+                self.get_once(slots, get).await
             }
-            _ => outcome,
+            (outcome, _) => outcome,
         }
     }
 
-    async fn get_once(&self, turn: &mut [Slot], get: Get<'_>) -> Result<Page, Complaint> {
-        // The page's own time is not to be eaten up by the wait.
+    async fn get_once(&self, slots: &mut [Slot], get: Get<'_>) -> Result<Page, FlaresolverrError> {
+        // The wait counts against `maxTimeout`.
         let max_timeout = self.max_timeout + get.wait.unwrap_or_default();
         if let (Some(session), Some(_)) = (get.session, &self.proxy) {
-            // With `session` a get ignores its proxy, so the session is given it. One that exists already stays.
+            // A get in a session ignores its own proxy, so the session is created with it, unless it exists already.
             let mut create = Command::on_session("sessions.create", session);
             create.proxy = self.proxy();
-            self.server.solve(turn, &create, self.max_timeout).await?;
+            self.solver.solve(slots, &create, self.max_timeout).await?;
         }
         let command = Command {
             cmd: "request.get",
@@ -176,21 +170,21 @@ impl Flaresolverr {
             session: get.session,
             proxy: if get.session.is_none() { self.proxy() } else { None },
             wait_in_seconds: get.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
-            // The page itself is of no use and may be megabytes; but without it the wait would be skipped.
+            // The page itself is not needed and may be megabytes, but with this the wait is skipped.
             return_only_cookies: get.wait.is_none().then_some(true),
             disable_media: self.disable_media.then_some(true),
         };
-        self.server.solve(turn, &command, max_timeout).await.and_then(page)
+        self.solver.solve(slots, &command, max_timeout).await.and_then(page)
     }
 
-    /// A slot of the configured session first, then one of the server.
-    async fn turn(&self) -> Vec<Slot> {
-        let mut turn = Vec::new();
+    /// A slot of the configured session first, then one of the solver.
+    async fn slots(&self) -> Vec<Slot> {
+        let mut slots = Vec::new();
         if let Some(session) = &self.session {
-            turn.extend(session.slots.take().await);
+            slots.push(session.slots.take().await);
         }
-        turn.extend(self.server.slots().take().await);
-        turn
+        slots.push(self.solver.slots().take().await);
+        slots
     }
 
     fn proxy(&self) -> Option<Proxy<'_>> {
@@ -213,29 +207,29 @@ impl Source for Flaresolverr {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        self.page().await.map_err(|complaint| complaint.error)
+        Ok(self.open().await?)
     }
 }
 
 impl fmt::Debug for Flaresolverr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flaresolverr").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("Flaresolverr").field("solver", &self.solver).finish_non_exhaustive()
     }
 }
 
-/// What the answer to a `request.get` comes to: all that is made of it, without the connection.
+/// Parses the answer to a `request.get`.
 ///
 /// # Errors
 /// [`SourceError`] where it has no cookies to offer.
 pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
-    let reply = complaint::success(status, Reply::read(body));
-    reply.and_then(page).and_then(solution).map_err(|complaint| complaint.error)
+    let reply = solver::success(status, Reply::read(body));
+    Ok(reply.and_then(page).and_then(solution)?)
 }
 
-fn page(reply: Reply) -> Result<Page, Complaint> {
-    reply.solution.ok_or_else(|| Complaint::without("solution"))
+fn page(reply: Reply) -> Result<Page, FlaresolverrError> {
+    reply.solution.ok_or(FlaresolverrError::Lacks("solution"))
 }
 
-fn solution(page: Page) -> Result<Solution, Complaint> {
-    page.into_solution().ok_or_else(|| Complaint::without("list of cookies"))
+fn solution(page: Page) -> Result<Solution, FlaresolverrError> {
+    page.into_solution().ok_or(FlaresolverrError::Lacks("list of cookies"))
 }

@@ -12,7 +12,7 @@ use super::set_cookie;
 use crate::config::{HttpConfig, TokenPlace};
 use crate::domain::extract::{Bare, Cookie, CookieRule, Solution};
 use crate::domain::verdict::Pace;
-use crate::http::{self, Answer, Client, ClientError, Ending, Fault, Login, Route};
+use crate::http::{self, Answer, Client, ClientError, Login, RequestError, Route};
 use crate::refresh::ports::{Source, SourceError};
 
 /// Far more than an answer with a token has.
@@ -30,6 +30,22 @@ pub struct HttpSource {
     wanted: Vec<String>,
 }
 
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpSourceError {
+    /// There is no answer.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The answer has no token.
+    #[error("{peer}: {problem}")]
+    Answer {
+        /// Host and port of the server.
+        peer: String,
+        /// What the answer is instead.
+        problem: String,
+    },
+}
+
 /// Where the token is in an answer.
 enum Place {
     Json(String),
@@ -38,10 +54,10 @@ enum Place {
 }
 
 impl HttpSource {
-    /// Builds the source; `rule` names the cookies that hold the token.
+    /// Builds the source. `rule` names the cookies that hold the token.
     ///
     /// # Errors
-    /// [`ClientError`] where URL, method or a header is none, or TLS has no certificates to trust.
+    /// [`ClientError`] where the URL, the method or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
         let mut url = http::address(&config.url, "the source `http`")?;
         let method = Method::from_bytes(config.method.to_ascii_uppercase().as_bytes())
@@ -70,14 +86,26 @@ impl HttpSource {
         })
     }
 
+    /// Sends the request and takes the token from the answer.
+    ///
+    /// # Errors
+    /// [`HttpSourceError`] where there is none.
+    pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = self.body.clone().map(Into::into);
+        let answer = self.client.exchange(request, MAX_ANSWER, self.timeout).await?;
+        self.read(&answer).map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.url), problem })
+    }
+
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
         let cookies = set_cookie::cookies(&answer.headers, &self.url);
         let is_there = |cookie: &Cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name);
-        // Some set their cookie and redirect, which is not followed: the cookie is all that is wanted.
-        let moved =
+        // A server may set its cookie with a redirect, which need not be followed then.
+        let is_redirect_with_cookie =
             matches!(self.place, Place::Cookie) && answer.status.is_redirection() && cookies.iter().any(is_there);
-        if !answer.status.is_success() && !moved {
-            return Err(self.complaint(answer));
+        if !answer.status.is_success() && !is_redirect_with_cookie {
+            return Err(refusal(answer));
         }
         let bare = match &self.place {
             Place::Cookie if cookies.iter().any(is_there) => None,
@@ -93,27 +121,11 @@ impl HttpSource {
     }
 
     fn text_at(&self, answer: &Answer, pointer: &str) -> Result<String, String> {
-        match &answer.ending {
-            Ending::Whole => {}
-            Ending::Cut => return Err("the answer is larger than 1 MiB".to_owned()),
-            Ending::Broken(cause) => return Err(format!("the answer broke off: {cause}")),
-        }
+        answer.complete.as_ref().map_err(ToString::to_string)?;
         let json: serde_json::Value =
             serde_json::from_slice(&answer.body).map_err(|_| format!("the answer is no JSON{}", page(answer)))?;
         let text = json.pointer(pointer).and_then(serde_json::Value::as_str);
         text.map(str::to_owned).ok_or_else(|| format!("the answer has no text at `{}`", excerpt(pointer, 80)))
-    }
-
-    fn complaint(&self, answer: &Answer) -> String {
-        let code = answer.status.as_u16();
-        match answer.status {
-            StatusCode::UNAUTHORIZED => format!("HTTP {code}: the request needs credentials, or others"),
-            StatusCode::FORBIDDEN => format!("HTTP {code}: blocked{}", page(answer)),
-            StatusCode::TOO_MANY_REQUESTS => format!("HTTP {code}: too many requests"),
-            status if status.is_redirection() => format!("HTTP {code}: a redirect, and none is followed"),
-            status if status.is_server_error() => format!("HTTP {code}: the server is in trouble"),
-            _ => format!("HTTP {code}{}", page(answer)),
-        }
     }
 }
 
@@ -123,19 +135,8 @@ impl Source for HttpSource {
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
-        let mut request = Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = self.headers.clone();
-        *request.body_mut() = self.body.clone().map(Into::into);
-        let outcome = match self.client.exchange(request, MAX_ANSWER, self.timeout).await {
-            Ok(answer) => self.read(&answer),
-            Err(Fault::Unreachable(cause)) => Err(format!("not reachable: {cause}")),
-            Err(Fault::Dropped(cause)) => Err(format!("no answer: {cause}")),
-            Err(Fault::Late) => Err(format!("no answer within {:?}", self.timeout)),
-        };
-        outcome.map_err(|what| SourceError {
-            message: format!("http: {}: {what}", http::peer(&self.url)),
-            pace: Pace::Ordinary,
-        })
+        let error = |error| SourceError { message: format!("http: {error}"), pace: Pace::Ordinary };
+        self.fetch().await.map_err(error)
     }
 }
 
@@ -145,7 +146,20 @@ impl fmt::Debug for HttpSource {
     }
 }
 
-/// Host and path, which cookies are matched by: no password and no key of the query is handed on.
+/// Why an answer is no success.
+fn refusal(answer: &Answer) -> String {
+    let code = answer.status.as_u16();
+    match answer.status {
+        StatusCode::UNAUTHORIZED => format!("HTTP {code}: the request needs credentials, or others"),
+        StatusCode::FORBIDDEN => format!("HTTP {code}: blocked{}", page(answer)),
+        StatusCode::TOO_MANY_REQUESTS => format!("HTTP {code}: too many requests"),
+        status if status.is_redirection() => format!("HTTP {code}: a redirect, and none is followed"),
+        status if status.is_server_error() => format!("HTTP {code}: the server is in trouble"),
+        _ => format!("HTTP {code}{}", page(answer)),
+    }
+}
+
+/// Host and path, which cookies are matched by. Password and query, which may hold a key, are not passed on.
 fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
     let _ = (url.set_username(""), url.set_password(None));
@@ -153,7 +167,7 @@ fn without_secrets(url: &Url) -> String {
     url.into()
 }
 
-/// Says so where the answer is a web page: the mark of a challenge.
+/// A remark where the answer is a web page, as that of a challenge is.
 fn page(answer: &Answer) -> &'static str {
     if answer.body.trim_ascii_start().first() == Some(&b'<') { ", but a web page: perhaps a challenge" } else { "" }
 }

@@ -1,11 +1,13 @@
-//! Where tokens come from. A new source is one file, one arm of [`AnySource`] and one variant of `SourceConfig`.
+//! Where tokens come from. A source is a folder or file here, an arm of [`AnySource`], a section of the settings and a
+//! check of `doctor`.
 
 pub mod flaresolverr;
 pub mod http;
 pub mod set_cookie;
+mod slots;
 
-pub use flaresolverr::{Flaresolverr, Health, Solvers};
-pub use http::HttpSource;
+pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, Solvers};
+pub use http::{HttpSource, HttpSourceError};
 
 use crate::config::SourceConfig;
 use crate::domain::extract::{CookieRule, Solution};
@@ -17,19 +19,19 @@ use crate::refresh::ports::{Source, SourceError};
 pub enum AnySource {
     /// A browser behind FlareSolverr's v1 API.
     Flaresolverr(Flaresolverr),
-    /// A plain request, in a box: it is far larger than the other.
-    Http(Box<HttpSource>),
+    /// A plain request.
+    Http(HttpSource),
 }
 
 impl AnySource {
-    /// Builds what is configured. `rule` names the site's cookies; `solvers` is one for the whole process.
+    /// Builds a source. `rule` names the site's cookies; `solvers` is shared by the whole process.
     ///
     /// # Errors
-    /// [`ClientError`] where an address or a header is none, or TLS has no certificates to trust.
+    /// [`ClientError`] where an address or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &SourceConfig, rule: &CookieRule, solvers: &Solvers) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => Self::Flaresolverr(Flaresolverr::new(config, solvers)?),
-            SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, rule)?)),
+            SourceConfig::Http(config) => Self::Http(HttpSource::new(config, rule)?),
         })
     }
 }
@@ -45,7 +47,7 @@ impl Source for AnySource {
     async fn solve(&self) -> Result<Solution, SourceError> {
         match self {
             Self::Flaresolverr(source) => source.solve().await,
-            Self::Http(source) => Box::pin(source.solve()).await,
+            Self::Http(source) => source.solve().await,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `Set-Cookie` as a browser takes it (RFC 6265, section 5.2 and 5.3).
+//! `Set-Cookie`, parsed as browsers do (RFC 6265, sections 5.2 and 5.3).
 
 use jiff::{Span, Timestamp, fmt::rfc2822};
 use reqwest::header::{DATE, HeaderMap, SET_COOKIE};
@@ -9,7 +9,7 @@ use crate::domain::extract::Cookie;
 /// The cookies that an answer sets.
 #[must_use]
 pub fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
-    // Ages count from the answer's own clock: there is no need of ours.
+    // `Max-Age` counts from the answer's `Date`, so that no clock is needed here.
     let now = headers.get(DATE).and_then(|value| moment(value.to_str().ok()?));
     let lines = headers.get_all(SET_COOKIE).iter();
     lines.filter_map(|value| cookie(std::str::from_utf8(value.as_bytes()).ok()?, url, now)).collect()
@@ -49,11 +49,11 @@ fn cookie(line: &str, url: &Url, now: Option<Timestamp>) -> Option<Cookie> {
     Some(cookie)
 }
 
-/// A domain that the host belongs to; a cookie for any other is refused.
+/// The domain, if the host belongs to it; a cookie for another domain is refused.
 fn covering(domain: &str, host: &str) -> Option<String> {
-    let bare = domain.trim_start_matches('.').to_ascii_lowercase();
-    let covers = host == bare || host.strip_suffix(&bare).is_some_and(|head| head.ends_with('.'));
-    (covers && !bare.is_empty()).then(|| format!(".{bare}"))
+    let domain = domain.trim_start_matches('.').to_ascii_lowercase();
+    let covers = host == domain || host.strip_suffix(&domain).is_some_and(|head| head.ends_with('.'));
+    (covers && !domain.is_empty()).then(|| format!(".{domain}"))
 }
 
 fn default_path(path: &str) -> &str {
@@ -70,7 +70,7 @@ fn end(age: i64, now: Option<Timestamp>) -> Option<Timestamp> {
     now?.checked_add(Span::new().try_seconds(age).ok()?).ok()
 }
 
-/// `Wed, 21 Oct 2026 07:28:00 GMT`, and with the dashes of old.
+/// `Wed, 21 Oct 2026 07:28:00 GMT`; older servers write dashes in the date.
 fn moment(date: &str) -> Option<Timestamp> {
     rfc2822::parse(&date.replace('-', " ")).ok().map(|zoned| zoned.timestamp())
 }

@@ -125,11 +125,11 @@ async fn the_session_of_a_solve_that_was_broken_off_is_destroyed_later() {
         _ = source.solve() => panic!("nobody answers"),
         () = both => {}
     }
-    solvers.sweep().await;
+    solvers.destroy_abandoned_sessions().await;
     assert_eq!(shapes(&stub), ["get+sc", "destroy+s"]);
     let seen = stub.seen();
     assert_eq!(seen[1].body["session"], seen[2].body["session"]);
-    solvers.sweep().await;
+    solvers.destroy_abandoned_sessions().await;
     assert_eq!(stub.seen().len(), 3, "once is enough");
 }
 
@@ -151,7 +151,7 @@ async fn a_session_that_was_left_and_is_not_there_yet_is_looked_for_three_times(
         () = both => {}
     }
     for _ in 0..5 {
-        solvers.sweep().await;
+        solvers.destroy_abandoned_sessions().await;
     }
     assert_eq!(shapes(&stub), ["get+sc", "destroy+s", "destroy+s", "destroy+s"]);
 }

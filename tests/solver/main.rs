@@ -2,9 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod api;
+mod child;
 mod hostile;
 mod late_cookies;
 mod plain_request;
+mod proxy;
 mod recorded;
 mod solver;
 mod stub;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;

@@ -126,7 +126,8 @@ async fn what_brings_no_token_is_told_in_a_line() {
         (Act::Close, pointer(), "no answer"),
     ] {
         let message = asked(act, place).await.unwrap_err().message;
-        assert!(message.starts_with("http: 127.0.0.1:") && message.contains(part), "{message} has no {part:?}");
+        assert!(message.starts_with("http: ") && message.contains("127.0.0.1:"), "{message} names no server");
+        assert!(message.contains(part), "{message} has no {part:?}");
     }
 }
 

@@ -72,9 +72,17 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
             assert!(message.starts_with(&format!("FlareSolverr: not reachable at {reason}")), "{message}");
             assert!(!message.contains("hunter2") && !message.contains("hidden"), "{message}");
         }
-        let health = source.health().await.unwrap_err().message;
+        let health = source.health().await.unwrap_err().to_string();
         assert!(health.contains("not reachable") && !health.contains("hunter2"), "{health}");
     }
+}
+
+/// `localhost` is `::1` first where there is IPv6, and the solver listens on 127.0.0.1 alone.
+#[tokio::test]
+async fn all_addresses_of_a_name_are_tried() {
+    let stub = Stub::new(|_, _| page("3.5.0", &[]));
+    let url = stub.url.replace("127.0.0.1", "localhost");
+    Flaresolverr::new(&config(&url), &Solvers::default()).unwrap().solve().await.unwrap();
 }
 
 #[tokio::test]
@@ -172,7 +180,7 @@ async fn whoever_gets_no_turn_is_told_so_in_the_end() {
         () = stub.arrival() => tokio::time::pause(),
     }
     let message = other.solve().await.unwrap_err().message;
-    assert!(message.contains("no turn within 135 s"), "{message}");
+    assert!(message.contains("no turn within 2m15s"), "{message}");
 }
 
 /// The old design asked `{"cmd":"ping"}`, which is no command: a healthy server answered 500.

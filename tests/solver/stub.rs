@@ -85,6 +85,30 @@ impl Stub {
         url
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.peer().rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Sends these bytes to each client and nothing else; the port.
+    pub(crate) fn greeting(bytes: &[u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let bytes = bytes.to_vec();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // Read first: a connection that ends with bytes unread is reset.
+                let _ = stream.read(&mut [0; 1 << 14]);
+                let _ = stream.write_all(&bytes);
+            }
+        });
+        port
+    }
+
+    /// Host and port, as messages have them.
+    pub(crate) fn peer(&self) -> &str {
+        self.url.trim_start_matches("http://").trim_end_matches("/v1")
+    }
+
     /// Ends when a request has come in.
     pub(crate) async fn arrival(&mut self) {
         self.arrivals.recv().await.unwrap();

@@ -9,3 +9,4 @@ pub(crate) mod papers;
 pub(crate) mod proxy;
 pub(crate) mod redis_server;
 pub(crate) mod sentinel;
+pub(crate) mod tls_front;

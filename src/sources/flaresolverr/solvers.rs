@@ -1,49 +1,44 @@
-//! All servers that this process asks: the sources of many sites share one by its URL.
+//! All solvers of this process: sources of one URL share one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::server::Server;
+use super::solver::{Solver, lock};
 use crate::http::{self, ClientError};
 
-/// All servers that this process asks, by their URL.
+/// All solvers of this process, by their URL.
 #[derive(Default)]
-pub struct Solvers(Mutex<HashMap<String, Arc<Server>>>);
+pub struct Solvers(Mutex<HashMap<String, Arc<Solver>>>);
 
 impl Solvers {
-    /// Destroys the sessions that solves have left behind when they were broken off. Before the process ends this is
-    /// worth a few seconds, or their browsers stay.
-    pub async fn sweep(&self) {
-        let servers: Vec<_> = self.lock().values().cloned().collect();
-        for server in servers {
-            server.sweep().await;
+    /// Destroys the sessions that cancelled solves have left behind. Without it their browsers outlive the process.
+    pub async fn destroy_abandoned_sessions(&self) {
+        let solvers: Vec<_> = lock(&self.0).values().cloned().collect();
+        for solver in solvers {
+            solver.destroy_abandoned().await;
         }
     }
 
-    /// The server at this address, with no more solves at once than anybody has asked for.
-    pub(super) fn server(&self, url: &SecretString, concurrency: usize) -> Result<Arc<Server>, ClientError> {
+    /// The solver at this address. Of several values of `concurrency` the smallest counts.
+    pub(super) fn get(&self, url: &SecretString, concurrency: usize) -> Result<Arc<Solver>, ClientError> {
         let url = http::address(url.expose_secret(), "FlareSolverr")?;
-        let mut servers = self.lock();
-        if let Some(server) = servers.get(url.as_str()) {
-            server.slots().narrow(concurrency);
-            return Ok(Arc::clone(server));
+        match lock(&self.0).entry(url.to_string()) {
+            Entry::Occupied(entry) => {
+                entry.get().slots().narrow(concurrency);
+                Ok(Arc::clone(entry.get()))
+            }
+            Entry::Vacant(entry) => Ok(Arc::clone(entry.insert(Arc::new(Solver::new(url, concurrency)?)))),
         }
-        let server = Arc::new(Server::new(url.clone(), concurrency)?);
-        servers.insert(url.into(), Arc::clone(&server));
-        Ok(server)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Server>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Solvers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.lock().values()).finish()
+        f.debug_set().entries(lock(&self.0).values()).finish()
     }
 }
 
@@ -53,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_of_one_url_share_a_server() {
+    fn sources_of_one_url_share_a_solver() {
         let solvers = Solvers::default();
-        let server = |url: &str| solvers.server(&SecretString::from(url), 1).unwrap();
-        assert!(Arc::ptr_eq(&server("http://a:1/v1"), &server(" http://a:1/v1")));
-        assert!(!Arc::ptr_eq(&server("http://a:1/v1"), &server("http://a:2/v1")));
-        let _ = server("http://user:hunter2@a:3/v1");
+        let solver = |url: &str| solvers.get(&SecretString::from(url), 1).unwrap();
+        assert!(Arc::ptr_eq(&solver("http://a:1/v1"), &solver(" http://a:1/v1")));
+        assert!(!Arc::ptr_eq(&solver("http://a:1/v1"), &solver("http://a:2/v1")));
+        let _ = solver("http://user:hunter2@a:3/v1");
         assert!(!format!("{solvers:?}").contains("hunter2"));
     }
 }

@@ -1,15 +1,15 @@
-//! The v1 API on the wire: commands as they are sent, answers as leniently as they can be read.
+//! The v1 API on the wire: commands as they are sent, and lenient parsing of answers.
 
-use std::borrow::Cow;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::de::{IgnoredAny, MapAccess, SeqAccess};
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::loose::{FromLoose, Loose};
 use crate::domain::extract::{Cookie, Solution};
 
-/// More cookies than any browser keeps of a site are not read.
+/// More cookies than any browser keeps of a site.
 const MAX_COOKIES: usize = 1_000;
 
 /// Longer than any browser's cookie, and room for a token of 8 KiB.
@@ -22,7 +22,7 @@ pub(super) struct Command<'a> {
     pub(super) cmd: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<&'a str>,
-    /// Milliseconds. The server takes 0 and a missing one for a minute.
+    /// Milliseconds. To the server 0 and a missing value mean a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) max_timeout: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,40 +63,74 @@ pub(super) struct Proxy<'a> {
     pub(super) password: Option<&'a str>,
 }
 
-/// An answer, as far as it says something.
-#[derive(Debug, Default)]
+/// An answer. What has another type than expected counts as absent, here and below.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Reply {
     /// `ok` or `error`.
+    #[serde(deserialize_with = "lenient")]
     pub(super) status: Option<String>,
-    /// What went wrong, wherever the server puts it.
+    /// What went wrong, whichever of the three fields has it.
+    #[serde(deserialize_with = "lenient")]
     pub(super) message: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) error: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub(super) detail: Option<String>,
     /// The server's version.
+    #[serde(deserialize_with = "lenient")]
     pub(super) version: Option<String>,
-    /// The browser's name for itself, in the answer to `GET /`.
+    /// The browser's user agent, in the answer to `GET /`.
+    #[serde(deserialize_with = "lenient")]
     pub(super) user_agent: Option<String>,
     /// The page that was opened.
+    #[serde(deserialize_with = "lenient")]
     pub(super) solution: Option<Page>,
 }
 
-/// A page that was opened.
-#[derive(Debug, Default)]
+/// A page that was opened. Its `status` is 200 and its `headers` are empty whatever the site answered.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Page {
+    #[serde(deserialize_with = "lenient")]
     url: Option<String>,
+    #[serde(deserialize_with = "lenient")]
     user_agent: Option<String>,
-    /// `None` where the answer has no list of cookies.
+    #[serde(deserialize_with = "lenient_list")]
     pub(super) cookies: Option<Vec<Cookie>>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireCookie {
+    #[serde(deserialize_with = "lenient")]
+    name: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    value: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    domain: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    path: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    expiry: Option<f64>,
+    /// The same with Byparr.
+    #[serde(deserialize_with = "lenient")]
+    expires: Option<f64>,
+}
+
 impl Reply {
-    /// Reads an answer; `None` where it is no JSON object.
+    /// Parses an answer; `None` where it is no JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-        serde_json::from_slice::<Loose<Option<Self>>>(body).ok()?.0
+        let mut reply: Self = parse(String::from_utf8_lossy(body).trim_start())?;
+        let texts = [reply.message.take(), reply.error.take(), reply.detail.take()];
+        reply.message = texts.into_iter().flatten().find(|text| !text.trim().is_empty());
+        Some(reply)
     }
 }
 
 impl Page {
-    /// What the flow makes of it: `None` without a list of cookies.
+    /// The answer of the source; `None` without a list of cookies.
     pub(super) fn into_solution(self) -> Option<Solution> {
         let cookies = self.cookies?;
         let url = self.url.unwrap_or_default();
@@ -104,82 +138,56 @@ impl Page {
     }
 }
 
-impl FromLoose for Option<Reply> {
-    fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
-        let mut reply = Reply::default();
-        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match &*key {
-                "status" => reply.status = fields.next_value::<Loose<_>>()?.0,
-                "message" | "error" | "detail" => {
-                    let text = fields.next_value::<Loose<Option<String>>>()?.0;
-                    reply.message = reply.message.or(text.filter(|text| !text.trim().is_empty()));
-                }
-                "version" => reply.version = fields.next_value::<Loose<_>>()?.0,
-                "userAgent" => reply.user_agent = fields.next_value::<Loose<_>>()?.0,
-                "solution" => reply.solution = fields.next_value::<Loose<_>>()?.0,
-                _ => drop(fields.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Some(reply))
-    }
-}
-
-impl FromLoose for Option<Page> {
-    fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
-        let mut page = Page::default();
-        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match &*key {
-                "url" => page.url = fields.next_value::<Loose<_>>()?.0,
-                "userAgent" => page.user_agent = fields.next_value::<Loose<_>>()?.0,
-                "cookies" => page.cookies = fields.next_value::<Loose<_>>()?.0,
-                // `status` is 200 and `headers` is empty whatever the page answered: they say nothing.
-                _ => drop(fields.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(Some(page))
-    }
-}
-
-impl FromLoose for Option<Vec<Cookie>> {
-    fn list<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
-        let mut cookies = Vec::new();
-        while cookies.len() < MAX_COOKIES {
-            let Some(item) = items.next_element::<Loose<Option<Cookie>>>()? else { return Ok(Some(cookies)) };
-            cookies.extend(item.0);
-        }
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Some(cookies))
-    }
-}
-
-impl FromLoose for Option<Cookie> {
-    fn object<'de, A: MapAccess<'de>>(mut fields: A) -> Result<Self, A::Error> {
-        let (mut name, mut value, mut domain, mut path) = (None::<String>, None::<String>, None, None);
-        let mut expires_at = None;
-        while let Some(key) = fields.next_key::<Cow<'de, str>>()? {
-            match &*key {
-                "name" => name = fields.next_value::<Loose<_>>()?.0,
-                "value" => value = fields.next_value::<Loose<_>>()?.0,
-                "domain" => domain = fields.next_value::<Loose<_>>()?.0,
-                "path" => path = fields.next_value::<Loose<_>>()?.0,
-                "expiry" | "expires" => {
-                    expires_at = expires_at.or(fields.next_value::<Loose<Option<f64>>>()?.0.and_then(moment));
-                }
-                _ => drop(fields.next_value::<IgnoredAny>()?),
-            }
-        }
-        let (Some(name), Some(value)) = (name, value) else { return Ok(None) };
-        let sendable = !name.is_empty()
+impl WireCookie {
+    /// The cookie, where a header can carry it.
+    fn into_cookie(self) -> Option<Cookie> {
+        let (name, value) = (self.name?, self.value?);
+        let is_sendable = !name.is_empty()
             && name.len() + value.len() <= MAX_COOKIE_BYTES
             && !name.chars().any(|c| c.is_control() || c == '=' || c == ';')
             && !value.chars().any(|c| c.is_control() || c == ';');
-        let cookie =
-            Cookie { name, value, domain: domain.unwrap_or_default(), path: path.unwrap_or_default(), expires_at };
-        Ok(sendable.then_some(cookie))
+        let expires_at = [self.expiry, self.expires].into_iter().flatten().find_map(moment);
+        let (domain, path) = (self.domain.unwrap_or_default(), self.path.unwrap_or_default());
+        is_sendable.then_some(Cookie { name, value, domain, path, expires_at })
     }
 }
 
-/// Seconds since the epoch; what is not above 0 stands for a session cookie (-1 with Playwright).
+/// Parses a string, a number or an object. An array is refused, which a derived struct would be read from as well.
+fn parse<T: DeserializeOwned>(json: &str) -> Option<T> {
+    if json.starts_with('[') { None } else { serde_json::from_str(json).ok() }
+}
+
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(|json| parse(json.get()))
+}
+
+/// A list of cookies of which no more than [`MAX_COOKIES`] are kept.
+fn lenient_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Cookie>>, D::Error> {
+    let json = <&RawValue>::deserialize(deserializer)?;
+    Ok((&mut serde_json::Deserializer::from_str(json.get())).deserialize_seq(CookieList).ok())
+}
+
+struct CookieList;
+
+impl<'de> Visitor<'de> for CookieList {
+    type Value = Vec<Cookie>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of cookies")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut cookies = Vec::new();
+        while let Some(item) = items.next_element::<&RawValue>()? {
+            if cookies.len() < MAX_COOKIES {
+                cookies.extend(parse(item.get()).and_then(WireCookie::into_cookie));
+            }
+        }
+        Ok(cookies)
+    }
+}
+
+/// Seconds since the epoch; 0 and below mean a session cookie (-1 with Playwright).
 fn moment(seconds: f64) -> Option<Timestamp> {
     if seconds <= 0.0 {
         return None;

@@ -1,133 +1,116 @@
-//! What goes wrong with a server, told in one line that says what to do.
+//! Why a command of FlareSolverr has no result, in one line that says what to do.
+
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use token_sidecar_client::excerpt::excerpt;
 
 use super::wire::Reply;
+use crate::domain::duration;
 use crate::domain::verdict::Pace;
-use crate::http::Fault;
+use crate::http::{BodyError, RequestError};
 use crate::refresh::ports::SourceError;
 
 /// The longest text of a server that is shown.
 const SHOWN: usize = 300;
 
-/// Why a command has no result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Complaint {
-    pub(super) error: SourceError,
-    pub(super) state: State,
-}
-
-/// What a failed command says of the session it was about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Its browser is dead. The server does not notice and keeps it until it is destroyed.
-    SessionDead,
-    /// There is none of that name.
-    SessionUnknown,
-    /// Nothing.
-    Unknown,
-}
-
-impl Complaint {
-    fn new(message: &str) -> Self {
-        let message = format!("FlareSolverr: {message}");
-        Self { error: SourceError { message, pace: Pace::Ordinary }, state: State::Unknown }
-    }
-
-    /// There was no answer within `waited`.
-    pub(super) fn of_fault(fault: &Fault, peer: &str, waited: u64) -> Self {
-        Self::new(&match fault {
-            Fault::Unreachable(cause) => format!("not reachable at {peer}: {cause}; is it running?"),
-            Fault::Dropped(cause) => format!("no answer from {peer}: {cause}; has it crashed or restarted?"),
-            Fault::Late => format!("no answer from {peer} within {waited} s; is it overloaded?"),
-        })
-    }
-
-    /// The answer began and was not to be had whole.
-    pub(super) fn of_rest(what: &str, peer: &str) -> Self {
-        Self::new(&format!("the answer of {peer} {what}"))
-    }
-
-    /// Every server is busy with others of our solves.
-    pub(super) fn busy(waited: u64) -> Self {
-        Self::new(&format!("no turn within {waited} s: other solves are under way (see `concurrency`)"))
-    }
-
+/// Why a command has no result. What the server says in it was cut and cleaned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlaresolverrError {
+    /// There is no answer.
+    #[error("{0}{question}", question = question(.0))]
+    Request(#[source] RequestError),
+    /// The answer is not complete.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// No slot became free in this time.
+    #[error("no turn within {}: other solves are under way (see `concurrency`)", duration::text(*.0))]
+    NoSlot(Duration),
     /// The answer is a success without what was asked for.
-    pub(super) fn without(what: &str) -> Self {
-        Self::new(&format!("the answer has no {what}; is this FlareSolverr's v1 API?"))
-    }
+    #[error("the answer has no {0}; is this FlareSolverr's v1 API?")]
+    Lacks(&'static str),
+    /// The site has banned the address of the browser.
+    #[error("the site has blocked this address; a proxy or another address may help")]
+    Blocked,
+    /// The session's browser is dead. The server does not notice and keeps the session until it is destroyed.
+    #[error("its browser has died (invalid session id)")]
+    SessionDead,
+    /// There is no such session.
+    #[error("the session does not exist")]
+    SessionUnknown,
+    /// Any other failure, in words that say what to do.
+    #[error("{0}")]
+    Failed(String),
+}
 
-    /// The answer is no success.
+impl FlaresolverrError {
+    /// The error of an answer that is no success.
     pub(super) fn of_answer(status: StatusCode, reply: Option<&Reply>) -> Self {
         let code = status.as_u16();
-        let said = reply.and_then(|reply| reply.message.as_deref());
-        Self::new(&match (code, said) {
+        Self::Failed(match (code, reply.and_then(|reply| reply.message.as_deref())) {
             (300..=399, _) => format!("HTTP {code}, a redirect, and none is followed; is FLARESOLVERR_URL right?"),
             (401 | 403, _) => format!("HTTP {code}: user and password are missing or wrong in FLARESOLVERR_URL"),
             (404 | 405, _) => format!("HTTP {code}: is FLARESOLVERR_URL right? it should end in /v1"),
-            // Byparr's way to say it.
-            (408, Some(said)) => format!("timeout: {}", excerpt(said, SHOWN)),
+            // Byparr's time-out.
+            (408, Some(message)) => format!("timeout: {}", excerpt(message, SHOWN)),
             (408, None) => "timeout".to_owned(),
-            (_, Some(said)) => return Self::of_text(said),
+            (_, Some(message)) => return Self::of_message(message),
             (_, None) if reply.is_some() => format!("HTTP {code} without a reason"),
             (_, None) => format!("HTTP {code} and no JSON; is FLARESOLVERR_URL right? it should end in /v1"),
         })
     }
 
-    fn of_text(said: &str) -> Self {
-        let line = excerpt(said, SHOWN);
+    /// FlareSolverr has no error codes: its texts alone tell errors apart.
+    fn of_message(message: &str) -> Self {
+        let line = excerpt(message, SHOWN);
         let mut text = line.as_str();
         for head in ["Error:", "Error solving the challenge.", "Message:", "unknown error:"] {
             text = text.strip_prefix(head).map_or(text, str::trim_start);
         }
         let text = text.split("; For documentation").next().unwrap_or(text).trim_end_matches(['.', ' ']);
         let has = |part: &str| text.contains(part);
-        if let Some(seconds) = timeout(text) {
-            return Self::new(&format!("timeout after {seconds} s"));
-        }
-        if has("Cloudflare has blocked this request") {
-            let mut blocked = Self::new("the site has blocked this address; a proxy or another address may help");
-            blocked.error.pace = Pace::Long;
-            return blocked;
-        }
-        if has("invalid session id") {
-            let mut dead = Self::new("its browser has died (invalid session id)");
-            dead.state = State::SessionDead;
-            return dead;
-        }
-        if has("session doesn't exist") {
-            let mut unknown = Self::new("the session does not exist");
-            unknown.state = State::SessionUnknown;
-            return unknown;
-        }
-        if has("session not created") || has("chrome not reachable") {
-            return Self::new(&format!("its browser does not start; has it memory enough? ({text})"));
-        }
-        if has("net::ERR_PROXY") || has("net::ERR_TUNNEL") {
-            return Self::new(&format!("its browser cannot use the proxy ({text})"));
-        }
-        if has("net::ERR_") {
-            return Self::new(&format!("its browser cannot open the page ({text})"));
-        }
-        Self::new(&match text {
-            "" => "an error without a reason".to_owned(),
-            _ if line.contains("Error solving the challenge") => format!("the solve failed ({text})"),
-            _ => text.to_owned(),
+        Self::Failed(if let Some(seconds) = timeout(text) {
+            format!("timeout after {seconds} s")
+        } else if has("Cloudflare has blocked this request") {
+            return Self::Blocked;
+        } else if has("invalid session id") {
+            return Self::SessionDead;
+        } else if has("session doesn't exist") {
+            return Self::SessionUnknown;
+        } else if has("session not created") || has("chrome not reachable") {
+            format!("its browser does not start; has it memory enough? ({text})")
+        } else if has("net::ERR_PROXY") || has("net::ERR_TUNNEL") {
+            format!("its browser cannot use the proxy ({text})")
+        } else if has("net::ERR_") {
+            format!("its browser cannot open the page ({text})")
+        } else if text.is_empty() {
+            "an error without a reason".to_owned()
+        } else if line.contains("Error solving the challenge") {
+            format!("the solve failed ({text})")
+        } else {
+            text.to_owned()
         })
     }
 }
 
-/// An answer that says that it is one.
-pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply, Complaint> {
-    match reply {
-        Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
-        reply => Err(Complaint::of_answer(status, reply.as_ref())),
+impl From<FlaresolverrError> for SourceError {
+    fn from(error: FlaresolverrError) -> Self {
+        let pace = if error == FlaresolverrError::Blocked { Pace::Long } else { Pace::Ordinary };
+        Self { message: format!("FlareSolverr: {error}"), pace }
     }
 }
 
-/// The seconds of `Timeout after 60.0 seconds`, as people write them.
+/// What to look at.
+const fn question(error: &RequestError) -> &'static str {
+    match error {
+        RequestError::Unreachable { .. } => "; is it running?",
+        RequestError::Dropped { .. } => "; has it crashed or restarted?",
+        RequestError::TimedOut { .. } => "; is it overloaded?",
+        RequestError::Tls { .. } => "",
+    }
+}
+
+/// The seconds of `Timeout after 60.0 seconds`, without needless zeros.
 fn timeout(text: &str) -> Option<String> {
     let (_, rest) = text.split_once("Timeout after ")?;
     let number: f64 = rest.split(' ').next()?.parse().ok()?;
@@ -139,9 +122,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said(message: &str) -> Complaint {
+    fn said(message: &str) -> FlaresolverrError {
         let reply = Reply { message: Some(message.to_owned()), ..Reply::default() };
-        Complaint::of_answer(StatusCode::INTERNAL_SERVER_ERROR, Some(&reply))
+        FlaresolverrError::of_answer(StatusCode::INTERNAL_SERVER_ERROR, Some(&reply))
     }
 
     #[test]
@@ -169,7 +152,7 @@ mod tests {
             ("Error: ", "an error without a reason"),
             ("cannot use http://me:secret@proxy:1/", "cannot use http://…@proxy:1/"),
         ] {
-            assert_eq!(said(text).error.message, format!("FlareSolverr: {line}"), "{text}");
+            assert_eq!(SourceError::from(said(text)).message, format!("FlareSolverr: {line}"), "{text}");
         }
     }
 
@@ -177,11 +160,12 @@ mod tests {
     fn a_ban_is_paced_long_and_a_dead_session_is_known_as_such() {
         let ban =
             said("Error: Error solving the challenge. Cloudflare has blocked this request. Probably your IP is banned");
-        assert_eq!(ban.error.pace, Pace::Long);
+        assert_eq!(SourceError::from(ban).pace, Pace::Long);
         let dead =
             said("Error: Error solving the challenge. Message: invalid session id; For documentation on this error, …");
-        assert_eq!((dead.state, dead.error.pace), (State::SessionDead, Pace::Ordinary));
-        assert_eq!(said("Error: The session doesn't exist.").state, State::SessionUnknown);
+        assert_eq!(dead, FlaresolverrError::SessionDead);
+        assert_eq!(SourceError::from(dead).pace, Pace::Ordinary);
+        assert_eq!(said("Error: The session doesn't exist."), FlaresolverrError::SessionUnknown);
     }
 
     #[test]
@@ -200,7 +184,7 @@ mod tests {
             (500, Some(Reply::default()), "HTTP 500 without a reason"),
         ] {
             let status = StatusCode::from_u16(status).unwrap_or_default();
-            let message = Complaint::of_answer(status, reply.as_ref()).error.message;
+            let message = FlaresolverrError::of_answer(status, reply.as_ref()).to_string();
             assert!(message.contains(part), "{message}");
         }
     }
@@ -208,7 +192,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_message_is_one_short_line(text in "\\PC*|[\\x00-\\x7f]{0,600}") {
-            let message = said(&text).error.message;
+            let message = SourceError::from(said(&text)).message;
             prop_assert!(message.chars().count() <= 400 && !message.contains(char::is_control), "{}", message);
         }
     }

@@ -1,0 +1,141 @@
+//! A solver, a page and an API behind TLS.
+
+use std::time::Duration;
+
+use serde_json::json;
+use token_sidecar::config::{HttpConfig, ProbeConfig, TokenPlace};
+use token_sidecar::domain::extract::CookieRule;
+use token_sidecar::domain::verdict::Verdict;
+use token_sidecar::refresh::ports::{Probe as _, Source as _};
+use token_sidecar::sources::{Flaresolverr, HttpSource, Solvers};
+use token_sidecar::verify::HttpProbe;
+use token_sidecar_client::wire::{Cookies, Token};
+
+use crate::child::is_child;
+use crate::stub::{Act, Stub, answer, config, page};
+use crate::support::papers::Papers;
+use crate::support::tls_front::TlsFront;
+
+fn http_source(url: &str, token: TokenPlace) -> HttpSource {
+    let config = HttpConfig {
+        url: url.into(),
+        method: "GET".into(),
+        headers: vec![],
+        body: None,
+        token,
+        timeout: Duration::from_secs(5),
+    };
+    let rule = CookieRule { name: "access-token".into(), fallbacks: vec![], prefix: "Bearer ".into() };
+    HttpSource::new(&config, &rule).unwrap()
+}
+
+async fn verified(url: &str) -> Verdict {
+    verified_within(url, Duration::from_secs(5)).await
+}
+
+async fn verified_within(url: &str, timeout: Duration) -> Verdict {
+    let probe = HttpProbe::new(&ProbeConfig { url: url.into(), headers: vec![], timeout }).unwrap();
+    probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
+}
+
+/// Answers as a solver, a page and an API.
+fn servers() -> Stub {
+    Stub::new(|request, _| match request.line.as_str() {
+        "POST /v1 HTTP/1.1" => page("3.5.0", &[("access-token", "Bearer%20abc")]),
+        "GET /page HTTP/1.1" => {
+            Act::Bytes(b"HTTP/1.1 200 OK\r\nSet-Cookie: access-token=abc\r\nContent-Length: 0\r\n\r\n".to_vec())
+        }
+        "GET /token HTTP/1.1" => Act::Json(200, json!({"token": "abc"})),
+        _ => Act::Json(200, json!({})),
+    })
+}
+
+/// Issues an authority, and has this process trust it and no other.
+fn trusted() -> Papers {
+    let papers = Papers::issue();
+    std::fs::copy(papers.file("ca.crt"), std::env::var_os("SSL_CERT_FILE").unwrap()).unwrap();
+    papers
+}
+
+fn is_trusting_child(test: &str) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    is_child(&format!("tls::{test}"), &[("SSL_CERT_FILE", folder.path().join("authority").to_str().unwrap())])
+}
+
+#[tokio::test]
+async fn an_authority_of_ones_own_is_trusted_by_way_of_ssl_cert_file() {
+    if !is_trusting_child("an_authority_of_ones_own_is_trusted_by_way_of_ssl_cert_file") {
+        return;
+    }
+    let papers = trusted();
+    let servers = servers();
+    let front = TlsFront::before(servers.port(), &papers, "it");
+    let url = |path: &str| format!("https://127.0.0.1:{}{path}", front.port());
+    let solver = Flaresolverr::new(&config(&url("/v1")), &Solvers::default()).unwrap();
+    assert_eq!(solver.solve().await.unwrap().cookies[0].value, "Bearer%20abc");
+    solver.health().await.unwrap();
+    let by_page = http_source(&url("/page"), TokenPlace::Cookie).solve().await.unwrap();
+    assert_eq!(by_page.cookies[0].value, "abc");
+    let by_api = http_source(&url("/token"), TokenPlace::Json("/token".into())).solve().await.unwrap();
+    assert_eq!(by_api.bare.unwrap().0, "abc");
+    assert_eq!(verified(&url("/search")).await, Verdict::Accepted);
+}
+
+#[tokio::test]
+async fn tls_that_fails_is_explained_with_host_cause_and_cure() {
+    if !is_trusting_child("tls_that_fails_is_explained_with_host_cause_and_cure") {
+        return;
+    }
+    let (papers, others, servers) = (trusted(), Papers::issue(), servers());
+    papers.sign("other", "DNS:other.test,IP:127.0.0.2", 2);
+    papers.sign("past", "IP:127.0.0.1", -1);
+    let fronts = [
+        (&others, "it", "its certificate is signed by an authority that is not trusted here; "),
+        (&papers, "other", "its certificate is not for this name but for other.test, 127.0.0.2; "),
+        (&papers, "past", "its certificate has expired; renew it"),
+        (&papers, "ca", "its certificate cannot be used: CaUsedAsEndEntity"),
+    ]
+    .map(|(papers, name, problem)| (TlsFront::before(servers.port(), papers, name), problem));
+    let ports = fronts.iter().map(|(front, problem)| (front.port(), *problem));
+    // A server that answers anything but TLS, and one that ends the handshake.
+    let plain = Stub::greeting(&answer(400, "text/html", "Bad Request"));
+    let ports =
+        ports.chain([(plain, "the server does not speak TLS on this port; should the address begin with http://?")]);
+    for (port, problem) in ports {
+        let url = format!("https://user:hunter2@127.0.0.1:{port}/v1");
+        let message = format!("no TLS with 127.0.0.1:{port}: {problem}");
+        let solver = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
+        let by_solver = solver.solve().await.unwrap_err().message;
+        let by_http = http_source(&url, TokenPlace::Cookie).solve().await.unwrap_err().message;
+        let Verdict::Unclear(by_probe) = verified(&url).await else { panic!("an answer by way of {problem}") };
+        for (text, source) in [(by_solver, "FlareSolverr: "), (by_http, "http: "), (by_probe, "")] {
+            assert!(text.starts_with(&format!("{source}{message}")), "{text} is not {message}");
+            assert!(!text.contains("is it running") && !text.contains("hunter2"), "{text}");
+        }
+    }
+    assert_eq!(servers.commands(), [""; 0], "nothing is sent to a server that is not trusted");
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_or_never_answered_ends() {
+    let cut = Stub::resetting().replace("http://", "https://");
+    let verdict = verified(&cut).await;
+    assert!(matches!(&verdict, Verdict::Unclear(why) if why.contains("connection reset")), "{verdict:?}");
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = silent.local_addr().unwrap();
+    let verdict = verified_within(&format!("https://{peer}/"), Duration::from_millis(200)).await;
+    assert_eq!(verdict, Verdict::Unclear(format!("no answer from {peer} within 200ms")));
+}
+
+#[test]
+fn without_ca_certificates_tls_is_an_error_that_says_so_and_no_panic() {
+    let name = "tls::without_ca_certificates_tls_is_an_error_that_says_so_and_no_panic";
+    if !is_child(name, &[("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]) {
+        return;
+    }
+    let built =
+        |url: &str| HttpProbe::new(&ProbeConfig { url: url.into(), headers: vec![], timeout: Duration::from_secs(1) });
+    let error = built("https://user:hunter2@api.test/").unwrap_err().to_string();
+    assert!(error.starts_with("no TLS for api.test:443: ") && error.contains("ca-certificates"), "{error}");
+    assert!(built("http://api.test/").is_ok());
+}
