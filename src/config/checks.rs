@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_shares_a_flaresolverr_agrees_on_it() {
+    fn sites_that_share_a_flaresolverr_agree_on_it() {
         let toml = format!("[sites.two]\n{TWO}flaresolverr.concurrency = 4");
         let error = "sites.chitai_gorod and sites.two share a FlareSolverr: its concurrency cannot be both 2 and 4";
         assert_eq!(Given::nothing().toml(&toml).refused(), error);

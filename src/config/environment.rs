@@ -1,5 +1,4 @@
-//! The outside as far as settings go: variables, the `.env`, files and the system's time zone. Nothing else in
-//! the project reads the environment.
+//! Reads variables, the `.env`, files and the system's time zone. Nothing else in the project reads the environment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +12,13 @@ use super::value;
 /// The `.env` that is looked for in the working folder.
 const DOTENV: &str = ".env";
 
-/// All that the settings are made of.
+/// Where the settings come from.
 #[derive(Clone, Default)]
 pub struct Inputs {
     pub environment: BTreeMap<String, String>,
-    /// The `.env`; one that does not exist is as good as none.
+    /// The `.env`, which need not exist.
     pub dotenv: Option<PathBuf>,
-    /// The TOML file that a flag names; without one, `SIDECAR_CONFIG` counts.
+    /// The TOML file of `--config`; without it that of `SIDECAR_CONFIG`.
     pub config_file: Option<PathBuf>,
     pub flags: Vec<Flag>,
     /// The system's time zone, where it is known by its IANA name.
@@ -29,9 +28,9 @@ pub struct Inputs {
 /// A setting on the command line.
 #[derive(Clone)]
 pub struct Flag {
-    /// As it is typed: `--debounce`.
+    /// `--redis-url`
     pub name: String,
-    /// The key that it sets: `sites.*.debounce` means every site.
+    /// The setting; `sites.*.debounce` is that of every site.
     pub path: String,
     pub value: String,
 }
@@ -71,7 +70,7 @@ impl fmt::Debug for Flag {
     }
 }
 
-/// A `.env`, as far as it could be read.
+/// What could be read of a `.env`.
 #[derive(Default)]
 pub(super) struct Dotenv {
     pub(super) variables: BTreeMap<String, String>,
@@ -100,7 +99,7 @@ pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
     Ok(Dotenv { variables, broken: broken_lines(&text) })
 }
 
-/// dotenvy's errors have the line in them, and so perhaps a secret, but not its number: each is tried alone.
+/// An error of dotenvy quotes the line, and so perhaps a secret, and has no number: each line is parsed by itself.
 fn broken_lines(text: &str) -> Vec<BrokenLine> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut broken = Vec::new();
@@ -110,7 +109,7 @@ fn broken_lines(text: &str) -> Vec<BrokenLine> {
         let is_open = loop {
             let tried = lines[start..end].concat();
             match dotenvy::from_read_iter(tried.as_bytes()).next() {
-                // All of it is given back where a quote is open: the next line may close it.
+                // The error quotes all of it where a quote is open: the next line may close it.
                 Some(Err(dotenvy::Error::LineParse(back, at))) if back == tried && at == tried.len() => {
                     if end == lines.len() {
                         break Some(true);

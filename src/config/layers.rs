@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dotenv_of_somebody_else_is_read_as_far_as_it_concerns_us() {
+    fn a_dotenv_of_another_program_is_read_for_our_variables() {
         let given = Given::nothing().dotenv("THEIRS=a b\n\n# remark\nexport SIDECAR_DEBOUNCE='2s' # ours\n");
         assert_eq!(given.setting("sites.chitai_gorod.debounce").0, "2s");
         let warnings: Vec<String> = given.loaded().warnings.iter().map(|w| given.anonymous(w)).collect();

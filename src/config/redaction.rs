@@ -8,8 +8,8 @@ pub(super) const HIDDEN: &str = "(hidden)";
 /// Stands in an address where something may not be shown.
 const MASK: &str = "***";
 
-/// Parts of the names of headers and parameters whose values are taken for secrets.
-const TELLING: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
+/// Headers and parameters with these in their names are taken for secrets.
+const SECRET_NAMES: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
 /// The schemes of the addresses that are settings.
 const SCHEMES: &[&str] =
@@ -61,7 +61,7 @@ pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
     let is_address = start(value).is_some();
     match secrecy {
         Secrecy::Open => value.to_owned(),
-        Secrecy::Header if !is_telling(name) => value.to_owned(),
+        Secrecy::Header if !names_a_secret(name) => value.to_owned(),
         Secrecy::Address if !is_address && !value.contains('@') => value.to_owned(),
         Secrecy::Address | Secrecy::SecretAddress if is_address => address(value),
         _ => HIDDEN.to_owned(),
@@ -82,7 +82,7 @@ pub(super) fn address(text: &str) -> String {
     let shown: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if is_telling(name) || name.contains('%') => format!("{name}={MASK}"),
+            Some((name, _)) if names_a_secret(name) || name.contains('%') => format!("{name}={MASK}"),
             _ => pair.to_owned(),
         })
         .collect();
@@ -97,9 +97,9 @@ fn start(text: &str) -> Option<usize> {
     text.find("://").filter(is_scheme).map(|at| at + 3).or_else(placeholder)
 }
 
-fn is_telling(name: &str) -> bool {
+fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    TELLING.iter().any(|part| name.contains(part))
+    SECRET_NAMES.iter().any(|part| name.contains(part))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use token_sidecar_client::wire::{KeyNames, SiteId};
 use super::reader::Section;
 use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
 use super::source::{FlaresolverrSection, Headers, HttpSection, SourceConfig, fill, headers};
-use super::template::Places;
+use super::template::Placeholders;
 use super::value::{self, BaseAddress, BearerToken, DAY, HOUR, HeaderValue, Name, RedisKey, SECOND, ScheduleText};
 use super::value::{Span, VariableName, WebAddress};
 use crate::domain::extract::CookieRule;
@@ -111,7 +111,7 @@ struct ProbeSection {
 impl SiteSection {
     /// Puts a site together; cron counts in `zone`.
     pub(super) fn build(self, site: &mut Section, id: &SiteId, zone: &str) -> Option<SiteConfig> {
-        let places = Places {
+        let placeholders = Placeholders {
             site: id.to_string(),
             api: self.api_url.0.map(|api| api.0),
             city_id: self.city_id.map(|city| city.0),
@@ -129,7 +129,7 @@ impl SiteSection {
             let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
             site.conflict(&["token_key"], format!("sites.{id}.token_key = {:?}: {reason}", keys.token));
         }
-        let probe = self.probe.build(site, id, &places, self.verify);
+        let probe = self.probe.build(site, id, &placeholders, self.verify);
         if self.cookie.is_none() {
             site.missing("cookie", "expected a name without blanks and separators");
         }
@@ -142,7 +142,7 @@ impl SiteSection {
             let name = format!("{twice:?}").to_lowercase();
             site.conflict(&["sources"], format!("sites.{id}.sources (SIDECAR_SOURCES) names {name} twice"));
         }
-        let http = self.http.build(site, &places);
+        let http = self.http.build(site, &placeholders);
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
         }
@@ -191,15 +191,21 @@ impl SiteSection {
 }
 
 impl ProbeSection {
-    fn build(self, site: &mut Section, id: &SiteId, places: &Places, verify: Verify) -> Option<ProbeConfig> {
-        let headers = headers(self.headers, "probe.headers", site, places);
+    fn build(
+        self,
+        site: &mut Section,
+        id: &SiteId,
+        placeholders: &Placeholders,
+        verify: Verify,
+    ) -> Option<ProbeConfig> {
+        let headers = headers(self.headers, "probe.headers", site, placeholders);
         if headers.iter().any(|(name, _)| name == "authorization") {
             let text = format!("sites.{id}.probe.headers: authorization carries the token that is proved");
             site.conflict(&[], text);
         }
-        let url = match places.address(&self.url.0) {
+        let url = match placeholders.address(&self.url.0) {
             // Where nothing is verified, the API may be unknown.
-            Err(_) if verify == Verify::Off && places.api.is_none() => Ok(String::new()),
+            Err(_) if verify == Verify::Off && placeholders.api.is_none() => Ok(String::new()),
             filled => filled.and_then(|url| value::address(&url)),
         };
         let url = fill(site, "probe.url", Secrecy::SecretAddress, url)?;

@@ -10,7 +10,7 @@ use token_sidecar_client::wire::SiteId;
 
 use super::reader::Section;
 use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
-use super::template::Places;
+use super::template::Placeholders;
 use super::value::{self, ByText, Concurrency, Method, Parsed, ProxyAddress, SECOND, SolverAddress, Span};
 
 /// The longest that a solve, an answer or a wait may take.
@@ -181,10 +181,10 @@ impl ProxySection {
 
 impl HttpSection {
     /// `None` where the site has no such source.
-    pub(super) fn build(self, site: &mut Section, places: &Places) -> Option<HttpConfig> {
-        let mut headers = headers(self.headers, "http.headers", site, places);
+    pub(super) fn build(self, site: &mut Section, placeholders: &Placeholders) -> Option<HttpConfig> {
+        let mut headers = headers(self.headers, "http.headers", site, placeholders);
         let url = self.url.0?;
-        let url = places.address(&url).and_then(|url| value::address(&url));
+        let url = placeholders.address(&url).and_then(|url| value::address(&url));
         let url = fill(site, "http.url", Secrecy::SecretAddress, url)?;
         let body = self.body.0;
         if body.is_some() && !headers.iter().any(|(name, _)| name == "content-type") {
@@ -214,9 +214,14 @@ impl<'de> Deserialize<'de> for TokenPlace {
 }
 
 /// Fills in a table of headers; those that come out empty are not sent.
-pub(super) fn headers(templates: Headers, table: &str, site: &mut Section, places: &Places) -> Vec<(String, String)> {
+pub(super) fn headers(
+    templates: Headers,
+    table: &str,
+    site: &mut Section,
+    placeholders: &Placeholders,
+) -> Vec<(String, String)> {
     let filled = templates.into_iter().filter_map(|(name, template)| {
-        let value = places.header(&template?).and_then(|value| value::header(&value));
+        let value = placeholders.header(&template?).and_then(|value| value::header(&value));
         let value = value::name(&name).map_err(|reason| format!("{reason} to the left of =")).and(value);
         let value = fill(site, &format!("{table}.{name}"), Secrecy::Header, value)?;
         (!value.is_empty()).then_some((name, value))

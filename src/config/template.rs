@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What the placeholders of a site stand for.
-pub(super) struct Places {
+pub(super) struct Placeholders {
     pub(super) site: String,
     pub(super) api: Option<String>,
     pub(super) city_id: Option<String>,
@@ -22,23 +22,23 @@ pub(super) struct Places {
 }
 
 #[derive(Clone, Copy)]
-enum Into {
+enum Target {
     Address,
     Header,
 }
 
-impl Places {
+impl Placeholders {
     /// Fills in an address.
     pub(super) fn address(&self, template: &str) -> Result<String, String> {
-        self.fill(template, Into::Address)
+        self.fill(template, Target::Address)
     }
 
     /// Fills in the value of a header.
     pub(super) fn header(&self, template: &str) -> Result<String, String> {
-        self.fill(template, Into::Header)
+        self.fill(template, Target::Header)
     }
 
-    fn fill(&self, template: &str, into: Into) -> Result<String, String> {
+    fn fill(&self, template: &str, target: Target) -> Result<String, String> {
         let mut filled = String::new();
         let mut rest = template;
         while let Some(at) = rest.find(['{', '}']) {
@@ -52,19 +52,19 @@ impl Places {
             let Some((name, tail)) = brace.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
                 return Err("a brace without its other half; `{{` and `}}` are plain braces".to_owned());
             };
-            filled.push_str(&self.stand_in(name, into)?);
+            filled.push_str(&self.value_of(name, target)?);
             rest = tail;
         }
         filled.push_str(rest);
         Ok(filled)
     }
 
-    fn stand_in(&self, name: &str, into: Into) -> Result<Cow<'_, str>, String> {
+    fn value_of(&self, name: &str, target: Target) -> Result<Cow<'_, str>, String> {
         let given = |value: &Option<String>| -> Cow<'static, str> {
             let value = value.clone().unwrap_or_default();
-            match into {
-                Into::Address => utf8_percent_encode(&value, NON_ALPHANUMERIC).to_string().into(),
-                Into::Header => value.into(),
+            match target {
+                Target::Address => utf8_percent_encode(&value, NON_ALPHANUMERIC).to_string().into(),
+                Target::Header => value.into(),
             }
         };
         let api = || self.api.as_deref().ok_or_else(|| format!("{{{name}}} stands for `api_url`, which is not set"));
@@ -91,8 +91,8 @@ fn parent(address: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn places() -> Places {
-        Places {
+    fn placeholders() -> Placeholders {
+        Placeholders {
             site: "shop".to_owned(),
             api: Some("https://shop.test/api/v2".to_owned()),
             city_id: Some("39 & more".to_owned()),
@@ -108,21 +108,21 @@ mod tests {
             ("{api_parent}/v1/auth", "https://shop.test/api/v1/auth"),
             ("{api}/{{{site}}}?user={user_id}", "https://shop.test/api/v2/{shop}?user="),
         ] {
-            assert_eq!(places().address(template).as_deref(), Ok(address));
+            assert_eq!(placeholders().address(template).as_deref(), Ok(address));
         }
-        assert_eq!(places().header("city {city_id}").as_deref(), Ok("city 39 & more"));
+        assert_eq!(placeholders().header("city {city_id}").as_deref(), Ok("city 39 & more"));
     }
 
     #[test]
     fn what_cannot_be_filled_in_is_said() {
-        let without_api = Places { api: None, ..places() };
-        for (places, template, reason) in [
-            (&places(), "{apj}", "unknown placeholder {apj}"),
-            (&places(), "{api", "a brace without its other half"),
-            (&places(), "api}", "a brace without its other half"),
+        let without_api = Placeholders { api: None, ..placeholders() };
+        for (placeholders, template, reason) in [
+            (&placeholders(), "{apj}", "unknown placeholder {apj}"),
+            (&placeholders(), "{api", "a brace without its other half"),
+            (&placeholders(), "api}", "a brace without its other half"),
             (&without_api, "{api_parent}", "{api_parent} stands for `api_url`, which is not set"),
         ] {
-            let error = places.address(template).err().unwrap_or_default();
+            let error = placeholders.address(template).err().unwrap_or_default();
             assert!(error.starts_with(reason), "{error}");
         }
     }
