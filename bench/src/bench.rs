@@ -1,7 +1,7 @@
 //! The programs under measurement, and how they are started.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::floor;
@@ -37,10 +37,10 @@ impl Bench {
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Process> {
         let mut command = Command::new(std::path::absolute(&self.sidecar)?);
-        // In a folder without a `.env`. The log is written and dropped.
-        command.arg("run").env_clear().current_dir("/").stderr(Stdio::null());
+        // In a folder without a `.env`, and on a free port.
+        command.arg("run").env_clear().current_dir("/").env("SIDECAR_LISTEN", "127.0.0.1:0");
         command.env("REDIS_URL", redis.url()).envs(solver.environment()).envs(settings.iter().copied());
-        Process::start(&mut command)
+        Process::start_with_log(&mut command)
     }
 
     /// Starts a sidecar and waits until it is subscribed and has stored its first token.
@@ -50,10 +50,10 @@ impl Bench {
         solver: &Solver,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Process> {
-        let sidecar = self.sidecar(redis, solver, settings)?;
+        let mut sidecar = self.sidecar(redis, solver, settings)?;
         let mut connection = redis.connect()?;
-        until("the first token", || Ok(connection.ask(&["GET", TOKEN])?.text()))?;
-        until("the sidecar to subscribe", || Ok((redis.subscribers(INVALID)? > 0).then_some(())))?;
+        sidecar.until("the first token", || Ok(connection.ask(&["GET", TOKEN])?.text()))?;
+        sidecar.until("its subscription", || Ok((redis.subscribers(INVALID)? > 0).then_some(())))?;
         Ok(sidecar)
     }
 

@@ -1,7 +1,7 @@
 //! Child processes and what they use of the machine.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Lines, Write as _};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Lines, Read as _, Seek as _, Write as _};
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -22,6 +22,7 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) started: Instant,
     output: Option<Lines<BufReader<ChildStdout>>>,
+    log: Option<File>,
 }
 
 /// What a process and its descendants use.
@@ -44,7 +45,38 @@ impl Process {
         let started = Instant::now();
         let mut child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let output = child.stdout.take().map(|out| BufReader::new(out).lines());
-        Ok(Self { child, started, output })
+        Ok(Self { child, started, output, log: None })
+    }
+
+    /// Keeps its standard error, to be shown where it ends early.
+    pub(crate) fn start_with_log(command: &mut Command) -> anyhow::Result<Self> {
+        let log = tempfile::tempfile()?;
+        let mut process = Self::start(command.stderr(log.try_clone()?))?;
+        process.log = Some(log);
+        Ok(process)
+    }
+
+    /// Polls until `condition` returns a value; fails where the process has ended, with the last line of its log.
+    pub(crate) fn until<T>(
+        &mut self,
+        what: &str,
+        mut condition: impl FnMut() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        until(what, || {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended with {status} before {what}: {}", self.last_log_line()?);
+            }
+            condition()
+        })
+    }
+
+    fn last_log_line(&mut self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        if let Some(log) = &mut self.log {
+            log.rewind()?;
+            log.read_to_string(&mut text)?;
+        }
+        Ok(text.lines().last().unwrap_or("no log").to_owned())
     }
 
     /// The next line of its standard output; none once it has ended.
@@ -146,4 +178,19 @@ fn with_descendants(root: u32) -> anyhow::Result<Vec<u32>> {
 fn kib(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_early_is_not_waited_for_and_its_last_line_is_shown() -> anyhow::Result<()> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo starting >&2; echo 'the port is taken' >&2; exit 69"]);
+        let mut process = Process::start_with_log(&mut command)?;
+        let error = process.until("its subscription", || Ok(None::<()>)).err().context("it cannot be there")?;
+        assert_eq!(error.to_string(), "it ended with exit status: 69 before its subscription: the port is taken");
+        Ok(())
+    }
 }
