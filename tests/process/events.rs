@@ -1,4 +1,4 @@
-//! What is published, as a parser hears it.
+//! What is published, as a parser receives it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,19 +16,19 @@ use crate::support::redis_server::RedisServer;
 /// How the channels of events end.
 const EVENTS: [&str; 2] = [keys::ALL_UPDATED, keys::ALL_FAILED];
 
-/// A message and where it was heard.
+/// A message and its channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Heard {
     pub(crate) channel: String,
     pub(crate) message: Value,
 }
 
-/// A subscription; it is there when [`Events::on`] returns, and ends with the server.
+/// A subscription; it is complete when [`Events::on`] returns, and ends with the server.
 ///
-/// Every event that it hears must be the contract's, whether the test asks for it or not.
+/// Every event received must conform to the contract, whether the test asks for it or not.
 pub(crate) struct Events {
     heard: Receiver<Heard>,
-    /// What was against the contract.
+    /// What broke the contract.
     wrong: Arc<Mutex<Vec<String>>>,
 }
 
@@ -68,7 +68,7 @@ impl Events {
         Self { heard, wrong }
     }
 
-    /// The next message, on whatever channel.
+    /// The next message on any channel.
     pub(crate) fn heard(&self) -> Heard {
         let heard = self.heard.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"));
         self.is_right();
@@ -101,7 +101,7 @@ impl Events {
         event
     }
 
-    /// Passes over what comes until one is so.
+    /// Skips messages until one satisfies this.
     pub(crate) fn until(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
         let began = now();
         loop {
@@ -113,7 +113,7 @@ impl Events {
         }
     }
 
-    /// Whether nothing is announced for so long.
+    /// Panics if anything is announced within this time.
     pub(crate) fn silent_for(&self, span: Duration) {
         match self.heard.recv_timeout(span) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -121,7 +121,7 @@ impl Events {
         }
     }
 
-    /// The test itself has published what no sidecar would: what was heard until now may be wrong.
+    /// Accepts what was received so far: the test itself has published what no sidecar would.
     pub(crate) fn forgive(&self) {
         self.wrong.lock().unwrap().clear();
     }
@@ -131,7 +131,7 @@ impl Events {
         assert!(wrong.is_empty(), "{wrong}");
     }
 
-    /// What has been heard and not been asked for.
+    /// What was received and not yet asked for.
     pub(crate) fn drain(&self) -> Vec<Value> {
         self.heard.try_iter().map(|heard| heard.message).collect()
     }

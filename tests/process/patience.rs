@@ -1,20 +1,20 @@
-//! Waits for what an outside process does and gives no event for.
+//! Polling for what another process does without an event.
 
 use std::time::{Duration, Instant};
 
-/// Far longer than anything here takes, also on a busy machine.
+/// Far longer than anything here takes, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How often is looked.
+/// How often a condition is polled.
 const PACE: Duration = Duration::from_millis(10);
 
-/// The time on a clock that only goes forward.
+/// The time on a monotonic clock.
 pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "a test measures real processes in real time")]
     Instant::now()
 }
 
-/// Looks until there is something; panics with `what` after the deadline.
+/// Polls until there is a value; panics with `what` after the deadline.
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = now();
     loop {

@@ -1,4 +1,4 @@
-//! A process of the program: one that runs, and what is left of one that has ended.
+//! The program as a child process, while it runs and after it has ended.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,28 +19,28 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_token-sidecar");
 /// A process that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// `None` where a signal ended it.
+    /// `None` where a signal has ended it.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
 impl Ran {
-    /// Panics with all that it has written where the exit code is another one.
+    /// Panics with its output unless this is the exit code.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
-    /// Panics unless it said this on stderr.
+    /// Panics unless stderr contains this.
     #[track_caller]
     pub(crate) fn complains(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "expected {text:?} in stderr:\n{}", self.stderr);
         self
     }
 
-    /// Panics unless it printed this on stdout.
+    /// Panics unless stdout contains this.
     #[track_caller]
     pub(crate) fn prints(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "expected {text:?} in stdout:\n{}", self.stdout);
@@ -48,14 +48,14 @@ impl Ran {
     }
 }
 
-/// A process that runs; it is killed when this is dropped.
+/// A running process; it is killed when this is dropped.
 pub(crate) struct Running {
     child: Child,
     stdout: Stream,
     stderr: Stream,
 }
 
-/// What a process writes, as it comes.
+/// The output of a process, read as it is written.
 struct Stream {
     text: Arc<(Mutex<String>, Condvar)>,
     reader: Option<JoinHandle<()>>,
@@ -69,33 +69,33 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
-    /// Waits until it hears triggers.
+    /// Waits until it is subscribed to triggers.
     pub(crate) fn listening(self) -> Self {
         self.says("channels");
         self
     }
 
-    /// Waits until stderr has this.
+    /// Waits until stderr contains this.
     pub(crate) fn says(&self, text: &str) {
         self.stderr.until(text);
     }
 
-    /// Waits until stderr has this so many times.
+    /// Waits until stderr contains this `times` times.
     pub(crate) fn says_times(&self, text: &str, times: usize) {
         eventually(text, || (self.stderr.so_far().matches(text).count() >= times).then_some(()));
     }
 
-    /// Waits until stdout has this.
+    /// Waits until stdout contains this.
     pub(crate) fn prints(&self, text: &str) {
         self.stdout.until(text);
     }
 
-    /// All that it has written so far, on both ways.
+    /// Its output so far, stdout before stderr.
     pub(crate) fn written(&self) -> String {
         self.stdout.so_far() + &self.stderr.so_far()
     }
 
-    /// Where it serves HTTP: its log says so.
+    /// Where it serves HTTP, from its log.
     pub(crate) fn address(&self) -> SocketAddr {
         self.stderr.until("token-sidecar starts");
         let text = self.stderr.so_far();
@@ -108,7 +108,7 @@ impl Running {
         self.ask("GET", path, "")
     }
 
-    /// Asks its HTTP, and panics where the answer is not the contract's. `headers` are whole lines.
+    /// Sends an HTTP request; panics where the response breaks the contract. `headers` are whole lines.
     #[track_caller]
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
         let answer = http::ask(self.address(), method, path, headers);
@@ -116,7 +116,7 @@ impl Running {
         answer
     }
 
-    /// Asks its HTTP for what may have no end.
+    /// Sends an HTTP request whose response may have no end.
     pub(crate) fn open(&self, method: &str, path: &str, headers: &str) -> (Answer, BufReader<TcpStream>) {
         http::open(self.address(), method, path, headers)
     }
@@ -135,7 +135,7 @@ impl Running {
         self.memory_kib("VmRSS:")
     }
 
-    /// The most resident memory that it has ever had, in KiB.
+    /// Peak resident memory in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
         self.memory_kib("VmHWM:")
     }
@@ -146,7 +146,7 @@ impl Running {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// The processor time that it has had.
+    /// The processor time that it has used.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -154,19 +154,19 @@ impl Running {
         fields[11..=12].iter().map(|ticks| Duration::from_millis(10 * ticks.parse::<u64>().unwrap())).sum()
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash would.
     pub(crate) fn kill(mut self) -> Ran {
         self.child.kill().unwrap();
         self.end()
     }
 
-    /// Asks it to end, as a service manager does.
+    /// Sends SIGTERM, as a service manager does, and waits for its end.
     pub(crate) fn stop(self) -> Ran {
         self.signal("TERM");
         self.end()
     }
 
-    /// Waits for its end, however long that takes.
+    /// Waits for its end without a deadline.
     pub(crate) fn end_within_minutes(mut self) -> Ran {
         let status = self.child.wait().unwrap();
         Ran { code: status.code(), stdout: self.stdout.all(), stderr: self.stderr.all() }

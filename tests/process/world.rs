@@ -1,4 +1,4 @@
-//! Everything around the processes of one test.
+//! What the processes of one test need: a Redis, a simulator, settings.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -30,7 +30,7 @@ pub(crate) struct World {
     _end: oneshot::Sender<()>,
 }
 
-/// Environment of a process beyond what points it at its world.
+/// Variables of a process in addition to [`World::environment`].
 pub(crate) type Env<'a> = [(&'a str, &'a str)];
 
 impl World {
@@ -41,7 +41,7 @@ impl World {
     pub(crate) fn with(redis: RedisServer, settings: Settings) -> Self {
         let (send, started) = std::sync::mpsc::channel();
         let (end, ended) = oneshot::channel();
-        // A thread of its own: it answers whatever the test is waiting for.
+        // A thread of its own, so that it answers while the test waits.
         std::thread::spawn(move || {
             runtime().block_on(async {
                 send.send(Arc::new(Simulator::start(settings).unwrap())).unwrap();
@@ -52,7 +52,7 @@ impl World {
         Self { redis, simulator, folder: TempDir::new().unwrap(), _end: end }
     }
 
-    /// What points a process at this world. Nothing happens by the clock unless a test says so.
+    /// The variables that every process gets. There is no schedule unless a test sets one.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let pairs = [
             ("REDIS_URL", self.redis.url()),
@@ -66,12 +66,12 @@ impl World {
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    /// A command that is not started yet.
+    /// A command to start.
     pub(crate) fn command(&self, args: &[&str], env: &Env<'_>) -> Command {
         self.command_under(&[], args, env)
     }
 
-    /// The same, started by another program that becomes it.
+    /// The same, to be started by another program that replaces itself with it.
     pub(crate) fn command_under(&self, starter: &[&str], args: &[&str], env: &Env<'_>) -> Command {
         let mut words = starter.iter().chain(&[PROGRAM]).chain(args);
         let mut command = Command::new(words.next().unwrap());
@@ -105,12 +105,12 @@ impl World {
         Running::start(&mut self.command(args, env))
     }
 
-    /// A sidecar that hears triggers.
+    /// A sidecar that is subscribed to triggers.
     pub(crate) fn sidecar(&self, env: &Env<'_>) -> Running {
         self.begin(&["run"], env).listening()
     }
 
-    /// A sidecar whose first token is there, and what is published from then on.
+    /// A sidecar that has stored its first token, and the events from then on.
     pub(crate) fn ready_sidecar(&self, env: &Env<'_>) -> (Running, Events) {
         let events = self.events();
         let sidecar = self.sidecar(env);
@@ -122,14 +122,14 @@ impl World {
         Events::of(&self.redis)
     }
 
-    /// `PUBLISH chitai_gorod:token:invalid`; answers how many heard it.
+    /// `PUBLISH chitai_gorod:token:invalid`; returns the number of receivers.
     pub(crate) fn publish(&self, payload: impl redis::ToRedisArgs) -> i64 {
         let mut command = redis::cmd("PUBLISH");
         command.arg(keys::INVALID).arg(payload);
         command.query(&mut self.redis.connection()).unwrap()
     }
 
-    /// Waits until so many hear what is published.
+    /// Waits until this many sidecars are subscribed.
     pub(crate) fn until_heard(&self, sidecars: i64) {
         eventually("messages are heard", || {
             let heard: (String, i64) = self.ask(&["PUBSUB", "NUMSUB", keys::INVALID]);
@@ -158,7 +158,7 @@ impl World {
         entries.into_iter().map(|(_, fields)| fields).collect()
     }
 
-    /// Takes care that nothing goes wrong any more, and that what hung goes on.
+    /// Ends every fault; hanging solves go on.
     pub(crate) fn heal(&self) {
         self.simulator.clear_faults();
     }
@@ -171,7 +171,7 @@ impl World {
         self.simulator.statistics().solves.started
     }
 
-    /// Waits until the simulator's statistics are so.
+    /// Waits until the simulator's statistics satisfy this.
     pub(crate) fn when(&self, what: &str, so: impl FnMut(&Statistics) -> bool) -> Statistics {
         let waiting = async { timeout(DEADLINE, self.simulator.when(so)).await };
         runtime()
@@ -179,12 +179,12 @@ impl World {
             .unwrap_or_else(|_| panic!("did not come about: {what}: {:?}", self.simulator.statistics()))
     }
 
-    /// Waits until so many solves have arrived.
+    /// Waits until this many solves have started.
     pub(crate) fn solve_started(&self, count: u64) {
         self.when("a solve starts", |all| all.solves.started >= count);
     }
 
-    /// Waits until so many solves have ended.
+    /// Waits until this many solves have ended.
     pub(crate) fn solve_done(&self, count: u64) {
         self.when("a solve ends", |all| all.solves.done >= count);
     }

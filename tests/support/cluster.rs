@@ -25,7 +25,7 @@ impl Cluster {
         cluster
     }
 
-    /// One more node, which nobody knows yet.
+    /// One more node, which the others do not know yet.
     fn node(&mut self) -> RedisServer {
         let bus = Port::hold();
         let port = format!("cluster-port {}", bus.number());

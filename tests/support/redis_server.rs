@@ -39,7 +39,7 @@ enum Mode {
 }
 
 /// A port of the loopback that is ours alone. The socket that holds it never listens, so that a server can
-/// listen there (both set `SO_REUSEADDR`), go away and come back, while the system gives it to nobody else.
+/// listen there (both set `SO_REUSEADDR`), go away and come back, while the system gives it to no other socket.
 pub(crate) struct Port {
     number: u16,
     _held: TcpSocket,
@@ -80,7 +80,7 @@ impl RedisServer {
     }
 
     fn run(program: String, mode: Mode, config: &[&str]) -> Self {
-        // A port that somebody has taken all the same is given up for another one.
+        // If another program has taken the port all the same, another port is tried.
         for _ in 0..5 {
             let mut server = Self {
                 program: program.clone(),
@@ -306,7 +306,7 @@ impl RedisServer {
 
 /// The server under test.
 pub(crate) fn program() -> String {
-    #[expect(clippy::disallowed_methods, reason = "whoever runs the tests chooses the server")]
+    #[expect(clippy::disallowed_methods, reason = "the caller of the tests chooses the server")]
     std::env::var("TEST_REDIS_SERVER").unwrap_or_else(|_| PROGRAM.to_owned())
 }
 
