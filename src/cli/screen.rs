@@ -10,7 +10,7 @@ use crate::app;
 /// A line on stdout.
 ///
 /// # Errors
-/// Where nobody reads it any more.
+/// Where stdout is closed.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
@@ -19,10 +19,10 @@ pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
 
 /// A line on stderr; one that cannot be written is lost.
 pub(super) fn complain(text: &str) {
-    let _lost_where_nobody_reads = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
+    let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
 }
 
-/// What somebody else wrote, without what a terminal would obey.
+/// Text from outside, without control characters.
 pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).collect()
 }
@@ -42,7 +42,7 @@ impl Progress {
         progress
     }
 
-    /// Enters a stage; the same one twice says nothing new.
+    /// Shows a stage; the same one again is not repeated.
     pub(super) fn stage(&mut self, stage: &str) {
         if self.stage != stage {
             self.stage = plain(stage);
@@ -53,12 +53,12 @@ impl Progress {
         }
     }
 
-    /// Says how long it has been.
+    /// Shows how long it has been.
     pub(super) fn tick(&self) {
         if let Some(terminal) = &self.terminal {
             let seconds = app::wall_clock().duration_since(self.since).as_secs();
-            let _lost_where_nobody_reads = terminal.clear_line();
-            let _lost_where_nobody_reads = terminal.write_str(&format!("{} {seconds}s", self.stage));
+            let _lost_where_stderr_is_closed = terminal.clear_line();
+            let _lost_where_stderr_is_closed = terminal.write_str(&format!("{} {seconds}s", self.stage));
         }
     }
 }
@@ -66,22 +66,22 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if let Some(terminal) = &self.terminal {
-            let _lost_where_nobody_reads = terminal.clear_line();
+            let _lost_where_stderr_is_closed = terminal.clear_line();
         }
     }
 }
 
-/// Words in colour, where stdout is a terminal and NO_COLOR is not set.
+/// Text in green, where stdout is a terminal and NO_COLOR is not set.
 pub(super) fn good(text: &str) -> console::StyledObject<&str> {
     console::style(text).green()
 }
 
-/// As [`good`], for what somebody should look at.
+/// As [`good`], in red, for what needs attention.
 pub(super) fn bad(text: &str) -> console::StyledObject<&str> {
     console::style(text).red().bold()
 }
 
-/// As [`good`], for what matters less.
+/// As [`good`], dimmed, for what matters less.
 pub(super) fn faint(text: &str) -> console::StyledObject<&str> {
     console::style(text).dim()
 }

@@ -1,5 +1,4 @@
-//! `/`: one page that shows the state to people. It is whole in itself and lives on `/api/status`,
-//! `/api/history` and `/api/events`.
+//! `/`: the status page. It is one file and reads `/api/status`, `/api/history` and `/api/events`.
 
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -12,8 +11,7 @@ const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// `GET /`. Put together for each who asks: hardly anybody does, and it would lie in memory for all others. Its style and
-/// script are allowed by their digests, and nothing else is.
+/// `GET /`. The policy allows its style and script by their digests, and nothing else.
 pub(super) async fn show() -> Response {
     let html = FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT);
     let policy = format!(

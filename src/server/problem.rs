@@ -1,4 +1,4 @@
-//! What a client is told when it does not get what it asked for.
+//! The answer to a request that is refused or fails.
 
 use axum::Json;
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! A server to try things on: a clock that is set by hand, two sites, a history and a record of triggers.
+//! A server for tests: a clock that is set by hand, two sites, a history and a record of triggers.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
