@@ -5,20 +5,23 @@ mod farewell;
 mod history;
 mod process;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::SiteId;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::history::RedisHistory;
-use self::process::{Contacts, Process};
+use self::process::{Contacts, Output, Process};
 use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
-use crate::domain::inbox::Arrival;
+use crate::domain::inbox::Inbox;
+use crate::domain::pending::Arrival;
 use crate::http::ClientError;
 use crate::jitter::Delays;
 use crate::redis::subscription::Subscription;
@@ -30,6 +33,10 @@ use crate::status::{StatusRegistry, SubscriptionState};
 
 /// How long a task may take to end once everything has been given up.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// The pause before an output that failed tries again, doubled each time.
+const OUTPUT_RETRY_FIRST: Duration = Duration::from_secs(1);
+const OUTPUT_RETRY_LONGEST: Duration = Duration::from_secs(60);
 
 /// Why the process cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +91,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     };
     let mut process = Process::new(&config.redis)?;
     let sites = config.sites.into_iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
-    let Process { clock, link, solvers, status, instance, contacts } = process;
+    let Process { clock, link, solvers, status, instance, contacts, outputs } = process;
     let (status, contacts) = (Arc::new(status), Arc::new(contacts));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), %instance, sites = sites.len(),
@@ -108,63 +115,66 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
     let subscription =
         Subscription::new(Arc::clone(&link), clock, delays, status, instance.to_string(), mailboxes(&contacts));
-    let deaf = CancellationToken::new();
-    let mut hearing = std::pin::pin!(subscription.run(ready.clone(), deaf.clone()));
+    let unsubscribe = CancellationToken::new();
+    let mut subscribed = std::pin::pin!(subscription.run(ready.clone(), unsubscribe.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
-    // The question of start-up is asked only once messages are heard: none falls in between.
+    // The question of start-up is asked only after the subscription is there: no message falls in between.
     tokio::select! {
-        ended = &mut hearing => return Ok(ended?),
+        ended = &mut subscribed => return Ok(ended?),
         () = shutdown.cancelled() => return Ok(()),
         () = ready.cancelled() => {}
     }
     let admitted = tokio::select! {
-        ended = &mut hearing => return Ok(ended?),
-        // What was reported since the subscription is answered all the same.
+        ended = &mut subscribed => return Ok(ended?),
+        // Reports that arrived since are answered all the same.
         () = shutdown.cancelled() => Vec::new(),
         admitted = admission::admitted(&link, sites.into_iter()) => admitted?,
     };
-    let drivers = TaskTracker::new();
-    let beginning = async {
-        for (site, seen) in admitted {
-            // What thousands of sites begin with, all at once, would need more room than all that they keep.
+    let (mut drivers, outputs) = (JoinSet::new(), started(outputs));
+    let serving = async {
+        for (site, reading) in admitted {
+            // The questions of start-up are asked one after another, however many sites there are.
             link.turn().await;
-            drivers.spawn(Driver::run(site, seen, stop.clone()));
+            let (id, stop) = (site.id.clone(), stop.clone());
+            drivers.spawn(async move { (id, Driver::run(site, reading, stop).await) });
         }
+        std::future::pending::<()>().await;
     };
+    tokio::select! {
+        ended = &mut subscribed => ended?,
+        () = shutdown.cancelled() => {}
+        () = serving => {}
+    }
+    let mut unanswered = BTreeMap::new();
     let ending = async {
-        let serving = async {
-            beginning.await;
-            std::future::pending().await
-        };
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = serving => {}
-        }
-        drivers.close();
-        if tokio::time::timeout(config.shutdown_grace, drivers.wait()).await.is_err() {
+        if tokio::time::timeout(config.shutdown_grace, collect(&mut drivers, &mut unanswered)).await.is_err() {
             tracing::warn!(grace.s = config.shutdown_grace.as_secs(), "a refresh is given up: its lock is freed");
             stop.now.cancel();
-            let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, drivers.wait()).await;
+            let _ends_with_the_process =
+                tokio::time::timeout(LAST_MOMENT, collect(&mut drivers, &mut unanswered)).await;
         }
     };
     tokio::select! {
-        ended = &mut hearing => ended?,
+        ended = &mut subscribed => ended?,
         () = ending => {}
     }
-    let telling = async {
-        // Nobody counts on this process any more: of replicas that end together, the last one sees that it is.
-        deaf.cancel();
-        let _stopped = hearing.await;
+    let answering = async {
+        // Other replicas do not count on this process any more: of replicas that end together, the last one sees that
+        // it is the last.
+        unsubscribe.cancel();
+        let _stopped = subscribed.await;
         for (site, contact) in &*contacts {
-            if let Err(error) = farewell::tell(&link, site, contact).await {
-                tracing::warn!(%site, %error, "failed to tell those who wait that this process ends");
+            let inbox = unanswered.remove(site).unwrap_or_default();
+            if let Err(error) = farewell::answer(&link, site, contact, inbox).await {
+                tracing::warn!(%site, %error, "failed to tell waiting parsers that this process ends");
             }
         }
     };
-    if tokio::time::timeout(LAST_MOMENT, telling).await.is_err() {
-        tracing::warn!("Redis does not answer: those who wait could not be told that this process ends");
+    if tokio::time::timeout(LAST_MOMENT, answering).await.is_err() {
+        tracing::warn!("Redis does not answer: waiting parsers could not be told that this process ends");
     }
-    let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.destroy_abandoned_sessions()).await;
+    let leaving = async { tokio::join!(outputs.wait(), solvers.destroy_abandoned_sessions()) };
+    let _left_behind = tokio::time::timeout(LAST_MOMENT, leaving).await;
     last.cancel();
     tasks.close();
     let _ends_with_the_process = tokio::time::timeout(LAST_MOMENT, tasks.wait()).await;
@@ -184,33 +194,42 @@ pub async fn refresh(
 ) -> Result<Once, AppError> {
     let mut process = Process::new(&config.redis)?;
     let site = process.site(site.clone())?;
-    let Process { clock, link, solvers, status, instance, contacts } = process;
+    let Process { clock, link, solvers, status, instance, contacts, outputs } = process;
     let (ready, last) = (CancellationToken::new(), CancellationToken::new());
     let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(1));
     let status = Arc::new(status);
     let observer = Arc::clone(&status);
     let subscription =
         Subscription::new(Arc::clone(&link), clock, delays, observer, instance.to_string(), mailboxes(&contacts));
-    let mut hearing = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
+    let mut subscribed = std::pin::pin!(subscription.run(ready.clone(), last.clone()));
     let admission = async {
         ready.cancelled().await;
         admission::knock(&link).await?;
         admission::look(site).await
     };
+    let outputs = started(outputs);
     let (site, seen) = tokio::select! {
-        ended = &mut hearing => { ended?; return Ok(Once::Stopped) }
+        ended = &mut subscribed => { ended?; return Ok(Once::Stopped) }
         admitted = admission => admitted?,
         () = tokio::time::sleep(patience) => {
             return Err(out_of_reach(patience));
         }
     };
     tokio::select! {
-        ended = hearing => { ended?; Ok(Once::Stopped) }
+        ended = subscribed => { ended?; Ok(Once::Stopped) }
         () = lost_for(&status, patience) => Err(out_of_reach(patience)),
         once = Driver::once(site, seen, Stop { graceful: shutdown.clone(), now: shutdown }) => {
-            let _left_behind = tokio::time::timeout(LAST_MOMENT, solvers.destroy_abandoned_sessions()).await;
+            let leaving = async { tokio::join!(outputs.wait(), solvers.destroy_abandoned_sessions()) };
+            let _left_behind = tokio::time::timeout(LAST_MOMENT, leaving).await;
             Ok(once)
         }
+    }
+}
+
+/// Waits for the drivers to end, and keeps what each has left unanswered.
+async fn collect(drivers: &mut JoinSet<(SiteId, Inbox)>, unanswered: &mut BTreeMap<SiteId, Inbox>) {
+    while let Some(ended) = drivers.join_next().await {
+        unanswered.extend(ended);
     }
 }
 
@@ -227,6 +246,16 @@ async fn lost_for(status: &StatusRegistry, patience: Duration) {
             _ => tokio::time::sleep(PACE).await,
         }
     }
+}
+
+/// Starts the outputs, each of which ends after the driver of its site.
+fn started(outputs: Vec<Output>) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    for (file, stored) in outputs {
+        tasks.spawn(file.run(stored, Delays::new(OUTPUT_RETRY_FIRST, OUTPUT_RETRY_LONGEST)));
+    }
+    tasks.close();
+    tasks
 }
 
 /// The wall clock, for what people read.

@@ -8,7 +8,7 @@ use backoff::backoff::Backoff as _;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 
 use crate::domain::verdict::Pace;
-use crate::refresh::ports::{Chance, ClaimId};
+use crate::refresh::ports::{ClaimId, Jitter};
 
 /// The first pause before a request that said nothing is repeated.
 const PAUSE_INITIAL: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ impl Delays {
     }
 }
 
-impl Chance for Delays {
+impl Jitter for Delays {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
         match pace {
             Pace::Ordinary => delay(self.initial, self.max, failures),
@@ -42,6 +42,14 @@ impl Chance for Delays {
 
     fn pause(&self, repetition: u32) -> Duration {
         delay(PAUSE_INITIAL, PAUSE_MAX, repetition)
+    }
+
+    fn heartbeat(&self, longest: Duration) -> Duration {
+        longest.mul_f64(0.75 + fastrand::f64() / 4.0)
+    }
+
+    fn up_to(&self, longest: Duration) -> Duration {
+        longest.mul_f64(fastrand::f64())
     }
 
     fn claim_id(&self) -> ClaimId {

@@ -1,5 +1,10 @@
 //! Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
 
+#![expect(
+    missing_docs,
+    reason = "internal to the binary, the tests and the fuzz targets: most names need no more words"
+)]
+
 pub mod app;
 pub mod cli;
 pub mod client;

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use percent_encoding::percent_decode_str;
 use token_sidecar::domain::extract::{Bare, Cookie, CookieRule, ExtractError, Solution, candidate};
-use token_sidecar::domain::inbox::Fingerprints;
 use token_sidecar::domain::lifetime::{later, time_to_live};
+use token_sidecar::domain::pending::Fingerprints;
 use token_sidecar_client::wire::{Cookies, Fingerprint, MAX_TOKEN_BYTES, Token};
 
 const PAGE: &str = "https://www.shop.test/a/b";

@@ -1,6 +1,6 @@
 //! Messages on the sidecar's own channels, where others may publish too.
 
-use token_sidecar::domain::inbox::Outcome;
+use token_sidecar::domain::pending::Outcome;
 use token_sidecar_client::wire::Event;
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {

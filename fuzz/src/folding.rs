@@ -1,13 +1,15 @@
-//! The mailbox under any order of arrivals, outcomes, takes and restores, compared with a plain list of unanswered reports.
+//! Any order of arrivals, outcomes and takings in, against a plain list of what is unanswered.
 
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use token_sidecar::domain::inbox::{Arrival, Inbox, MAX_FINGERPRINTS, Outcome};
+use token_sidecar::domain::inbox::Inbox;
+use token_sidecar::domain::pending::{Arrival, MAX_FINGERPRINTS, Outcome, Pending};
+
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar_client::wire::{Fingerprint, Report};
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    // Some of each step, in different orders.
+    // Of each step some, in orders that matter.
     vec![
         (0..=255).collect(),
         vec![0, 1, 0, 0, 9, 0, 8, 1, 0, 2, 1, 10],
@@ -17,27 +19,27 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn check(data: &[u8]) {
-    // It ends where the bytes are too few for another step.
+    // What is left of the bytes when a step wants more of them is no step.
     let _ = run(&mut Unstructured::new(data));
 }
 
 /// What is unanswered, in the order of arrival.
 #[derive(Default)]
-struct Pending(Vec<Arrival>);
+struct Unanswered(Vec<Arrival>);
 
-impl Pending {
-    fn folded(&self) -> Inbox {
-        let mut inbox = Inbox::default();
-        self.0.iter().cloned().for_each(|arrival| inbox.fold(arrival));
-        inbox
+impl Unanswered {
+    fn folded(&self) -> Pending {
+        let mut pending = Pending::default();
+        self.0.iter().cloned().for_each(|arrival| pending.fold(arrival));
+        pending
     }
 
-    /// An outcome answers everything but reports of the token that it stored.
+    /// An outcome answers all but a report of the very token that it stored.
     fn settle(&mut self, outcome: Outcome) {
-        let told_apart = self.folded().reported;
+        let kept_apart = self.folded().reported;
         self.0.retain_mut(|arrival| match (arrival, outcome) {
             (Arrival::Message(report), Outcome::Refreshed(stored)) => {
-                let stays = report.fingerprint == Some(stored) && told_apart.contains(stored);
+                let stays = report.fingerprint == Some(stored) && kept_apart.contains(stored);
                 *report = Report { fingerprint: report.fingerprint, ..Report::default() };
                 stays
             }
@@ -47,59 +49,44 @@ impl Pending {
 }
 
 fn run(u: &mut Unstructured<'_>) -> Result<()> {
-    let mailbox = Mailbox::default();
-    let (mut pending, mut taken) = (Pending::default(), None::<(Inbox, Pending)>);
+    let (mailbox, mut inbox) = (Mailbox::default(), Inbox::default());
+    // What is in the mailbox, and what was taken in.
+    let (mut arrived, mut taken_in) = (Unanswered::default(), Unanswered::default());
     let (mut outcomes, mut posted, mut counted) = (0, 0_u64, 0);
     while !u.is_empty() {
         match u.int_in_range(0..=10)? {
-            0..=3 => {
-                let report = report(u)?;
-                post(&mailbox, &mut pending, Arrival::Message(report));
+            step @ 0..=7 => {
+                let arrival = if step < 4 { Arrival::Message(report(u)?) } else { arrival(u, step)? };
+                arrived.0.push(arrival.clone());
+                mailbox.post(arrival);
                 posted += 1;
             }
-            step @ 4..=7 => {
-                post(&mailbox, &mut pending, arrival(u, step)?);
-                posted += 1;
-            }
-            8 if taken.is_none() => {
-                let inbox = mailbox.take();
-                counted += inbox.folded;
-                taken = Some((inbox.counted(), std::mem::take(&mut pending)));
-                assert!(mailbox.is_empty());
+            8 => {
+                let outcome = if u.arbitrary()? { Outcome::Failed } else { Outcome::Refreshed(fingerprint(u)?) };
+                mailbox.settle(outcome, None);
+                outcomes += 1;
+                arrived.settle(outcome);
+                taken_in.settle(outcome);
             }
             9 => {
-                let outcome = if u.arbitrary()? { Outcome::Failed } else { Outcome::Refreshed(fingerprint(u)?) };
-                mailbox.hear(outcome, None);
-                outcomes += 1;
-                pending.settle(outcome);
-                if let Some((_, taken)) = &mut taken {
-                    taken.settle(outcome);
-                }
+                counted += inbox.count();
+                inbox.take_in(mailbox.take());
+                taken_in.0.append(&mut arrived.0);
+                let without_count = Pending { uncounted: 0, ..inbox.pending.clone() };
+                let expected = Pending { uncounted: 0, ..taken_in.folded() };
+                assert_eq!(without_count, expected, "of {:?}", taken_in.0);
+                assert!(inbox.pending.reported.iter().count() <= MAX_FINGERPRINTS);
+                // Who asked and was not answered is there still, kept apart or not.
+                let asks = taken_in.0.iter().any(|arrival| matches!(arrival, Arrival::Message(_) | Arrival::Manual));
+                assert_eq!(inbox.is_asked(), asks);
             }
-            _ => {
-                if let Some((inbox, mut earlier)) = taken.take() {
-                    mailbox.restore(inbox);
-                    earlier.0.append(&mut pending.0);
-                    pending = earlier;
-                }
-            }
+            _ => counted += inbox.count(),
         }
-        let inbox = mailbox.peek();
-        assert_eq!(inbox.clone().counted(), pending.folded().counted(), "of {:?}", pending.0);
-        assert_eq!(inbox.is_empty(), mailbox.is_empty());
-        assert!(inbox.reported.iter().count() <= MAX_FINGERPRINTS);
-        // An unanswered question is still there, whether its fingerprint is kept or not.
-        let asks = pending.0.iter().any(|arrival| matches!(arrival, Arrival::Message(_) | Arrival::Manual));
-        assert_eq!(inbox.is_asked(), asks);
         assert_eq!(mailbox.outcomes(), outcomes);
     }
-    assert_eq!(counted + mailbox.take().folded + mailbox.take_joined(), posted, "each trigger is counted once");
+    inbox.take_in(mailbox.take());
+    assert_eq!(counted + inbox.count() + inbox.take_answered(), posted, "each trigger is counted once");
     Ok(())
-}
-
-fn post(mailbox: &Mailbox, pending: &mut Pending, arrival: Arrival) {
-    pending.0.push(arrival.clone());
-    mailbox.post(arrival);
 }
 
 fn report(u: &mut Unstructured<'_>) -> Result<Report> {
@@ -109,7 +96,7 @@ fn report(u: &mut Unstructured<'_>) -> Result<Report> {
     Ok(Report { fingerprint, force: u.ratio(1, 4)?, reason, source, ..Report::default() })
 }
 
-/// One of more fingerprints than the mailbox keeps.
+/// More of them than are told apart.
 fn fingerprint(u: &mut Unstructured<'_>) -> Result<Fingerprint> {
     Ok(Fingerprint::of(&u.int_in_range(0..=11)?.to_string()))
 }

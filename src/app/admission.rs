@@ -1,22 +1,22 @@
 //! What Redis would refuse later is found out before anything is promised.
 
-use token_sidecar_client::redis::{Events, LinkError};
-use token_sidecar_client::wire::Channels;
 use tokio::task::JoinSet;
 
 use super::AppError;
-use super::process::Outside;
+use super::process::ProductionPorts;
 use crate::clock::SystemClock;
+use crate::domain::site_state::Reading;
 use crate::redis::Link;
-use crate::refresh::driver::Seen;
 use crate::refresh::ports::{Clock as _, Store as _, StoreError};
-use crate::refresh::site::Site;
+use crate::refresh::site::SiteContext;
+use token_sidecar_client::redis::{Events, LinkError};
+use token_sidecar_client::wire::Channels;
 
 /// How many sites are looked at at once: as many as have their turn on the connection.
 const LOOKS_AT_ONCE: usize = 256;
 
 /// A site, and its state where Redis has told it: what its driver starts from.
-pub(super) type Admitted = (Box<Site<Outside>>, Option<Box<Seen>>);
+pub(super) type Admitted = (Box<SiteContext<ProductionPorts>>, Option<Reading>);
 
 /// Knocks at the channels of all sites, and reads the state of each.
 ///
@@ -24,7 +24,7 @@ pub(super) type Admitted = (Box<Site<Outside>>, Option<Box<Seen>>);
 /// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn admitted(
     link: &Link<SystemClock>,
-    mut sites: impl ExactSizeIterator<Item = Box<Site<Outside>>>,
+    mut sites: impl ExactSizeIterator<Item = Box<SiteContext<ProductionPorts>>>,
 ) -> Result<Vec<Admitted>, AppError> {
     knock(link).await?;
     let mut admitted = Vec::with_capacity(sites.len());
@@ -55,12 +55,12 @@ pub(super) async fn knock(link: &Link<SystemClock>) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
-pub(super) async fn look(site: Box<Site<Outside>>) -> Result<Admitted, AppError> {
-    let seen = match site.store.look().await {
-        Ok(snapshot) => Some(Box::new(Seen { snapshot, read_at: site.clock.now() })),
+pub(super) async fn look(site: Box<SiteContext<ProductionPorts>>) -> Result<Admitted, AppError> {
+    let reading = match site.store.look().await {
+        Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),
         Err(StoreError::Away(_)) => None,
         Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => None,
         Err(error @ StoreError::Refused(_)) => return Err(error.into()),
     };
-    Ok((site, seen))
+    Ok((site, reading))
 }

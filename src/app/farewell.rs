@@ -1,26 +1,32 @@
-//! Whoever waits for a process that ends is told so, where nobody else will answer.
+//! Reports that a process leaves unanswered at its end are answered by it, where no other replica will.
 
 use token_sidecar_client::wire::{Channels, Event, Failed, FailedCause, SiteId, Stage, Trigger};
 
 use super::AppError;
 use super::process::Contact;
 use crate::clock::SystemClock;
+use crate::domain::inbox::Inbox;
 use crate::domain::snapshot::Current;
 use crate::redis::Link;
 use crate::refresh::ports::Store as _;
 
-/// Announces `failed` for a site with unanswered reports, unless another replica listens, which has heard them too.
-/// This process must not listen any more.
+/// Announces `failed` for a site with unanswered reports, unless another replica is subscribed: it has received them
+/// too. This process must not be subscribed any more.
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis is away or refuses.
-pub(super) async fn tell(link: &Link<SystemClock>, site: &SiteId, contact: &Contact) -> Result<(), AppError> {
-    let Contact { mailbox, store } = contact;
-    if !mailbox.peek().is_asked() || link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
+pub(super) async fn answer(
+    link: &Link<SystemClock>,
+    site: &SiteId,
+    contact: &Contact,
+    mut inbox: Inbox,
+) -> Result<(), AppError> {
+    inbox.take_in(contact.mailbox.take());
+    if !inbox.is_asked() || link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
         return Ok(());
     }
-    let snapshot = store.look().await?;
-    tracing::info!(%site, "a report is unanswered at the end: whoever waits is told");
+    let snapshot = contact.store.look().await?;
+    tracing::info!(%site, "a report is unanswered at the end: waiting parsers are told");
     let failed = Failed {
         site: site.to_string(),
         cause: FailedCause::Repeated,
@@ -32,5 +38,5 @@ pub(super) async fn tell(link: &Link<SystemClock>, site: &SiteId, contact: &Cont
         valid_until: snapshot.current.as_ref().and_then(Current::ends_at),
         trigger: Trigger::Invalid,
     };
-    Ok(store.publish(&Event::Failed(failed)).await?)
+    Ok(contact.store.publish(&Event::Failed(failed)).await?)
 }

@@ -3,35 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use secrecy::ExposeSecret as _;
-use token_sidecar_client::redis::{Connector, RedisConfig};
-use token_sidecar_client::wire::{SiteId, Token};
-
 use super::AppError;
 use crate::clock::SystemClock;
 use crate::config::SiteConfig;
+use crate::domain::stored::StoredToken;
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
 use crate::redis::{Link, RedisStore};
-use crate::refresh::beat::Beat;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::Clock as _;
-use crate::refresh::site::{Site, World};
+use crate::refresh::site::{Ports, SiteContext};
 use crate::sources::{AnySource, Solvers};
 use crate::status::{SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
+use secrecy::ExposeSecret as _;
+use token_sidecar_client::redis::{Connector, RedisConfig};
+use token_sidecar_client::wire::{SiteId, Token};
+use tokio::sync::watch;
 
-/// The real outside.
+/// The ports of a running sidecar.
 #[derive(Debug)]
-pub(super) struct Outside;
+pub(super) struct ProductionPorts;
 
-impl World for Outside {
+impl Ports for ProductionPorts {
     type Store = RedisStore<SystemClock>;
     type Source = AnySource;
     type Probe = HttpProbe;
-    type Sink = EnvFile;
     type Clock = SystemClock;
-    type Chance = Delays;
+    type Jitter = Delays;
     type Observer = SiteObserver;
 }
 
@@ -43,7 +42,11 @@ pub(super) struct Process {
     pub(super) status: StatusRegistry,
     pub(super) instance: Arc<str>,
     pub(super) contacts: Contacts,
+    pub(super) outputs: Vec<Output>,
 }
+
+/// A further place for a site's token, and where that is received from.
+pub(super) type Output = (EnvFile, watch::Receiver<Option<StoredToken>>);
 
 /// How others reach the sites that are driven.
 pub(super) type Contacts = BTreeMap<SiteId, Contact>;
@@ -65,11 +68,12 @@ impl Process {
             status: StatusRegistry::new(Arc::new(move || clock.now())),
             instance: instance().into(),
             contacts: Contacts::new(),
+            outputs: Vec::new(),
         })
     }
 
     /// Puts a site together, out of its settings alone: they are gone then.
-    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<Site<Outside>>, AppError> {
+    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<SiteContext<ProductionPorts>>, AppError> {
         let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
         let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
         let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
@@ -82,13 +86,13 @@ impl Process {
         let mailbox = Arc::new(Mailbox::default());
         let (link, instance) = (Arc::clone(&self.link), Arc::clone(&self.instance));
         let store = RedisStore::new(link, id.clone(), keys, policy.lock_ttl, instance);
-        let beat = Beat::of(self.contacts.len());
         let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
         self.contacts.insert(id.clone(), contact);
-        Ok(Box::new(Site {
+        let stored = watch::Sender::new(None);
+        self.outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
+        Ok(Box::new(SiteContext {
             observer: self.status.add(&id, policy.schedule.clone()),
             id,
-            beat,
             policy,
             cookie,
             page,
@@ -97,9 +101,9 @@ impl Process {
             store,
             sources,
             probe: HttpProbe::new(&probe)?,
-            sinks: env_file.into_iter().map(|path| EnvFile::new(path, env_key.clone())).collect(),
+            stored,
             clock: self.clock,
-            chance: Delays::new(config.backoff_initial, config.backoff_max),
+            jitter: Delays::new(config.backoff_initial, config.backoff_max),
         }))
     }
 }

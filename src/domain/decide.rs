@@ -1,12 +1,10 @@
 //! What a trigger leads to: the contract's table, in one place.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use token_sidecar_client::wire::Trigger;
 
-use super::inbox::Inbox;
 use super::lifetime::later;
+use super::pending::Pending;
 use super::site::Policy;
 use super::snapshot::{Provenance, Snapshot};
 
@@ -15,8 +13,8 @@ use super::snapshot::{Provenance, Snapshot};
 pub enum Decision {
     /// What was pending is served or void, and nobody waits for an answer.
     Nothing,
-    /// A refresh is under way elsewhere: its outcome answers. Look again when the lock may have ended.
-    Follow(Duration),
+    /// A refresh is under way in another replica: its outcome answers.
+    Follow,
     /// Announce `failed` with the `retry_at` in force.
     Backoff,
     /// Announce the current token again.
@@ -29,72 +27,76 @@ pub enum Decision {
     Solve(Trigger),
 }
 
-/// Decides about everything in the inbox at once. `now` is an estimate of the store's clock.
+/// Decides about everything that is pending at once. `now` is an estimate of the store's clock.
 #[must_use]
-pub fn decide(snapshot: &Snapshot, inbox: &Inbox, policy: &Policy, now: Timestamp) -> Decision {
-    if inbox.is_empty() {
+pub fn decide(snapshot: &Snapshot, pending: &Pending, policy: &Policy, now: Timestamp) -> Decision {
+    if pending.is_empty() {
         return Decision::Nothing;
     }
-    if let Some(rest) = snapshot.lock {
-        return Decision::Follow(rest);
+    if snapshot.lock.is_some() {
+        return Decision::Follow;
     }
-    if let Some(trigger) = inbox.forced {
+    if let Some(trigger) = pending.forced {
         return Decision::Solve(trigger);
     }
-    if let Some(trigger) = adoptable(snapshot, inbox, now) {
+    if let Some(trigger) = adoptable(snapshot, pending, now) {
         return Decision::Verify(trigger);
     }
     if snapshot.backs_off(now) {
-        return if inbox.wants_answer() { Decision::Backoff } else { Decision::Nothing };
+        return if pending.wants_answer() { Decision::Backoff } else { Decision::Nothing };
     }
     let Some(current) = &snapshot.current else {
-        return Decision::Solve(wanted(inbox, snapshot));
+        return Decision::Solve(wanted(pending, snapshot));
     };
     let fresh = current.is_younger_than(policy.debounce, now);
-    let reported = inbox.reported.contains(current.token.fingerprint());
-    let tick = inbox.tick.is_some_and(|due| !snapshot.is_refreshed_since(due, now));
-    let expiry = inbox.expiry && current.renew_at().is_some_and(|due| due <= now);
-    let retry = inbox.retry && snapshot.failing.is_some();
-    if tick || expiry || retry || (inbox.bare && !fresh) || (reported && !fresh) {
-        return Decision::Solve(wanted(inbox, snapshot));
+    let reported = pending.reported.contains(current.token.fingerprint());
+    let tick = pending.tick.is_some_and(|due| !snapshot.is_refreshed_since(due, now));
+    let expiry = pending.expiry && current.renew_at().is_some_and(|due| due <= now);
+    let retry = pending.retry && snapshot.failing.is_some();
+    if tick || expiry || retry || (pending.unnamed && !fresh) || (reported && !fresh) {
+        return Decision::Solve(wanted(pending, snapshot));
     }
     if reported {
         let stored_at = current.refresh().map_or(now, |r| r.at);
         return Decision::Defer(later(stored_at, policy.debounce));
     }
-    if let Some(trigger) = inbox.implicit {
+    if let Some(trigger) = pending.implicit {
         return if current.has_ended(now) { Decision::Solve(trigger) } else { Decision::Verify(trigger) };
     }
-    if inbox.wants_answer() { Decision::Repeat } else { Decision::Nothing }
+    if pending.wants_answer() { Decision::Repeat } else { Decision::Nothing }
 }
 
 /// A token that somebody else wrote is looked at even while backing off: it may be what ends the failures.
-fn adoptable(snapshot: &Snapshot, inbox: &Inbox, now: Timestamp) -> Option<Trigger> {
+fn adoptable(snapshot: &Snapshot, pending: &Pending, now: Timestamp) -> Option<Trigger> {
     let current = snapshot.current.as_ref()?;
-    let silent = !inbox.states();
-    (!current.has_ended(now) && silent && current.provenance == Provenance::Foreign).then_some(inbox.implicit).flatten()
+    let silent = !pending.is_explicit();
+    (!current.has_ended(now) && silent && current.provenance == Provenance::Foreign)
+        .then_some(pending.implicit)
+        .flatten()
 }
 
 /// The word for a solve: the strongest statement that is pending; a retry keeps the word of what it retries.
-fn wanted(inbox: &Inbox, snapshot: &Snapshot) -> Trigger {
-    if inbox.bare || !inbox.reported.is_empty() {
+fn wanted(pending: &Pending, snapshot: &Snapshot) -> Trigger {
+    if pending.unnamed || !pending.reported.is_empty() {
         Trigger::Invalid
-    } else if inbox.tick.is_some() {
+    } else if pending.tick.is_some() {
         Trigger::Schedule
-    } else if let (true, Some(failing)) = (inbox.retry, &snapshot.failing) {
+    } else if let (true, Some(failing)) = (pending.retry, &snapshot.failing) {
         failing.trigger
-    } else if inbox.expiry {
+    } else if pending.expiry {
         Trigger::Expiry
     } else {
-        inbox.implicit.unwrap_or(Trigger::Invalid)
+        pending.implicit.unwrap_or(Trigger::Invalid)
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::domain::inbox::{Arrival, Fingerprints};
+    use crate::domain::pending::{Arrival, Fingerprints};
     use crate::domain::schedule::Schedule;
     use crate::domain::site::Verify;
     use crate::domain::snapshot::{Current, Failing, Refresh};
@@ -103,7 +105,6 @@ mod tests {
 
     const DAY: u64 = 86_400;
     const NOW: i64 = 1_795_331_400;
-    const RESTS: Decision = Decision::Follow(Duration::from_secs(7));
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -174,29 +175,29 @@ mod tests {
         Arrival::Tick(at(NOW - ago))
     }
 
-    fn inbox(arrivals: impl IntoIterator<Item = Arrival>) -> Inbox {
-        let mut inbox = Inbox::default();
-        arrivals.into_iter().for_each(|arrival| inbox.fold(arrival));
-        inbox
+    fn pending(arrivals: impl IntoIterator<Item = Arrival>) -> Pending {
+        let mut pending = Pending::default();
+        arrivals.into_iter().for_each(|arrival| pending.fold(arrival));
+        pending
     }
 
     #[test]
     fn each_row_of_the_contract_leads_where_it_says() {
         use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
-        use Decision::{Backoff, Defer, Nothing, Repeat, Solve, Verify};
+        use Decision::{Backoff, Defer, Follow, Nothing, Repeat, Solve, Verify};
         use Trigger as T;
         for (snapshot, arrivals, expected, why) in [
             // Nothing is pending.
             (stored(3600), vec![], Nothing, "nobody asks"),
             (locked(empty()), vec![], Nothing, "nobody asks, and somebody is at it"),
             // A refresh is under way.
-            (locked(stored(3600)), vec![bare()], RESTS, "a refresh under way answers a message"),
-            (locked(stored(3600)), vec![force()], RESTS, "force joins it"),
-            (locked(stored(3600)), vec![Manual], RESTS, "a hand joins it"),
-            (locked(empty()), vec![Startup], RESTS, "a question joins it"),
-            (locked(failing(60, empty())), vec![bare()], RESTS, "a refresh under way outranks the back-off"),
-            (locked(stored(3600)), vec![tick(1)], RESTS, "a tick joins it"),
-            (locked(foreign(3600)), vec![Startup], RESTS, "an adoption under way answers a start"),
+            (locked(stored(3600)), vec![bare()], Follow, "a refresh under way answers a message"),
+            (locked(stored(3600)), vec![force()], Follow, "force joins it"),
+            (locked(stored(3600)), vec![Manual], Follow, "a hand joins it"),
+            (locked(empty()), vec![Startup], Follow, "a question joins it"),
+            (locked(failing(60, empty())), vec![bare()], Follow, "a refresh under way outranks the back-off"),
+            (locked(stored(3600)), vec![tick(1)], Follow, "a tick joins it"),
+            (locked(foreign(3600)), vec![Startup], Follow, "an adoption under way answers a start"),
             // Backing off.
             (failing(60, stored(3600)), vec![bare()], Backoff, "a message is told when the retry comes"),
             (failing(60, stored(3600)), vec![report("current")], Backoff, "so is a true report"),
@@ -267,7 +268,7 @@ mod tests {
             (foreign(3600), vec![Startup, Manual], Solve(T::Manual), "unless a hand wants a new one"),
             (foreign(-1), vec![Startup], Solve(T::Startup), "a token that has ended needs no question"),
         ] {
-            assert_eq!(decide(&snapshot, &inbox(arrivals), &policy(), at(NOW)), expected, "{why}");
+            assert_eq!(decide(&snapshot, &pending(arrivals), &policy(), at(NOW)), expected, "{why}");
         }
     }
 
@@ -275,7 +276,7 @@ mod tests {
     fn without_a_debounce_window_nothing_is_held() {
         let policy = Policy { debounce: Duration::ZERO, ..policy() };
         for arrivals in [vec![bare()], vec![report("current")]] {
-            assert_eq!(decide(&stored(0), &inbox(arrivals), &policy, at(NOW)), Decision::Solve(Trigger::Invalid));
+            assert_eq!(decide(&stored(0), &pending(arrivals), &policy, at(NOW)), Decision::Solve(Trigger::Invalid));
         }
     }
 
@@ -299,12 +300,12 @@ mod tests {
         prop_oneof![2 => Just(bare()), 1 => Just(force()), 4 => reports, 1 => (-5i64..60).prop_map(tick), 3 => rest]
     }
 
-    fn inboxes() -> impl Strategy<Value = Inbox> {
-        proptest::collection::vec(arrivals(), 0..6).prop_map(inbox)
+    fn pendings() -> impl Strategy<Value = Pending> {
+        proptest::collection::vec(arrivals(), 0..6).prop_map(pending)
     }
 
-    fn decided(snapshot: &Snapshot, inbox: &Inbox) -> Decision {
-        decide(snapshot, inbox, &policy(), at(NOW))
+    fn decided(snapshot: &Snapshot, pending: &Pending) -> Decision {
+        decide(snapshot, pending, &policy(), at(NOW))
     }
 
     /// The token is there and has not ended.
@@ -314,45 +315,45 @@ mod tests {
 
     proptest! {
         #[test]
-        fn while_locked_everything_follows(snapshot in snapshots(), inbox in inboxes()) {
+        fn while_locked_everything_follows(snapshot in snapshots(), pending in pendings()) {
             let snapshot = locked(snapshot);
-            let expected = if inbox.is_empty() { Decision::Nothing } else { RESTS };
-            prop_assert_eq!(decided(&snapshot, &inbox), expected);
+            let expected = if pending.is_empty() { Decision::Nothing } else { Decision::Follow };
+            prop_assert_eq!(decided(&snapshot, &pending), expected);
         }
 
         #[test]
-        fn force_solves_unless_locked(snapshot in snapshots(), inbox in inboxes(), by_hand in any::<bool>()) {
+        fn force_solves_unless_locked(snapshot in snapshots(), pending in pendings(), by_hand in any::<bool>()) {
             let snapshot = Snapshot { lock: None, ..snapshot };
-            let mut inbox = inbox;
-            inbox.fold(if by_hand { Arrival::Manual } else { force() });
-            prop_assert!(matches!(decided(&snapshot, &inbox), Decision::Solve(_)));
+            let mut pending = pending;
+            pending.fold(if by_hand { Arrival::Manual } else { force() });
+            prop_assert!(matches!(decided(&snapshot, &pending), Decision::Solve(_)));
         }
 
         #[test]
-        fn a_stale_fingerprint_never_costs_a_solve(snapshot in snapshots(), inbox in inboxes(), name in "[a-z]{1,6}x") {
-            prop_assume!(snapshot.current.is_some() && inbox.reported.iter().count() < 8);
-            let mut more = inbox.clone();
+        fn a_stale_fingerprint_never_costs_a_solve(snapshot in snapshots(), pending in pendings(), name in "[a-z]{1,6}x") {
+            prop_assume!(snapshot.current.is_some() && pending.reported.iter().count() < 8);
+            let mut more = pending.clone();
             more.fold(report(&name));
-            let (without, with) = (decided(&snapshot, &inbox), decided(&snapshot, &more));
+            let (without, with) = (decided(&snapshot, &pending), decided(&snapshot, &more));
             prop_assert!(!matches!(with, Decision::Solve(_)) || matches!(without, Decision::Solve(_)));
         }
 
         #[test]
         fn a_bare_message_inside_the_window_never_costs_a_solve(
-            snapshot in snapshots(), inbox in inboxes(), age in 0i64..10,
+            snapshot in snapshots(), pending in pendings(), age in 0i64..10,
         ) {
             let snapshot = Snapshot { current: stored(age).current, ..snapshot };
-            prop_assume!(!inbox.bare);
-            let more = Inbox { bare: true, ..inbox.clone() };
-            let (without, with) = (decided(&snapshot, &inbox), decided(&snapshot, &more));
+            prop_assume!(!pending.unnamed);
+            let more = Pending { unnamed: true, ..pending.clone() };
+            let (without, with) = (decided(&snapshot, &pending), decided(&snapshot, &more));
             prop_assert!(!matches!(with, Decision::Solve(_)) || matches!(without, Decision::Solve(_)));
         }
 
         #[test]
-        fn backing_off_never_solves_unless_forced(snapshot in snapshots(), inbox in inboxes(), rest in 1i64..600) {
+        fn backing_off_never_solves_unless_forced(snapshot in snapshots(), pending in pendings(), rest in 1i64..600) {
             let snapshot = failing(rest, snapshot);
-            let inbox = Inbox { forced: None, ..inbox };
-            prop_assert!(!matches!(decided(&snapshot, &inbox), Decision::Solve(_) | Decision::Defer(_)));
+            let pending = Pending { forced: None, ..pending };
+            prop_assert!(!matches!(decided(&snapshot, &pending), Decision::Solve(_) | Decision::Defer(_)));
         }
 
         #[test]
@@ -362,29 +363,29 @@ mod tests {
                 proptest::sample::select(vec![Arrival::Startup, Arrival::Reconnect, Arrival::Vanished]), 1..4),
         ) {
             prop_assume!(lives(&snapshot));
-            prop_assert!(!matches!(decided(&snapshot, &inbox(questions)), Decision::Solve(_)));
+            prop_assert!(!matches!(decided(&snapshot, &pending(questions)), Decision::Solve(_)));
         }
 
         #[test]
-        fn nobody_who_waits_is_left_without_an_answer(snapshot in snapshots(), inbox in inboxes()) {
-            prop_assume!(inbox.wants_answer());
-            prop_assert_ne!(decided(&snapshot, &inbox), Decision::Nothing);
+        fn nobody_who_waits_is_left_without_an_answer(snapshot in snapshots(), pending in pendings()) {
+            prop_assume!(pending.wants_answer());
+            prop_assert_ne!(decided(&snapshot, &pending), Decision::Nothing);
         }
 
         #[test]
-        fn a_true_report_on_a_living_token_leads_to_a_solve_now_or_later(snapshot in snapshots(), inbox in inboxes()) {
-            let mut inbox = inbox;
+        fn a_true_report_on_a_living_token_leads_to_a_solve_now_or_later(snapshot in snapshots(), pending in pendings()) {
+            let mut pending = pending;
             let mut reported = Fingerprints::default();
             reported.insert(Fingerprint::of("current"));
-            inbox.reported = reported;
+            pending.reported = reported;
             prop_assume!(snapshot.current.is_some());
-            let decision = decided(&snapshot, &inbox);
+            let decision = decided(&snapshot, &pending);
             prop_assert!(!matches!(decision, Decision::Nothing | Decision::Repeat | Decision::Verify(_)));
         }
 
         #[test]
-        fn a_deferral_ends_within_the_window(snapshot in snapshots(), inbox in inboxes()) {
-            if let Decision::Defer(due) = decided(&snapshot, &inbox) {
+        fn a_deferral_ends_within_the_window(snapshot in snapshots(), pending in pendings()) {
+            if let Decision::Defer(due) = decided(&snapshot, &pending) {
                 // An age of down to a second below zero is within the tolerance of the clock.
                 prop_assert!(at(NOW) < due && due <= at(NOW + 11), "{due}");
             }

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use token_sidecar_client::wire::{Cookies, Token, TokenError};
 use url::Url;
 
-use super::inbox::Fingerprints;
+use super::pending::Fingerprints;
 
 /// A cookie as a browser holds it; the value is raw, still percent-encoded.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,19 +6,21 @@
 pub mod edit;
 
 use std::fs::{self, File, Metadata, OpenOptions};
+use std::future::pending;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::domain::stored::StoredToken;
+use crate::domain::verdict::Pace;
+use crate::refresh::ports::Jitter;
 use token_sidecar_client::wire::Token;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
 
-use crate::refresh::ports::Sink;
-
-/// A file system that is away must not hold the flow up.
+/// A file system that does not answer must not stop the retries.
 const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_BYTES: u64 = 4 << 20;
 const MAX_LINKS: usize = 40;
@@ -31,7 +33,7 @@ static WRITER: Mutex<()> = Mutex::const_new(());
 pub struct EnvFile {
     path: PathBuf,
     key: String,
-    has_advised: AtomicBool,
+    has_advised: bool,
 }
 
 /// Why a `.env` is not current.
@@ -68,7 +70,58 @@ impl EnvFile {
     /// The line `key=…` of the file at `path`.
     #[must_use]
     pub const fn new(path: PathBuf, key: String) -> Self {
-        Self { path, key, has_advised: AtomicBool::new(false) }
+        Self { path, key, has_advised: false }
+    }
+
+    /// Writes each new token until the site's driver has ended. What cannot be written is tried again at a growing
+    /// pace, and once more at the end; the newest token is the one that is written.
+    pub async fn run(mut self, mut stored: watch::Receiver<Option<StoredToken>>, delays: impl Jitter) {
+        let mut failures = 0;
+        loop {
+            let retry = async {
+                match failures {
+                    0 => pending().await,
+                    failures => sleep(delays.backoff(failures, Pace::Ordinary)).await,
+                }
+            };
+            let has_ended = tokio::select! {
+                changed = stored.changed() => changed.is_err(),
+                () = retry => false,
+            };
+            if has_ended && failures == 0 {
+                return;
+            }
+            let latest = stored.borrow_and_update().clone();
+            if let Some(StoredToken { token, .. }) = latest {
+                failures = if self.put(&token).await { 0 } else { failures + 1 };
+            }
+            if has_ended {
+                return;
+            }
+        }
+    }
+
+    /// Whether the file holds the token now; says so in the log.
+    async fn put(&mut self, token: &Token) -> bool {
+        let path = self.path.display();
+        match self.update(token).await {
+            Ok(update) => {
+                tracing::debug!(env.path = %path, token.fingerprint = %token.fingerprint(), "the .env is current");
+                if update == Update::Overwritten && !self.has_advised {
+                    self.has_advised = true;
+                    tracing::warn!(
+                        env.path = %path,
+                        "the .env had to be written in place, so a crash may leave half of it: \
+                         mount its folder, not the file"
+                    );
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!(env.path = %path, %error, "the .env does not hold the current token");
+                false
+            }
+        }
     }
 
     async fn update(&self, token: &Token) -> Result<Update, EnvFileError> {
@@ -83,20 +136,6 @@ impl EnvFile {
             .unwrap_or_else(|e| Err(EnvFileError::Io("write it", io::Error::other(e))))
         };
         timeout(PATIENCE, writing).await.unwrap_or(Err(EnvFileError::Late))
-    }
-}
-
-impl Sink for EnvFile {
-    async fn put(&self, token: &Token) {
-        let path = self.path.display();
-        match self.update(token).await {
-            Ok(Update::Overwritten) if !self.has_advised.swap(true, Ordering::Relaxed) => tracing::warn!(
-                env.path = %path,
-                "the .env had to be written in place, so a crash may leave half of it: mount its folder, not the file"
-            ),
-            Ok(_) => tracing::debug!(env.path = %path, token.fingerprint = %token.fingerprint(), "the .env is current"),
-            Err(error) => tracing::error!(env.path = %path, %error, "the .env does not hold the current token"),
-        }
     }
 }
 
@@ -182,6 +221,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::jitter::Delays;
 
     fn at(folder: &Path, content: &str) -> PathBuf {
         let path = folder.join(".env");
@@ -202,14 +242,62 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = at(folder.path(), "A=1\r\nKEY=old\r\n");
         let before = fs::metadata(&path).unwrap().ino();
-        let sink = EnvFile::new(path.clone(), "KEY".into());
-        sink.put(&Token::parse("abc").unwrap()).await;
+        let mut file = EnvFile::new(path.clone(), "KEY".into());
+        file.put(&Token::parse("abc").unwrap()).await;
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\r\nKEY=abc\r\n");
         assert_ne!(fs::metadata(&path).unwrap().ino(), before, "another file was put in its place");
-        let other = EnvFile::new(path.clone(), "OTHER".into());
+        let mut other = EnvFile::new(path.clone(), "OTHER".into());
         other.put(&Token::parse("def").unwrap()).await;
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\r\nKEY=abc\r\nOTHER=def\r\n");
         assert_eq!(names(folder.path()), [".env"], "nothing is left behind");
+    }
+
+    fn stored(token: &str) -> Option<StoredToken> {
+        Some(StoredToken { token: Token::parse(token).unwrap(), version: 1, user_agent: None, ends_at: None })
+    }
+
+    fn delays() -> Delays {
+        Delays::new(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_written_is_tried_again_with_the_newest_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing/.env");
+        let (sender, receiver) = watch::channel(None);
+        let story = async {
+            sender.send_replace(stored("first"));
+            sleep(Duration::from_secs(5)).await;
+            sender.send_replace(stored("second"));
+            sleep(Duration::from_secs(5)).await;
+            fs::create_dir(folder.path().join("missing")).unwrap();
+            sleep(Duration::from_secs(60)).await;
+            assert_eq!(fs::read_to_string(&path).unwrap(), "KEY=second\n");
+            drop(sender);
+        };
+        tokio::join!(EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays()), story);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_stored_last_is_written_after_the_driver_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        let (sender, receiver) = watch::channel(None);
+        sender.send_replace(stored("last"));
+        drop(sender);
+        EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays()).await;
+        assert_eq!(fs::read_to_string(&path).unwrap(), "KEY=last\n");
+
+        let path = folder.path().join("missing/.env");
+        let (sender, receiver) = watch::channel(None);
+        let story = async {
+            sender.send_replace(stored("last"));
+            sleep(Duration::from_millis(1)).await;
+            fs::create_dir(folder.path().join("missing")).unwrap();
+            drop(sender);
+        };
+        tokio::join!(EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays()), story);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "KEY=last\n", "a failed write is tried once more");
     }
 
     #[test]

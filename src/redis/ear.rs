@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use redis::{PushInfo, PushKind, Value};
-use token_sidecar_client::wire::{Channels, Topic};
-use token_sidecar_client::wire::{Event, Report, SiteId};
+use token_sidecar_client::wire::{Channels, Event, Report, SiteId, Topic};
 use tokio::sync::Notify;
 use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::inbox::{Arrival, Outcome};
+use crate::domain::pending::{Arrival, Outcome};
 use crate::refresh::mailbox::Mailbox;
 use crate::status::SubscriptionObserver;
 
@@ -101,7 +100,7 @@ impl<O: SubscriptionObserver> Ear<O> {
             Topic::Event => {
                 let Some(event) = Event::parse(payload) else { return };
                 if let Some(outcome) = Outcome::of(&event) {
-                    mailbox.hear(outcome, event.version());
+                    mailbox.settle(outcome, event.version());
                 }
                 self.observer.event(&event);
             }

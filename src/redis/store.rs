@@ -6,15 +6,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation};
 use token_sidecar_client::redis::LinkError;
-use token_sidecar_client::wire::Channels;
 use token_sidecar_client::wire::{
-    Cookies, Event, Failed, FailedCause, KeyNames, SiteId, Trigger, Updated, UpdatedCause, whole_second_down,
+    Channels, Cookies, Event, Failed, FailedCause, KeyNames, SiteId, Trigger, Updated, UpdatedCause, whole_second_down,
 };
 
 use super::link::Link;
 use super::lua;
 use super::state::{State, read, text};
-use crate::domain::inbox::Note;
+use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::Timings;
 use crate::refresh::ports::{

@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::ear::Ear;
 use super::link::Link;
-use crate::domain::inbox::Arrival;
+use crate::domain::pending::Arrival;
 use crate::refresh::mailbox::Mailbox;
-use crate::refresh::ports::{Chance, Clock};
+use crate::refresh::ports::{Clock, Jitter};
 use crate::status::SubscriptionObserver;
 
+/// How often one is sent, at least.
+pub const CANARY_INTERVAL: Duration = Duration::from_secs(12);
 /// How long it may be on its way while nothing else is heard.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many times as long where other messages come: it may stand in a line behind a flood of them.
@@ -31,7 +33,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Subscription<C, H, O> {
     link: Arc<Link<C>>,
     clock: C,
-    chance: H,
+    jitter: H,
     ear: Arc<Ear<O>>,
     canary_channel: String,
     instance: String,
@@ -43,18 +45,18 @@ enum Ended {
     Lost(LinkError),
 }
 
-impl<C: Clock, H: Chance, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
+impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
     /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'.
     pub fn new(
         link: Arc<Link<C>>,
         clock: C,
-        chance: H,
+        jitter: H,
         observer: Arc<O>,
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
         let ear = Arc::new(Ear::new(observer, instance.clone(), sites));
-        Self { link, clock, chance, canary_channel: ear.canary_channel(), ear, instance }
+        Self { link, clock, jitter, canary_channel: ear.canary_channel(), ear, instance }
     }
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis counts it no more.
@@ -87,7 +89,7 @@ impl<C: Clock, H: Chance, O: SubscriptionObserver + 'static> Subscription<C, H, 
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                () = self.clock.sleep(self.chance.pause(losses)) => {}
+                () = self.clock.sleep(self.jitter.pause(losses)) => {}
             }
         }
     }
@@ -138,7 +140,7 @@ impl<C: Clock, H: Chance, O: SubscriptionObserver + 'static> Subscription<C, H, 
         });
         let ended = loop {
             let canary = async {
-                self.clock.beat().await;
+                self.clock.sleep(self.jitter.heartbeat(CANARY_INTERVAL)).await;
                 *number += 1;
                 self.fly(*number).await
             };

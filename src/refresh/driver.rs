@@ -1,58 +1,49 @@
-//! One task a site: waits for something to be pending, decides, acts, and waits again.
+//! The one task of a site: it takes in what has arrived, decides, acts, and begins again.
 
-mod announcement;
-mod claim;
-mod once;
-mod pulse;
-mod question;
-mod refusal;
-
-use std::convert::Infallible;
-use std::future::pending;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::wire::{Fingerprint, Trigger};
-use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 
-pub use self::once::Once;
-pub use self::pulse::Seen;
-use self::pulse::{Woken, first_look};
-use super::attempt::Start;
-use super::commit::{Claim, Ended, Work};
+use super::commit::{Claim, RefreshOutcome, Work};
 use super::observation::{DecisionKind, Observation, Observer};
-use super::ports::{ClaimId, Clock, StoreError};
-use super::site::{Site, World};
+use super::ports::{Announced, ClaimId, Claimed, Clock, Jitter, Store, StoreError};
+use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
-use crate::domain::inbox::{Arrival, Fingerprints, Inbox, Outcome};
-use crate::domain::snapshot::Failing;
+use crate::domain::inbox::Inbox;
+use crate::domain::lifetime::between;
+use crate::domain::pending::Arrival;
+use crate::domain::site_state::{Freshness, Reading, SiteState, StoreClock};
+use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::stored::StoredToken;
+use token_sidecar_client::wire::{Event, Trigger};
 
-/// Added to the rest of a lock that is followed, so that it has ended when it is looked at.
-const FOLLOW_SLACK: Duration = Duration::from_millis(20);
+/// How often a site looks whether its key is still there: a key that was deleted or evicted sends no message.
+pub const HEARTBEAT: Duration = Duration::from_secs(12);
+/// The least time between two announcements without a solve: a burst costs twenty of them a second.
+const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
+/// The least time between two looks at the state that messages ask for.
+const LOOK_PACE: Duration = Duration::from_millis(50);
+/// Added to the end of another replica's lock, so that it has ended when the state is read.
+const LOCK_SLACK: Duration = Duration::from_millis(20);
+/// How often a claim is sent while its answer does not arrive.
+const CLAIM_TRIES: u32 = 3;
 
 /// Drives one site until it is stopped.
-pub struct Driver<W: World> {
-    site: Box<Site<W>>,
-    seen: Seen,
-    /// The greatest version this process has ever seen.
-    floor: u64,
-    /// The tokens that were reported as refused since the last refresh, whosever it was.
-    refused: Fingerprints,
-    /// The next tick of the schedule.
-    tick: Option<Timestamp>,
+pub struct Driver<P: Ports> {
+    pub(super) site: SiteContext<P>,
+    pub(super) state: SiteState,
+    pub(super) inbox: Inbox,
     /// No announcement before this reading of the clock.
-    quiet_until: Duration,
-    /// The next look at the key, by the clock.
-    heartbeat: Duration,
-    /// A failure that the store could not note.
-    unrecorded: Option<Box<Failing>>,
-    /// A claim that was given up without an answer: the lock may be its.
-    unanswered: Option<Box<ClaimId>>,
-    /// How often in a row the store has failed a turn.
-    errors: u32,
-    /// What the sinks hold.
-    sunk: Option<Fingerprint>,
+    announce_after: Duration,
+    /// No look that a message asks for before this reading of the clock.
+    look_after: Duration,
+    /// The next heartbeat, by the clock.
+    heartbeat_at: Duration,
+    /// A claim that was given up without an answer: it may hold the lock.
+    lost_claim: Option<ClaimId>,
+    /// How many turns in a row Redis has failed.
+    pub(super) errors: u32,
 }
 
 /// When to stop.
@@ -64,217 +55,429 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-impl<W: World> Driver<W> {
-    fn new(site: Box<Site<W>>, seen: Seen) -> Self {
+/// How one refresh on demand ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Once {
+    /// There is a new token.
+    Refreshed(Box<Snapshot>),
+    /// The attempt failed.
+    Failed(Failing),
+    /// Stopped before it ended.
+    Stopped,
+}
+
+/// Why a wait has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Woken {
+    Stopped,
+    Arrived,
+    Due,
+}
+
+impl<P: Ports> Driver<P> {
+    fn new(site: SiteContext<P>, reading: Reading) -> Self {
+        // Sites that start together do not stay together.
+        let heartbeat_at = site.clock.now() + site.jitter.up_to(HEARTBEAT);
         Self {
-            floor: seen.snapshot.version,
-            refused: Fingerprints::default(),
-            tick: None,
-            quiet_until: Duration::ZERO,
-            heartbeat: site.beat.after(site.clock.now()),
-            unrecorded: None,
-            unanswered: None,
-            errors: 0,
-            sunk: None,
+            state: SiteState::new(reading, &site.policy.schedule),
             site,
-            seen,
+            inbox: Inbox::default(),
+            announce_after: Duration::ZERO,
+            look_after: Duration::ZERO,
+            heartbeat_at,
+            lost_claim: None,
+            errors: 0,
         }
     }
 
-    /// Runs a site from its first state, which is looked for where there is none yet: asks the question of start-up,
-    /// then serves triggers until it is stopped.
-    ///
-    /// All that it holds and all that it does now and then is in boxes: a site at rest keeps room for its rest alone.
-    pub fn run(site: impl Into<Box<Site<W>>>, seen: Option<Box<Seen>>, stop: Stop) -> impl Future<Output = ()> + Send {
-        let site = site.into();
-        async move {
-            let Some(mut driver) = Box::pin(Self::begun(site, seen, &stop)).await else { return };
-            while !stop.graceful.is_cancelled() {
-                driver.step(&stop).await;
+    /// Runs a site until it is stopped, from a state that was read already, if any. Returns what is left unanswered.
+    pub async fn run(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Inbox {
+        let site = *site.into();
+        site.mailbox.post(Arrival::Startup);
+        let Some(reading) = first_reading(&site, reading, &stop).await else {
+            let mut inbox = Inbox::default();
+            inbox.take_in(site.mailbox.take());
+            return inbox;
+        };
+        let mut driver = Self::new(site, reading);
+        driver.publish();
+        while !stop.graceful.is_cancelled() {
+            driver.step(&stop).await;
+        }
+        driver.take_in();
+        driver.inbox
+    }
+
+    /// One refresh, as if forced: here, or where the lock is held.
+    pub async fn once(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Once {
+        let site = *site.into();
+        let Some(reading) = first_reading(&site, reading, &stop).await else { return Once::Stopped };
+        let before = reading.snapshot.version;
+        let mut driver = Self::new(site, reading);
+        driver.inbox.pending.fold(Arrival::Manual);
+        while !stop.graceful.is_cancelled() {
+            driver.step(&stop).await;
+            let snapshot = driver.state.snapshot();
+            if !driver.inbox.is_empty() {
+                continue;
+            }
+            if snapshot.version > before {
+                return Once::Refreshed(Box::new(snapshot.clone()));
+            }
+            if let Some(failing) = &snapshot.failing {
+                return Once::Failed(Failing::clone(failing));
             }
         }
+        Once::Stopped
     }
 
-    async fn begun(site: Box<Site<W>>, seen: Option<Box<Seen>>, stop: &Stop) -> Option<Box<Self>> {
-        site.mailbox.post(Arrival::Startup);
-        let seen = first_look(&site, seen, stop).await?;
-        let mut driver = Box::new(Self::new(site, *seen));
-        let Seen { snapshot, read_at } = driver.seen.clone();
-        driver.tick = driver.site.policy.schedule.next_after(snapshot.at);
-        driver.learn(snapshot).await;
-        // It may have been read a while ago, for thousands of sites at once.
-        driver.seen.read_at = read_at;
-        Some(driver)
-    }
-
-    /// One turn; where the store fails it, a pause that grows until a turn succeeds: a store may answer
-    /// some questions and fail others.
+    /// One turn. After an error a pause that grows until a turn succeeds: Redis may answer some commands and fail
+    /// others.
     async fn step(&mut self, stop: &Stop) {
         match self.turn(stop).await {
             Ok(()) => self.errors = 0,
-            Err(error) => Box::pin(self.endure(error, stop)).await,
+            Err(error) => {
+                self.errors = self.errors.saturating_add(1);
+                self.endure(error, stop).await;
+            }
         }
     }
 
     /// One decision and what follows from it.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
-        if self.site.mailbox.take_hint(self.seen.snapshot.version) {
-            Box::pin(self.look()).await?;
-        } else if self.clock_now() >= self.heartbeat {
-            Box::pin(self.beat()).await?;
+        self.take_in();
+        if self.state.freshness() == Freshness::Stale {
+            return self.look_at_pace(stop).await;
         }
-        if self.is_due() {
-            Box::pin(self.post_what_is_due()).await?;
+        if self.clock() >= self.heartbeat_at {
+            self.heartbeat().await?;
         }
-        let joined = self.site.mailbox.take_joined();
-        if joined > 0 {
-            self.site.observer.observe(Observation::Decided { decision: DecisionKind::Join, folded: joined });
+        if self.next_due().is_some_and(|due| due <= self.now()) {
+            self.look().await?;
+            for arrival in self.state.take_due(self.now(), &self.site.policy.schedule) {
+                tracing::debug!(site = %self.site.id, ?arrival, "due");
+                self.inbox.pending.fold(arrival);
+            }
         }
-        let inbox = Box::new(self.site.mailbox.take());
-        let decision = decide(&self.seen.snapshot, &inbox, &self.site.policy, self.now());
-        self.note_refused(&inbox);
+        let answered = self.inbox.take_answered();
+        if answered > 0 {
+            self.site.observer.observe(Observation::Decided { decision: DecisionKind::Join, folded: answered });
+        }
+
+        let decision = decide(self.state.snapshot(), &self.inbox.pending, &self.site.policy, self.now());
+        let leads_to_silence = matches!(decision, Decision::Nothing | Decision::Defer(_) | Decision::Follow);
+        if leads_to_silence && !self.inbox.pending.is_empty() && self.state.freshness() != Freshness::Fresh {
+            return self.look_at_pace(stop).await;
+        }
+        self.state.note_reports(&self.inbox.pending);
         match decision {
             Decision::Nothing => {
-                self.decided(DecisionKind::Nothing, &inbox);
-                Box::pin(self.wait(stop, None)).await;
+                self.decided(DecisionKind::Nothing);
+                self.inbox.answer();
+                self.wait(None, stop).await;
+                Ok(())
             }
             Decision::Defer(due) => {
-                self.site.mailbox.restore(*inbox);
-                Box::pin(self.wait(stop, Some(due))).await;
+                self.wait(Some(due), stop).await;
+                Ok(())
             }
-            Decision::Follow(rest) => Box::pin(self.follow(rest, *inbox, stop)).await?,
-            Decision::Backoff => {
-                Box::pin(self.announce(*inbox, self.failed_again(), DecisionKind::Backoff, stop)).await?
+            Decision::Follow => {
+                self.follow().await;
+                Ok(())
             }
-            Decision::Repeat => {
-                Box::pin(self.announce(*inbox, self.updated_again(), DecisionKind::Repeat, stop)).await?
-            }
-            Decision::Verify(trigger) => Box::pin(self.question(trigger, *inbox, stop)).await?,
-            Decision::Solve(trigger) => Box::pin(self.solve(trigger, inbox, stop)).await?,
+            Decision::Backoff => self.announce(self.failed_again(), DecisionKind::Backoff, stop).await,
+            Decision::Repeat => self.announce(self.updated_again(), DecisionKind::Repeat, stop).await,
+            Decision::Verify(trigger) => self.verify(trigger, stop).await,
+            Decision::Solve(trigger) => self.solve(trigger, stop).await,
         }
-        Ok(())
+    }
+
+    pub(super) fn take_in(&mut self) {
+        self.state.take_in(self.site.mailbox.take(), &mut self.inbox);
+        self.show_pending();
     }
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
-    async fn solve(&mut self, trigger: Trigger, inbox: Box<Inbox>, stop: &Stop) -> Result<(), StoreError> {
-        let Some(id) = Box::pin(self.claim(trigger, &inbox)).await? else { return Ok(()) };
-        self.decided(DecisionKind::Solve, &inbox);
-        if (inbox.bare || inbox.forced.is_some()) && inbox.reported.is_empty() {
-            // Whoever asks without naming a token has nothing against any: what others said before was answered.
-            self.refused = Fingerprints::default();
+    pub(super) async fn solve(&mut self, trigger: Trigger, stop: &Stop) -> Result<(), StoreError> {
+        let Some(id) = self.claim(trigger).await? else { return Ok(()) };
+        let folded = self.decided(DecisionKind::Solve);
+        let pending = &self.inbox.pending;
+        if (pending.unnamed || pending.forced.is_some()) && pending.reported.is_empty() {
+            self.state.clear_rejected();
         }
-        let offers = inbox.forced.is_none() && self.seen.snapshot.current.is_none();
-        let (folded, note) = (inbox.folded, inbox.note.clone());
-        self.site.mailbox.restore(inbox.counted());
-        let start = Start { offers_bootstrap: offers, ..self.start(trigger) };
-        let claim = Claim { id: id.clone(), start, floor: self.floor, note };
-        let begun = async {
-            // By then a connection next door stands, and the request is on its way.
-            yield_now().await;
-            tracing::info!(
-                site = %self.site.id, %trigger, folded,
-                reason = claim.note.reason.as_deref().unwrap_or_default(),
-                source = claim.note.source.as_deref().unwrap_or_default(),
-                "refresh begins",
-            );
-            pending::<Infallible>().await
-        };
-        // Said once it is under way: the solver need not wait for a line to be written.
-        let ended = tokio::select! {
-            biased;
-            ended = Box::pin(self.site.refresh(&claim, Work::Attempt, &stop.now)) => ended,
-            never = begun => match never {},
-        };
-        if offers {
+        let offers_bootstrap = pending.forced.is_none() && self.state.snapshot().current.is_none();
+        tracing::info!(
+            site = %self.site.id, %trigger, folded,
+            reason = pending.note.reason.as_deref().unwrap_or_default(),
+            source = pending.note.source.as_deref().unwrap_or_default(),
+            "refresh begins",
+        );
+        let note = pending.note.clone();
+        let claim = Claim { id, trigger, note, state: &self.state, offers_bootstrap };
+        let outcome = Box::pin(self.site.refresh(&claim, Work::Attempt, &mut self.inbox, &stop.now)).await;
+        let id = claim.id;
+        if offers_bootstrap {
             self.site.bootstrap = None;
         }
-        Box::pin(self.release(&id, ended)).await
+        self.conclude(&id, outcome).await
     }
 
-    /// Waits for the outcome of whoever holds the lock.
-    async fn follow(&mut self, rest: Duration, inbox: Inbox, stop: &Stop) -> Result<(), StoreError> {
-        if let Some(claim) = self.unanswered.take() {
-            // It may have arrived after all, and nobody works under it.
-            self.site.mailbox.restore(inbox);
-            self.site.mailbox.hint();
-            self.site.vacate(&claim).await;
-            return Ok(());
-        }
-        self.decided(DecisionKind::Follow, &inbox);
-        let inbox = inbox.counted();
-        let before = (self.seen.snapshot.version, self.seen.snapshot.attempts());
-        let until = self.clock_now() + rest.min(self.site.policy.lock_ttl) + FOLLOW_SLACK;
-        loop {
-            let left = until.saturating_sub(self.clock_now());
-            match self.sleep(stop, left).await {
-                Woken::Stopped => return Ok(()),
-                Woken::Changed if !self.site.mailbox.take_hint(before.0) => {}
-                Woken::Changed | Woken::Due => break,
+    /// Takes the lock; `None` where the state has changed or Redis refuses.
+    pub(super) async fn claim(&mut self, trigger: Trigger) -> Result<Option<ClaimId>, StoreError> {
+        let id = self.site.jitter.claim_id();
+        let mut tries = 1;
+        let claimed = loop {
+            match self.site.store.claim(&self.state.snapshot().etag, &id).await {
+                // The lock may be ours without our knowing: asked again for the same claim, Redis says so.
+                Err(StoreError::Away(error)) if tries < CLAIM_TRIES => {
+                    tracing::debug!(site = %self.site.id, %error, tries, "failed to claim: trying again");
+                    self.site.clock.sleep(self.site.jitter.pause(tries)).await;
+                    tries += 1;
+                }
+                claimed => break claimed,
+            }
+        };
+        match claimed {
+            Ok(Claimed::Taken(at)) => {
+                self.state.confirm(StoreClock { at, read_at: self.clock() });
+                Ok(Some(id))
+            }
+            Ok(Claimed::Changed(snapshot)) => {
+                self.learn(*snapshot);
+                Ok(None)
+            }
+            Err(StoreError::Refused(error)) => {
+                // No token can be stored now: parsers are told so, and the back-off sets the pace.
+                tracing::warn!(site = %self.site.id, %trigger, %error, "Redis refuses us");
+                self.fail_unrecorded(trigger, &error).await?;
+                Ok(None)
+            }
+            Err(error @ StoreError::Away(_)) => {
+                self.lost_claim = Some(id);
+                Err(error)
             }
         }
-        self.look().await.inspect_err(|_| self.site.mailbox.restore(inbox.clone()))?;
-        let snapshot = &self.seen.snapshot;
-        let mut inbox = inbox;
-        if snapshot.version > before.0
-            && let Some(fingerprint) = snapshot.fingerprint()
-        {
-            inbox.settle(Outcome::Refreshed(fingerprint));
-        } else if snapshot.attempts() > before.1 {
-            inbox.settle(Outcome::Failed);
-        }
-        self.site.mailbox.restore(inbox);
-        Ok(())
     }
 
-    /// Takes in how a refresh ended.
-    async fn conclude(&mut self, ended: Ended) -> Result<(), StoreError> {
-        match ended {
-            Ended::Refreshed(snapshot) => {
-                self.learn(*snapshot).await;
+    /// Takes in how a claimed refresh ended.
+    pub(super) async fn conclude(&mut self, claim: &ClaimId, outcome: RefreshOutcome) -> Result<(), StoreError> {
+        match outcome {
+            RefreshOutcome::Refreshed(snapshot) => {
+                self.learn(*snapshot);
+                let snapshot = self.state.snapshot();
                 tracing::info!(
-                    site = %self.site.id, version = self.seen.snapshot.version,
-                    fingerprint = self.seen.snapshot.fingerprint().map(tracing::field::display),
+                    site = %self.site.id, version = snapshot.version,
+                    fingerprint = snapshot.fingerprint().map(tracing::field::display),
                     "token updated",
                 );
             }
-            Ended::Superseded(snapshot) => {
+            RefreshOutcome::Superseded(snapshot) => {
                 tracing::info!(site = %self.site.id, "another replica was faster: its outcome counts");
-                self.unrecorded = None;
-                self.learn(*snapshot).await;
+                self.state.drop_unrecorded();
+                self.learn(*snapshot);
             }
-            Ended::Failed(snapshot) => {
-                self.unrecorded = None;
-                self.learn(*snapshot).await;
+            RefreshOutcome::Failed(snapshot) => {
+                self.state.drop_unrecorded();
+                self.learn(*snapshot);
             }
-            Ended::Unrecorded(failing) => self.tell_unrecorded(failing).await?,
-            Ended::Abandoned => {}
+            RefreshOutcome::Unrecorded(failing) => {
+                let told = self.tell_unrecorded(failing).await;
+                // Redis could not note the outcome, so it has not freed the lock with it.
+                self.site.vacate(claim).await;
+                return told;
+            }
+            RefreshOutcome::Abandoned => {}
         }
         Ok(())
     }
 
-    /// Remembers which reports name the token that stands: it is no candidate any more.
-    fn note_refused(&mut self, inbox: &Inbox) {
-        if let Some(current) = self.seen.snapshot.fingerprint()
-            && inbox.reported.contains(current)
-        {
-            self.refused.insert(current);
+    /// Joins the refresh of another replica: its outcome will answer.
+    async fn follow(&mut self) {
+        if let Some(claim) = self.lost_claim.take() {
+            // The lock may be held by a claim of our own, and no work is done under it.
+            self.site.vacate(&claim).await;
+            self.state.expire();
+            return;
+        }
+        self.decided(DecisionKind::Follow);
+        self.inbox.join(self.state.snapshot());
+    }
+
+    /// Publishes an answer without a solve to all that is pending, at the pace of announcements.
+    pub(super) async fn announce(
+        &mut self,
+        event: Option<Event>,
+        decision: DecisionKind,
+        stop: &Stop,
+    ) -> Result<(), StoreError> {
+        let Some(event) = event else {
+            self.state.expire();
+            return Ok(());
+        };
+        if self.pause_until(self.announce_after, stop).await == Woken::Stopped {
+            return Ok(());
+        }
+        if self.state.unrecorded().is_some() {
+            // Keys cannot be written, so there is nothing to compare with.
+            self.site.store.publish(&event).await?;
+            self.decided(decision);
+            self.inbox.answer();
+        } else {
+            match self.site.store.announce(&self.state.snapshot().etag, &event).await? {
+                Announced::Done(snapshot) => {
+                    self.decided(decision);
+                    self.inbox.answer();
+                    self.learn(snapshot);
+                }
+                Announced::Changed(snapshot) => {
+                    self.learn(snapshot);
+                    return Ok(());
+                }
+            }
+        }
+        self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
+        Ok(())
+    }
+
+    /// Takes in a newer state.
+    pub(super) fn learn(&mut self, snapshot: Snapshot) {
+        let read_at = self.clock();
+        if self.state.learn(snapshot, read_at, &self.site.policy.schedule) {
+            tracing::warn!(site = %self.site.id, "the token's key is gone");
+            self.inbox.pending.fold(Arrival::Vanished);
+        }
+        self.inbox.compare(self.state.snapshot());
+        self.heartbeat_at = read_at + self.site.jitter.heartbeat(HEARTBEAT);
+        self.publish();
+    }
+
+    fn show_pending(&self) {
+        self.site.observer.observe(Observation::Pending(!self.inbox.is_empty()));
+    }
+
+    /// Publishes within the process what is known: the state to observers, a token that is new to the outputs.
+    fn publish(&self) {
+        self.site.observer.observe(Observation::Looked(self.state.snapshot()));
+        if let Some(stored) = StoredToken::of(self.state.snapshot()) {
+            self.site.stored.send_if_modified(|last| {
+                let is_new = last.as_ref().is_none_or(|last| !last.is_same(&stored));
+                if is_new {
+                    *last = Some(stored);
+                }
+                is_new
+            });
         }
     }
 
-    fn start(&self, trigger: Trigger) -> Start<'_> {
-        let offers_bootstrap = false;
-        Start {
-            trigger,
-            snapshot: &self.seen.snapshot,
-            time: self.seen.time(),
-            refused: &self.refused,
-            offers_bootstrap,
+    pub(super) async fn look(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.site.store.look().await?;
+        self.learn(snapshot);
+        Ok(())
+    }
+
+    /// Reads the state because of a message: not more often than at the pace of looks, whatever arrives.
+    async fn look_at_pace(&mut self, stop: &Stop) -> Result<(), StoreError> {
+        if self.pause_until(self.look_after, stop).await == Woken::Stopped {
+            return Ok(());
+        }
+        self.take_in();
+        self.look_after = self.clock() + LOOK_PACE;
+        self.look().await
+    }
+
+    /// A cheap question, and a look where the key has come or gone.
+    async fn heartbeat(&mut self) -> Result<(), StoreError> {
+        self.heartbeat_at = self.clock() + self.site.jitter.heartbeat(HEARTBEAT);
+        if self.site.store.has_token().await? == self.state.snapshot().current.is_some() {
+            return Ok(());
+        }
+        self.look().await
+    }
+
+    /// When something is due by itself; nothing is while a refresh of another replica goes on.
+    fn next_due(&self) -> Option<Timestamp> {
+        if self.inbox.has_joined() { None } else { self.state.next_due() }
+    }
+
+    /// Waits until something arrives or is due; where a refresh was joined, until its lock may have ended.
+    async fn wait(&mut self, deferred: Option<Timestamp>, stop: &Stop) {
+        self.show_pending();
+        let due = [self.next_due(), deferred].into_iter().flatten().min();
+        let due = due.map(|due| self.clock() + between(self.now(), due) + Duration::from_millis(1));
+        let lock = self.state.snapshot().lock.filter(|_| self.inbox.has_joined());
+        let lock_end = lock.map(|left| self.state.clock().read_at + left + LOCK_SLACK);
+        let until = [due, lock_end].into_iter().flatten().fold(self.heartbeat_at, Duration::min);
+        if self.sleep(until.saturating_sub(self.clock()), stop).await == Woken::Due && self.inbox.has_joined() {
+            self.state.expire();
         }
     }
 
-    fn decided(&self, decision: DecisionKind, inbox: &Inbox) {
-        if inbox.folded > 0 {
-            self.site.observer.observe(Observation::Decided { decision, folded: inbox.folded });
+    pub(super) async fn sleep(&self, span: Duration, stop: &Stop) -> Woken {
+        tokio::select! {
+            biased;
+            () = stop.graceful.cancelled() => Woken::Stopped,
+            () = self.site.mailbox.changed() => Woken::Arrived,
+            () = self.site.clock.sleep(span) => Woken::Due,
         }
+    }
+
+    /// Waits for this reading of the clock, whatever arrives meanwhile.
+    async fn pause_until(&self, until: Duration, stop: &Stop) -> Woken {
+        let span = until.saturating_sub(self.clock());
+        if span.is_zero() { Woken::Due } else { self.pause(span, stop).await }
+    }
+
+    pub(super) async fn pause(&self, span: Duration, stop: &Stop) -> Woken {
+        pause(&self.site, span, stop).await
+    }
+
+    /// Counts the triggers that a decision answers, and returns how many.
+    pub(super) fn decided(&mut self, decision: DecisionKind) -> u64 {
+        let folded = self.inbox.count();
+        if folded > 0 {
+            self.site.observer.observe(Observation::Decided { decision, folded });
+        }
+        folded
+    }
+
+    pub(super) fn clock(&self) -> Duration {
+        self.site.clock.now()
+    }
+
+    /// An estimate of Redis' clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.state.clock().now(self.clock())
+    }
+}
+
+/// What was read already; or reads the state, at a growing pace, until Redis answers. `None` where the site is stopped.
+async fn first_reading<P: Ports>(site: &SiteContext<P>, known: Option<Reading>, stop: &Stop) -> Option<Reading> {
+    if known.is_some() {
+        return known;
+    }
+    let mut errors = 0;
+    loop {
+        match site.store.look().await {
+            Ok(snapshot) => return Some(Reading { snapshot, read_at: site.clock.now() }),
+            Err(StoreError::Away(error)) => {
+                errors += 1;
+                tracing::debug!(site = %site.id, %error, errors, "failed to read the state");
+            }
+            Err(StoreError::Refused(error)) => {
+                errors += 1;
+                tracing::warn!(site = %site.id, %error, errors, "Redis refuses us: trying again");
+            }
+        }
+        if pause(site, site.jitter.pause(errors), stop).await == Woken::Stopped {
+            return None;
+        }
+    }
+}
+
+async fn pause<P: Ports>(site: &SiteContext<P>, span: Duration, stop: &Stop) -> Woken {
+    tokio::select! {
+        biased;
+        () = stop.graceful.cancelled() => Woken::Stopped,
+        () = site.clock.sleep(span) => Woken::Due,
     }
 }

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 use super::commit::Claim;
 use super::observation::{Observation, Observer};
 use super::ports::{ClaimId, Clock, Lease, Store};
-use super::site::{Site, World};
+use super::site::{Ports, SiteContext};
 
-impl<W: World> Site<W> {
+impl<P: Ports> SiteContext<P> {
     /// Frees a lock that no outcome frees; where that fails, it ends by itself.
     pub(super) async fn vacate(&self, claim: &ClaimId) {
         if let Err(error) = self.store.vacate(claim).await {
@@ -29,7 +29,7 @@ impl<W: World> Site<W> {
             let mut held = Lease::Held;
             loop {
                 self.clock.sleep(self.policy.lock_ttl / 3).await;
-                match Box::pin(self.store.renew(&claim.id, claim.start.snapshot.version)).await {
+                match self.store.renew(&claim.id, claim.state.snapshot().version).await {
                     Ok(lease) => {
                         if held == Lease::Held && lease == Lease::Lost {
                             tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");

@@ -25,6 +25,8 @@ pub enum Observation<'a> {
         /// How many triggers it answers.
         folded: u64,
     },
+    /// Whether triggers wait for an answer.
+    Pending(bool),
     /// A refresh entered a step.
     Entered(Step),
     /// A step of a refresh has ended.

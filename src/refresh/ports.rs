@@ -4,13 +4,12 @@ use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::wire::{Cookies, Event, Token, Trigger};
 
-use super::beat::Beat;
 use crate::domain::extract::{Candidate, Solution};
-use crate::domain::inbox::Note;
+use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
+use token_sidecar_client::wire::{Cookies, Event, Token, Trigger};
 
 /// The keys of one site in a store that all replicas share. Every call is one atomic step there, and
 /// every call ends in bounded time.
@@ -73,12 +72,6 @@ pub trait Probe: Send + Sync {
     ) -> impl Future<Output = Verdict> + Send;
 }
 
-/// A further place that holds the current token, such as a `.env`. Its failures are its own to report.
-pub trait Sink: Send + Sync {
-    /// Puts the token there.
-    fn put(&self, token: &Token) -> impl Future<Output = ()> + Send;
-}
-
 /// A clock that only goes forward, and waiting on it.
 pub trait Clock: Send + Sync {
     /// The time since some fixed instant.
@@ -86,23 +79,21 @@ pub trait Clock: Send + Sync {
 
     /// Ends after a while.
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send;
-
-    /// Ends with the next beat of the process.
-    fn beat(&self) -> impl Future<Output = ()> + Send {
-        async move {
-            let now = self.now();
-            self.sleep(Beat::FIRST.after(now).saturating_sub(now)).await;
-        }
-    }
 }
 
-/// Delays that grow, and what else is left to chance.
-pub trait Chance: Send + Sync {
+/// Delays with jitter, and random ids.
+pub trait Jitter: Send + Sync {
     /// How long to wait after so many failures in a row (1 at least), with jitter.
     fn backoff(&self, failures: u32, pace: Pace) -> Duration;
 
     /// A short delay before the n-th repetition (1 at least) of a request that said nothing, with jitter.
     fn pause(&self, repetition: u32) -> Duration;
+
+    /// An interval that recurs: up to a quarter shorter than `longest`.
+    fn heartbeat(&self, longest: Duration) -> Duration;
+
+    /// Any span up to `longest`.
+    fn up_to(&self, longest: Duration) -> Duration;
 
     /// A new claim's id.
     fn claim_id(&self) -> ClaimId;

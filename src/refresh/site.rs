@@ -1,40 +1,37 @@
-//! One site as the flow sees it: its rules and the outside that it speaks to.
+//! A site's context: its rules and its ports.
 
 use std::sync::Arc;
 
-use token_sidecar_client::wire::{SiteId, Token};
+use tokio::sync::watch;
 
-use super::beat::Beat;
 use super::mailbox::Mailbox;
 use super::observation::Observer;
-use super::ports::{Chance, Clock, Probe, Sink, Source, Store};
+use super::ports::{Clock, Jitter, Probe, Source, Store};
 use crate::domain::extract::CookieRule;
 use crate::domain::site::Policy;
+use crate::domain::stored::StoredToken;
+use token_sidecar_client::wire::{SiteId, Token};
 
-/// Names the kinds of things outside: the real ones in `app.rs`, models of them in tests.
-pub trait World: Send + Sync + 'static {
+/// The implementations of all ports: the production set is in `app/`, tests have their own.
+pub trait Ports: Send + Sync + 'static {
     /// The keys that all replicas share.
     type Store: Store;
     /// Where tokens come from.
     type Source: Source;
     /// The API's word.
     type Probe: Probe;
-    /// Further places for the token.
-    type Sink: Sink;
     /// Time.
     type Clock: Clock;
     /// Jitter and ids.
-    type Chance: Chance;
+    type Jitter: Jitter;
     /// Who watches.
     type Observer: Observer;
 }
 
-/// One site: its rules, its outside and its inbox.
-pub struct Site<W: World> {
+/// One site: its rules, its ports and its mailbox.
+pub struct SiteContext<P: Ports> {
     /// Its id.
     pub id: SiteId,
-    /// When it looks whether its key is still there.
-    pub beat: Beat,
     /// Its rules.
     pub policy: Policy,
     /// Which cookie holds the token.
@@ -46,17 +43,17 @@ pub struct Site<W: World> {
     /// Where its triggers arrive.
     pub mailbox: Arc<Mailbox>,
     /// The keys.
-    pub store: W::Store,
+    pub store: P::Store,
     /// Where tokens come from, in order.
-    pub sources: Vec<W::Source>,
+    pub sources: Vec<P::Source>,
     /// The API's word.
-    pub probe: W::Probe,
-    /// Further places for the token.
-    pub sinks: Vec<W::Sink>,
+    pub probe: P::Probe,
+    /// Where the stored token is published within the process; outputs receive it.
+    pub stored: watch::Sender<Option<StoredToken>>,
     /// Time.
-    pub clock: W::Clock,
+    pub clock: P::Clock,
     /// Jitter and ids.
-    pub chance: W::Chance,
+    pub jitter: P::Jitter,
     /// Who watches.
-    pub observer: W::Observer,
+    pub observer: P::Observer,
 }

@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -39,6 +40,7 @@ pub(super) struct Counters {
     refreshes: Family<RefreshLabels, Counter>,
     step_seconds: Family<StepLabels, Histogram>,
     triggers: Family<TriggerLabels, Counter>,
+    pending: Family<SiteLabels, Gauge>,
     lease_lost: Family<SiteLabels, Counter>,
     commits: Family<CommitLabels, Counter>,
     messages: Family<MessageLabels, Counter>,
@@ -87,6 +89,7 @@ impl Counters {
             refreshes: Family::default(),
             step_seconds: Family::new_with_constructor(|| Histogram::new(STEP_SECONDS)),
             triggers: Family::default(),
+            pending: Family::default(),
             lease_lost: Family::default(),
             commits: Family::default(),
             messages: Family::default(),
@@ -95,6 +98,7 @@ impl Counters {
 
     /// Starts at zero what is known beforehand to be counted of a site.
     pub(super) fn add(&self, site: &SiteId) {
+        drop(self.pending.get_or_create(&SiteLabels { site: site.to_string() }));
         drop(self.lease_lost.get_or_create(&SiteLabels { site: site.to_string() }));
         for result in CommitResult::ALL {
             drop(self.commits.get_or_create(&CommitLabels { site: site.to_string(), result: result.as_str() }));
@@ -117,6 +121,9 @@ impl Counters {
                 let stage = stage.map_or("", Stage::as_str);
                 let labels = RefreshLabels { site, trigger: trigger.as_str(), outcome: outcome.as_str(), stage };
                 self.refreshes.get_or_create(&labels).inc();
+            }
+            Observation::Pending(is_pending) => {
+                self.pending.get_or_create(&SiteLabels { site }).set(i64::from(is_pending));
             }
             Observation::LeaseLost => {
                 self.lease_lost.get_or_create(&SiteLabels { site }).inc();
@@ -145,6 +152,7 @@ impl Counters {
             self.step_seconds.clone(),
         );
         registry.register("triggers", "Triggers by the decision they led to", self.triggers.clone());
+        registry.register("pending", "1 while triggers wait for an answer", self.pending.clone());
         registry.register(
             "lease_lost",
             "How often the lock was lost while a refresh of this process went on",

@@ -182,7 +182,11 @@ impl Observer for SiteObserver {
             Observation::Looked(snapshot) => record.look(snapshot, now),
             Observation::Entered(step) => record.enter(step, now),
             Observation::Finished { .. } => record.finish(),
-            Observation::Decided { .. } | Observation::Timed(..) | Observation::LeaseLost | Observation::Commit(_) => {}
+            Observation::Decided { .. }
+            | Observation::Pending(_)
+            | Observation::Timed(..)
+            | Observation::LeaseLost
+            | Observation::Commit(_) => {}
         }
     }
 }

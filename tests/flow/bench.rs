@@ -5,19 +5,21 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use token_sidecar::domain::extract::CookieRule;
-use token_sidecar::domain::inbox::Arrival;
+use token_sidecar::domain::inbox::Inbox;
+use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
 use token_sidecar::domain::snapshot::Refresh;
-use token_sidecar::refresh::beat::Beat;
+use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::refresh::driver::{Driver, Once, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
-use token_sidecar::refresh::site::Site;
+use token_sidecar::refresh::site::SiteContext;
 use token_sidecar_client::wire::{Fingerprint, SiteId, Token, Trigger};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::keys::{Value, Wire, ends, instant, millis};
-use crate::outside::{ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSink, ModelSource, Solves};
+use crate::outside::{ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSource, Solves};
 use crate::store::{Fault, ModelStore, Op, Rule};
 use crate::world::{AGENT, Model, SITE, Shared, State, secs, spawn};
 
@@ -28,7 +30,7 @@ const BUSY: usize = 120;
 
 /// A replica's task and how it is stopped.
 struct Replica {
-    task: JoinHandle<()>,
+    task: JoinHandle<Inbox>,
     stop: Stop,
 }
 
@@ -144,14 +146,13 @@ impl Bench {
     }
 
     /// A site of another process, which hears the channels.
-    fn site(&self) -> Site<Model> {
+    fn site(&self) -> SiteContext<Model> {
         let mailbox = Arc::new(Mailbox::default());
         let replica = self.shared.subscribe(&mailbox);
         let sources = self.state().sources.len();
         let shared = || self.shared.clone();
-        Site {
+        SiteContext {
             id: SiteId::parse(SITE).unwrap(),
-            beat: Beat::FIRST,
             policy: self.setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),
@@ -162,11 +163,25 @@ impl Bench {
                 .map(|number| ModelSource { shared: shared(), number, name: format!("source-{number}") })
                 .collect(),
             probe: ModelProbe(shared()),
-            sinks: vec![ModelSink(shared(), replica)],
+            stored: self.output(replica),
             clock: ModelClock(shared()),
-            chance: ModelChance { replica, state: (replica as u64 * 7919 + 1).into() },
+            jitter: ModelChance { replica, state: (replica as u64 * 7919 + 1).into() },
             observer: ModelObserver(shared(), replica),
         }
+    }
+
+    /// Where a replica publishes what is stored: all of it is noted.
+    fn output(&self, replica: usize) -> watch::Sender<Option<StoredToken>> {
+        let (sender, mut receiver) = watch::channel(None::<StoredToken>);
+        let shared = self.shared.clone();
+        spawn(async move {
+            while receiver.changed().await.is_ok() {
+                if let Some(stored) = &*receiver.borrow_and_update() {
+                    shared.state().outputs.push((replica, stored.token.expose().to_owned()));
+                }
+            }
+        });
+        sender
     }
 
     /// The process dies: whatever it was at, from one moment to the next.
@@ -188,6 +203,12 @@ impl Bench {
 
     pub(crate) fn has_ended(&self, replica: usize) -> bool {
         self.replicas[&replica].task.is_finished()
+    }
+
+    /// Waits for the end of a replica, and gives what it has left unanswered.
+    pub(crate) async fn left_by(&mut self, replica: usize) -> Inbox {
+        let task = self.replicas.remove(&replica).unwrap().task;
+        tokio::time::timeout(secs(1), task).await.unwrap().unwrap()
     }
 
     /// `PUBLISH S:token:invalid …`.
@@ -305,8 +326,8 @@ impl Bench {
             let now = self.shared.store_now();
             let mut state = self.state();
             quiet = if state.is_at_rest(now) { quiet + 1 } else { 0 };
-            let (pending, lock) = (state.pending(), &state.keys.lock);
-            assert!(self.shared.elapsed() < began + PATIENCE, "never came to rest: {pending:?}, lock {lock:?}");
+            let (pending, lock) = (state.is_pending(), &state.keys.lock);
+            assert!(self.shared.elapsed() < began + PATIENCE, "never came to rest: pending: {pending}, lock {lock:?}");
         }
     }
 
@@ -320,7 +341,7 @@ impl Bench {
         }
         for (_, replica) in std::mem::take(&mut self.replicas) {
             match tokio::time::timeout(secs(60), replica.task).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(_)) => {}
                 Ok(Err(error)) => assert!(!error.is_panic(), "a replica panicked: {error}"),
                 Err(_) => panic!("a replica at rest did not stop"),
             }

@@ -27,7 +27,7 @@ async fn a_foreign_token_that_works_is_adopted_with_the_ttl_it_has() {
         let cookies = state.keys.cookies.as_ref().unwrap();
         assert_eq!((cookies.text.as_str(), cookies.ends), (r#"{"access-token":"Bearer%20foreign"}"#, ends));
         assert_eq!(state.solves.started, 0);
-        assert!(state.sunk.contains(&(0, "foreign".to_owned())));
+        assert!(state.outputs.contains(&(0, "foreign".to_owned())));
     }
     bench.finish().await;
 }

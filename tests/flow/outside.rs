@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use token_sidecar::domain::extract::{Bare, Cookie, Solution};
-use token_sidecar::domain::inbox::Arrival;
+use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::{CommitResult, DecisionKind, Observation, Observer, OutcomeKind, Step};
-use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Probe, Sink, Source, SourceError};
+use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
 use token_sidecar_client::wire::{Cookies, Stage, Token, Trigger};
 use tokio::sync::oneshot;
 
@@ -91,8 +91,6 @@ pub(crate) struct ModelSource {
 }
 
 pub(crate) struct ModelProbe(pub(crate) Shared);
-
-pub(crate) struct ModelSink(pub(crate) Shared, pub(crate) usize);
 
 pub(crate) struct ModelClock(pub(crate) Shared);
 
@@ -204,12 +202,6 @@ impl Probe for ModelProbe {
     }
 }
 
-impl Sink for ModelSink {
-    async fn put(&self, token: &Token) {
-        self.0.state().sunk.push((self.1, token.expose().to_owned()));
-    }
-}
-
 impl Clock for ModelClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
@@ -228,6 +220,10 @@ impl Observer for ModelObserver {
             Observation::Finished { trigger, outcome, stage } => Seen::Finished(trigger, outcome, stage),
             Observation::LeaseLost => Seen::LeaseLost,
             Observation::Commit(result) => Seen::Commit(result),
+            Observation::Pending(is_pending) => {
+                self.0.state().ears[self.1].is_pending = is_pending;
+                return;
+            }
             Observation::Looked(_) | Observation::Timed(..) => return,
         };
         let at = self.0.elapsed();
@@ -245,7 +241,7 @@ impl ModelChance {
     }
 }
 
-impl Chance for ModelChance {
+impl Jitter for ModelChance {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
         let longest = Duration::from_secs(600);
         match pace {
@@ -256,6 +252,14 @@ impl Chance for ModelChance {
 
     fn pause(&self, repetition: u32) -> Duration {
         self.spread((Duration::from_millis(100) * (1 << (repetition - 1).min(10))).min(Duration::from_secs(2)))
+    }
+
+    fn heartbeat(&self, longest: Duration) -> Duration {
+        longest
+    }
+
+    fn up_to(&self, longest: Duration) -> Duration {
+        longest
     }
 
     fn claim_id(&self) -> ClaimId {

@@ -41,7 +41,7 @@ async fn a_fresh_token_that_the_api_refuses_is_never_stored() {
         assert_eq!(state.failed()[0].stage, Stage::Verify);
         assert_eq!(state.failed()[0].error, "the API refused a fresh token: 401");
         assert_eq!((state.token(), state.count(Op::Commit)), (Some("token-0"), 0));
-        assert!(state.sunk.iter().all(|s| s.1 == "token-0"));
+        assert!(state.outputs.iter().all(|s| s.1 == "token-0"));
         assert_eq!(state.api.asked.len(), 1, "a clear word is not asked for again");
     }
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
@@ -205,7 +205,7 @@ async fn off_asks_the_api_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_sunk() {
+async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_written() {
     let mut many = page("x");
     many.cookies.retain(|c| c.name != "access-token");
     for (answer, error) in [
@@ -215,7 +215,7 @@ async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_sunk() {
         (Answer::Token(jwt(10)), "the token of the answer has expired"),
     ] {
         let bench = Bench::calm(1).await;
-        bench.state().sunk.clear();
+        bench.state().outputs.clear();
         bench.state().sources[0].next = [answer].into();
         bench.publish("");
         bench.until("a failure", |s| !s.failed().is_empty()).await;
@@ -224,7 +224,7 @@ async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_sunk() {
             let failed = state.failed()[0];
             assert_eq!(failed.stage, Stage::Extract);
             assert!(failed.error.starts_with(error), "{}", failed.error);
-            assert_eq!((state.token(), state.sunk.len(), state.api.asked.len()), (Some("token-0"), 0, 0));
+            assert_eq!((state.token(), state.outputs.len(), state.api.asked.len()), (Some("token-0"), 0, 0));
         }
         bench.until("a new token", |s| !s.refreshed().is_empty()).await;
         bench.finish().await;

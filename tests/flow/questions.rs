@@ -1,7 +1,7 @@
 //! Questions that only ask: start-up, reconnect, vanished.
 
-use token_sidecar::domain::inbox::Arrival;
-use token_sidecar::refresh::beat::BEAT;
+use token_sidecar::domain::pending::Arrival;
+use token_sidecar::refresh::driver::HEARTBEAT;
 use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
@@ -20,7 +20,7 @@ async fn a_start_with_a_working_token_announces_it_and_costs_no_solve() {
         assert_eq!((state.solves.started, state.events.len()), (0, 1));
     }
     assert_eq!(bench.state().api.asked, ["token-0"]);
-    assert_eq!(bench.state().sunk, [(0, "token-0".to_owned())], "the `.env` is brought up to date");
+    assert_eq!(bench.state().outputs, [(0, "token-0".to_owned())], "the `.env` is brought up to date");
     bench.finish().await;
 }
 
@@ -108,13 +108,13 @@ async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
 async fn a_hint_in_the_moment_of_the_heartbeat_is_not_lost() {
     for moment in 0..24 {
         let bench = Bench::calm(1).await;
-        bench.pass(BEAT + ms(40)).await;
+        bench.pass(HEARTBEAT + ms(40)).await;
         let beaten = bench.state().calls.last().unwrap().0;
-        bench.pass(beaten + BEAT - ms(12) + ms(moment) - bench.shared.elapsed()).await;
+        bench.pass(beaten + HEARTBEAT - ms(12) + ms(moment) - bench.shared.elapsed()).await;
         bench.store_token("token-other", secs(60));
         bench.hint(0);
         bench.pass(secs(1)).await;
-        assert!(bench.state().sunk.contains(&(0, "token-other".to_owned())), "moment {moment}");
+        assert!(bench.state().outputs.contains(&(0, "token-other".to_owned())), "moment {moment}");
         bench.finish().await;
     }
 }

@@ -18,7 +18,7 @@ async fn one_solve_for(replicas: usize) {
     {
         let state = bench.state();
         assert_eq!((state.solves.started, state.events.len()), (1, 1), "{:?}", state.events);
-        assert_eq!(state.sunk.iter().filter(|s| s.1 == "token-1").count(), replicas, "every replica's `.env`");
+        assert_eq!(state.outputs.iter().filter(|s| s.1 == "token-1").count(), replicas, "every replica's `.env`");
     }
     bench.finish().await;
 }
@@ -128,7 +128,7 @@ async fn a_follower_that_misses_the_outcome_finds_it_and_does_not_solve_again() 
         let state = bench.state();
         assert_eq!((state.solves.started, state.events.len()), (1, 1));
     }
-    assert!(bench.state().sunk.contains(&(1, "token-1".to_owned())), "the follower's `.env` is current");
+    assert!(bench.state().outputs.contains(&(1, "token-1".to_owned())), "the follower's `.env` is current");
     bench.reconnect(1);
     bench.finish().await;
 }
@@ -314,5 +314,24 @@ async fn every_message_is_answered_while_replicas_come_and_go() {
         bench.until("an answer", |s| s.refreshed().len() > round).await;
         bench.pass(secs(11)).await;
     }
+    bench.finish().await;
+}
+
+/// The rest of a lock counts from when it was read, and a follower may have read it long before a report arrives.
+#[tokio::test(start_paused = true)]
+async fn a_follower_takes_over_when_the_lock_ends_however_long_ago_it_was_read() {
+    let mut bench = Bench::calm(2).await;
+    bench.solves_at_once = 2;
+    bench.slow(1, ms(20));
+    bench.publish("");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.crash(0);
+    let died = bench.shared.elapsed();
+    bench.hint(1);
+    bench.pass(secs(10)).await;
+    bench.by_hand(1);
+    bench.until("the follower solves", |s| s.solves.started == 2).await;
+    let waited = bench.shared.elapsed() - died;
+    assert!(waited < secs(16), "{waited:?}");
     bench.finish().await;
 }

@@ -133,3 +133,40 @@ async fn a_replica_whose_store_is_away_stops_at_once() {
     bench.deafen(0);
     bench.finish().await;
 }
+
+/// What a replica has taken in and not answered is handed to the process, which tells the parsers that wait.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_is_stopped_hands_back_the_reports_that_it_did_not_answer() {
+    for stage in ["following a dead holder", "committing", "noting a failure"] {
+        let mut bench = Bench::calm(if stage == "following a dead holder" { 2 } else { 1 }).await;
+        let stopped = match stage {
+            "following a dead holder" => {
+                bench.slow(1, ms(20));
+                bench.publish("");
+                bench.until("a solve", |s| s.solves.started == 1).await;
+                bench.pass(ms(500)).await;
+                bench.crash(0);
+                1
+            }
+            "committing" => {
+                bench.spoil_all(Op::Commit, Fault::Away);
+                bench.publish("");
+                bench.until("a commit", |s| s.count(Op::Commit) > 0).await;
+                0
+            }
+            _ => {
+                bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Ordinary);
+                bench.spoil_all(Op::Fail, Fault::Away);
+                bench.publish("");
+                bench.until("a failure", |s| s.count(Op::Fail) > 0).await;
+                0
+            }
+        };
+        bench.stop_now(stopped);
+        assert!(bench.left_by(stopped).await.is_asked(), "{stage}");
+        bench.deafen(stopped);
+        bench.mend();
+        bench.state().keys.lock = None;
+        bench.finish().await;
+    }
+}

@@ -30,7 +30,7 @@ async fn a_first_start_without_a_token_solves_and_stores_token_cookies_meta_and_
         assert!(state.keys.lock.is_none(), "the commit frees the lock");
     }
     bench.rest().await;
-    assert_eq!(bench.state().sunk, [(0, "token-1".to_owned())]);
+    assert_eq!(bench.state().outputs, [(0, "token-1".to_owned())]);
     bench.finish().await;
 }
 
@@ -299,5 +299,43 @@ async fn a_site_at_rest_asks_the_store_little() {
     let calls = bench.state().calls.len();
     assert!(calls <= 460, "{calls} calls within an hour");
     assert_eq!(calls, bench.state().count(Op::HasToken), "all of them the cheap question");
+    bench.finish().await;
+}
+
+/// A decision to wait is not taken on an old state: another program may have changed the key since.
+#[tokio::test(start_paused = true)]
+async fn within_the_window_a_report_on_a_token_that_is_gone_or_replaced_is_answered_at_once() {
+    for is_replaced in [false, true] {
+        let bench = Bench::calm(1).await;
+        bench.publish("");
+        bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+        bench.rest().await;
+        bench.forget();
+        if is_replaced {
+            bench.write_foreign("token-of-another-program", None);
+        } else {
+            bench.state().keys.token = None;
+        }
+        bench.report("token-1");
+        bench.pass(ms(100)).await;
+        let (solves, repeated) = {
+            let state = bench.state();
+            (state.solves.started, state.repeated().len())
+        };
+        assert_eq!((solves, repeated), if is_replaced { (0, 1) } else { (1, 0) }, "replaced: {is_replaced}");
+        bench.finish().await;
+    }
+}
+
+/// Any program may publish on the canary channel.
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_hints_costs_some_twenty_looks_a_second() {
+    let bench = Bench::calm(1).await;
+    for _ in 0..1000 {
+        bench.hint(0);
+        bench.pass(ms(1)).await;
+    }
+    let looks = bench.state().count(Op::Look);
+    assert!((15..=22).contains(&looks), "{looks} looks");
     bench.finish().await;
 }

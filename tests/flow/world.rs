@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar::domain::inbox::{Arrival, Inbox, Outcome};
+use token_sidecar::domain::pending::{Arrival, Outcome};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::Step;
-use token_sidecar::refresh::site::World;
+use token_sidecar::refresh::site::Ports;
 use token_sidecar_client::wire::{Event, Failed, FailedCause, Report, Updated, UpdatedCause};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::keys::{Keys, Wire, instant, millis};
 use crate::outside::{
-    Api, ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSink, ModelSource, Mood, Script, Seen, Solves,
+    Api, ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSource, Mood, Script, Seen, Solves,
 };
 use crate::store::{Fault, ModelStore, Op, Rule};
 
@@ -29,13 +29,12 @@ const EPOCH_MS: i64 = 1_795_331_400_000;
 /// Binds the ports to the models.
 pub(crate) struct Model;
 
-impl World for Model {
+impl Ports for Model {
     type Store = ModelStore;
     type Source = ModelSource;
     type Probe = ModelProbe;
-    type Sink = ModelSink;
     type Clock = ModelClock;
-    type Chance = ModelChance;
+    type Jitter = ModelChance;
     type Observer = ModelObserver;
 }
 
@@ -58,7 +57,7 @@ pub(crate) struct State {
     pub(crate) sources: Vec<Script>,
     pub(crate) solves: Solves,
     pub(crate) api: Api,
-    pub(crate) sunk: Vec<(usize, String)>,
+    pub(crate) outputs: Vec<(usize, String)>,
     pub(crate) observed: Vec<(Duration, usize, Seen)>,
     pub(crate) ears: Vec<Ear>,
     /// When somebody last published on `S:token:invalid`.
@@ -74,6 +73,8 @@ pub(crate) struct Ear {
     pub(crate) latency: Duration,
     /// How much longer what is published takes.
     pub(crate) delay: Duration,
+    /// Whether its driver says that triggers wait for an answer.
+    pub(crate) is_pending: bool,
     queue: mpsc::UnboundedSender<(Duration, Wire)>,
 }
 
@@ -89,7 +90,7 @@ impl Shared {
             sources: vec![Script::new()],
             solves: Solves::default(),
             api: Api { live: BTreeMap::new(), next: [].into(), mood: Mood::Honest, asked: Vec::new(), meanwhile: None },
-            sunk: Vec::new(),
+            outputs: Vec::new(),
             observed: Vec::new(),
             ears: Vec::new(),
             last_message: None,
@@ -111,7 +112,7 @@ impl Shared {
         });
         let mailbox = Arc::downgrade(mailbox);
         let mut state = self.state();
-        state.ears.push(Ear { mailbox, hears: true, latency: ms(1), delay: Duration::ZERO, queue });
+        state.ears.push(Ear { mailbox, hears: true, latency: ms(1), delay: Duration::ZERO, is_pending: false, queue });
         state.ears.len() - 1
     }
 
@@ -233,13 +234,12 @@ impl State {
 
     pub(crate) fn is_at_rest(&mut self, now: i64) -> bool {
         self.keys.expire(now);
-        self.keys.lock.is_none() && self.pending().is_empty()
+        self.keys.lock.is_none() && !self.is_pending()
     }
 
-    /// What is left in the mailboxes of those who hear.
-    pub(crate) fn pending(&self) -> Vec<Inbox> {
-        let hearing = self.ears.iter().filter(|e| e.hears).filter_map(|e| e.mailbox.upgrade());
-        hearing.map(|mailbox| mailbox.peek()).filter(|inbox| !inbox.is_empty()).collect()
+    /// Whether triggers wait for an answer at a replica that is subscribed.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.ears.iter().any(|e| e.hears && e.is_pending && e.mailbox.strong_count() > 0)
     }
 
     /// Whether anybody is there to answer.
@@ -259,7 +259,7 @@ fn hear(mailbox: &Mailbox, wire: Wire) {
         Wire::Event(event) => {
             let event = Event::parse(event.to_json().as_bytes()).unwrap();
             if let Some(outcome) = Outcome::of(&event) {
-                mailbox.hear(outcome, event.version());
+                mailbox.settle(outcome, event.version());
             }
         }
         Wire::Vacated => mailbox.hint(),

@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
+use token_sidecar::domain::inbox::Inbox;
+use token_sidecar::domain::pending::Pending;
 use token_sidecar::jitter::Delays;
 use token_sidecar::redis::Link;
-use token_sidecar::redis::subscription::{CANARY_TIMEOUT, Subscription};
-use token_sidecar::refresh::beat::BEAT;
+use token_sidecar::redis::subscription::{CANARY_INTERVAL, CANARY_TIMEOUT, Subscription};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::ports::Clock;
 use token_sidecar::status::SubscriptionObserver;
@@ -33,7 +34,7 @@ pub(crate) struct Hurried {
 
 impl Hurried {
     /// The periods of production.
-    pub(crate) const NOT: Self = Self { period: BEAT, timeout: CANARY_TIMEOUT };
+    pub(crate) const NOT: Self = Self { period: CANARY_INTERVAL, timeout: CANARY_TIMEOUT };
     /// Canaries fly all the time.
     pub(crate) const FLIGHTS: Self = Self { period: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
     /// They are missed soon, too.
@@ -53,11 +54,14 @@ impl Clock for HurriedClock {
     }
 
     async fn sleep(&self, span: Duration) {
-        self.1.sleep(if span == CANARY_TIMEOUT { self.0.timeout } else { span }).await;
-    }
-
-    async fn beat(&self) {
-        self.1.sleep(self.0.period).await;
+        let is_interval = span <= CANARY_INTERVAL && span >= CANARY_INTERVAL * 3 / 4;
+        self.1
+            .sleep(match span {
+                CANARY_TIMEOUT => self.0.timeout,
+                _ if is_interval => self.0.period.min(span),
+                span => span,
+            })
+            .await;
     }
 }
 
@@ -103,9 +107,48 @@ impl SubscriptionObserver for Recorder {
     }
 }
 
+/// A mailbox, and what was taken out of it.
+#[derive(Debug)]
+pub(crate) struct Received(Arc<Mailbox>, Mutex<Inbox>);
+
+impl Received {
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        let mut inbox = self.1.lock().unwrap();
+        inbox.take_in(self.0.take());
+        inbox
+    }
+
+    /// What is pending.
+    pub(crate) fn pending(&self) -> Pending {
+        self.inbox().pending.clone()
+    }
+
+    /// Takes what is pending.
+    pub(crate) fn take(&self) -> Pending {
+        std::mem::take(&mut self.inbox().pending)
+    }
+
+    /// Whether Redis is known to have changed since this version was read.
+    pub(crate) fn take_change(&self, known: u64) -> bool {
+        self.inbox().take_change(known)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inbox().is_empty()
+    }
+
+    pub(crate) fn outcomes(&self) -> u64 {
+        self.0.outcomes()
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.0.changed().await;
+    }
+}
+
 /// A subscription that runs.
 pub(crate) struct Ears {
-    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) mailboxes: Vec<Received>,
     pub(crate) ready: CancellationToken,
     pub(crate) stop: CancellationToken,
     recorder: Recorder,
@@ -137,10 +180,11 @@ impl Ears {
         let (ready, stop) = (CancellationToken::new(), CancellationToken::new());
         let mut running = JoinSet::new();
         running.spawn(subscription.run(ready.clone(), stop.clone()));
+        let mailboxes = mailboxes.into_iter().map(|mailbox| Received(mailbox, Mutex::default())).collect();
         Self { mailboxes, ready, stop, recorder, running }
     }
 
-    pub(crate) fn mailbox(&self) -> &Mailbox {
+    pub(crate) fn mailbox(&self) -> &Received {
         &self.mailboxes[0]
     }
 
@@ -166,7 +210,7 @@ impl Ears {
     }
 
     /// Waits until the mailbox is as wanted.
-    pub(crate) async fn mailbox_until(&self, what: &str, wanted: impl Fn(&Mailbox) -> bool) {
+    pub(crate) async fn mailbox_until(&self, what: &str, wanted: impl Fn(&Received) -> bool) {
         let waiting = async {
             while !wanted(self.mailbox()) {
                 self.mailbox().changed().await;

@@ -10,7 +10,7 @@ use redis::Connection;
 use secrecy::SecretString;
 use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::extract::Candidate;
-use token_sidecar::domain::inbox::Note;
+use token_sidecar::domain::pending::Note;
 use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::domain::verdict::{Failure, Pace, Timings};
 use token_sidecar::redis::{Link, RedisStore};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
-use token_sidecar::domain::inbox::Inbox;
+use token_sidecar::domain::pending::Pending;
 use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
@@ -50,11 +50,11 @@ async fn any_payload_reaches_the_mailbox() {
     for (payload, _) in &payloads {
         publish(&server, INVALID, payload);
     }
-    ears.mailbox_until("all messages", |mailbox| mailbox.peek().folded == 8).await;
+    ears.mailbox_until("all messages", |mailbox| mailbox.pending().uncounted == 8).await;
     let kinds: Vec<_> = payloads.iter().map(|(_, kind)| (site(), *kind)).collect();
     assert_eq!(ears.told(|told| told.messages.clone()), kinds);
     let inbox = ears.mailbox().take();
-    assert!(inbox.bare && inbox.forced.is_none(), "an oversized payload has no details");
+    assert!(inbox.unnamed && inbox.forced.is_none(), "an oversized payload has no details");
     assert_eq!(inbox.reported.iter().collect::<Vec<_>>(), [Fingerprint::of("test")]);
     assert_eq!((inbox.note.reason.as_deref(), inbox.note.source.as_deref()), (Some("401"), Some("p1")));
 }
@@ -71,11 +71,11 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     publish(&server, INVALID, b"now");
     assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
     publish(&server, INVALID, &report(new));
-    ears.mailbox_until("the report on the new token", |mailbox| mailbox.peek().reported.contains(new)).await;
+    ears.mailbox_until("the report on the new token", |mailbox| mailbox.pending().reported.contains(new)).await;
     assert_eq!(ears.mailbox().outcomes(), 1);
-    assert!(ears.mailbox().take_hint(0));
+    assert!(ears.mailbox().take_change(0));
     let inbox = ears.mailbox().take();
-    assert_eq!((inbox.folded, inbox.bare, inbox.reported.iter().count()), (1, false, 1));
+    assert_eq!((inbox.uncounted, inbox.unnamed, inbox.reported.iter().count()), (1, false, 1));
 
     let seen = claimed(&store, "b").await;
     publish(&server, INVALID, b"before");
@@ -83,8 +83,8 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     publish(&server, INVALID, &report(old));
     ears.mailbox_until("the report after the failure", |mailbox| !mailbox.is_empty()).await;
     ears.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;
-    ears.mailbox_until("the report alone", |mailbox| mailbox.peek().reported.contains(old)).await;
-    assert_eq!(ears.mailbox().take().folded, 1);
+    ears.mailbox_until("the report alone", |mailbox| mailbox.pending().reported.contains(old)).await;
+    assert_eq!(ears.mailbox().take().uncounted, 1);
     assert_eq!(ears.told(|told| told.events.len()), 2, "an event of a site is told once, from its own channel");
 }
 
@@ -103,8 +103,8 @@ async fn a_repeated_announcement_and_garbage_answer_nothing() {
         publish(&server, "chitai_gorod:token:canary", b"another:7");
     }
     publish(&server, INVALID, b"now");
-    ears.mailbox_until("both messages", |mailbox| mailbox.peek().folded == 2).await;
-    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_hint(0)), (0, false));
+    ears.mailbox_until("both messages", |mailbox| mailbox.pending().uncounted == 2).await;
+    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_change(0)), (0, false));
     assert_eq!(ears.told(|told| told.events.len()), 1);
 }
 
@@ -115,7 +115,7 @@ async fn another_replica_that_gives_up_is_a_hint() {
     let store = store(&server);
     claimed(&store, "a").await;
     store.vacate(&id("a")).await.unwrap();
-    ears.mailbox_until("a hint", |mailbox| mailbox.take_hint(u64::MAX)).await;
+    ears.mailbox_until("a hint", |mailbox| mailbox.take_change(u64::MAX)).await;
     assert!(ears.mailbox().is_empty());
 }
 
@@ -141,8 +141,8 @@ async fn every_site_is_asked_about_the_gap_after_a_restart() {
     ears.until("the return", |told| told.connected == 2).await;
     for mailbox in &ears.mailboxes {
         mailbox.changed().await;
-        assert_eq!(mailbox.take(), Inbox { implicit: Some(Trigger::Reconnect), folded: 1, ..Inbox::default() });
-        assert!(mailbox.take_hint(u64::MAX));
+        assert_eq!(mailbox.take(), Pending { implicit: Some(Trigger::Reconnect), uncounted: 1, ..Pending::default() });
+        assert!(mailbox.take_change(u64::MAX));
     }
     publish(&server, "two:token:invalid", b"now");
     ears.until("a message after the return", |told| told.messages.len() == 1).await;
@@ -306,11 +306,11 @@ async fn a_flood_is_folded_to_one_summary_and_every_message_counts() {
             batch.exec(&mut publisher).unwrap();
         }
     });
-    ears.mailbox_until("the whole flood", |mailbox| mailbox.peek().folded == FLOOD).await;
+    ears.mailbox_until("the whole flood", |mailbox| mailbox.pending().uncounted == FLOOD).await;
     flood.join().unwrap();
     let inbox = ears.mailbox().take();
-    assert!(inbox.bare, "more fingerprints than fit count as bare");
-    assert_eq!(inbox.reported.iter().count(), token_sidecar::domain::inbox::MAX_FINGERPRINTS);
+    assert!(inbox.unnamed, "more fingerprints than fit count as bare");
+    assert_eq!(inbox.reported.iter().count(), token_sidecar::domain::pending::MAX_FINGERPRINTS);
     assert_eq!(ears.told(|told| told.disconnected.len()), 0, "Redis did not throw it out");
 }
 
@@ -325,6 +325,6 @@ async fn more_channels_than_one_command_takes_are_all_heard() {
     }
     ears.until("three messages", |told| told.messages.len() == 3).await;
     for n in [0, 350, 699] {
-        assert_eq!(ears.mailboxes[n].peek().folded, 1);
+        assert_eq!(ears.mailboxes[n].pending().uncounted, 1);
     }
 }

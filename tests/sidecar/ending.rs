@@ -102,6 +102,22 @@ fn sigterm_in_mid_solve_tells_whoever_waits_where_nobody_else_will() {
 }
 
 #[test]
+fn sigterm_while_following_a_dead_holder_tells_the_parsers_that_wait() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let events = world.events();
+    let long_lock = ("SIDECAR_LOCK_TTL", "60s");
+    let holder = world.sidecar(&[NO_PORT, long_lock]);
+    world.solve_started(1);
+    let follower = world.sidecar(&[LONG_GRACE, long_lock]);
+    assert_eq!(world.publish("now"), 2);
+    eventually("it follows", || follower.get("/metrics").body.contains("decision=\"follow\"").then_some(()));
+    holder.kill();
+    stops("while following a dead holder", follower, AT_ONCE);
+    tells_of_the_end(&events.failed("solve"));
+}
+
+#[test]
 fn sigterm_while_verifying_lets_it_finish_or_tells_whoever_waits() {
     for heals in [true, false] {
         let world = World::start();

@@ -43,6 +43,13 @@ fn a_dotenv_that_cannot_be_written_stops_nothing() {
     world.publish("now");
     events.refreshed();
     let token = world.token().unwrap_or_default();
+    // Once it can be written it is, without another refresh.
+    assert!(std::fs::create_dir_all(world.path("missing/folder")).is_ok());
+    eventually("the .env is current", || {
+        let written = std::fs::read_to_string(world.path("missing/folder/.env")).ok()?;
+        (written == format!("CHITAI_GOROD_BEARER_TOKEN={token}\n")).then_some(())
+    });
+    assert_eq!(world.token().as_ref(), Some(&token));
     let ran = sidecar.stop().expect(0);
     assert!(!token.is_empty() && !ran.stderr.contains(&token));
 }

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
 use token_sidecar::domain::site::Policy;
+use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::redis::subscription::Subscription;
 use token_sidecar::redis::{Link, RedisStore};
-use token_sidecar::refresh::beat::Beat;
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::{Observation, Observer};
-use token_sidecar::refresh::ports::{Chance, ClaimId, Clock, Probe, Sink, Source, SourceError};
-use token_sidecar::refresh::site::Site;
+use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
+use token_sidecar::refresh::site::SiteContext;
 use token_sidecar::status::SubscriptionObserver;
 use token_sidecar_client::redis::{Connector, LinkError};
 use token_sidecar_client::wire::{Cookies, Event, KeyNames, Payload, SiteId, Token};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -47,13 +48,12 @@ pub(crate) struct Replica {
 /// Binds the ports.
 struct Surroundings;
 
-impl token_sidecar::refresh::site::World for Surroundings {
+impl token_sidecar::refresh::site::Ports for Surroundings {
     type Store = RedisStore<Time>;
     type Source = Browser;
     type Probe = Api;
-    type Sink = EnvFile;
     type Clock = Time;
-    type Chance = Dice;
+    type Jitter = Dice;
     type Observer = Nobody;
 }
 
@@ -70,7 +70,7 @@ impl Replica {
                 loses_answer_to: None,
                 claimed: Duration::ZERO,
                 dead: false,
-                sunk: None,
+                output: None,
             });
             state.processes.len() - 1
         };
@@ -83,9 +83,8 @@ impl Replica {
         let keys = KeyNames { token: TOKEN_KEY.to_owned(), cookies: COOKIES_KEY.to_owned() };
         let instance = format!("sidecar-{process}");
         let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, setup.policy.lock_ttl, instance.clone());
-        let site = Site::<Surroundings> {
+        let site = SiteContext::<Surroundings> {
             id: id.clone(),
-            beat: Beat::FIRST,
             policy: setup.policy.clone(),
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),
@@ -94,9 +93,9 @@ impl Replica {
             store,
             sources: vec![Browser { world: world.clone(), process, scheduled: setup.scheduled }],
             probe: Api { world: world.clone(), process },
-            sinks: vec![EnvFile { world: world.clone(), process }],
+            stored: output(world.clone(), process),
             clock: time.clone(),
-            chance: dice.clone(),
+            jitter: dice.clone(),
             observer: Nobody,
         };
         let ready = CancellationToken::new();
@@ -216,7 +215,7 @@ impl Dice {
     }
 }
 
-impl Chance for Dice {
+impl Jitter for Dice {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
         let longest = Duration::from_secs(600);
         match pace {
@@ -227,6 +226,14 @@ impl Chance for Dice {
 
     fn pause(&self, repetition: u32) -> Duration {
         self.spread((Duration::from_millis(100) * (1 << (repetition - 1).min(10))).min(Duration::from_secs(2)))
+    }
+
+    fn heartbeat(&self, longest: Duration) -> Duration {
+        longest.mul_f64(0.75 + 0.25 * (self.throw() % 1000) as f64 / 1000.0)
+    }
+
+    fn up_to(&self, longest: Duration) -> Duration {
+        longest.mul_f64((self.throw() % 1000) as f64 / 1000.0)
     }
 
     fn claim_id(&self) -> ClaimId {
@@ -327,16 +334,16 @@ impl Probe for Api {
 }
 
 /// The `.env` of a process.
-struct EnvFile {
-    world: World,
-    process: usize,
-}
-
-impl Sink for EnvFile {
-    async fn put(&self, token: &Token) {
-        self.world.state().processes[self.process].sunk = Some(token.expose().to_owned());
-        self.world.ring();
-    }
+fn output(world: World, process: usize) -> watch::Sender<Option<StoredToken>> {
+    let (sender, mut receiver) = watch::channel(None::<StoredToken>);
+    spawn(async move {
+        while receiver.changed().await.is_ok() {
+            let stored = receiver.borrow_and_update().clone();
+            world.state().processes[process].output = stored.map(|stored| stored.token.expose().to_owned());
+            world.ring();
+        }
+    });
+    sender
 }
 
 struct Nobody;

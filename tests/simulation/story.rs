@@ -361,7 +361,7 @@ impl Story {
             }
             asked = match self.world.get(TOKEN_KEY) {
                 Some(token) if self.world.state().shop.works(&token) => {
-                    let known = |state: &State| ours.iter().all(|p| state.processes[*p].sunk == state.newest);
+                    let known = |state: &State| ours.iter().all(|p| state.processes[*p].output == state.newest);
                     return match self.until(KNOWN_WITHIN, known).await {
                         true => Ok(()),
                         false => Err(format!("every sidecar takes a new token in within {KNOWN_WITHIN:?}")),

@@ -72,7 +72,7 @@ pub(crate) struct Process {
     pub(crate) claimed: Duration,
     pub(crate) dead: bool,
     /// The token that its `.env` holds.
-    pub(crate) sunk: Option<String>,
+    pub(crate) output: Option<String>,
 }
 
 /// The network between a process and Redis.

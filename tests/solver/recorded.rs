@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 use token_sidecar::domain::extract::{CookieRule, candidate};
-use token_sidecar::domain::inbox::Fingerprints;
+use token_sidecar::domain::pending::Fingerprints;
 use token_sidecar::refresh::ports::Source as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 use tracing_subscriber::fmt::MakeWriter;
@@ -148,9 +148,18 @@ impl MakeWriter<'_> for Log {
 /// The old design logged the first characters of tokens and cookies.
 #[tokio::test]
 async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
+    use token_sidecar::domain::stored::StoredToken;
+    use token_sidecar::jitter::Delays;
     use token_sidecar::outputs::env_file::EnvFile;
-    use token_sidecar::refresh::ports::Sink as _;
     use token_sidecar_client::wire::Token;
+    use tokio::sync::watch;
+
+    async fn write(path: PathBuf, token: &Token) {
+        let (sender, receiver) = watch::channel(None);
+        sender.send_replace(Some(StoredToken { token: token.clone(), version: 1, user_agent: None, ends_at: None }));
+        drop(sender);
+        EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO)).await;
+    }
 
     let log = Log::default();
     let everything = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
@@ -167,11 +176,11 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), Timestamp::UNIX_EPOCH);
         shown += &format!("{found:?}");
         if let (Ok(found), 0) = (found, at % 10) {
-            EnvFile::new(folder.path().join(".env"), "KEY".into()).put(&found.token).await;
-            EnvFile::new(folder.path().to_owned(), "KEY".into()).put(&found.token).await;
+            write(folder.path().join(".env"), &found.token).await;
+            write(folder.path().to_owned(), &found.token).await;
         }
     }
-    EnvFile::new(folder.path().join(".env"), "KEY".into()).put(&Token::parse("eyJabc").unwrap()).await;
+    write(folder.path().join(".env"), &Token::parse("eyJabc").unwrap()).await;
     shown += &String::from_utf8_lossy(&log.0.lock().unwrap());
     assert!(shown.contains("the .env is current") && shown.contains("does not hold the current token"));
     for secret in ["eyJ", "hunter2", "Bearer%20"] {

@@ -1,0 +1,222 @@
+//! What a process knows of a site, and what is due by itself.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::inbox::{Arrived, Inbox};
+use super::lifetime::later;
+use super::pending::{Arrival, Fingerprints, Pending};
+use super::schedule::Schedule;
+use super::snapshot::{Failing, Snapshot};
+
+/// Redis' clock, estimated between two readings by the process' own monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreClock {
+    /// What it showed.
+    pub at: Timestamp,
+    /// The reading of the monotonic clock then.
+    pub read_at: Duration,
+}
+
+impl StoreClock {
+    /// An estimate of what it shows at this reading of the monotonic clock.
+    #[must_use]
+    pub fn now(self, clock: Duration) -> Timestamp {
+        later(self.at, clock.saturating_sub(self.read_at))
+    }
+}
+
+/// A snapshot, and when it was read.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub snapshot: Snapshot,
+    /// By the monotonic clock.
+    pub read_at: Duration,
+}
+
+/// How far the last reading can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It was read after everything that has arrived.
+    Fresh,
+    /// A trigger has arrived since: good for a decision that Redis checks (a claim, an announcement), not for one that
+    /// leads to silence.
+    Unchecked,
+    /// The state has changed, or may have.
+    Stale,
+}
+
+/// What a process knows of a site.
+#[derive(Debug)]
+pub struct SiteState {
+    snapshot: Snapshot,
+    clock: StoreClock,
+    freshness: Freshness,
+    /// The next tick of the schedule.
+    tick: Option<Timestamp>,
+    /// The greatest version this process has seen: the next one is above it, also after Redis has lost everything.
+    minimum_version: u64,
+    /// The tokens that were reported as refused since the last refresh: they are no candidates.
+    rejected: Fingerprints,
+    /// A failure that Redis could not note.
+    unrecorded: Option<Box<Failing>>,
+}
+
+impl SiteState {
+    /// What is known after the first reading.
+    #[must_use]
+    pub fn new(reading: Reading, schedule: &Schedule) -> Self {
+        let Reading { snapshot, read_at } = reading;
+        Self {
+            clock: StoreClock { at: snapshot.at, read_at },
+            freshness: Freshness::Fresh,
+            tick: schedule.next_after(snapshot.at),
+            minimum_version: snapshot.version,
+            rejected: Fingerprints::default(),
+            unrecorded: None,
+            snapshot,
+        }
+    }
+
+    /// Takes a newer reading in. Returns whether the token's key was there before and is gone now.
+    pub fn learn(&mut self, snapshot: Snapshot, read_at: Duration, schedule: &Schedule) -> bool {
+        if snapshot.version > self.minimum_version {
+            // A token was stored: reports against the one before it are void.
+            self.minimum_version = snapshot.version;
+            self.rejected = Fingerprints::default();
+            self.unrecorded = None;
+        }
+        let has_vanished = self.snapshot.current.is_some() && snapshot.current.is_none();
+        // After Redis' clock was set back, no tick is left in the far future.
+        self.tick = self.tick.min(schedule.next_after(snapshot.at));
+        self.clock = StoreClock { at: snapshot.at, read_at };
+        self.freshness = Freshness::Fresh;
+        self.snapshot = snapshot;
+        self.overlay();
+        has_vanished
+    }
+
+    /// The state is as it was read, at this later reading of both clocks.
+    pub const fn confirm(&mut self, clock: StoreClock) {
+        self.snapshot.at = clock.at;
+        self.clock = clock;
+        self.freshness = Freshness::Fresh;
+    }
+
+    /// Puts what has arrived into the inbox, and notes what that says of the state.
+    pub fn take_in(&mut self, arrived: Arrived, inbox: &mut Inbox) {
+        if inbox.take_in(arrived) && self.freshness == Freshness::Fresh {
+            self.freshness = Freshness::Unchecked;
+        }
+        if inbox.take_change(self.snapshot.version) {
+            self.freshness = Freshness::Stale;
+        }
+    }
+
+    /// The state may have changed.
+    pub const fn expire(&mut self) {
+        self.freshness = Freshness::Stale;
+    }
+
+    /// Remembers which reports name the current token.
+    pub fn note_reports(&mut self, pending: &Pending) {
+        if let Some(current) = self.snapshot.fingerprint()
+            && pending.reported.contains(current)
+        {
+            self.rejected.insert(current);
+        }
+    }
+
+    /// The API has refused the current token.
+    pub fn reject_current(&mut self) {
+        if let Some(current) = self.snapshot.fingerprint() {
+            self.rejected.insert(current);
+        }
+    }
+
+    /// A report without a fingerprint clears the rejected tokens: any token is wanted.
+    pub fn clear_rejected(&mut self) {
+        self.rejected = Fingerprints::default();
+    }
+
+    /// Keeps a failure that Redis cannot note. One that Redis noted before it holds on.
+    pub fn keep_unrecorded(&mut self, mut failing: Box<Failing>) {
+        if let Some(noted) = &self.snapshot.failing {
+            failing.retry_at = failing.retry_at.max(noted.retry_at);
+        }
+        self.unrecorded = Some(failing);
+        self.overlay();
+    }
+
+    /// Redis notes failures again.
+    pub fn drop_unrecorded(&mut self) {
+        self.unrecorded = None;
+    }
+
+    /// A failure that Redis could not note counts as noted, until Redis notes a later one.
+    fn overlay(&mut self) {
+        let noted = self.snapshot.failing.as_ref().map(|failing| failing.retry_at);
+        self.unrecorded.take_if(|failing| noted > Some(failing.retry_at));
+        if let Some(failing) = &self.unrecorded {
+            self.snapshot.failing = Some(failing.clone());
+        }
+    }
+
+    /// The next instant of Redis' clock at which something is due by itself.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let retry = self.snapshot.failing.as_ref().map(|f| f.retry_at);
+        [self.tick, self.renewal(), retry].into_iter().flatten().min()
+    }
+
+    /// The triggers that are due now. The tick is taken: the next one is due later.
+    pub fn take_due(&mut self, now: Timestamp, schedule: &Schedule) -> impl Iterator<Item = Arrival> + use<> {
+        let tick = self.tick.take_if(|due| *due <= now).map(Arrival::Tick);
+        if tick.is_some() {
+            self.tick = schedule.next_after(now);
+        }
+        let expiry = self.renewal().is_some_and(|due| due <= now).then_some(Arrival::Expiry);
+        let retry = self.snapshot.failing.as_ref().is_some_and(|f| f.retry_at <= now).then_some(Arrival::Retry);
+        [tick, expiry, retry].into_iter().flatten()
+    }
+
+    /// When the current token is to be renewed; after a failure the retry does it.
+    fn renewal(&self) -> Option<Timestamp> {
+        match self.snapshot.failing {
+            Some(_) => None,
+            None => self.snapshot.current.as_ref()?.renew_at(),
+        }
+    }
+
+    #[must_use]
+    pub const fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    #[must_use]
+    pub const fn clock(&self) -> StoreClock {
+        self.clock
+    }
+
+    #[must_use]
+    pub const fn freshness(&self) -> Freshness {
+        self.freshness
+    }
+
+    #[must_use]
+    pub const fn minimum_version(&self) -> u64 {
+        self.minimum_version
+    }
+
+    #[must_use]
+    pub const fn rejected(&self) -> &Fingerprints {
+        &self.rejected
+    }
+
+    /// The failure that Redis could not note.
+    #[must_use]
+    pub fn unrecorded(&self) -> Option<&Failing> {
+        self.unrecorded.as_deref()
+    }
+}

@@ -1,0 +1,40 @@
+//! The stored token as one value: what outputs are given.
+
+use jiff::Timestamp;
+
+use super::snapshot::Snapshot;
+use token_sidecar_client::wire::Token;
+
+/// A token that a sidecar has verified and stored, with what belongs to it.
+#[derive(Debug, Clone)]
+pub struct StoredToken {
+    /// The token itself.
+    pub token: Token,
+    /// The version under which it is stored; a newer token has a greater one.
+    pub version: u64,
+    /// The user agent that it was fetched with.
+    pub user_agent: Option<String>,
+    /// When it stops working, where that is known.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl StoredToken {
+    /// The stored token of a state; `None` where there is none, or where another program wrote it.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Option<Self> {
+        let current = snapshot.current.as_ref()?;
+        let refresh = current.refresh()?;
+        Some(Self {
+            token: current.token.clone(),
+            version: snapshot.version,
+            user_agent: refresh.user_agent.clone(),
+            ends_at: current.ends_at(),
+        })
+    }
+
+    /// Whether both are the outcome of the same refresh.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.version == other.version && self.token == other.token
+    }
+}

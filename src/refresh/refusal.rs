@@ -1,0 +1,90 @@
+//! What a driver does where Redis fails a turn: one that is away is waited for; where one refuses, parsers are told so,
+//! at the pace of the back-off.
+
+use std::time::Duration;
+
+use super::driver::{Driver, HEARTBEAT, Stop};
+use super::observation::DecisionKind;
+use super::ports::{Jitter as _, Store as _, StoreError};
+use super::site::Ports;
+use crate::domain::lifetime::{between, later};
+use crate::domain::pending::Outcome;
+use crate::domain::snapshot::Failing;
+use crate::domain::verdict::Pace;
+use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
+
+impl<P: Ports> Driver<P> {
+    /// Waits until Redis answers again, or answers in its place where it refuses.
+    pub(super) async fn endure(&mut self, error: StoreError, stop: &Stop) {
+        match error {
+            StoreError::Away(error) => {
+                if self.errors == 1 {
+                    tracing::warn!(site = %self.site.id, %error, "Redis did not answer; what is pending stays pending");
+                } else {
+                    tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
+                }
+                self.pause(self.site.jitter.pause(self.errors), stop).await;
+                // Here and not in a turn of its own: a look that succeeds is no sign that the turn would.
+                if self.look().await.is_err() {
+                    self.state.expire();
+                }
+            }
+            StoreError::Refused(error) => self.endure_refusal(&error, stop).await,
+        }
+    }
+
+    async fn endure_refusal(&mut self, error: &str, stop: &Stop) {
+        let now = self.now();
+        let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at);
+        let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
+            tracing::warn!(site = %self.site.id, %error, "Redis refuses us");
+            let trigger = self.state.snapshot().failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger);
+            if let Err(error) = self.fail_unrecorded(trigger, error).await {
+                tracing::warn!(site = %self.site.id, %error, "failed to announce a failure");
+            }
+            return;
+        };
+        self.take_in();
+        if self.inbox.pending.wants_answer() {
+            if let Err(error) = self.announce(self.failed_again(), DecisionKind::Backoff, stop).await {
+                tracing::debug!(site = %self.site.id, %error, "failed to announce a failure");
+                self.pause(self.site.jitter.pause(self.errors), stop).await;
+            }
+            return;
+        }
+        let until_retry = between(self.now(), retry_at) + Duration::from_millis(1);
+        self.sleep(until_retry.min(HEARTBEAT), stop).await;
+    }
+
+    /// Announces an attempt that Redis can neither begin nor note; that answers all that is pending.
+    pub(super) async fn fail_unrecorded(&mut self, trigger: Trigger, error: &str) -> Result<(), StoreError> {
+        let attempts = self.state.snapshot().attempts().saturating_add(1);
+        let delay = self.site.jitter.backoff(attempts, Pace::Ordinary);
+        self.tell_unrecorded(Box::new(Failing {
+            attempts,
+            retry_at: whole_second_up(later(self.now(), delay)),
+            trigger,
+            stage: Stage::Store,
+            error: format!("Redis refuses us: {error}"),
+        }))
+        .await
+    }
+
+    /// Announces a failure that Redis cannot note; it is kept in this process instead.
+    pub(super) async fn tell_unrecorded(&mut self, failing: Box<Failing>) -> Result<(), StoreError> {
+        self.state.keep_unrecorded(failing);
+        let Some(event) = self.state.unrecorded().map(|failing| self.failed(failing, FailedCause::Attempt)) else {
+            return Ok(());
+        };
+        self.take_in();
+        match self.site.store.publish(&event).await {
+            Ok(()) => {}
+            Err(StoreError::Refused(error)) => {
+                tracing::error!(site = %self.site.id, %error, "failed to announce a failure: no parser can be told");
+            }
+            Err(error @ StoreError::Away(_)) => return Err(error),
+        }
+        self.inbox.settle(Outcome::Failed);
+        Ok(())
+    }
+}
