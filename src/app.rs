@@ -93,6 +93,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     let sites = config.sites.into_iter().map(|site| process.site(site)).collect::<Result<Vec<_>, _>>()?;
     let Process { clock, link, solvers, status, instance, contacts, outputs } = process;
     let (status, contacts) = (Arc::new(status), Arc::new(contacts));
+    let outputs = started(outputs, &status);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), %instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
@@ -130,7 +131,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
         () = shutdown.cancelled() => Vec::new(),
         admitted = admission::admitted(&link, sites.into_iter()) => admitted?,
     };
-    let (mut drivers, outputs) = (JoinSet::new(), started(outputs));
+    let mut drivers = JoinSet::new();
     let serving = async {
         for (site, reading) in admitted {
             // The questions of start-up are asked one after another, however many sites there are.
@@ -207,7 +208,7 @@ pub async fn refresh(
         admission::knock(&link).await?;
         admission::look(site).await
     };
-    let outputs = started(outputs);
+    let outputs = started(outputs, &status);
     let (site, seen) = tokio::select! {
         ended = &mut subscribed => { ended?; return Ok(Once::Stopped) }
         admitted = admission => admitted?,
@@ -249,10 +250,12 @@ async fn lost_for(status: &StatusRegistry, patience: Duration) {
 }
 
 /// Starts the outputs, each of which ends after the driver of its site.
-fn started(outputs: Vec<Output>) -> TaskTracker {
+fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     let tasks = TaskTracker::new();
     for (file, stored) in outputs {
-        tasks.spawn(file.run(stored, Delays::new(OUTPUT_RETRY_FIRST, OUTPUT_RETRY_LONGEST)));
+        let status = Arc::clone(status);
+        let is_connected = move || matches!(status.subscription().state, SubscriptionState::Up { .. });
+        tasks.spawn(file.run(stored, Delays::new(OUTPUT_RETRY_FIRST, OUTPUT_RETRY_LONGEST), is_connected));
     }
     tasks.close();
     tasks

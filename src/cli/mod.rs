@@ -142,7 +142,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let only = cli.settings.site.as_deref();
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match &command {
             Command::Run => run::run(config).await,
             Command::Refresh => refresh::run(&config, one_site(&config, only)?).await,
@@ -154,7 +154,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Healthcheck => healthcheck::run(&config).await,
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
-    })
+    });
+    // A write to a file system that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 /// The one site that a command is about.

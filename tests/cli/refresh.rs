@@ -31,6 +31,14 @@ fn it_stores_a_token_and_says_so() {
 }
 
 #[test]
+fn it_writes_the_dotenv_before_it_ends() {
+    let world = World::start();
+    world.call_with(&["refresh"], &[("SIDECAR_ENV_FILE", "one.env")]).expect(0);
+    let token = world.token().unwrap_or_default();
+    assert_eq!(world.read("one.env"), format!("CHITAI_GOROD_BEARER_TOKEN={token}\n"));
+}
+
+#[test]
 fn a_failure_is_75_with_its_reason_and_is_shared_with_everybody() {
     let world = World::start();
     world.faults(Faults { api_status: Some(401), ..Faults::default() });

@@ -1,6 +1,11 @@
 //! A `.env` that is kept current.
 
-use crate::process::{World, eventually, keys};
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::process::{Running, World, eventually, keys};
 
 /// Defect 9 of the system before: the file was truncated and written anew, and a missing line never came.
 #[test]
@@ -74,4 +79,50 @@ fn the_dotenv_of_the_working_folder_survives_a_lost_redis() {
     assert_eq!(world.solves(), 1);
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::COOKIES]), 1);
     sidecar.stop().expect(0);
+}
+
+/// Another file cannot be renamed over one that is mounted by itself, as Docker does with a single file.
+#[test]
+fn a_dotenv_that_is_mounted_by_itself_is_written_in_place() {
+    if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
+        skipped("this user may not mount");
+        return;
+    }
+    let world = World::start();
+    world.write("mounted.env", "A=1\n");
+    world.write(".env", "");
+    let mount = "mount --bind mounted.env .env && exec \"$@\"";
+    let under = ["unshare", "--mount", "sh", "-c", mount, "sh"];
+    let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_ENV_FILE", ".env")]));
+    sidecar.says("the .env had to be written in place");
+    let token = world.token().unwrap_or_default();
+    eventually("the mounted file is current", || {
+        (world.read("mounted.env") == format!("A=1\nCHITAI_GOROD_BEARER_TOKEN={token}\n")).then_some(())
+    });
+    assert_eq!(world.read(".env"), "", "what the mount covers");
+    sidecar.stop().expect(0);
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
+
+#[test]
+fn a_dotenv_whose_lock_another_program_holds_does_not_hold_up_the_end() {
+    let world = World::start();
+    let file = world.write("locked.env", "A=1\n");
+    let mut holder = Command::new("flock")
+        .arg(&file)
+        .args(["sh", "-c", "echo locked; read _"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_ENV_FILE", "locked.env")]);
+    sidecar.stop().expect(0);
+    assert_eq!(world.read("locked.env"), "A=1\n");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
 }

@@ -158,7 +158,7 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         let (sender, receiver) = watch::channel(None);
         sender.send_replace(Some(StoredToken { token: token.clone(), version: 1, user_agent: None, ends_at: None }));
         drop(sender);
-        EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO)).await;
+        EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO), || true).await;
     }
 
     let log = Log::default();
