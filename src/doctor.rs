@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::redis::{Connector, Events, LinkError};
+use token_sidecar_client::redis::{Connector, Events, Link, LinkError};
 use token_sidecar_client::wire::{Channels, Cookies, Token};
 
 use crate::app::AppError;
@@ -14,7 +14,7 @@ use crate::config::{Config, SiteConfig};
 use crate::domain::site::Verify;
 use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
-use crate::redis::{Link, RedisStore};
+use crate::redis::RedisStore;
 use crate::refresh::ports::{Source as _, Store as _};
 use crate::sources::{AnySource, FlaresolverrError, HttpSourceError, Solvers};
 use crate::verify::HttpProbe;
@@ -53,7 +53,7 @@ impl Finding {
 /// Everything that checks share.
 pub struct Doctor {
     connector: Connector,
-    link: Arc<Link<SystemClock>>,
+    link: Arc<Link>,
     solvers: Solvers,
 }
 
@@ -64,7 +64,7 @@ impl Doctor {
     /// [`AppError::Config`] where a setting cannot be used.
     pub fn new(config: &Config) -> Result<Self, AppError> {
         let connector = Connector::new(&config.redis)?;
-        let link = Arc::new(Link::new(connector.clone(), SystemClock::start()));
+        let link = Arc::new(Link::new(connector.clone()));
         Ok(Self { connector, link, solvers: Solvers::default() })
     }
 
@@ -156,7 +156,7 @@ impl Doctor {
         }
     }
 
-    fn store(&self, site: &SiteConfig) -> RedisStore<SystemClock> {
+    fn store(&self, site: &SiteConfig) -> RedisStore {
         let link = Arc::clone(&self.link);
         RedisStore::new(link, site.id.clone(), site.keys.clone(), site.policy.lock_ttl, String::new())
     }
@@ -216,7 +216,7 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
 }
 
 /// Asks the API about the current token, or else about one that it must refuse.
-async fn check_api(store: Option<&RedisStore<SystemClock>>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
+async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
     let what = format!("{}: API", site.id);
     let (current, cookies) = match store {
         Some(store) => {

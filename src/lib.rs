@@ -1,4 +1,5 @@
-//! Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask.
+//! The library of the binary `token-sidecar`. Its only other users are the tests, the fuzz targets and the benchmark:
+//! nothing in it is a public interface, and it is not published. Parsers use `token-sidecar-client`.
 
 #![expect(
     missing_docs,
@@ -7,7 +8,6 @@
 
 pub mod app;
 pub mod cli;
-pub mod client;
 pub mod clock;
 pub mod config;
 pub mod doctor;

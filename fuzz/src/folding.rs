@@ -93,7 +93,7 @@ fn report(u: &mut Unstructured<'_>) -> Result<Report> {
     let fingerprint = if u.arbitrary()? { Some(fingerprint(u)?) } else { None };
     let mut word = || -> Result<Option<String>> { Ok(u.arbitrary::<Option<u8>>()?.map(|n| n.to_string())) };
     let (reason, source) = (word()?, word()?);
-    Ok(Report { fingerprint, force: u.ratio(1, 4)?, reason, source, ..Report::default() })
+    Ok(Report { fingerprint, force: u.ratio(1, 4)?, reason, source })
 }
 
 /// More of them than are told apart.

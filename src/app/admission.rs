@@ -4,12 +4,10 @@ use tokio::task::JoinSet;
 
 use super::AppError;
 use super::process::ProductionPorts;
-use crate::clock::SystemClock;
 use crate::domain::site_state::Reading;
-use crate::redis::Link;
 use crate::refresh::ports::{Clock as _, Store as _, StoreError};
 use crate::refresh::site::SiteContext;
-use token_sidecar_client::redis::{Events, LinkError};
+use token_sidecar_client::redis::{Events, Link, LinkError};
 use token_sidecar_client::wire::Channels;
 
 /// How many sites are looked at at once: as many as have their turn on the connection.
@@ -23,7 +21,7 @@ pub(super) type Admitted = (Box<SiteContext<ProductionPorts>>, Option<Reading>);
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
 pub(super) async fn admitted(
-    link: &Link<SystemClock>,
+    link: &Link,
     mut sites: impl ExactSizeIterator<Item = Box<SiteContext<ProductionPorts>>>,
 ) -> Result<Vec<Admitted>, AppError> {
     knock(link).await?;
@@ -42,7 +40,7 @@ pub(super) async fn admitted(
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis refuses us: no permission.
-pub(super) async fn knock(link: &Link<SystemClock>) -> Result<(), AppError> {
+pub(super) async fn knock(link: &Link) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     match Events::on(link.connector(), &everywhere).await {
         Err(error @ LinkError::Refused(_)) => Err(error.into()),

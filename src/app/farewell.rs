@@ -1,13 +1,12 @@
 //! Reports that a process leaves unanswered at its end are answered by it, where no other replica will.
 
+use token_sidecar_client::redis::Link;
 use token_sidecar_client::wire::{Channels, Event, Failed, FailedCause, SiteId, Stage, Trigger};
 
 use super::AppError;
 use super::process::Contact;
-use crate::clock::SystemClock;
 use crate::domain::inbox::Inbox;
 use crate::domain::snapshot::Current;
-use crate::redis::Link;
 use crate::refresh::ports::Store as _;
 
 /// Announces `failed` for a site with unanswered reports, unless another replica is subscribed: it has received them
@@ -15,12 +14,7 @@ use crate::refresh::ports::Store as _;
 ///
 /// # Errors
 /// [`AppError::Redis`] where Redis is away or refuses.
-pub(super) async fn answer(
-    link: &Link<SystemClock>,
-    site: &SiteId,
-    contact: &Contact,
-    mut inbox: Inbox,
-) -> Result<(), AppError> {
+pub(super) async fn answer(link: &Link, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), AppError> {
     inbox.take_in(contact.mailbox.take());
     if !inbox.is_asked() || link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
         return Ok(());

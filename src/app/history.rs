@@ -4,22 +4,22 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use token_sidecar_client::redis::Link;
 use token_sidecar_client::wire::SiteId;
 
 use super::process::Contacts;
-use crate::clock::SystemClock;
-use crate::redis::{Link, history};
+use crate::redis::history;
 use crate::server::HistoryReader;
 use crate::status::HistoryEntry;
 
 /// The history in Redis.
 pub(super) struct RedisHistory {
-    link: Arc<Link<SystemClock>>,
+    link: Arc<Link>,
     contacts: Arc<Contacts>,
 }
 
 impl RedisHistory {
-    pub(super) const fn new(link: Arc<Link<SystemClock>>, contacts: Arc<Contacts>) -> Self {
+    pub(super) const fn new(link: Arc<Link>, contacts: Arc<Contacts>) -> Self {
         Self { link, contacts }
     }
 }

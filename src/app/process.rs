@@ -9,7 +9,7 @@ use crate::config::SiteConfig;
 use crate::domain::stored::StoredToken;
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
-use crate::redis::{Link, RedisStore};
+use crate::redis::RedisStore;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::Clock as _;
 use crate::refresh::site::{Ports, SiteContext};
@@ -17,7 +17,7 @@ use crate::sources::{AnySource, Solvers};
 use crate::status::{SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
 use secrecy::ExposeSecret as _;
-use token_sidecar_client::redis::{Connector, RedisConfig};
+use token_sidecar_client::redis::{Connector, Link, RedisConfig};
 use token_sidecar_client::wire::{SiteId, Token};
 use tokio::sync::watch;
 
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 pub(super) struct ProductionPorts;
 
 impl Ports for ProductionPorts {
-    type Store = RedisStore<SystemClock>;
+    type Store = RedisStore;
     type Source = AnySource;
     type Probe = HttpProbe;
     type Clock = SystemClock;
@@ -37,7 +37,7 @@ impl Ports for ProductionPorts {
 /// What all sites of the process share.
 pub(super) struct Process {
     pub(super) clock: SystemClock,
-    pub(super) link: Arc<Link<SystemClock>>,
+    pub(super) link: Arc<Link>,
     pub(super) solvers: Solvers,
     pub(super) status: StatusRegistry,
     pub(super) instance: Arc<str>,
@@ -54,7 +54,7 @@ pub(super) type Contacts = BTreeMap<SiteId, Contact>;
 /// How others reach a site that is driven.
 pub(super) struct Contact {
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) store: RedisStore<SystemClock>,
+    pub(super) store: RedisStore,
 }
 
 impl Process {
@@ -63,7 +63,7 @@ impl Process {
         let connector = Connector::new(redis)?;
         Ok(Self {
             clock,
-            link: Arc::new(Link::new(connector, clock)),
+            link: Arc::new(Link::new(connector)),
             solvers: Solvers::default(),
             status: StatusRegistry::new(Arc::new(move || clock.now())),
             instance: instance().into(),

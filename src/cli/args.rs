@@ -111,7 +111,7 @@ pub enum Command {
 
     /// Publish the message that the token does not work
     #[command(after_help = "\
-Exit codes: 0 published (with --wait: a token is ready), 69 nobody listens, 75 failed or timed out.
+Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens, 75 failed or timed out.
 
 Examples:
   token-sidecar trigger --wait                  wait up to 60 s for the outcome

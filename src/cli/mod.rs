@@ -18,11 +18,12 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use token_sidecar_client::ClientError;
+use token_sidecar_client::redis::LinkError;
 use tokio_util::sync::CancellationToken;
 
 use self::args::{Cli, Command};
 use crate::app::AppError;
-use crate::client::ClientError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
 use crate::log;
 use crate::shutdown::Signals;
@@ -38,7 +39,7 @@ pub enum Exit {
     Usage = 2,
     /// Settings that cannot be used.
     Config = 64,
-    /// Redis or the address to listen on cannot be had, or nobody listens.
+    /// Redis or the address to listen on cannot be had, or no sidecar listens.
     Unavailable = 69,
     /// Failed for now: try again later.
     TryAgain = 75,
@@ -81,10 +82,16 @@ impl From<ClientError> for Stopped {
     fn from(error: ClientError) -> Self {
         let exit = match error {
             ClientError::Config(_) => Exit::Config,
-            ClientError::Redis(_) | ClientError::NobodyListens(_) => Exit::Unavailable,
+            ClientError::Redis(_) | ClientError::NoSidecar(_) => Exit::Unavailable,
             ClientError::Failed(_) | ClientError::TimedOut(_) => Exit::TryAgain,
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<LinkError> for Stopped {
+    fn from(error: LinkError) -> Self {
+        ClientError::from(error).into()
     }
 }
 

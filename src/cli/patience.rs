@@ -1,26 +1,28 @@
-//! Redis that is out of reach: a command tries for 5 s, and gives up at once where Redis says no.
+//! Reaching Redis: a command tries for 5 s, and gives up at once where Redis refuses.
 
 use std::time::Duration;
 
+use token_sidecar_client::ClientError;
+use token_sidecar_client::redis::LinkError;
+
 use super::{Exit, Stopped};
-use crate::client::{ClientError, LinkError};
 
 /// How long a command tries to reach Redis.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it rests between two tries.
-const PACE: Duration = Duration::from_millis(250);
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
 
-/// Asks until there is an answer, a refusal, or no patience left.
-pub(super) async fn reach<T>(mut ask: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stopped> {
+/// Tries until there is an answer, a refusal, or no time left.
+pub(super) async fn reach<T, E: Into<ClientError>>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, Stopped> {
     let mut last = LinkError::Away(format!("no answer within {} s", PATIENCE.as_secs()));
     let trying = async {
         loop {
-            match ask().await {
+            match ask().await.map_err(Into::into) {
                 Ok(answer) => return Ok(answer),
                 Err(ClientError::Redis(error @ LinkError::Away(_))) => last = error,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Stopped::from(error)),
             }
-            tokio::time::sleep(PACE).await;
+            tokio::time::sleep(PAUSE).await;
         }
     };
     match tokio::time::timeout(PATIENCE, trying).await {

@@ -1,19 +1,22 @@
 //! `status`: the state, for people and for scripts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use token_sidecar_client::redis::{Connector, Link, LinkError};
 use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 
 use super::args::Status as Flags;
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, screen};
-use crate::client::Client;
 use crate::config::{Config, SiteConfig};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
+use crate::redis::{RedisStore, history};
+use crate::refresh::ports::Store as _;
 use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
 
 /// How many attempts are shown.
@@ -34,14 +37,15 @@ struct Sites {
 }
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -> Result<Exit, Stopped> {
+    let link = Arc::new(Link::new(Connector::new(&config.redis)?));
     let mut shown = Vec::new();
     for site in sites {
-        let client = Client::configured(config, site)?;
-        let snapshot = reach(async || client.look().await).await?;
+        let store = reader(&link, site);
+        let snapshot = reach(async || store.look().await.map_err(LinkError::from)).await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
         let status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
-        let history = reach(async || client.history(ATTEMPTS).await).await?;
+        let history = reach(async || history::latest(&link, &site.keys, ATTEMPTS).await).await?;
         shown.push(SiteWithHistory { site: status, history });
     }
     let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
@@ -56,6 +60,13 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
         }
     }
     Ok(if fresh { Exit::Done } else { Exit::Unhealthy })
+}
+
+/// A store for reading a site.
+pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
+    // A command takes no lock, and must not shorten that of a sidecar: no setting allows a longer one.
+    const LONGEST_LOCK: Duration = Duration::from_secs(3600);
+    RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), LONGEST_LOCK, "")
 }
 
 fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> {

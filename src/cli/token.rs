@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use token_sidecar_client::wire::Token;
-use tokio_stream::StreamExt as _;
+use token_sidecar_client::{Client, ClientError, Update};
 
 use super::args::Token as Flags;
 use super::patience::reach;
 use super::{Exit, Stopped, screen};
-use crate::client::{Client, ClientError, Update};
 use crate::config::{Config, SiteConfig};
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
-    let client = Client::configured(config, site)?.named("token --wait");
+    let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token --wait");
     let mut token = reach(async || client.token().await).await?;
     if let (None, Some(wait)) = (&token, flags.wait) {
-        token = tokio::time::timeout(wait, arrival(&client, wait)).await.unwrap_or_default();
+        token = tokio::time::timeout(wait, arrival(&client, wait)).await.ok();
     }
     let Some(token) = token else {
         let hint = if flags.wait.is_some() { "it did not come in time" } else { "wait for one with --wait" };
@@ -25,22 +24,21 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     Ok(Exit::Done)
 }
 
-/// Asks for a token, and waits for one whatever the answer is.
-async fn arrival(client: &Client, patience: Duration) -> Option<Token> {
-    match client.get(patience).await {
-        Ok(token) => return Some(token),
-        Err(ClientError::NobodyListens(_)) => {
-            screen::complain("nobody listens yet: is the sidecar running? Waiting all the same");
+/// Asks for a token and waits for one, whatever the answer is: a later refresh may bring it.
+async fn arrival(client: &Client, timeout: Duration) -> Token {
+    match client.get(timeout).await {
+        Ok(token) => return token,
+        Err(ClientError::NoSidecar(_)) => {
+            screen::complain("no sidecar listens yet: is one running? Waiting all the same");
         }
         Err(_) => {}
     }
     let mut updates = client.updates();
-    while let Some(update) = updates.next().await {
-        if !matches!(update, Update::Lost(_))
+    loop {
+        if !matches!(updates.next().await, Update::Lost(_))
             && let Ok(Some(token)) = client.token().await
         {
-            return Some(token);
+            return token;
         }
     }
-    None
 }

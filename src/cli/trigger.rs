@@ -1,34 +1,38 @@
-//! `trigger`: says that the token does not work, and waits for the outcome where asked to.
+//! `trigger`: reports that the token does not work, and waits for the outcome with `--wait`.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar_client::wire::UpdatedCause;
+use token_sidecar_client::redis::{Connector, Link};
+use token_sidecar_client::wire::{Report, UpdatedCause};
+use token_sidecar_client::{Client, ClientError};
 
 use super::args::Trigger as Flags;
 use super::patience::reach;
+use super::status::reader;
 use super::{Exit, Stopped, local, screen};
-use crate::client::{Client, ClientError, Report};
 use crate::config::{Config, SiteConfig};
+use crate::redis::RedisStore;
+use crate::refresh::ports::Store as _;
 
-/// How often the stage is asked for.
-const STAGE_PACE: Duration = Duration::from_millis(400);
+/// How often the stage is read.
+const STAGE_INTERVAL: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
-    let client = Client::configured(config, site)?;
-    let reason = flags.reason.clone().unwrap_or_default();
-    let report = Report { fingerprint: None, reason, force: flags.force };
+    let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar");
+    let report = Report { reason: flags.reason.clone(), force: flags.force, ..Report::default() };
     let Some(wait) = flags.wait else {
-        let heard = reach(async || client.report(&report).await).await?;
-        screen::line(format!("published; {heard} heard it"))?;
+        let receivers = reach(async || client.report(&report).await).await?;
+        screen::line(format!("published to {receivers} sidecar(s)"))?;
         return Ok(Exit::Done);
     };
-    let mut progress = screen::Progress::start("listening for the outcome");
-    let mut asked = reach(async || client.ask(report.clone()).await).await?;
+    let mut progress = screen::Progress::start("subscribing to the outcome");
+    let mut pending = reach(async || client.ask(report.clone()).await).await?;
     progress.stage("asked for a new token");
     let answer = tokio::select! {
-        answer = tokio::time::timeout(wait, asked.answer()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),
-        never = show_stages(config, site, &client, &mut progress) => match never {},
+        answer = tokio::time::timeout(wait, pending.outcome()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),
+        never = show_stages(config, site, &mut progress) => match never {},
     };
     drop(progress);
     match answer {
@@ -50,24 +54,20 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     }
 }
 
-/// Follows what the sidecar is at, until it is dropped.
-async fn show_stages(
-    config: &Config,
-    site: &SiteConfig,
-    client: &Client,
-    progress: &mut screen::Progress,
-) -> Infallible {
+/// Shows the stage of the refresh until it is dropped.
+async fn show_stages(config: &Config, site: &SiteConfig, progress: &mut screen::Progress) -> Infallible {
+    let store = Connector::new(&config.redis).ok().map(|connector| reader(&Arc::new(Link::new(connector)), site));
     loop {
-        tokio::time::sleep(STAGE_PACE).await;
+        tokio::time::sleep(STAGE_INTERVAL).await;
         progress.tick();
-        if let Some(stage) = stage(config, site, client).await {
+        if let Some(stage) = stage(config, site, store.as_ref()).await {
             progress.stage(&stage);
         }
     }
 }
 
-/// What the sidecar is at: from the one on this machine, or else from the lock.
-async fn stage(config: &Config, site: &SiteConfig, client: &Client) -> Option<String> {
+/// The stage of the refresh under way: from the sidecar on this machine, or else that the lock is held.
+async fn stage(config: &Config, site: &SiteConfig, store: Option<&RedisStore>) -> Option<String> {
     if let Some(listen) = config.server.listen
         && let Ok(answer) = local::get(listen, "/api/status").await
         && let Ok(status) = serde_json::from_slice::<serde_json::Value>(&answer.body)
@@ -78,6 +78,6 @@ async fn stage(config: &Config, site: &SiteConfig, client: &Client) -> Option<St
             return Some(format!("a refresh is at: {stage}"));
         }
     }
-    let snapshot = client.look().await.ok()?;
+    let snapshot = store?.look().await.ok()?;
     snapshot.lock.map(|_| "a refresh is under way".to_owned())
 }

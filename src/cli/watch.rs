@@ -2,37 +2,36 @@
 
 use std::io::{self, IsTerminal as _};
 
+use token_sidecar_client::redis::Connector;
 use token_sidecar_client::wire::{Event, UpdatedCause};
-use tokio_stream::StreamExt as _;
+use token_sidecar_client::{Update, Updates};
 
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, screen};
 use crate::app;
-use crate::client::{Update, Updates};
 use crate::config::{Config, SiteConfig};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
-    let mut updates = Updates::of(config, sites)?;
+    let mut updates = Updates::of(Connector::new(&config.redis)?, sites.iter().map(|site| &site.id));
     reach(async || match updates.next().await {
-        Some(Update::Lost(error)) => Err(error.into()),
+        Update::Lost(error) => Err(error),
         _ => Ok(()),
     })
     .await?;
-    let mut is_listening = true;
-    while let Some(update) = updates.next().await {
-        match update {
+    let mut is_subscribed = true;
+    loop {
+        match updates.next().await {
             Update::Event(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
             Update::Event(event) => screen::line(event.to_json())?,
-            Update::Listening => is_listening = true,
-            // Said once, not at every try.
-            Update::Lost(error) if std::mem::replace(&mut is_listening, false) => {
-                screen::complain(&format!("{error}; listening again, what was said meanwhile is not known"));
+            Update::Subscribed => is_subscribed = true,
+            // Shown once, not at every try.
+            Update::Lost(error) if std::mem::replace(&mut is_subscribed, false) => {
+                screen::complain(&format!("{error}; subscribing again, events in between are missed"));
             }
             Update::Lost(_) => {}
         }
     }
-    Ok(Exit::Done)
 }
 
 fn readable(event: &Event) -> String {

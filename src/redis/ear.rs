@@ -93,8 +93,8 @@ impl<O: SubscriptionObserver> Ear<O> {
     fn take_in(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
         match topic {
             Topic::Invalid => {
-                let report = Report::parse(payload);
-                self.observer.message(site, report.payload);
+                let (report, payload) = Report::parse(payload);
+                self.observer.message(site, payload);
                 mailbox.post(Arrival::Message(report));
             }
             Topic::Event => {

@@ -1,11 +1,9 @@
 //! Reads the history of a site: the stream beside its keys.
 
 use jiff::Timestamp;
-use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::KeyNames;
 
-use super::link::Link;
-use crate::refresh::ports::Clock;
 use crate::status::HistoryEntry;
 
 /// The most entries that one reading brings.
@@ -18,7 +16,7 @@ type Entry = (String, Vec<Vec<u8>>);
 ///
 /// # Errors
 /// [`LinkError`] where Redis is away or refuses.
-pub async fn latest<C: Clock>(link: &Link<C>, keys: &KeyNames, limit: usize) -> Result<Vec<HistoryEntry>, LinkError> {
+pub async fn latest(link: &Link, keys: &KeyNames, limit: usize) -> Result<Vec<HistoryEntry>, LinkError> {
     let command = redis::cmd("XREVRANGE")
         .arg(keys.companion("history"))
         .arg("+")

@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation};
-use token_sidecar_client::redis::LinkError;
+use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::{
     Channels, Cookies, Event, Failed, FailedCause, KeyNames, SiteId, Trigger, Updated, UpdatedCause, whole_second_down,
 };
 
-use super::link::Link;
 use super::lua;
 use super::state::{State, read, text};
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::Timings;
 use crate::refresh::ports::{
-    Announced, ClaimId, Claimed, Clock, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Store, StoreError,
+    Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Store, StoreError,
 };
 
 /// How far an estimate of Redis' clock may be off before it is made anew.
@@ -32,9 +31,9 @@ static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::ANNOUNCE))
 static VACATE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::VACATE));
 
 /// The keys and channels of one site.
-#[derive(Debug)]
-pub struct RedisStore<C> {
-    link: Arc<Link<C>>,
+#[derive(Debug, Clone)]
+pub struct RedisStore {
+    link: Arc<Link>,
     place: Arc<Place>,
     instance: Arc<str>,
 }
@@ -47,17 +46,10 @@ struct Place {
     lock_ttl: Duration,
 }
 
-impl<C> Clone for RedisStore<C> {
-    fn clone(&self) -> Self {
-        let Self { link, place, instance } = self;
-        Self { link: Arc::clone(link), place: Arc::clone(place), instance: Arc::clone(instance) }
-    }
-}
-
-impl<C: Clock> RedisStore<C> {
+impl RedisStore {
     /// The store of one site; `instance` names this process in the history.
     pub fn new(
-        link: Arc<Link<C>>,
+        link: Arc<Link>,
         site: SiteId,
         keys: KeyNames,
         lock_ttl: Duration,
@@ -110,7 +102,7 @@ impl<C: Clock> RedisStore<C> {
     }
 }
 
-impl<C: Clock> Store for RedisStore<C> {
+impl Store for RedisStore {
     async fn look(&self) -> Result<Snapshot, StoreError> {
         Ok(read(self.link.script::<State>(&self.prepare(&LOOK)).await?))
     }

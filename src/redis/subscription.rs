@@ -9,12 +9,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar_client::redis::{LinkError, classify};
+use token_sidecar_client::redis::{Link, LinkError, classify};
 use token_sidecar_client::wire::SiteId;
 use tokio_util::sync::CancellationToken;
 
 use super::ear::Ear;
-use super::link::Link;
 use crate::domain::pending::Arrival;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock, Jitter};
@@ -31,7 +30,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The subscription to the channels of all sites.
 pub struct Subscription<C, H, O> {
-    link: Arc<Link<C>>,
+    link: Arc<Link>,
     clock: C,
     jitter: H,
     ear: Arc<Ear<O>>,
@@ -48,7 +47,7 @@ enum Ended {
 impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
     /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'.
     pub fn new(
-        link: Arc<Link<C>>,
+        link: Arc<Link>,
         clock: C,
         jitter: H,
         observer: Arc<O>,

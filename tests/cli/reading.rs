@@ -83,7 +83,7 @@ fn token_gives_a_wait_up_with_75() {
     let world = World::start();
     let began = now();
     let ran = world.call(&["token", "--wait=1s"]).expect(75).complains("it did not come in time");
-    assert!(ran.stderr.contains("nobody listens yet"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no sidecar listens yet"), "{}", ran.stderr);
     assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(7));
 }
 
@@ -184,7 +184,7 @@ fn watch_goes_on_when_redis_comes_back() {
     };
     listens(&world);
     world.redis.restart_empty();
-    watch.says("listening again");
+    watch.says("subscribing again");
     listens(&world);
     world.call(&["refresh"]).expect(0);
     watch.prints("token:updated");

@@ -12,7 +12,7 @@ use crate::support::contract;
 fn it_publishes_and_says_who_heard_it() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
-    let ran = world.call(&["trigger", "--reason", "deploy of parser 7"]).expect(0).prints("1 heard it");
+    let ran = world.call(&["trigger", "--reason", "deploy of parser 7"]).expect(0).prints("published to 1 sidecar(s)");
     assert_eq!(ran.stdout.lines().count(), 1);
     let updated = events.refreshed();
     assert_eq!(updated["trigger"], "invalid");
@@ -25,7 +25,7 @@ fn it_publishes_and_says_who_heard_it() {
 fn where_nobody_listens_it_is_69() {
     let world = World::start();
     for args in [&["trigger"][..], &["trigger", "--wait"], &["trigger", "--wait=1s", "--force"]] {
-        let ran = world.call(args).expect(69).complains("nobody listens on chitai_gorod:token:invalid");
+        let ran = world.call(args).expect(69).complains("no sidecar listens on chitai_gorod:token:invalid");
         assert_eq!(ran.stdout, "");
     }
 }

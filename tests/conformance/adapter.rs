@@ -1,16 +1,15 @@
-//! The client of this crate behind the protocol. The test starts itself to be it.
+//! The Rust client behind the protocol: the test starts itself as this program.
 
 use std::io::{Write as _, stdin, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use token_sidecar::client::{Client, ClientError, Update};
 use token_sidecar_client::wire::Token;
+use token_sidecar_client::{Client, ClientError, Update};
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt as _;
 
-/// The argument that makes the test the adapter.
+/// The argument with which the test is the adapter.
 pub(crate) const ITSELF: &str = "rust-adapter";
 
 #[expect(clippy::disallowed_methods, reason = "this is a program of its own")]
@@ -40,14 +39,14 @@ async fn serve(client: &Client, line: &Value) {
     if line["call"] == "updates" {
         let mut updates = client.updates();
         let mut is_answered = false;
-        while let Some(update) = updates.next().await {
-            match update {
-                Update::Listening if !is_answered => {
+        loop {
+            match updates.next().await {
+                Update::Subscribed if !is_answered => {
                     is_answered = true;
                     say(&json!({ "id": id, "ok": null }));
                 }
                 Update::Event(event) => say(&json!({ "id": id, "update": event })),
-                Update::Listening | Update::Lost(_) => {}
+                Update::Subscribed | Update::Lost(_) => {}
             }
         }
     }
@@ -73,7 +72,7 @@ async fn answer(client: &Client, line: &Value) -> Result<Value, ClientError> {
 fn described(error: &ClientError) -> Value {
     let message = error.to_string();
     match error {
-        ClientError::NobodyListens(_) => json!({ "kind": "nobody_listens", "message": message }),
+        ClientError::NoSidecar(_) => json!({ "kind": "nobody_listens", "message": message }),
         ClientError::TimedOut(_) => json!({ "kind": "timed_out", "message": message }),
         ClientError::Failed(failed) => {
             json!({ "kind": "failed", "message": message, "stage": failed.stage, "retry_at": failed.retry_at })

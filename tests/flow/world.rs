@@ -255,7 +255,7 @@ impl State {
 /// What the subscription does with a message.
 fn hear(mailbox: &Mailbox, wire: Wire) {
     match wire {
-        Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload))),
+        Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload).0)),
         Wire::Event(event) => {
             let event = Event::parse(event.to_json().as_bytes()).unwrap();
             if let Some(outcome) = Outcome::of(&event) {

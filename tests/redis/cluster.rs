@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar::redis::{Link, RedisStore};
+use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{Store, StoreError};
-use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
+use token_sidecar_client::redis::{Connector, Link, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::KeyNames;
 
 use crate::ears::{Ears, Hurried};
@@ -105,6 +105,6 @@ async fn a_cluster_of_which_no_node_answers_is_away() {
     let port = Port::hold();
     let nodes = secrets(&[format!("redis://127.0.0.1:{}/", port.number())]);
     let config = RedisConfig { topology: Topology::Cluster { nodes }, ..config("redis://127.0.0.1:1/") };
-    let link: Arc<Link<_>> = link_of(&config);
+    let link: Arc<Link> = link_of(&config);
     assert!(matches!(store_in_one_slot(&link).look().await, Err(StoreError::Away(_))));
 }

@@ -9,12 +9,11 @@ use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::pending::Pending;
 use token_sidecar::jitter::Delays;
-use token_sidecar::redis::Link;
 use token_sidecar::redis::subscription::{CANARY_INTERVAL, CANARY_TIMEOUT, Subscription};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::ports::Clock;
 use token_sidecar::status::SubscriptionObserver;
-use token_sidecar_client::redis::{Connector, LinkError, RedisConfig};
+use token_sidecar_client::redis::{Connector, Link, LinkError, RedisConfig};
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -166,7 +165,7 @@ impl Ears {
     /// Begins to subscribe.
     pub(crate) fn begin(config: &RedisConfig, hurried: Hurried, sites: Vec<SiteId>) -> Self {
         let clock = HurriedClock(hurried, SystemClock::start());
-        let link = Arc::new(Link::new(Connector::new(config).unwrap(), clock));
+        let link = Arc::new(Link::new(Connector::new(config).unwrap()));
         let mailboxes: Vec<_> = sites.iter().map(|_| Arc::new(Mailbox::default())).collect();
         let recorder = Recorder::default();
         let subscription = Subscription::new(

@@ -8,14 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Connection;
 use secrecy::SecretString;
-use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::extract::Candidate;
 use token_sidecar::domain::pending::Note;
 use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::domain::verdict::{Failure, Pace, Timings};
-use token_sidecar::redis::{Link, RedisStore};
+use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
-use token_sidecar_client::redis::{Connector, RedisConfig, TlsConfig, Topology};
+use token_sidecar_client::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
 use token_sidecar_client::wire::{Cookies, KeyNames, SiteId, Stage, Token, Trigger};
 
 use crate::support::redis_server::RedisServer;
@@ -28,8 +27,8 @@ pub(crate) const HISTORY: &str = "{chitai_gorod_token}:history";
 pub(crate) const LOCK_TTL: Duration = Duration::from_secs(15);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-pub(crate) type TestLink = Arc<Link<SystemClock>>;
-pub(crate) type TestStore = RedisStore<SystemClock>;
+pub(crate) type TestLink = Arc<Link>;
+pub(crate) type TestStore = RedisStore;
 
 pub(crate) fn site() -> SiteId {
     SiteId::parse("chitai_gorod").unwrap()
@@ -48,7 +47,7 @@ pub(crate) fn secrets(urls: &[String]) -> Vec<SecretString> {
 }
 
 pub(crate) fn link_of(config: &RedisConfig) -> TestLink {
-    Arc::new(Link::new(Connector::new(config).unwrap(), SystemClock::start()))
+    Arc::new(Link::new(Connector::new(config).unwrap()))
 }
 
 pub(crate) fn link(server: &RedisServer) -> TestLink {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use redis::{Connection, RedisResult};
 
-use token_sidecar::client::Client;
+use token_sidecar_client::Client;
 
 use crate::process::{DEADLINE, World, keys};
 

@@ -5,13 +5,13 @@
 use std::time::Duration;
 
 use simulator::Faults;
-use token_sidecar::client::{Client, ClientError};
 use token_sidecar_client::wire::Token;
+use token_sidecar_client::{Client, ClientError};
 
 use crate::process::{DEADLINE, Events, World, keys};
 
 #[test]
-fn whoever_gives_up_leaves_the_wait_to_the_others() {
+fn a_caller_that_times_out_leaves_the_wait_to_the_others() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let refused = Token::parse(&world.token().unwrap()).unwrap();
@@ -34,7 +34,7 @@ fn whoever_gives_up_leaves_the_wait_to_the_others() {
 }
 
 #[test]
-fn what_cannot_be_used_is_said_before_anything_is_asked() {
+fn a_bad_url_or_site_is_refused_before_anything_is_sent() {
     for (url, site) in [("redis://127.0.0.1:6379/0", "A Shop"), ("http://127.0.0.1:6379", keys::SITE)] {
         assert!(matches!(Client::new(url, site), Err(ClientError::Config(_))), "{url} {site}");
     }

@@ -8,15 +8,15 @@ use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
 use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
+use token_sidecar::redis::RedisStore;
 use token_sidecar::redis::subscription::Subscription;
-use token_sidecar::redis::{Link, RedisStore};
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::{Observation, Observer};
 use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
 use token_sidecar::refresh::site::SiteContext;
 use token_sidecar::status::SubscriptionObserver;
-use token_sidecar_client::redis::{Connector, LinkError};
+use token_sidecar_client::redis::{Connector, Link, LinkError};
 use token_sidecar_client::wire::{Cookies, Event, KeyNames, Payload, SiteId, Token};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ pub(crate) struct Replica {
 struct Surroundings;
 
 impl token_sidecar::refresh::site::Ports for Surroundings {
-    type Store = RedisStore<Time>;
+    type Store = RedisStore;
     type Source = Browser;
     type Probe = Api;
     type Clock = Time;
@@ -79,7 +79,7 @@ impl Replica {
         let id = SiteId::parse(SITE).unwrap();
         let time = Time { world: world.clone(), process };
         let dice = Dice::new(dice.u64(..));
-        let link = Arc::new(Link::new(Connector::over(dial(world, process)), time.clone()));
+        let link = Arc::new(Link::new(Connector::over(dial(world, process))));
         let keys = KeyNames { token: TOKEN_KEY.to_owned(), cookies: COOKIES_KEY.to_owned() };
         let instance = format!("sidecar-{process}");
         let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, setup.policy.lock_ttl, instance.clone());

@@ -1,10 +1,10 @@
-//! A stranger's text, made fit for one line of a log or an event.
+//! Text from outside, made fit for one line of a log or an event.
 
-/// The first line that says something, at most `limit` characters of it, without control characters and with
+/// The first line that is not blank, at most `limit` characters of it, without control characters and with
 /// everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
 #[must_use]
 pub fn excerpt(text: &str, limit: usize) -> String {
-    // FlareSolverr writes a line's end as the two characters `\n`.
+    // FlareSolverr writes the end of a line as the two characters `\n`.
     let line = text.split(['\n', '\r']).flat_map(|part| part.split("\\n")).map(str::trim).find(|part| !part.is_empty());
     let words = line.unwrap_or_default().split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty());
     let (mut shown, mut length) = (String::new(), 0);
@@ -25,11 +25,11 @@ pub fn excerpt(text: &str, limit: usize) -> String {
     shown.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// A stranger's text without what it was told by us and says back. To be done before anything is cut.
+/// Text from outside without the `secrets` that were sent there. To be applied before the text is cut.
 #[must_use]
 pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let mut known: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
-    // One may be the head of another.
+    // The longest first: one may be the beginning of another.
     known.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     known.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
 }
@@ -48,8 +48,8 @@ fn masked(word: &str) -> String {
     shown
 }
 
-/// `http://user:password@host/` without the user and the password. What stands before the last `@` is taken for them,
-/// as a password may hold anything, and a word several addresses.
+/// `http://user:password@host/` without the user and the password: all that stands before the last `@`, since a password
+/// may hold any character and a word several addresses.
 fn without_login(word: &str) -> String {
     let Some((before, host)) = word.rfind('@').map(|at| word.split_at(at)) else { return word.to_owned() };
     match before.split_once("://") {

@@ -1,4 +1,4 @@
-//! A connection for commands, whatever is behind it.
+//! A connection for commands, to one server or to a Cluster.
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
@@ -15,8 +15,8 @@ pub enum Commands {
 }
 
 impl Commands {
-    /// Asks one node that is left to chance. On a Cluster a channel has its own node otherwise, which would say
-    /// nothing of the way from the others, and some commands go to all nodes at once.
+    /// Runs a command on a random node. A Cluster would otherwise choose the node by the channel, which says nothing
+    /// about the way from the others, and would send some commands to all nodes.
     pub async fn anywhere(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => command.query_async(connection).await,

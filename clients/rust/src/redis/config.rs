@@ -1,4 +1,4 @@
-//! How Redis is reached.
+//! The settings of a connection.
 
 use std::path::PathBuf;
 

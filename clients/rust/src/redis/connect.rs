@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Opens connections as configured.
+/// Opens connections with the configured settings.
 #[derive(Debug, Clone)]
 pub struct Connector {
     kind: Kind,
@@ -70,8 +70,8 @@ impl Connector {
             Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
             Topology::Sentinel { nodes, master } => {
                 let setting = "redis.sentinel.nodes";
-                let trusting = |node| client(node).map(|c| c.get_connection_info().clone());
-                let nodes: RedisResult<Vec<_>> = nodes_of(nodes, setting)?.into_iter().map(trusting).collect();
+                let with_certificates = |node| client(node).map(|c| c.get_connection_info().clone());
+                let nodes: RedisResult<Vec<_>> = nodes_of(nodes, setting)?.into_iter().map(with_certificates).collect();
                 let nodes = nodes.map_err(|e| config_error(setting, &e))?;
                 if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
                     let message = format!("{setting}: all of them must have the same user and password");
@@ -105,7 +105,7 @@ impl Connector {
         Ok(Self { kind })
     }
 
-    /// Connections to one server over streams that `dial` opens.
+    /// A connector to one server, over streams that `dial` opens.
     #[must_use]
     pub const fn over(dial: Dial) -> Self {
         Self { kind: Kind::Dialled(dial) }
@@ -121,7 +121,7 @@ impl Connector {
             match &self.kind {
                 Kind::Cluster { client, .. } => match client.get_async_connection().await {
                     Ok(connection) => Ok(Commands::Cluster(connection)),
-                    // Whatever the nodes said, the library makes an I/O error of it: one of them says it again.
+                    // The library turns any answer of the nodes into an I/O error: one of them is asked again.
                     Err(error) => Err(self.node(&settings, ProtocolVersion::RESP2).await.err().unwrap_or(error)),
                 },
                 _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
@@ -130,8 +130,8 @@ impl Connector {
         within(CONNECT_TIMEOUT * 2, connecting).await
     }
 
-    /// A connection for a subscription: what is pushed is handed to `receive` on the spot. On a Cluster
-    /// any node will do, since messages go to all of them.
+    /// A connection for a subscription: each push is handed to `receive` as it is read. On a Cluster any node will do,
+    /// since messages go to all of them.
     ///
     /// # Errors
     /// [`LinkError`] says whether Redis is away or refuses us.
@@ -147,13 +147,12 @@ impl Connector {
         within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
     }
 
-    /// Behind Sentinel, calls `moved` when the master is another one, as long as what is returned is kept.
-    /// Where no Sentinel can be heard, a lost connection tells it, later.
+    /// Behind Sentinel, calls `moved` when the master has changed, for as long as the returned connection is kept.
+    /// Where no Sentinel can be reached, a lost connection shows the failover later.
     pub async fn failovers(&self, moved: impl Fn() + Send + Sync + 'static) -> Option<MultiplexedConnection> {
         let Kind::Sentinel(sentinels) = &self.kind else { return None };
-        let watching = sentinels.failovers(config(), moved);
-        let watching = within(CONNECT_TIMEOUT, watching).await;
-        watching.inspect_err(|error| tracing::debug!(%error, "no Sentinel tells of failovers")).ok()
+        let subscribing = within(CONNECT_TIMEOUT, sentinels.failovers(config(), moved));
+        subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
     }
 
     /// How many subscribers a channel has; on a Cluster all nodes are asked.
@@ -163,7 +162,7 @@ impl Connector {
     pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
         let mut commands = self.commands().await?;
         let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
-        // The library asks every node of a Cluster and adds up what they say.
+        // The library asks every node of a Cluster and adds up their counts.
         let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| classify(&e))?;
         Ok(counts.values().sum())
     }
@@ -182,23 +181,23 @@ impl Connector {
         let named = |info: RedisConnectionInfo| {
             info.set_protocol(protocol).set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))
         };
-        let speaking = |client: &Client| {
+        let prepared = |client: &Client| {
             let info = client.get_connection_info().clone();
-            let spoken = named(info.redis_settings().clone());
-            Client::open(info.set_redis_settings(spoken))
+            let settings = named(info.redis_settings().clone());
+            Client::open(info.set_redis_settings(settings))
         };
         match &self.kind {
-            Kind::Single(client) => speaking(client)?.get_multiplexed_async_connection_with_config(settings).await,
+            Kind::Single(client) => prepared(client)?.get_multiplexed_async_connection_with_config(settings).await,
             Kind::Sentinel(sentinels) => {
                 let client = sentinels.client()?.async_get_client().await?;
-                speaking(&client)?.get_multiplexed_async_connection_with_config(settings).await
+                prepared(&client)?.get_multiplexed_async_connection_with_config(settings).await
             }
             Kind::Cluster { nodes, turn, .. } => {
-                // Each time from another one on: a node that has left the Cluster still answers, but hears nothing.
+                // Each time starting from another node: one that has left the Cluster still answers, but receives nothing.
                 let turn = turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
                 let mut last = None;
                 for client in nodes.iter().cycle().skip(turn).take(nodes.len()) {
-                    match speaking(client)?.get_multiplexed_async_connection_with_config(settings).await {
+                    match prepared(client)?.get_multiplexed_async_connection_with_config(settings).await {
                         Ok(connection) => return Ok(connection),
                         Err(error) => last = Some(error),
                     }
@@ -257,6 +256,6 @@ fn share_credentials(one: &ConnectionInfo, other: &ConnectionInfo) -> bool {
 }
 
 fn config_error(setting: &str, error: &redis::RedisError) -> LinkError {
-    // The URL may hold a password: the error's own words only.
+    // The URL may hold a password: only the error's category is shown.
     LinkError::Config(format!("{setting}: {}", error.category()))
 }

@@ -1,4 +1,4 @@
-//! Connections over streams that somebody else opens: a tunnel, or a network in memory.
+//! Connections over streams that the caller opens: a tunnel, or a network in memory.
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ impl Dial {
         }))
     }
 
-    /// A connection over a new stream; its driver is a task that ends with the connection's last handle.
+    /// A connection over a new stream. Its driver is a task that ends with the last handle of the connection.
     pub(super) async fn connect(
         &self,
         info: &RedisConnectionInfo,
@@ -41,7 +41,10 @@ impl Dial {
     ) -> RedisResult<MultiplexedConnection> {
         let stream = (self.0)().await?;
         let (connection, driver) = MultiplexedConnection::new_with_config(info, stream, settings).await?;
-        #[expect(clippy::disallowed_methods, reason = "it ends with the connection, as those that the library spawns")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it ends with the connection, as the tasks that the library spawns"
+        )]
         tokio::spawn(driver);
         Ok(connection)
     }

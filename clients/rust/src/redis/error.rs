@@ -10,18 +10,18 @@ pub enum LinkError {
     /// A setting cannot be used.
     #[error("{0}")]
     Config(String),
-    /// Not there, or not ready: it may come back.
+    /// Redis cannot be reached or is not ready: it may come back.
     #[error("{0}")]
     Away(String),
-    /// It says no, and will until somebody acts.
+    /// Redis refuses, and will until an operator acts.
     #[error("{0}")]
     Refused(String),
-    /// A certificate will not do: nothing was asked yet, and nobody can be told.
+    /// A certificate is not accepted: Redis cannot be asked anything.
     #[error("{0}")]
     Untrusted(String),
 }
 
-/// Sorts an error of the client library. Its text never holds what was sent.
+/// Sorts an error of the client library. The text of the result never holds what was sent.
 #[must_use]
 pub fn classify(error: &RedisError) -> LinkError {
     let text = one_line(error);
@@ -45,7 +45,7 @@ pub fn classify(error: &RedisError) -> LinkError {
     if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
 }
 
-/// What TLS says of certificates, in words that say whose: time alone mends none of it.
+/// An error of TLS about a certificate, in words that say whose; `None` for other errors.
 fn certificates(text: &str) -> Option<String> {
     if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
         return Some(format!("the certificate of Redis is not accepted: {why}"));
@@ -55,11 +55,11 @@ fn certificates(text: &str) -> Option<String> {
     is_of_ours.then(|| format!("Redis does not accept our certificate: {why}"))
 }
 
-/// Answers of a server that is not ready yet, beyond those that the library knows.
+/// Codes of a server that is not ready yet, beyond those that the library knows.
 const PASSING: [&str; 4] = ["LOADING", "BUSY", "NOREPLICAS", "UNBLOCKED"];
 
-/// What Redis or the library says, on one line. Redis repeats unknown commands: what was sent is cut off,
-/// since it may hold a password.
+/// The text of Redis or of the library on one line. Redis repeats unknown commands, which may hold a password: that
+/// part is cut off.
 fn one_line(error: &RedisError) -> String {
     let text = match (error.code(), error.detail()) {
         (Some(code), Some(detail)) => format!("{code} {detail}"),

@@ -1,4 +1,4 @@
-//! Hears channels as a parser does: one connection, messages in order, and a word when it breaks.
+//! One subscription on a connection of its own: messages in order, and an error when it breaks.
 
 use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
@@ -8,10 +8,10 @@ use super::connect::Connector;
 use super::error::{LinkError, classify};
 use crate::wire::Event;
 
-/// How many events may wait to be read; what comes beyond that is left out.
-const EVENTS_WAITING: usize = 1024;
+/// How many messages may wait to be read. Further ones are dropped.
+const CAPACITY: usize = 1024;
 
-/// What is said on some channels, from the moment of listening on.
+/// What is published on some channels from the subscription on.
 pub struct Events {
     received: mpsc::Receiver<Vec<u8>>,
     /// Ends the subscription when it is dropped.
@@ -19,18 +19,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// Hears these channels from now on.
+    /// Subscribes to these channels.
     ///
     /// # Errors
     /// [`LinkError`] where Redis is away or refuses.
     pub async fn on(connector: &Connector, channels: &[String]) -> Result<Self, LinkError> {
-        let (sender, received) = mpsc::channel(EVENTS_WAITING);
+        let (sender, received) = mpsc::channel(CAPACITY);
         let sender = std::sync::Mutex::new(Some(sender));
         let receive = move |push: PushInfo| {
             let Ok(mut sender) = sender.lock() else { return };
             match (push.kind, &push.data[..]) {
                 (PushKind::Message, [_, Value::BulkString(payload)]) => {
-                    let _left_out_where_nobody_reads = sender.as_ref().map(|s| s.try_send(payload.clone()));
+                    let _dropped_where_full = sender.as_ref().map(|s| s.try_send(payload.clone()));
                 }
                 (PushKind::Disconnection, _) => *sender = None,
                 _ => {}
@@ -41,16 +41,16 @@ impl Events {
         Ok(Self { received, _connection: connection })
     }
 
-    /// The next message, whatever it says.
+    /// The payload of the next message.
     ///
     /// # Errors
-    /// [`LinkError::Away`] where the connection broke: messages may have been missed, so listen and read again.
+    /// [`LinkError::Away`] where the connection broke: messages may have been missed, so subscribe and read again.
     pub async fn raw(&mut self) -> Result<Vec<u8>, LinkError> {
         let payload = self.received.recv().await;
         payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))
     }
 
-    /// The next event.
+    /// The next event; messages that are none are skipped.
     ///
     /// # Errors
     /// See [`Self::raw`].
@@ -62,8 +62,8 @@ impl Events {
         }
     }
 
-    /// Leaves out what was heard and not read yet.
-    pub fn forget(&mut self) {
+    /// Discards what has arrived and was not read.
+    pub fn discard_unread(&mut self) {
         while self.received.try_recv().is_ok() {}
     }
 }

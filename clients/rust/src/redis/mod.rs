@@ -6,6 +6,7 @@ mod connect;
 mod dial;
 mod error;
 mod events;
+mod link;
 mod sentinel;
 
 pub use commands::Commands;
@@ -14,3 +15,4 @@ pub use connect::Connector;
 pub use dial::{Dial, Stream};
 pub use error::{LinkError, classify};
 pub use events::Events;
+pub use link::Link;

@@ -1,4 +1,4 @@
-//! The way to the master by way of its Sentinels.
+//! Finding the master through its Sentinels.
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
@@ -7,10 +7,10 @@ use redis::{
     RedisConnectionInfo, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
-/// The Sentinels, and how the master that they name is spoken to.
+/// The Sentinels, and how to connect to the master that they name.
 #[derive(Clone)]
 pub(super) struct Sentinels {
-    /// They all have the same credentials.
+    /// All with the same credentials.
     pub(super) nodes: Vec<ConnectionInfo>,
     /// The name under which they watch the master.
     pub(super) master: String,
@@ -20,23 +20,23 @@ pub(super) struct Sentinels {
 }
 
 impl Sentinels {
-    /// Hears of failovers from the first of them that answers: `moved` is called when the master is another one.
-    /// After one that was ordered the old master goes on as such for ten seconds, and nobody else says so.
+    /// Subscribes to failovers at the first Sentinel that answers, and calls `moved` when the master has changed.
+    /// After an ordered failover the old master stays a master for ten seconds: only the Sentinels know better.
     pub(super) async fn failovers(
         &self,
         settings: AsyncConnectionConfig,
         moved: impl Fn() + Send + Sync + 'static,
     ) -> RedisResult<MultiplexedConnection> {
         let master = self.master.clone();
-        let hear = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
-            if let (PushKind::Message, [_, Value::BulkString(said)]) = (push.kind, &push.data[..])
-                && said.split(|byte| *byte == b' ').next() == Some(master.as_bytes())
+        let receive = move |push: PushInfo| -> Result<(), std::convert::Infallible> {
+            if let (PushKind::Message, [_, Value::BulkString(payload)]) = (push.kind, &push.data[..])
+                && payload.split(|byte| *byte == b' ').next() == Some(master.as_bytes())
             {
                 moved();
             }
             Ok(())
         };
-        let settings = settings.set_push_sender(hear);
+        let settings = settings.set_push_sender(receive);
         let mut last = None;
         for node in &self.nodes {
             let spoken = node.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
@@ -52,7 +52,7 @@ impl Sentinels {
         Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinel is configured").into()))
     }
 
-    /// A client that asks them.
+    /// A client that asks the Sentinels for the master.
     pub(super) fn client(&self) -> RedisResult<SentinelClient> {
         let addresses = self.nodes.iter().map(|node| node.addr().clone());
         let data = self.data.redis_settings();

@@ -3,21 +3,21 @@
 use super::event::Event;
 use super::site::SiteId;
 
-/// What is said on a channel that the sidecars listen to.
+/// What a channel of a site is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// That the token does not work.
+    /// Reports that the token does not work.
     Invalid,
-    /// What has come of an attempt.
+    /// Announcements of outcomes.
     Event,
-    /// What the sidecars tell each other.
+    /// Messages between sidecars, and each sidecar's probe of its own subscription.
     Canary,
 }
 
 /// The channels that the contract names.
 #[derive(Debug, Clone)]
 pub struct Channels {
-    /// Where anybody says that the token does not work.
+    /// Where parsers report that the token does not work.
     pub invalid: String,
     /// Where a new token is announced.
     pub updated: String,
@@ -44,12 +44,12 @@ impl Channels {
         }
     }
 
-    /// All of them.
+    /// All four.
     pub fn all(self) -> [String; 4] {
         [self.invalid, self.updated, self.failed, self.canary]
     }
 
-    /// The site that a channel is of, and what is said there.
+    /// The site and the topic of a channel; `None` for other channels.
     pub fn read(channel: &str) -> Option<(&str, Topic)> {
         // A site's id has no colon.
         let (site, name) = channel.split_once(':')?;

@@ -1,14 +1,14 @@
-//! What a token says of its own life: the `exp` and `iat` of a JWT payload.
+//! The `exp` and `iat` of a token that is a JWT.
 //!
-//! The signature is never checked and no algorithm is assumed: the API is the judge of a token.
-//! A value that is no JWT is fine too; it says nothing.
+//! The signature is not checked and no algorithm is assumed: only the API decides whether a token works. A token that is
+//! no JWT has no times.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// The times inside a token, as far as it says.
+/// The times inside a token, where it has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Claims {
     /// `exp`: the token does not work from then on.
@@ -35,7 +35,7 @@ impl Claims {
         };
         let payload = payload.trim_end_matches('=');
         let Ok(json) = URL_SAFE_NO_PAD.decode(payload) else { return Self::default() };
-        // serde would take a list for the fields in their order.
+        // serde would also accept a list of the fields in their order.
         if !json.trim_ascii_start().starts_with(b"{") {
             return Self::default();
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::trigger::Trigger;
 
-/// A message on `token:updated`, `token:failed` and their per-site twins.
+/// A message on `token:updated` or `token:failed`, of all sites or of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event")]
 pub enum Event {
@@ -24,26 +24,26 @@ pub enum Event {
 pub struct Updated {
     /// The site's id.
     pub site: String,
-    /// A new token, or the current one announced again.
+    /// Whether the token is new.
     pub cause: UpdatedCause,
-    /// Only grows.
+    /// Grows with every token, also over a restart or a flush of Redis.
     pub version: u64,
     /// Names the token: the first 16 hex digits of its SHA-256.
     pub fingerprint: String,
     /// The key to read it from.
     pub key: String,
-    /// The seconds that the key lasts from now; `None` where it has no end.
+    /// How many seconds the key still lasts; `None` where it has no end.
     pub ttl: Option<u64>,
-    /// The end of the token itself, where it says.
+    /// When the token itself ends, where it has an `exp`.
     #[serde(serialize_with = "down")]
     pub expires_at: Option<Timestamp>,
-    /// When the sidecar means to renew it by itself.
+    /// When the sidecar will renew it by itself.
     #[serde(serialize_with = "down")]
     pub refresh_at: Option<Timestamp>,
-    /// When it was stored; `None` where nobody knows.
+    /// When it was stored, where that is known.
     #[serde(serialize_with = "down")]
     pub refreshed_at: Option<Timestamp>,
-    /// What brought the refresh about.
+    /// Why the refresh was started.
     pub trigger: Trigger,
     /// Which source the token came from.
     pub source: String,
@@ -55,7 +55,7 @@ pub struct Updated {
 pub enum UpdatedCause {
     /// A new token was stored.
     Refreshed,
-    /// The current token is announced again, for somebody who asked late.
+    /// The current token is announced again, for a parser that reported an older one.
     Repeated,
 }
 
@@ -64,7 +64,7 @@ pub enum UpdatedCause {
 pub struct Failed {
     /// The site's id.
     pub site: String,
-    /// An attempt that failed just now, or the back-off that is in force announced again.
+    /// Whether the failure is new.
     #[serde(default = "repeated")]
     pub cause: FailedCause,
     /// The stage that failed.
@@ -76,10 +76,10 @@ pub struct Failed {
     /// When the sidecar tries again by itself; whole seconds, rounded up.
     #[serde(serialize_with = "up")]
     pub retry_at: Timestamp,
-    /// Until when the stored token is good as far as is known.
+    /// Until when the stored token is good, as far as is known.
     #[serde(serialize_with = "down")]
     pub valid_until: Option<Timestamp>,
-    /// What brought the refresh about.
+    /// Why the refresh was started.
     pub trigger: Trigger,
 }
 
@@ -105,9 +105,9 @@ pub enum Stage {
     Solve,
     /// The answer had no candidate, a malformed or an expired one.
     Extract,
-    /// The API refused the candidate, blocked us or said nothing clear.
+    /// The API refused the candidate, blocked the request or gave no clear answer.
     Verify,
-    /// The store did not take it.
+    /// The token could not be stored.
     Store,
 }
 
@@ -115,7 +115,7 @@ impl Stage {
     /// Every stage, in their order.
     pub const ALL: [Self; 4] = [Self::Solve, Self::Extract, Self::Verify, Self::Store];
 
-    /// The label in messages, keys, logs and metrics.
+    /// Its name in messages, keys, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -146,7 +146,7 @@ impl fmt::Display for Stage {
 }
 
 impl Event {
-    /// Reads a message; `None` where it is not one of ours.
+    /// Parses a message; `None` where it is no event.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()

@@ -10,27 +10,27 @@ pub struct KeyNames {
 }
 
 impl KeyNames {
-    /// A companion of the token's key, in its hash slot.
+    /// The key of a companion of the token's key, in the same hash slot.
     #[must_use]
     pub fn companion(&self, name: &str) -> String {
         let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
         [open, &self.token, close, name].concat()
     }
 
-    /// Whether a Cluster surely keeps both in one slot: what is hashed of them is the same.
+    /// Whether both keys lie in the same slot of a Cluster: their hashed parts are the same.
     #[must_use]
     pub fn share_a_slot(&self) -> bool {
         hashed(&self.token) == hashed(&self.cookies)
     }
 
-    /// Whether the companions of the token's key lie in its slot, as its braces demand.
+    /// Whether the companions lie in the slot of the token's key: not so where its braces hold no tag.
     #[must_use]
     pub fn has_companions(&self) -> bool {
         hashed(&self.companion("meta")) == hashed(&self.token)
     }
 }
 
-/// What a Cluster hashes of a key: what stands in its first braces, and all of it where that is nothing.
+/// The part of a key that a Cluster hashes: the text in its first braces, or all of it where that is empty.
 fn hashed(key: &str) -> &str {
     let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
     tag.filter(|tag| !tag.is_empty()).unwrap_or(key)

@@ -4,12 +4,12 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// A site's id: it stands at the head of its channels and in its metrics. Its clones share one text.
+/// The id of a site: the first part of its channels, and a label of its metrics. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(Arc<str>);
 
 impl SiteId {
-    /// Takes a name of 1 to 64 lower-case letters, digits, `_` and `-` that begins with a letter or digit.
+    /// Accepts 1 to 64 lower-case letters, digits, `_` and `-`, beginning with a letter or digit.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';

@@ -10,7 +10,7 @@ use super::claims::Claims;
 /// The longest token that is accepted, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// What may stand in front of a token.
+/// The scheme that may stand before a token.
 const SCHEME: &str = "bearer";
 
 /// A bare bearer token: a `b64token` of RFC 6750, section 2.1, without `Bearer `.
@@ -44,7 +44,7 @@ impl Token {
     /// [`TokenError`] where what is left is not a `b64token` of at most [`MAX_TOKEN_BYTES`].
     pub fn parse(value: &str) -> Result<Self, TokenError> {
         let bare = without_scheme(value.trim());
-        // A scheme twice over is no token either: read again, nothing would be left of it.
+        // `Bearer Bearer` is no token either: parsed again, nothing would be left of it.
         if bare.is_empty() || bare.eq_ignore_ascii_case(SCHEME) {
             return Err(TokenError::Empty);
         }
@@ -71,7 +71,7 @@ impl Token {
         self.fingerprint
     }
 
-    /// What it says of its own life.
+    /// Its `exp` and `iat`.
     #[must_use]
     pub const fn claims(&self) -> Claims {
         self.claims

@@ -1,24 +1,25 @@
-//! The connection for commands that all sites of the process share, opened anew when it breaks.
+//! A connection for commands that many tasks share, and that is opened anew when it breaks.
 
 use std::time::Duration;
 
 use redis::{FromRedisValue, RedisError, ScriptInvocation};
-use token_sidecar_client::redis::{Commands, Connector, LinkError, classify};
 use tokio::sync::{Mutex, Semaphore};
+use tokio::time::Instant;
 
-use crate::refresh::ports::Clock;
+use super::commands::Commands;
+use super::connect::Connector;
+use super::error::{LinkError, classify};
 
-/// After a failed try no other is made for so long: thousands of sites ask for the same connection.
-const RETRY_PACE: Duration = Duration::from_millis(200);
+/// After a failed try all callers get its error for so long: thousands of sites may ask for the same connection.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How many commands of the sites are under way at once. Thousands of sites may ask at one moment: a command's time-out
-/// counts from when it is sent, not the turns of those before it.
+/// How many commands are under way at once. Thousands of sites may ask at one moment, and the time-out of a command
+/// counts from when it is sent: a turn is waited for before.
 const COMMANDS_AT_ONCE: usize = 256;
 
-/// The shared connection for commands.
-pub struct Link<C> {
+/// A shared connection for commands.
+pub struct Link {
     connector: Connector,
-    clock: C,
     state: Mutex<State>,
     turns: Semaphore,
 }
@@ -28,21 +29,23 @@ struct State {
     open: Option<Commands>,
     /// Counts the connections, so that a broken one is dropped once.
     generation: u64,
-    failed: Option<(Duration, LinkError)>,
+    failed: Option<(Instant, LinkError)>,
 }
 
-impl<C: Clock> Link<C> {
+impl Link {
     /// A link that connects when it is first used.
-    pub fn new(connector: Connector, clock: C) -> Self {
-        Self { connector, clock, state: Mutex::default(), turns: Semaphore::new(COMMANDS_AT_ONCE) }
+    #[must_use]
+    pub fn new(connector: Connector) -> Self {
+        Self { connector, state: Mutex::default(), turns: Semaphore::new(COMMANDS_AT_ONCE) }
     }
 
-    /// Opens connections of other kinds.
+    /// What opens its connections.
+    #[must_use]
     pub const fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// Runs a script; one answer, or an error that says what it means.
+    /// Runs a script.
     ///
     /// # Errors
     /// [`LinkError`]; after `Away` the script may have run or not.
@@ -53,7 +56,7 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
-    /// Runs one command.
+    /// Runs a command.
     ///
     /// # Errors
     /// [`LinkError`]; after `Away` the command may have run or not.
@@ -64,7 +67,7 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
-    /// Runs one command on whichever node of a Cluster comes up, without waiting for a turn: a canary measures the way.
+    /// Runs a command on any node of a Cluster, without waiting for a turn: a canary measures the way alone.
     ///
     /// # Errors
     /// [`LinkError`]; after `Away` the command may have run or not.
@@ -74,12 +77,13 @@ impl<C: Clock> Link<C> {
         self.settle(answer, generation).await
     }
 
-    /// Gives the connection up: whatever comes next gets a new one.
+    /// Drops the connection: the next command opens a new one.
     pub async fn reopen(&self) {
         self.state.lock().await.open = None;
     }
 
-    /// Waits for a turn and leaves it to others: whoever begins much work begins no more of it at once than is done.
+    /// Waits for a turn and gives it back: a task that starts many others starts no more of them at once than have
+    /// their turn.
     pub async fn turn(&self) {
         let _turn = self.turns.acquire().await;
     }
@@ -90,7 +94,7 @@ impl<C: Clock> Link<C> {
             return Ok((commands.clone(), state.generation));
         }
         if let Some((at, error)) = &state.failed
-            && self.clock.now() < *at + RETRY_PACE
+            && at.elapsed() < RETRY_PAUSE
         {
             return Err(error.clone());
         }
@@ -103,13 +107,15 @@ impl<C: Clock> Link<C> {
                 Ok((commands, state.generation))
             }
             Err(error) => {
-                state.failed = Some((self.clock.now(), error.clone()));
+                #[expect(clippy::disallowed_methods, reason = "a pause between tries, which nothing is decided by")]
+                let now = Instant::now();
+                state.failed = Some((now, error.clone()));
                 Err(error)
             }
         }
     }
 
-    /// Drops a connection that broke or went silent: whatever comes next gets a new one.
+    /// Drops a connection that broke or went silent, and sorts the error.
     async fn settle<T>(&self, answer: Result<T, RedisError>, generation: u64) -> Result<T, LinkError> {
         let error = match answer {
             Ok(answer) => return Ok(answer),
@@ -132,7 +138,7 @@ impl<C: Clock> Link<C> {
     }
 }
 
-impl<C> std::fmt::Debug for Link<C> {
+impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("connector", &self.connector).finish_non_exhaustive()
     }

@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use token_sidecar_client::redis::LinkError;
-use token_sidecar_client::wire::Failed;
-
-use crate::refresh::ports::StoreError;
+use crate::redis::LinkError;
+use crate::wire::Failed;
 
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The report was heard by nobody.
-    #[error("nobody listens on {0}: is the sidecar running, on this Redis?")]
-    NobodyListens(String),
+    /// No sidecar received the report.
+    #[error("no sidecar listens on {0}: is one running, on this Redis?")]
+    NoSidecar(String),
     /// An attempt ended without a new token.
     #[error("no new token: {} failed (attempt {}): {}; the next try is at {}", .0.stage, .0.attempt, .0.error, .0.retry_at)]
     Failed(Box<Failed>),
@@ -33,11 +31,5 @@ impl From<LinkError> for ClientError {
             LinkError::Config(message) => Self::Config(message),
             error => Self::Redis(error),
         }
-    }
-}
-
-impl From<StoreError> for ClientError {
-    fn from(error: StoreError) -> Self {
-        LinkError::from(error).into()
     }
 }

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use token_sidecar::client::{Client, ClientError};
 use token_sidecar_client::wire::Token;
+use token_sidecar_client::{Client, ClientError};
 
 /// How long a new token may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), ClientError> {
     let client = Client::new("redis://127.0.0.1:6379/0", "chitai_gorod")?.named("my parser");
-    let mut token = client.get(PATIENCE).await?;
+    let mut token = client.get(TIMEOUT).await?;
     for page in 1..=3 {
         while search(&client, &token, page).await? == 401 {
-            token = client.wait_newer(&token, PATIENCE).await?;
+            token = client.wait_newer(&token, TIMEOUT).await?;
         }
     }
     Ok(())

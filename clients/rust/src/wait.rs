@@ -1,0 +1,220 @@
+//! Waits for a token: one subscription and one report for all callers that wait for the same.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::RETRY_PAUSE;
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::redis::LinkError;
+use crate::updates::{Update, Updates};
+use crate::wire::{Event, Fingerprint, Report, Token, Updated};
+
+/// How long the last read of the key may take once a wait has timed out.
+const LAST_READ_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A report that a sidecar has received and whose outcome is pending.
+#[derive(Debug)]
+pub struct PendingReport {
+    client: Client,
+    exchange: Exchange,
+}
+
+impl PendingReport {
+    pub(crate) async fn send(client: &Client, report: Report) -> Result<Self, ClientError> {
+        let mut exchange = Exchange::new(client, report);
+        if let Update::Lost(error) = exchange.updates.next().await {
+            return Err(error.into());
+        }
+        client.report(&exchange.report).await?;
+        (exchange.was_received, exchange.phase) = (true, Phase::Reported);
+        Ok(Self { client: client.clone(), exchange })
+    }
+
+    /// The next token that is announced, as the answer to this report or to another one; however long it takes.
+    ///
+    /// # Errors
+    /// [`ClientError::Failed`], and [`ClientError::Redis`] where Redis refuses.
+    pub async fn outcome(&mut self) -> Result<Updated, ClientError> {
+        loop {
+            if let Step::Updated(updated) = self.exchange.next(&self.client).await? {
+                return Ok(updated);
+            }
+        }
+    }
+}
+
+/// A report and the subscription that its outcome comes by.
+#[derive(Debug)]
+struct Exchange {
+    updates: Updates,
+    report: Report,
+    phase: Phase,
+    /// Whether a sidecar has ever received the report: after a gap that sidecar may be about to subscribe again.
+    was_received: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Unsubscribed,
+    Subscribed,
+    Reported,
+}
+
+/// What a caller that waits has to look at.
+#[derive(Debug)]
+enum Step {
+    /// Subscribed, and nothing reported yet: the time to read the key.
+    Subscribed,
+    Updated(Updated),
+}
+
+impl Exchange {
+    fn new(client: &Client, report: Report) -> Self {
+        Self { updates: client.updates(), report, phase: Phase::Unsubscribed, was_received: false }
+    }
+
+    /// Goes on to the next step. Where the future is dropped, another call goes on from there.
+    async fn next(&mut self, client: &Client) -> Result<Step, ClientError> {
+        loop {
+            if self.phase == Phase::Subscribed {
+                self.report(client).await?;
+                continue;
+            }
+            match self.updates.next().await {
+                Update::Subscribed => {
+                    self.phase = Phase::Subscribed;
+                    return Ok(Step::Subscribed);
+                }
+                Update::Event(Event::Updated(updated)) => return Ok(Step::Updated(updated)),
+                Update::Event(Event::Failed(failed)) => return Err(ClientError::Failed(Box::new(failed))),
+                Update::Lost(LinkError::Away(_)) => self.phase = Phase::Unsubscribed,
+                Update::Lost(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends the report. What was announced before it is no answer to it.
+    async fn report(&mut self, client: &Client) -> Result<(), ClientError> {
+        self.updates.discard_unread();
+        match client.report(&self.report).await {
+            Ok(_) => {
+                self.was_received = true;
+                self.phase = Phase::Reported;
+            }
+            Err(ClientError::Redis(LinkError::Away(_))) => tokio::time::sleep(RETRY_PAUSE).await,
+            // The sidecar was there before the gap, and reconnects as this client did.
+            Err(ClientError::NoSidecar(_)) if self.was_received => tokio::time::sleep(RETRY_PAUSE).await,
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The waits under way, by the refused token that they want to see replaced.
+#[derive(Debug, Default)]
+pub(crate) struct Waits(Mutex<HashMap<Option<Fingerprint>, Arc<Wait>>>);
+
+/// One wait. The caller that holds its lock drives it; the next one finds the outcome, or drives it on.
+type Wait = tokio::sync::Mutex<Progress>;
+
+#[derive(Debug, Default)]
+struct Progress {
+    exchange: Option<Exchange>,
+    outcome: Option<Result<Token, ClientError>>,
+}
+
+/// The part of one caller in a wait.
+struct Participation<'a> {
+    waits: &'a Waits,
+    refused: Option<Fingerprint>,
+    wait: Arc<Wait>,
+}
+
+impl Waits {
+    fn join(&self, refused: Option<Fingerprint>) -> Participation<'_> {
+        let mut waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = Arc::clone(waits.entry(refused).or_default());
+        Participation { waits: self, refused, wait }
+    }
+}
+
+impl Participation<'_> {
+    /// Takes the wait off the list where it `is_over`, or where no other caller takes part: later callers begin a new
+    /// one.
+    fn leave(&self, is_over: bool) {
+        let mut waits = self.waits.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_listed = waits.get(&self.refused).is_some_and(|wait| Arc::ptr_eq(wait, &self.wait));
+        // One reference is the list's, one is ours.
+        if is_listed && (is_over || Arc::strong_count(&self.wait) == 2) {
+            waits.remove(&self.refused);
+        }
+    }
+}
+
+impl Drop for Participation<'_> {
+    fn drop(&mut self) {
+        self.leave(false);
+    }
+}
+
+impl Client {
+    /// Waits for a token other than the refused one, together with all callers that do.
+    pub(crate) async fn wait_with_others(&self, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
+        let participation = self.waits.join(refused);
+        let mut progress = participation.wait.lock().await;
+        if let Some(outcome) = &progress.outcome {
+            return outcome.clone();
+        }
+        let exchange = progress.exchange.get_or_insert_with(|| {
+            let reason = if refused.is_some() { "it was refused" } else { "there is none" };
+            let report = Report { fingerprint: refused, reason: Some(reason.to_owned()), ..Report::default() };
+            Exchange::new(self, report)
+        });
+        let outcome = self.newer(exchange, refused).await;
+        progress.outcome = Some(outcome.clone());
+        participation.leave(true);
+        outcome
+    }
+
+    async fn newer(&self, exchange: &mut Exchange, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
+        loop {
+            match exchange.next(self).await? {
+                // An `updated` that names the refused token answers another report.
+                Step::Updated(updated) if refused.is_some_and(|r| r.to_string() == updated.fingerprint) => {}
+                Step::Updated(_) | Step::Subscribed => {
+                    let token = self.token_once_redis_is_there().await?;
+                    if let Some(token) = token.filter(|token| Some(token.fingerprint()) != refused) {
+                        return Ok(token);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The token that is stored, as soon as Redis can be reached.
+    pub(crate) async fn token_once_redis_is_there(&self) -> Result<Option<Token>, ClientError> {
+        loop {
+            match self.token().await {
+                Err(ClientError::Redis(LinkError::Away(_))) => tokio::time::sleep(RETRY_PAUSE).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Bounds a wait. When the time is over, the key is read once more: the update may have been missed.
+    pub(crate) async fn within(
+        &self,
+        timeout: Duration,
+        refused: Option<Fingerprint>,
+        waiting: impl Future<Output = Result<Token, ClientError>>,
+    ) -> Result<Token, ClientError> {
+        if let Ok(outcome) = tokio::time::timeout(timeout, waiting).await {
+            return outcome;
+        }
+        let last = tokio::time::timeout(LAST_READ_TIMEOUT, self.token()).await;
+        let token = last.ok().and_then(Result::ok).flatten().filter(|token| Some(token.fingerprint()) != refused);
+        token.ok_or(ClientError::TimedOut(timeout))
+    }
+}
