@@ -218,16 +218,16 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
 /// Asks the API about the current token, or else about one that it must refuse.
 async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
     let what = format!("{}: API", site.id);
-    let (current, cookies) = match store {
-        Some(store) => {
-            let current = store.look().await.ok().and_then(|snapshot| snapshot.current);
-            (current, store.cookies().await.unwrap_or_default())
-        }
-        None => (None, Cookies::default()),
+    let current = match store {
+        Some(store) => store.look().await.ok().and_then(|snapshot| snapshot.current),
+        None => None,
     };
-    let (token, user_agent) = match &current {
-        Some(current) => (Some(current.token.clone()), current.refresh().and_then(|r| r.user_agent.clone())),
-        None => (Token::parse("doctor").ok(), None),
+    let (token, cookies, user_agent) = match &current {
+        Some(current) => {
+            let user_agent = current.refresh().and_then(|r| r.user_agent.clone());
+            (Some(current.token.clone()), current.cookies.clone(), user_agent)
+        }
+        None => (Token::parse("doctor").ok(), Cookies::default(), None),
     };
     let Some(token) = token else { return Finding::works(what, "not asked") };
     let unclear = "is the API's URL right, and can it be reached from here?";

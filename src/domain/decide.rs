@@ -101,7 +101,7 @@ mod tests {
     use crate::domain::site::Verify;
     use crate::domain::snapshot::{Current, Failing, Refresh};
     use proptest::prelude::*;
-    use token_sidecar_client::wire::{Fingerprint, Report, Stage, Token};
+    use token_sidecar_client::wire::{Cookies, Fingerprint, Report, Stage, Token};
 
     const DAY: u64 = 86_400;
     const NOW: i64 = 1_795_331_400;
@@ -139,7 +139,10 @@ mod tests {
 
     fn with_token(provenance: Provenance, ends_at: Timestamp) -> Snapshot {
         let token = Token::parse("current").unwrap();
-        Snapshot { current: Some(Current { token, key_ends_at: Some(ends_at), provenance }), ..empty() }
+        Snapshot {
+            current: Some(Current { token, cookies: Cookies::default(), key_ends_at: Some(ends_at), provenance }),
+            ..empty()
+        }
     }
 
     /// The same with failures whose retry is due so many seconds from now.

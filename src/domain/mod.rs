@@ -1,6 +1,7 @@
 //! What the sidecar knows and decides, without touching anything: no runtime, no network, no clock, no
 //! environment and no randomness. All of them come in as arguments.
 
+pub mod announcement;
 pub mod decide;
 pub mod duration;
 pub mod extract;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
-use token_sidecar_client::wire::{Fingerprint, Stage, Token, Trigger, whole_second_up};
+use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger, whole_second_up};
 
 use super::lifetime::{later, renew_at, renew_at_latest};
 
@@ -30,6 +30,8 @@ pub struct Snapshot {
 pub struct Current {
     /// The token itself.
     pub token: Token,
+    /// What the key of the cookies holds beside it.
+    pub cookies: Cookies,
     /// When its key ends; a key that somebody else wrote may have no end.
     pub key_ends_at: Option<Timestamp>,
     /// Who stored it.

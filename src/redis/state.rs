@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, ParsingError, Value};
-use token_sidecar_client::wire::{Fingerprint, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger};
 
 use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
 use crate::refresh::ports::Claimed;
 
 /// The reply of `state()` in state.lua.
-pub(super) type State = (i64, String, Option<Vec<u8>>, i64, i64, u64, u32, Vec<Option<Vec<u8>>>);
+pub(super) type State = (i64, String, Option<Vec<u8>>, Option<Vec<u8>>, i64, i64, u64, u32, Vec<Option<Vec<u8>>>);
 
 /// Reads a state. Nothing that somebody else put into the keys makes it fail.
-pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, meta): State) -> Snapshot {
+pub(super) fn read((at, etag, token, cookies, token_ttl, lock_ttl, version, failures, meta): State) -> Snapshot {
     let at = instant(at);
     let field = |n: usize| meta.get(n).and_then(Option::as_deref).and_then(text).filter(|v| !v.is_empty());
     let token = token.as_deref().and_then(text).and_then(|text| Token::parse(text).ok());
@@ -30,6 +30,7 @@ pub(super) fn read((at, etag, token, token_ttl, lock_ttl, version, failures, met
     let current = token.map(|token| Current {
         key_ends_at: positive(token_ttl).map(|ttl| later(at, ttl)),
         provenance: ours(&token).then(refresh).flatten().map_or(Provenance::Foreign, Provenance::Sidecar),
+        cookies: cookies.as_deref().and_then(text).map(Cookies::from_json).unwrap_or_default(),
         token,
     });
     let failing = (failures > 0).then(|| Failing {
@@ -58,7 +59,7 @@ fn instant(ms: i64) -> Timestamp {
 }
 
 /// What is text is read; anything else is nothing.
-pub(super) fn text(bytes: &[u8]) -> Option<&str> {
+fn text(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
 }
 

@@ -6,12 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::{Script, ScriptInvocation};
 use token_sidecar_client::redis::{Link, LinkError};
-use token_sidecar_client::wire::{
-    Channels, Cookies, Event, Failed, FailedCause, KeyNames, SiteId, Trigger, Updated, UpdatedCause, whole_second_down,
-};
+use token_sidecar_client::wire::{Channels, Event, KeyNames, SiteId, Trigger, whole_second_down};
 
 use super::lua;
-use super::state::{State, read, text};
+use super::state::{State, read};
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::Timings;
@@ -130,32 +128,16 @@ impl Store for RedisStore {
             KeyTtl::New(ttl) => ("new", ttl),
             KeyTtl::Kept(ttl) => ("kept", ttl),
         };
-        let token = &commit.candidate.token;
-        let fingerprint = token.fingerprint().to_string();
-        let event = Event::Updated(Updated {
-            site: self.place.site.to_string(),
-            cause: UpdatedCause::Refreshed,
-            version: 0,
-            fingerprint: fingerprint.clone(),
-            key: self.place.keys.token.clone(),
-            ttl: Some(ttl.as_secs()),
-            expires_at: commit.expires_at,
-            refresh_at: commit.refresh_at,
-            refreshed_at: Some(commit.now),
-            trigger: commit.trigger,
-            source: commit.source.clone(),
-        });
-        // The version is decided in the same atomic step: the script puts it in.
-        let message = event.to_json();
-        let (head, tail) = message.split_once("\"version\":0,").unwrap_or((&message, ""));
+        let event = &commit.event;
+        let candidate = &commit.candidate;
         let meta = [
-            ("fingerprint", fingerprint.as_str()),
-            ("refreshed_at", &instant(Some(commit.now))),
+            ("fingerprint", event.fingerprint.as_str()),
+            ("refreshed_at", &instant(event.refreshed_at)),
             ("refreshed_ms", &commit.now.as_millisecond().to_string()),
-            ("expires_at", &instant(commit.expires_at)),
-            ("trigger", commit.trigger.as_str()),
-            ("source", &commit.source),
-            ("user_agent", commit.candidate.user_agent.as_deref().unwrap_or_default()),
+            ("expires_at", &instant(event.expires_at)),
+            ("trigger", event.trigger.as_str()),
+            ("source", &event.source),
+            ("user_agent", candidate.user_agent.as_deref().unwrap_or_default()),
         ];
         let mut invocation = self.prepare(&COMMIT);
         invocation
@@ -164,20 +146,19 @@ impl Store for RedisStore {
             .arg(commit.floor)
             .arg(commit.now.as_millisecond())
             .arg(millis(CLOCK_TOLERANCE))
-            .arg(token.expose())
-            .arg(commit.candidate.cookies.to_json())
+            .arg(candidate.token.expose())
+            .arg(candidate.cookies.to_json())
             .arg(mode)
             .arg(millis(ttl))
             .arg(Channels::ALL_UPDATED)
             .arg(&channels.updated)
-            .arg(format!("{head}\"version\":"))
-            .arg(format!(",{tail}"))
+            .arg(Event::Updated(event.clone()).to_json())
             .arg(meta.len() * 2)
             .arg(&meta[..]);
-        for (name, value) in self.history_fields(commit.trigger, &commit.source, &commit.timings, &commit.note) {
+        for (name, value) in self.history_fields(event.trigger, &event.source, &commit.timings, &commit.note) {
             invocation.arg(name).arg(&*value);
         }
-        invocation.arg("fingerprint").arg(&fingerprint);
+        invocation.arg("fingerprint").arg(&event.fingerprint);
         let (word, state): (String, State) = self.link.script(&invocation).await?;
         let snapshot = read(state);
         Ok(match word.as_str() {
@@ -189,38 +170,29 @@ impl Store for RedisStore {
 
     async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
         let channels = Channels::of(&self.place.site);
-        let event = Event::Failed(Failed {
-            site: self.place.site.to_string(),
-            cause: FailedCause::Attempt,
-            stage: failed.failure.stage,
-            error: failed.failure.error.clone(),
-            attempt: failed.attempt,
-            retry_at: failed.retry_at,
-            valid_until: failed.valid_until,
-            trigger: failed.trigger,
-        });
+        let event = &failed.event;
         let meta = [
-            ("retry_at", instant(Some(failed.retry_at))),
-            ("retry_trigger", failed.trigger.as_str().to_owned()),
-            ("retry_stage", failed.failure.stage.as_str().to_owned()),
-            ("last_error", failed.failure.error.clone()),
+            ("retry_trigger", event.trigger.as_str()),
+            ("retry_at", &instant(Some(event.retry_at))),
+            ("retry_stage", event.stage.as_str()),
+            ("last_error", &event.error),
         ];
         let mut invocation = self.prepare(&FAIL);
         invocation
             .arg(&failed.claim.0)
             .arg(failed.seen)
-            .arg(failed.attempt)
+            .arg(event.attempt)
             .arg(failed.now.as_millisecond())
             .arg(millis(CLOCK_TOLERANCE))
             .arg(Channels::ALL_FAILED)
             .arg(&channels.failed)
-            .arg(event.to_json())
+            .arg(Event::Failed(event.clone()).to_json())
             .arg(meta.len() * 2)
             .arg(&meta[..]);
-        for (name, value) in self.history_fields(failed.trigger, &failed.source, &failed.timings, &failed.note) {
+        for (name, value) in self.history_fields(event.trigger, &failed.source, &failed.timings, &failed.note) {
             invocation.arg(name).arg(&*value);
         }
-        invocation.arg("stage").arg(failed.failure.stage.as_str()).arg("error").arg(&failed.failure.error);
+        invocation.arg("stage").arg(event.stage.as_str()).arg("error").arg(&event.error);
         let (word, state): (String, State) = self.link.script(&invocation).await?;
         let snapshot = read(state);
         Ok(match word.as_str() {
@@ -244,11 +216,6 @@ impl Store for RedisStore {
         let mut invocation = self.prepare(&VACATE);
         invocation.arg(&claim.0).arg(Channels::of(&self.place.site).canary);
         Ok(self.link.script::<bool>(&invocation).await.map(|_| ())?)
-    }
-
-    async fn cookies(&self) -> Result<Cookies, StoreError> {
-        let json: Option<Vec<u8>> = self.link.command(redis::cmd("GET").arg(&self.place.keys.cookies)).await?;
-        Ok(json.as_deref().and_then(text).map(Cookies::from_json).unwrap_or_default())
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {

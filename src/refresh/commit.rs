@@ -10,13 +10,14 @@ use super::attempt::{AttemptError, Found};
 use super::observation::{CommitResult, Observation, Observer, OutcomeKind, Step};
 use super::ports::{ClaimId, Clock, Commit, Committed, FailedAttempt, Jitter, KeyTtl, Recorded, Store, StoreError};
 use super::site::{Ports, SiteContext};
+use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::{later, renew_at};
 use crate::domain::pending::{Note, Outcome};
 use crate::domain::site_state::{SiteState, StoreClock};
-use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::snapshot::{Failing, Refresh, Snapshot};
 use crate::domain::verdict::{Failure, Pace};
-use token_sidecar_client::wire::{Stage, Trigger, whole_second_up};
+use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
 
 /// How often a Redis that refuses is asked before the attempt counts as failed.
 const REFUSALS: u32 = 3;
@@ -111,20 +112,6 @@ impl<P: Ports> SiteContext<P> {
         let began = self.clock.now();
         let mut time = claim.state.clock();
         let last_moment = found.expires_at.unwrap_or_else(|| later(time.now(began), found.ttl));
-        let mut commit = Commit {
-            claim: claim.id.clone(),
-            seen: claim.state.snapshot().version,
-            floor: claim.state.minimum_version(),
-            candidate: found.candidate,
-            ttl,
-            expires_at: found.expires_at,
-            refresh_at: None,
-            trigger: found.trigger,
-            source: found.source,
-            timings: found.timings,
-            now: time.at,
-            note: claim.note.clone(),
-        };
         let (mut refusals, mut absences) = (0, 0);
         // The announcement that belongs to the commit answers what has arrived up to here. What arrives later is
         // answered only where that announcement is received after it: a commit that is repeated publishes nothing.
@@ -132,14 +119,33 @@ impl<P: Ports> SiteContext<P> {
         let outcomes = self.mailbox.outcomes();
         let error = loop {
             let asked = self.clock.now();
-            commit.now = time.now(asked);
-            if commit.now >= last_moment {
+            let now = time.now(asked);
+            if now >= last_moment {
                 break "Redis was away until the token expired".to_owned();
             }
-            commit.refresh_at = self.refresh_at(commit.now, found.ttl, found.expires_at);
+            let candidate = found.candidate.clone();
+            let refresh = Refresh {
+                at: now,
+                trigger: found.trigger,
+                source: found.source.clone(),
+                user_agent: candidate.user_agent.clone(),
+            };
+            let refresh_at = self.refresh_at(now, found.ttl, found.expires_at);
+            let key = self.store.token_key();
+            let commit = Commit {
+                claim: claim.id.clone(),
+                seen: claim.state.snapshot().version,
+                floor: claim.state.minimum_version(),
+                event: announcement::refreshed(&self.id, key, &candidate.token, &refresh, found.ttl, refresh_at),
+                candidate,
+                ttl,
+                timings: found.timings,
+                now,
+                note: claim.note.clone(),
+            };
             match self.store.commit(&commit).await {
                 Ok(Committed::Stored(snapshot)) => {
-                    inbox.settle(Outcome::Refreshed(commit.candidate.token.fingerprint()));
+                    inbox.settle(Outcome::Refreshed(found.candidate.token.fingerprint()));
                     self.observer.observe(Observation::Commit(CommitResult::Stored));
                     self.observer.observe(Observation::Timed(Step::Commit, self.clock.now().saturating_sub(began)));
                     self.await_own_outcome(outcomes).await;
@@ -167,7 +173,7 @@ impl<P: Ports> SiteContext<P> {
             }
         };
         let failure = Failure { stage: Stage::Store, error, pace: Pace::Ordinary };
-        let error = AttemptError { failure, source: commit.source, timings: commit.timings };
+        let error = AttemptError { failure, source: found.source, timings: found.timings };
         self.fail(claim, error, inbox).await
     }
 
@@ -177,30 +183,33 @@ impl<P: Ports> SiteContext<P> {
         let mut time = claim.state.clock();
         let attempt = snapshot.attempts().saturating_add(1);
         let delay = self.jitter.backoff(attempt, error.failure.pace);
-        let mut failed = FailedAttempt {
-            claim: claim.id.clone(),
-            seen: snapshot.version,
-            failure: error.failure,
-            attempt,
+        let mut failing = Failing {
+            attempts: attempt,
             retry_at: snapshot.at,
-            now: snapshot.at,
-            valid_until: snapshot.current.as_ref().and_then(|c| c.ends_at()),
             trigger: claim.trigger,
-            source: error.source,
-            timings: error.timings,
-            note: claim.note.clone(),
+            stage: error.failure.stage,
+            error: error.failure.error,
         };
         tracing::warn!(
-            site = %self.id, trigger = %failed.trigger, stage = %failed.failure.stage, attempt,
-            retry.in_s = delay.as_secs(), error = %failed.failure.error, "refresh failed",
+            site = %self.id, trigger = %failing.trigger, stage = %failing.stage, attempt,
+            retry.in_s = delay.as_secs(), error = %failing.error, "refresh failed",
         );
         let (mut refusals, mut absences) = (0, 0);
         inbox.take_in(self.mailbox.take());
         let outcomes = self.mailbox.outcomes();
         loop {
             let asked = self.clock.now();
-            failed.now = time.now(asked);
-            failed.retry_at = whole_second_up(later(failed.now, delay));
+            let now = time.now(asked);
+            failing.retry_at = whole_second_up(later(now, delay));
+            let failed = FailedAttempt {
+                claim: claim.id.clone(),
+                seen: snapshot.version,
+                event: announcement::failed(&self.id, FailedCause::Attempt, &failing, snapshot),
+                now,
+                source: error.source.clone(),
+                timings: error.timings,
+                note: claim.note.clone(),
+            };
             match self.store.fail(&failed).await {
                 Ok(Recorded::Done(snapshot)) => {
                     inbox.settle(Outcome::Failed);
@@ -214,7 +223,7 @@ impl<P: Ports> SiteContext<P> {
                     if refusals >= REFUSALS {
                         tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
                         // The driver announces it without touching a key.
-                        return RefreshOutcome::Unrecorded(Box::new(failing(&failed)));
+                        return RefreshOutcome::Unrecorded(Box::new(failing));
                     }
                     self.clock.sleep(self.jitter.pause(refusals)).await;
                 }
@@ -249,15 +258,5 @@ impl<P: Ports> SiteContext<P> {
             () = received => {}
             () = self.clock.sleep(OWN_OUTCOME_TIMEOUT) => {}
         }
-    }
-}
-
-fn failing(failed: &FailedAttempt) -> Failing {
-    Failing {
-        attempts: failed.attempt,
-        retry_at: failed.retry_at,
-        trigger: failed.trigger,
-        stage: failed.failure.stage,
-        error: failed.failure.error.clone(),
     }
 }

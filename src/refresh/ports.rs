@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::domain::extract::{Candidate, Solution};
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
-use token_sidecar_client::wire::{Cookies, Event, Token, Trigger};
+use crate::domain::verdict::{Pace, Timings, Verdict};
+use token_sidecar_client::wire::{Cookies, Event, Failed, Token, Updated};
 
 /// The keys of one site in a store that all replicas share. Every call is one atomic step there, and
 /// every call ends in bounded time.
@@ -40,9 +40,6 @@ pub trait Store: Send + Sync {
 
     /// Frees the lock without an outcome and tells the other replicas so.
     fn vacate(&self, claim: &ClaimId) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// The cookies that belong to the current token.
-    fn cookies(&self) -> impl Future<Output = Result<Cookies, StoreError>> + Send;
 
     /// Publishes an event without touching a key: the last resort where keys cannot be written.
     fn publish(&self, event: &Event) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -134,14 +131,8 @@ pub struct Commit {
     pub candidate: Candidate,
     /// The TTL of the keys.
     pub ttl: KeyTtl,
-    /// The end of the token itself, where it says.
-    pub expires_at: Option<Timestamp>,
-    /// When it will be renewed.
-    pub refresh_at: Option<Timestamp>,
-    /// What brought the refresh about.
-    pub trigger: Trigger,
-    /// Which source it came from.
-    pub source: String,
+    /// What is published; the store puts the version in.
+    pub event: Updated,
     /// How long each step took.
     pub timings: Timings,
     /// The estimate of the store's clock; the store refuses one that is off.
@@ -177,18 +168,10 @@ pub struct FailedAttempt {
     pub claim: ClaimId,
     /// The version seen at the claim.
     pub seen: u64,
-    /// Why it failed.
-    pub failure: Failure,
-    /// Failures in a row, this one included.
-    pub attempt: u32,
-    /// When the next attempt is due: a whole second.
-    pub retry_at: Timestamp,
+    /// What is published.
+    pub event: Failed,
     /// The estimate of the store's clock; the store refuses one that is off.
     pub now: Timestamp,
-    /// Until when the stored token is good.
-    pub valid_until: Option<Timestamp>,
-    /// What brought the refresh about.
-    pub trigger: Trigger,
     /// The sources that were tried.
     pub source: String,
     /// How long each step took.

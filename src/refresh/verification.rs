@@ -4,7 +4,7 @@ use super::attempt::Found;
 use super::commit::{Claim, Work};
 use super::driver::{Driver, Stop};
 use super::observation::DecisionKind;
-use super::ports::{Clock as _, Probe as _, Store as _, StoreError};
+use super::ports::{Clock as _, Probe as _, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::extract::Candidate;
@@ -48,10 +48,9 @@ impl<P: Ports> Driver<P> {
         if self.site.policy.verify == Verify::Off {
             return Ok(Some(Verdict::Accepted));
         }
-        let cookies = self.site.store.cookies().await?;
         let user_agent = current.refresh().and_then(|r| r.user_agent.as_deref());
         let Self { site, state, inbox, .. } = self;
-        let mut verdict = Box::pin(site.probe.verify(&current.token, &cookies, user_agent));
+        let mut verdict = Box::pin(site.probe.verify(&current.token, &current.cookies, user_agent));
         loop {
             tokio::select! {
                 biased;
@@ -69,9 +68,9 @@ impl<P: Ports> Driver<P> {
 
     /// Makes a token that another program wrote ours, with the TTL it has.
     async fn adopt(&mut self, current: Current, stop: &Stop) -> Result<(), StoreError> {
-        let mut cookies = self.site.store.cookies().await?;
         let Some(id) = self.claim(Trigger::Bootstrap).await? else { return Ok(()) };
         self.decided(DecisionKind::Adopt);
+        let mut cookies = current.cookies;
         self.site.cookie.add(&current.token, &mut cookies);
         let claims = current.token.claims();
         let token_ttl = self.site.policy.token_ttl;

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
-use token_sidecar_client::wire::{SiteId, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, SiteId, Stage, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Context, HistoryReader, HttpServer, Limits};
@@ -78,6 +78,7 @@ pub(crate) fn snapshot() -> Snapshot {
         version: 1_795_331_585_623,
         current: Some(Current {
             token: Token::parse(TOKEN).unwrap(),
+            cookies: Cookies::default(),
             key_ends_at: Some("2026-11-23T07:13:05Z".parse().unwrap()),
             provenance: Provenance::Sidecar(refresh),
         }),

@@ -253,7 +253,7 @@ fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S
 mod tests {
     use super::*;
     use crate::domain::snapshot::{Current, Provenance, Refresh, Snapshot};
-    use token_sidecar_client::wire::{Stage, Token};
+    use token_sidecar_client::wire::{Cookies, Stage, Token};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -274,6 +274,7 @@ mod tests {
             version: 7,
             current: Some(Current {
                 token: Token::parse("secret-token").unwrap(),
+                cookies: Cookies::default(),
                 key_ends_at: Some(at("2026-11-23T07:13:05.623Z")),
                 provenance: Provenance::Sidecar(refresh),
             }),

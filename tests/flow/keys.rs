@@ -8,11 +8,7 @@ use token_sidecar::domain::snapshot::{Current, Failing, Provenance, Refresh, Sna
 use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded,
 };
-use token_sidecar_client::wire::{
-    Event, Failed, FailedCause, Fingerprint, Token, Trigger, Updated, UpdatedCause, whole_second_down,
-};
-
-use crate::world::SITE;
+use token_sidecar_client::wire::{Cookies, Event, Fingerprint, Token, Trigger, Updated, whole_second_down};
 
 /// How far an estimate of the store's clock may be off, in ms.
 const TOLERANCE: i64 = 500;
@@ -112,7 +108,8 @@ impl Keys {
             let ours = self.meta.fingerprint == Some(token.fingerprint());
             let refresh = self.meta.refresh.clone().filter(|_| ours);
             let provenance = refresh.map_or(Provenance::Foreign, Provenance::Sidecar);
-            Current { key_ends_at: ends.map(instant), provenance, token }
+            let cookies = self.cookies.as_ref().map(|v| Cookies::from_json(&v.text)).unwrap_or_default();
+            Current { cookies, key_ends_at: ends.map(instant), provenance, token }
         });
         let lock = self.lock.as_ref().and_then(|l| l.ends);
         Snapshot {
@@ -163,8 +160,8 @@ impl Keys {
         let fingerprint = commit.candidate.token.fingerprint();
         let mut entry = Entry {
             outcome: "superseded",
-            trigger: commit.trigger,
-            source: commit.source.clone(),
+            trigger: commit.event.trigger,
+            source: commit.event.source.clone(),
             stage: "",
             error: String::new(),
             version: self.meta.version,
@@ -177,8 +174,8 @@ impl Keys {
             self.free(&commit.claim);
             return Committed::Superseded(self.look(now));
         }
-        let (mut ttl, message_ttl) = match commit.ttl {
-            KeyTtl::New(ttl) | KeyTtl::Kept(ttl) => (millis(ttl), ttl),
+        let mut ttl = match commit.ttl {
+            KeyTtl::New(ttl) | KeyTtl::Kept(ttl) => millis(ttl),
         };
         if matches!(commit.ttl, KeyTtl::Kept(_)) {
             let Some(held) = self.token.as_ref().filter(|v| v.text == commit.candidate.token.expose()) else {
@@ -193,23 +190,11 @@ impl Keys {
         let version = u64::try_from(now).unwrap().max(self.meta.version + 1).max(commit.floor + 1);
         (entry.outcome, entry.version) = ("refreshed", version);
         self.history.push(entry);
-        self.published.push(Wire::Event(Event::Updated(Updated {
-            site: SITE.to_owned(),
-            cause: UpdatedCause::Refreshed,
-            version,
-            fingerprint: fingerprint.to_string(),
-            key: TOKEN_KEY.to_owned(),
-            ttl: Some(message_ttl.as_secs()),
-            expires_at: commit.expires_at,
-            refresh_at: commit.refresh_at,
-            refreshed_at: Some(commit.now),
-            trigger: commit.trigger,
-            source: commit.source.clone(),
-        })));
+        self.published.push(Wire::Event(Event::Updated(Updated { version, ..commit.event.clone() })));
         let refresh = Refresh {
             at: commit.now,
-            trigger: commit.trigger,
-            source: commit.source.clone(),
+            trigger: commit.event.trigger,
+            source: commit.event.source.clone(),
             user_agent: commit.candidate.user_agent.clone(),
         };
         self.meta = Meta {
@@ -233,38 +218,30 @@ impl Keys {
         }
         let held_by_another = self.lock.as_ref().is_some_and(|l| l.holder != failed.claim.0);
         let noted = self.meta.failing.as_ref().map_or(0, |f| f.attempts);
-        if held_by_another || self.meta.version > failed.seen || noted >= failed.attempt {
+        if held_by_another || self.meta.version > failed.seen || noted >= failed.event.attempt {
             self.free(&failed.claim);
             return Recorded::Dropped(self.look(now));
         }
         if (now - failed.now.as_millisecond()).abs() > TOLERANCE {
             return Recorded::Clock(self.look(now));
         }
+        let event = &failed.event;
         self.history.push(Entry {
             outcome: "failed",
-            trigger: failed.trigger,
+            trigger: event.trigger,
             source: failed.source.clone(),
-            stage: failed.failure.stage.as_str(),
-            error: failed.failure.error.clone(),
+            stage: event.stage.as_str(),
+            error: event.error.clone(),
             version: self.meta.version,
         });
-        self.published.push(Wire::Event(Event::Failed(Failed {
-            site: SITE.to_owned(),
-            cause: FailedCause::Attempt,
-            stage: failed.failure.stage,
-            error: failed.failure.error.clone(),
-            attempt: failed.attempt,
-            retry_at: failed.retry_at,
-            valid_until: failed.valid_until,
-            trigger: failed.trigger,
-        })));
+        self.published.push(Wire::Event(Event::Failed(event.clone())));
         self.meta.claim.clone_from(&failed.claim.0);
         self.meta.failing = Some(Failing {
-            attempts: failed.attempt,
-            retry_at: whole_second_down(failed.retry_at),
-            trigger: failed.trigger,
-            stage: failed.failure.stage,
-            error: failed.failure.error.clone(),
+            attempts: event.attempt,
+            retry_at: whole_second_down(event.retry_at),
+            trigger: event.trigger,
+            stage: event.stage,
+            error: event.error.clone(),
         });
         self.free(&failed.claim);
         Recorded::Done(self.look(now))

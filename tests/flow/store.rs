@@ -4,7 +4,7 @@ use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, Lease, Recorded, Store, StoreError,
 };
-use token_sidecar_client::wire::{Cookies, Event};
+use token_sidecar_client::wire::Event;
 
 use crate::keys::{Keys, TOKEN_KEY};
 use crate::world::Shared;
@@ -20,7 +20,6 @@ pub(crate) enum Op {
     Fail,
     Announce,
     Vacate,
-    Cookies,
     Publish,
 }
 
@@ -108,11 +107,6 @@ impl Store for ModelStore {
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
         self.call(Op::Vacate, |keys, now| keys.vacate(now, claim)).await
-    }
-
-    async fn cookies(&self) -> Result<Cookies, StoreError> {
-        let json = self.call(Op::Cookies, |keys, _| keys.cookies.as_ref().map(|v| v.text.clone())).await?;
-        Ok(json.as_deref().map(Cookies::from_json).unwrap_or_default())
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {

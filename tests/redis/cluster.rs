@@ -40,7 +40,7 @@ async fn a_refresh_is_heard_on_every_node() {
     for ears in &ears {
         ears.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
     }
-    assert_eq!(store.cookies().await.unwrap().get("x"), Some("%2F"));
+    assert_eq!(store.look().await.unwrap().current.unwrap().cookies.get("x"), Some("%2F"));
 
     // Whichever nodes they listen on, all of them are counted.
     let connector = link.connector();

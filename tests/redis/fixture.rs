@@ -8,14 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use redis::Connection;
 use secrecy::SecretString;
+use token_sidecar::domain::announcement;
 use token_sidecar::domain::extract::Candidate;
 use token_sidecar::domain::pending::Note;
-use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::domain::verdict::{Failure, Pace, Timings};
+use token_sidecar::domain::snapshot::{Failing, Refresh, Snapshot};
+use token_sidecar::domain::verdict::Timings;
 use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
 use token_sidecar_client::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
-use token_sidecar_client::wire::{Cookies, KeyNames, SiteId, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, FailedCause, KeyNames, SiteId, Stage, Token, Trigger};
 
 use crate::support::redis_server::RedisServer;
 
@@ -78,16 +79,14 @@ pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
 pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Commit {
     let token = Token::parse(token).unwrap();
     let cookies = format!(r#"{{"access-token":"Bearer%20{}","x":"%2F"}}"#, token.expose());
+    let refresh = Refresh { at: seen.at, trigger: Trigger::Invalid, source: "flaresolverr".into(), user_agent: None };
     Commit {
         claim: id(claim),
         seen: seen.version,
         floor: 0,
+        event: announcement::refreshed(&site(), TOKEN, &token, &refresh, DAY, None),
         candidate: Candidate { token, cookies: Cookies::from_json(&cookies), user_agent: Some("Agent/1".into()) },
         ttl: KeyTtl::New(DAY),
-        expires_at: None,
-        refresh_at: None,
-        trigger: Trigger::Invalid,
-        source: "flaresolverr".into(),
         timings: Timings {
             solve: Duration::from_millis(1_500),
             extract: Duration::from_millis(2),
@@ -99,19 +98,18 @@ pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Commit {
 }
 
 pub(crate) fn failed(claim: &str, seen: &Snapshot) -> FailedAttempt {
+    let failing = Failing {
+        attempts: seen.attempts() + 1,
+        retry_at: Timestamp::from_second(seen.at.as_second() + 60).unwrap(),
+        trigger: Trigger::Schedule,
+        stage: Stage::Solve,
+        error: "FlareSolverr: timeout after 60 s".into(),
+    };
     FailedAttempt {
         claim: id(claim),
         seen: seen.version,
-        failure: Failure {
-            stage: Stage::Solve,
-            error: "FlareSolverr: timeout after 60 s".into(),
-            pace: Pace::Ordinary,
-        },
-        attempt: seen.attempts() + 1,
-        retry_at: Timestamp::from_second(seen.at.as_second() + 60).unwrap(),
+        event: announcement::failed(&site(), FailedCause::Attempt, &failing, seen),
         now: seen.at,
-        valid_until: None,
-        trigger: Trigger::Schedule,
         source: "flaresolverr,http".into(),
         timings: Timings { solve: Duration::from_secs(60), ..Timings::default() },
         note: Note::default(),

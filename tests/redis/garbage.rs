@@ -150,10 +150,16 @@ async fn failures_are_counted_on_where_the_rest_of_meta_is_garbage() {
 async fn cookies_that_are_garbage_are_none() {
     let server = RedisServer::start();
     let store = store(&server);
-    for value in [&b""[..], b"x", b"[1]", b"{\"a\":", b"\xff{}", b"null"] {
+    let _: () = server.ask(&format!("SET {TOKEN} current"));
+    let of_length = |length: usize| [br#"{"a":""#, &b"b".repeat(length - 8)[..], br#""}"#].concat();
+    let (longest, too_long) = (of_length(64 * 1024), of_length(64 * 1024 + 1));
+    for value in [&b""[..], b"x", b"[1]", b"{\"a\":", b"\xff{}", b"null", &too_long] {
         let _: () = server.ask_words(&[&b"SET"[..], COOKIES.as_bytes(), value]);
-        assert!(store.cookies().await.unwrap().is_empty(), "{value:?}");
+        let current = store.look().await.unwrap().current.unwrap();
+        assert!(current.cookies.is_empty(), "{:?}", String::from_utf8_lossy(&value[..value.len().min(20)]));
     }
+    let _: () = server.ask_words(&[&b"SET"[..], COOKIES.as_bytes(), &longest]);
+    assert!(store.look().await.unwrap().current.unwrap().cookies.get("a").is_some());
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
     let seen = claimed(&store, "a").await;
     let mut listener = Listener::new(&server);
     let mut commit = commit("a", &seen, "abc.def");
-    commit.expires_at = Some(at("2036-11-24T05:53:05Z"));
-    commit.refresh_at = Some(at("2036-11-22T09:00:00Z"));
+    commit.event.expires_at = Some(at("2036-11-24T05:53:05Z"));
+    commit.event.refresh_at = Some(at("2036-11-22T09:00:00Z"));
     let Committed::Stored(stored) = store.commit(&commit).await.unwrap() else { panic!("it is to be stored") };
 
     assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "abc.def");
@@ -305,10 +305,10 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
     let Recorded::Done(noted) = store.fail(&failed).await.unwrap() else { panic!("it is to be noted") };
 
     let failing = noted.failing.clone().unwrap();
-    assert_eq!((failing.attempts, failing.retry_at), (1, failed.retry_at));
-    assert_eq!((failing.trigger, failing.stage), (failed.trigger, Stage::Solve));
+    assert_eq!((failing.attempts, failing.retry_at), (1, failed.event.retry_at));
+    assert_eq!((failing.trigger, failing.stage), (failed.event.trigger, Stage::Solve));
     assert_eq!(failing.error, "FlareSolverr: timeout after 60 s");
-    let retry_at = failed.retry_at.to_string();
+    let retry_at = failed.event.retry_at.to_string();
     for (field, value) in [
         ("failures", "1"),
         ("retry_at", retry_at.as_str()),

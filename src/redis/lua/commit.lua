@@ -1,11 +1,11 @@
 -- ARGV: lock TTL, claim, version seen at the claim, greatest version the process knows, its estimate of
 -- our clock in ms, its tolerance in ms, token, cookies, 'new' or 'kept', TTL in ms, channel of all sites,
--- channel of the site, message before its version, message after it, number of fields of meta, these
--- fields, fields of the history. {word, state}.
+-- channel of the site, message with 0 for its version, number of fields of meta, these fields, fields of the history.
+-- {word, state}.
 local claim, seen, floor = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local estimate, tolerance = tonumber(ARGV[5]), tonumber(ARGV[6])
-local new, cookies, ttl = ARGV[7], ARGV[8], tonumber(ARGV[10])
-local fields = tonumber(ARGV[15])
+local new, ttl = ARGV[7], tonumber(ARGV[10])
+local fields = tonumber(ARGV[14])
 
 -- What somebody wrote, less what the domain's `Token::parse` takes away too.
 local function bare(value)
@@ -25,7 +25,7 @@ local refused = forbidden({
 if refused then return refused end
 local current = version()
 if current > seen then
-  record(16 + fields, 'outcome', 'superseded', 'version', string.format('%.0f', current))
+  record(15 + fields, 'outcome', 'superseded', 'version', string.format('%.0f', current))
   free(claim)
   return { 'superseded', state() }
 end
@@ -43,18 +43,14 @@ if math.abs(now - estimate) > tolerance then
 end
 
 local next_version = string.format('%.0f', math.max(now, current + 1, floor + 1))
-local entry = record(16 + fields, 'outcome', 'refreshed', 'version', next_version)
-refused = announce(entry, ARGV[11], ARGV[12], ARGV[13] .. next_version .. ARGV[14])
+local entry = record(15 + fields, 'outcome', 'refreshed', 'version', next_version)
+-- By text: cjson would round what it writes to 14 digits. No field before the version can hold these characters.
+local message = string.gsub(ARGV[13], '"version":0', '"version":' .. next_version, 1)
+refused = announce(entry, ARGV[11], ARGV[12], message)
 if refused then return refused end
-redis.call('HSET', META, 'version', next_version, 'claim', claim, 'failures', '0', unpack(ARGV, 16, 15 + fields))
+redis.call('HSET', META, 'version', next_version, 'claim', claim, 'failures', '0', unpack(ARGV, 15, 14 + fields))
 redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
 redis.call('SET', TOKEN, new, 'PX', ttl)
-redis.call('SET', COOKIES, cookies, 'PX', ttl)
+redis.call('SET', COOKIES, ARGV[8], 'PX', ttl)
 free(claim)
--- The state, out of what was just written: Redis sends the announcement when the script has ended.
-local meta = {}
-for i = 16, 15 + fields, 2 do meta[ARGV[i]] = ARGV[i + 1] end
-return { 'stored', {
-  now, etag(new, next_version, '0'), new, ttl, lock_left(), next_version, 0,
-  { meta.fingerprint, meta.refreshed_ms, meta.trigger, meta.source, meta.user_agent },
-} }
+return { 'stored', state() }

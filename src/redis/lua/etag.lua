@@ -2,6 +2,7 @@
 local TOKEN, COOKIES, META, LOCK, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local LOCK_TTL = tonumber(ARGV[1])
 local MAX_TOKEN = 16384 -- no token is longer, whatever stands around it
+local MAX_COOKIES = 65536
 
 local function now_ms()
   local time = redis.call('TIME')

@@ -26,6 +26,12 @@ local function head() return redis.call('GETRANGE', TOKEN, 0, MAX_TOKEN) end
 -- That, or false where it cannot be a token: such a value stays where it is.
 local function token(value) return value ~= '' and #value <= MAX_TOKEN and value end
 
+-- What the key of the cookies holds, or false where that is longer than any cookies can be.
+local function cookies()
+  local value = redis.call('GETRANGE', COOKIES, 0, MAX_COOKIES)
+  return value ~= '' and #value <= MAX_COOKIES and value
+end
+
 -- The lock's PTTL.
 local function lock_left()
   local left = redis.call('PTTL', LOCK)
@@ -36,12 +42,12 @@ local function lock_left()
   return left
 end
 
--- {ms, etag, token, token's PTTL, lock's PTTL, version, failures, fields of meta}: see `read` in state.rs.
+-- {ms, etag, token, cookies, token's PTTL, lock's PTTL, version, failures, fields of meta}: see `read` in state.rs.
 local function state()
   local lock = lock_left()
   local value = head()
   local name = etag(value, unpack(redis.call('HMGET', META, 'version', 'failures', 'retry_at')))
   local meta = redis.call('HMGET', META, 'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent',
     'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
-  return { now_ms(), name, token(value), redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
+  return { now_ms(), name, token(value), cookies(), redis.call('PTTL', TOKEN), lock, version(), failures(), meta }
 end
