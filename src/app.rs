@@ -1,4 +1,4 @@
-//! Puts the process together: the only place that names concrete adapters.
+//! Assembles the process: the only place that names concrete adapters.
 
 mod admission;
 mod farewell;
@@ -31,32 +31,24 @@ use crate::refresh::ports::StoreError;
 use crate::server::{HttpServer, Limits, serve};
 use crate::status::{StatusRegistry, SubscriptionState};
 
-/// How long a task may take to end once everything has been given up.
+/// How long each last step of a shutdown may take.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
-/// The pause before an output that failed tries again, doubled each time.
+/// The pause before a failed output is tried again, doubled each time.
 const OUTPUT_RETRY_FIRST: Duration = Duration::from_secs(1);
 const OUTPUT_RETRY_LONGEST: Duration = Duration::from_secs(60);
 
-/// Why the process cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A setting cannot be used.
     #[error("{0}")]
     Config(String),
-    /// Redis refuses us for good, or is out of reach for a command that does not wait.
+    /// Redis refuses, or is unreachable for a command that does not wait.
     #[error("Redis: {0}")]
     Redis(LinkError),
-    /// The address to listen on cannot be had.
     #[error(
         "failed to listen on {address}: {error}; change it with SIDECAR_LISTEN, or switch it off with SIDECAR_LISTEN=off"
     )]
-    Listen {
-        /// The address.
-        address: std::net::SocketAddr,
-        /// What the system says.
-        error: std::io::Error,
-    },
+    Listen { address: std::net::SocketAddr, error: std::io::Error },
 }
 
 impl From<ClientError> for AppError {
@@ -80,10 +72,8 @@ impl From<StoreError> for AppError {
     }
 }
 
-/// Runs the sidecar until `shutdown` is cancelled.
-///
-/// # Errors
-/// [`AppError`]: settings that cannot be used, Redis that refuses us from the start, an address that is taken.
+/// Runs the sidecar until `shutdown` is cancelled. Fails on settings that cannot be used, a Redis that refuses from the
+/// start, and an address that is taken.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppError> {
     let listener = match config.server.listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
@@ -119,7 +109,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     let unsubscribe = CancellationToken::new();
     let mut subscribed = std::pin::pin!(subscription.run(ready.clone(), unsubscribe.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
-    // The question of start-up is asked only after the subscription is there: no message falls in between.
+    // The start-up triggers are sent only once the subscription is active, so that no message is lost in between.
     tokio::select! {
         ended = &mut subscribed => return Ok(ended?),
         () = shutdown.cancelled() => return Ok(()),
@@ -127,14 +117,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     }
     let admitted = tokio::select! {
         ended = &mut subscribed => return Ok(ended?),
-        // Reports that arrived since are answered all the same.
+        // Reports that have arrived meanwhile are still answered below.
         () = shutdown.cancelled() => Vec::new(),
         admitted = admission::admitted(&link, sites.into_iter()) => admitted?,
     };
     let mut drivers = JoinSet::new();
     let serving = async {
         for (site, reading) in admitted {
-            // The questions of start-up are asked one after another, however many sites there are.
+            // The start-up reads are sent one after another, however many sites there are.
             link.turn().await;
             let (id, stop) = (site.id.clone(), stop.clone());
             drivers.spawn(async move { (id, Driver::run(site, reading, stop).await) });
@@ -160,8 +150,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
         () = ending => {}
     }
     let answering = async {
-        // Other replicas do not count on this process any more: of replicas that end together, the last one sees that
-        // it is the last.
+        // Other replicas must not count on this process any more: of replicas that end together, the last one then
+        // finds no other subscriber.
         unsubscribe.cancel();
         let _stopped = subscribed.await;
         for (site, contact) in &*contacts {
@@ -183,10 +173,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     Ok(())
 }
 
-/// One refresh here and now, under the same lock as all others. `shutdown` gives it up and frees the lock.
-///
-/// # Errors
-/// [`AppError::Redis`] where Redis is out of reach or refuses us.
+/// One refresh in this process, under the same lock as all others. `shutdown` abandons it and frees the lock. Fails
+/// where Redis is unreachable for `patience` or refuses.
 pub async fn refresh(
     config: &Config,
     site: &SiteConfig,
@@ -238,7 +226,7 @@ fn out_of_reach(patience: Duration) -> AppError {
     LinkError::Away(format!("out of reach for {} s", patience.as_secs())).into()
 }
 
-/// Ends once the subscription has been gone for so long.
+/// Returns once the subscription has been lost for this long.
 async fn lost_for(status: &StatusRegistry, patience: Duration) {
     const PACE: Duration = Duration::from_millis(250);
     loop {
@@ -249,7 +237,7 @@ async fn lost_for(status: &StatusRegistry, patience: Duration) {
     }
 }
 
-/// Starts the outputs, each of which ends after the driver of its site.
+/// Starts the outputs. Each ends after the driver of its site.
 fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     let tasks = TaskTracker::new();
     for (file, stored) in outputs {
@@ -261,13 +249,12 @@ fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     tasks
 }
 
-/// The wall clock, for what people read.
+/// The wall clock, for times that people read.
 #[must_use]
 pub fn wall_clock() -> jiff::Timestamp {
     SystemClock::wall()
 }
 
-/// Where the triggers of all sites arrive.
 fn mailboxes(contacts: &Contacts) -> Vec<(SiteId, Arc<Mailbox>)> {
     contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox))).collect()
 }

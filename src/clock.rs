@@ -1,4 +1,4 @@
-//! The one place that reads the machine's clocks.
+//! The only place that reads the machine's clocks.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,13 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// Starts counting now.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
-    /// The wall clock, for what people read and for comparing it with Redis'.
+    /// The wall clock, for times that people read and for comparison with Redis' clock.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn wall() -> Timestamp {

@@ -19,18 +19,17 @@ use crate::refresh::ports::{Source as _, Store as _};
 use crate::sources::{AnySource, FlaresolverrError, HttpSourceError, Solvers};
 use crate::verify::HttpProbe;
 
-/// How far the clocks may be apart.
+/// The greatest accepted difference between the clocks.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-/// How long a message may take from one connection to the other.
+/// How long a message may take from one connection to another.
 const ROUND_TRIP: Duration = Duration::from_secs(3);
 
-/// The outcome of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the parts of one line: what was checked, what was found, what to do")]
 pub enum Finding {
     /// It works.
     Works { what: String, how: String },
-    /// It works, and needs attention.
+    /// It works, but needs attention.
     Odd { what: String, why: String, cure: String },
     /// It does not work.
     Broken { what: String, why: String, cure: String },
@@ -50,7 +49,6 @@ impl Finding {
     }
 }
 
-/// Everything that checks share.
 pub struct Doctor {
     connector: Connector,
     link: Arc<Link>,
@@ -58,17 +56,14 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    /// Connects to nothing yet.
-    ///
-    /// # Errors
-    /// [`AppError::Config`] where a setting cannot be used.
+    /// Does not connect yet. Fails where a setting cannot be used.
     pub fn new(config: &Config) -> Result<Self, AppError> {
         let connector = Connector::new(&config.redis)?;
         let link = Arc::new(Link::new(connector.clone()));
         Ok(Self { connector, link, solvers: Solvers::default() })
     }
 
-    /// Whether Redis is reached, its version, its clock.
+    /// Checks the connection to Redis, its version and its clock.
     pub async fn redis(&self) -> Vec<Finding> {
         let info: Result<String, LinkError> = self.link.anywhere(redis::cmd("INFO").arg("server")).await;
         let version = match info {
@@ -84,15 +79,13 @@ impl Doctor {
         findings
     }
 
-    /// A site's keys and channels, and the sidecars that listen.
+    /// Checks a site's keys and channels, and whether sidecars are subscribed.
     pub async fn keys_and_channels(&self, site: &SiteConfig) -> Vec<Finding> {
         vec![self.keys(site).await, self.channels(site).await, self.listeners(site).await]
     }
 
-    /// A site's sources and its API. The API is asked about the current token, if Redis is reached and has one.
-    ///
-    /// # Errors
-    /// [`AppError::Config`] where a setting cannot be used.
+    /// Checks a site's sources and its API. The API is asked about the current token, if Redis is reachable and has
+    /// one. Fails where a setting cannot be used.
     pub async fn outside(&self, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
         let mut findings = Vec::new();
         for source in &site.sources {
@@ -105,7 +98,7 @@ impl Doctor {
         Ok(findings)
     }
 
-    /// Reads the state, and writes a companion key that expires by itself.
+    /// Reads the state, and writes a test key that expires.
     async fn keys(&self, site: &SiteConfig) -> Finding {
         let what = format!("{}: keys", site.id);
         let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
@@ -127,7 +120,7 @@ impl Doctor {
     async fn channels(&self, site: &SiteConfig) -> Finding {
         let what = format!("{}: channels", site.id);
         let Channels { invalid, updated, failed, canary } = Channels::of(&site.id);
-        // All channels of the sidecar: permission to subscribe is permission to publish.
+        // All channels of the sidecar: permission to subscribe to a channel includes permission to publish on it.
         let [all_updated, all_failed] = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
         let publish = redis::cmd("PUBLISH").arg(&canary).arg("doctor:0").clone();
         let channels = [invalid, updated, failed, canary, all_updated, all_failed];
@@ -257,7 +250,7 @@ async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteCon
     }
 }
 
-/// What to do about a request without an answer; `otherwise` where TLS is not the cause.
+/// What to do about a request that failed; `otherwise` where TLS is not the cause.
 const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'static str {
     match error {
         RequestError::Tls { .. } => "SSL_CERT_FILE names a file of the authorities to trust, in place of the system's",
@@ -267,7 +260,7 @@ const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'sta
 
 fn cure_of(error: &LinkError) -> &'static str {
     match error {
-        // The library keeps Redis' own words for a wrong password to itself.
+        // The Redis library does not pass on the server's message for a wrong password.
         LinkError::Refused(text)
             if ["WRONGPASS", "NOAUTH", "authentication failed"].iter().any(|word| text.contains(word)) =>
         {

@@ -1,6 +1,6 @@
 //! Growing delays with jitter, and random ids.
 //!
-//! `backoff` is unmaintained (RUSTSEC-2025-0012): it is used for its delays alone, here alone.
+//! The crate `backoff` is unmaintained (RUSTSEC-2025-0012): it is used only for its delays, and only here.
 
 use std::time::Duration;
 
@@ -10,14 +10,12 @@ use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
 use crate::domain::verdict::Pace;
 use crate::refresh::ports::{ClaimId, Jitter};
 
-/// The first pause before a request that said nothing is repeated.
+/// The first pause before a request without a clear answer is repeated.
 const PAUSE_INITIAL: Duration = Duration::from_millis(100);
-/// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How far a delay may lie from its mean, as a share of it.
+/// How far a delay may deviate from its mean, as a share of the mean.
 const JITTER: f64 = 0.2;
 
-/// The delays of one site.
 #[derive(Debug, Clone, Copy)]
 pub struct Delays {
     initial: Duration,
@@ -57,7 +55,7 @@ impl Jitter for Delays {
     }
 }
 
-/// The n-th delay of a series that doubles; never longer than `max`.
+/// The n-th delay of a doubling series; at most `max`.
 fn delay(initial: Duration, max: Duration, n: u32) -> Duration {
     let mean = initial.saturating_mul(1 << n.saturating_sub(1).min(20)).min(max);
     let mut series: ExponentialBackoff = ExponentialBackoffBuilder::new()

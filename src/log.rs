@@ -1,4 +1,4 @@
-//! Logs, on stderr: what a command prints on stdout stays clean.
+//! Logs go to stderr: stdout has only the output of commands.
 
 use std::io::{self, IsTerminal};
 
@@ -11,27 +11,21 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::LogFormat;
 
-/// Why logs cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// Done before.
     #[error("logs were set up already")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
 }
 
-/// Sets up the logs of the process.
-///
-/// # Errors
-/// [`TelemetryError`] where logs were set up before.
 pub fn init(format: LogFormat, filter: Targets) -> Result<(), TelemetryError> {
     let colours = if io::stderr().is_terminal() { Colours::UnlessRefused } else { Colours::Never };
     Ok(set_global_default(subscriber(format, filter, colours, io::stderr))?)
 }
 
-/// Whether a text log is coloured.
+/// Whether text logs are coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Colours {
-    /// Where `NO_COLOR` does not say otherwise.
+    /// Unless `NO_COLOR` is set.
     UnlessRefused,
     Never,
 }
@@ -45,7 +39,7 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    // A log that cannot be written must not end the process, as reporting it on a broken stderr would.
+    // A log line that cannot be written must not end the process, as reporting it on a broken stderr would.
     let lines = fmt::layer().with_writer(writer).log_internal_errors(false);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),

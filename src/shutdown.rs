@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: the first asks `run` and `refresh` for an orderly end, the second ends them at once. Every other
-//! command ends on the first.
+//! SIGTERM and SIGINT: the first one starts an orderly shutdown of `run` and `refresh`, the second ends them at once.
+//! All other commands end on the first.
 
 use std::io;
 
@@ -7,14 +7,13 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The signals that end the process. From [`Signals::install`] on they no longer do so by default.
+/// The signals that end the process. [`Signals::install`] replaces their default action.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-/// A signal that ends the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Terminate,
@@ -23,20 +22,14 @@ enum Ending {
 
 impl Signals {
     /// Handles the signals in place of their default action.
-    ///
-    /// # Errors
-    /// Where the system does not allow it.
     pub fn install() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Ends the process on the first signal from now on, even while it writes into a full pipe.
     ///
-    /// By itself a process does not end on a signal that its parent ignores, as a shell ignores SIGINT for its
+    /// The default action is not enough: it is off where the parent ignores a signal, as a shell ignores SIGINT for its
     /// background jobs.
-    ///
-    /// # Errors
-    /// Where the system does not allow it.
     pub fn end_the_process() -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let mut signals = runtime.block_on(async { Self::install() })?;
@@ -68,7 +61,7 @@ impl Ending {
         }
     }
 
-    /// What a shell gives as the exit code of a process that the signal has ended.
+    /// The exit code that a shell reports for a process ended by the signal.
     const fn exit_code(self) -> i32 {
         match self {
             Self::Terminate => 128 + 15,

@@ -1,4 +1,4 @@
-//! What Redis would refuse later is found out before anything is promised.
+//! Checks the permissions in Redis before the process reports ready.
 
 use tokio::task::JoinSet;
 
@@ -10,16 +10,13 @@ use crate::refresh::site::SiteContext;
 use token_sidecar_client::redis::{Events, Link, LinkError};
 use token_sidecar_client::wire::Channels;
 
-/// How many sites are looked at at once: as many as have their turn on the connection.
+/// How many sites are read at once: as many as the connection serves at once.
 const LOOKS_AT_ONCE: usize = 256;
 
-/// A site, and its state where Redis has told it: what its driver starts from.
+/// A site and its first reading, where Redis has answered.
 pub(super) type Admitted = (Box<SiteContext<ProductionPorts>>, Option<Reading>);
 
-/// Knocks at the channels of all sites, and reads the state of each.
-///
-/// # Errors
-/// [`AppError::Redis`] where Redis refuses us: no permission.
+/// Checks the permissions on the channels of all sites, and reads the state of each. Fails where Redis refuses.
 pub(super) async fn admitted(
     link: &Link,
     mut sites: impl ExactSizeIterator<Item = Box<SiteContext<ProductionPorts>>>,
@@ -35,11 +32,8 @@ pub(super) async fn admitted(
     Ok(admitted)
 }
 
-/// Subscribes for a moment to the channels on which all sites are announced: whoever may not subscribe to a channel may
-/// not publish there either.
-///
-/// # Errors
-/// [`AppError::Redis`] where Redis refuses us: no permission.
+/// Subscribes for a moment to the channels that announce all sites: a user without permission to subscribe to a channel
+/// cannot publish on it either. Fails only where Redis refuses.
 pub(super) async fn knock(link: &Link) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     match Events::on(link.connector(), &everywhere).await {
@@ -48,11 +42,8 @@ pub(super) async fn knock(link: &Link) -> Result<(), AppError> {
     }
 }
 
-/// Reads the state of a site. A Redis that is away refuses nothing, and a key of one site that holds something else must
-/// not stop the others: it is waited for.
-///
-/// # Errors
-/// [`AppError::Redis`] where Redis refuses us: no permission.
+/// Reads the state of a site. Fails only where Redis refuses. A Redis that is unreachable, or a key of another type at
+/// one site, must not stop the other sites: the driver waits for it.
 pub(super) async fn look(site: Box<SiteContext<ProductionPorts>>) -> Result<Admitted, AppError> {
     let reading = match site.store.look().await {
         Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),

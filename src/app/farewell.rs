@@ -1,4 +1,4 @@
-//! Reports that a process leaves unanswered at its end are answered by it, where no other replica will.
+//! At its end a process answers the reports it leaves unanswered, where no other replica will.
 
 use token_sidecar_client::redis::Link;
 use token_sidecar_client::wire::{Channels, Event, SiteId};
@@ -9,11 +9,8 @@ use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
 use crate::refresh::ports::Store as _;
 
-/// Announces `failed` for a site with unanswered reports, unless another replica is subscribed: it has received them
-/// too. This process must not be subscribed any more.
-///
-/// # Errors
-/// [`AppError::Redis`] where Redis is away or refuses.
+/// Announces `failed` for a site with unanswered reports, unless another replica is subscribed: that one has received
+/// them too. Must be called after this process has unsubscribed.
 pub(super) async fn answer(link: &Link, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), AppError> {
     inbox.take_in(contact.mailbox.take());
     if !inbox.is_asked() || link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {

@@ -1,4 +1,4 @@
-//! Reads the history of all sites, for the server.
+//! Reads the history of all sites from Redis, for the server.
 
 use std::sync::Arc;
 
@@ -12,7 +12,6 @@ use crate::redis::history;
 use crate::server::HistoryReader;
 use crate::status::HistoryEntry;
 
-/// The history in Redis.
 pub(super) struct RedisHistory {
     link: Arc<Link>,
     contacts: Arc<Contacts>,

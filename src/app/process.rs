@@ -1,4 +1,4 @@
-//! What all sites of a process share, and how a site is put together.
+//! What all sites of a process share, and how a site is assembled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +34,6 @@ impl Ports for ProductionPorts {
     type Observer = SiteObserver;
 }
 
-/// What all sites of the process share.
 pub(super) struct Process {
     pub(super) clock: SystemClock,
     pub(super) link: Arc<Link>,
@@ -45,13 +44,12 @@ pub(super) struct Process {
     pub(super) outputs: Vec<Output>,
 }
 
-/// A further place for a site's token, and where that is received from.
+/// An output and where it receives the stored token from.
 pub(super) type Output = (EnvFile, watch::Receiver<Option<StoredToken>>);
 
-/// How others reach the sites that are driven.
 pub(super) type Contacts = BTreeMap<SiteId, Contact>;
 
-/// How others reach a site that is driven.
+/// What other parts of the process use of a running site.
 pub(super) struct Contact {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) store: RedisStore,
@@ -72,7 +70,7 @@ impl Process {
         })
     }
 
-    /// Puts a site together, out of its settings alone: they are gone then.
+    /// Assembles a site and consumes its settings, to free their memory.
     pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<SiteContext<ProductionPorts>>, AppError> {
         let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
         let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
@@ -108,7 +106,7 @@ impl Process {
     }
 }
 
-/// Names this process in the history and in canaries: the host and something random.
+/// The name of this process in the history and in canaries: the host and a random id.
 fn instance() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String =

@@ -1,4 +1,4 @@
-//! Asks the sidecar on this machine over HTTP.
+//! HTTP requests to the sidecar on this machine.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -7,9 +7,7 @@ use reqwest::{Method, Request};
 
 use crate::http::{self, Answer, Client, Route};
 
-/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest answer that is read.
 const MAX_BYTES: usize = 4 << 20;
 
 /// `GET path` from the sidecar that listens on `listen`.

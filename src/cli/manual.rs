@@ -1,4 +1,4 @@
-//! `completions` and `man`, both made from the command line's own description.
+//! `completions` and `man`, both generated from the command line's definition.
 
 use std::io::{self, Write as _};
 

@@ -28,18 +28,16 @@ use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
 use crate::log;
 use crate::shutdown::Signals;
 
-/// How a command ended; the numbers of `sysexits.h` where they fit.
+/// The exit code of a command; the numbers are those of `sysexits.h` where they fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
     Done = 0,
-    /// Not fresh, not healthy, or something to mend.
+    /// No fresh token, not healthy, or a check has failed.
     Unhealthy = 1,
-    /// Wrong usage, as clap has it.
+    /// Wrong usage; clap uses the same number.
     Usage = 2,
-    /// Settings that cannot be used.
     Config = 64,
-    /// Redis or the address to listen on cannot be had, or no sidecar listens.
+    /// Redis or the address to listen on is not available, or no sidecar is subscribed.
     Unavailable = 69,
     /// Failed for now: try again later.
     TryAgain = 75,
@@ -51,7 +49,6 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do its work.
 #[derive(Debug)]
 struct Stopped {
     exit: Exit,
@@ -97,13 +94,13 @@ impl From<LinkError> for Stopped {
 
 impl From<std::io::Error> for Stopped {
     fn from(error: std::io::Error) -> Self {
-        // Whoever read our output has had enough, as `head` does.
+        // The reader of stdout has closed it, as `head` does.
         let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Unavailable };
         Self::new(exit, error)
     }
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -162,12 +159,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });
-    // A write to a file system that does not answer must not hold up the end.
+    // A write to a file system that hangs must not delay the end.
     runtime.shutdown_background();
     done
 }
 
-/// The one site that a command is about.
+/// The one site of a command: by name, or the only one that is configured.
 fn one_site<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a SiteConfig, Stopped> {
     match (name, &config.sites[..]) {
         (None, [only]) => Ok(only),
@@ -178,7 +175,7 @@ fn one_site<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a SiteConfig
     }
 }
 
-/// The sites that a command is about: one by name, or all.
+/// The sites of a command: one by name, or all.
 fn some_sites<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&'a SiteConfig>, Stopped> {
     match name {
         None => Ok(config.sites.iter().collect()),
@@ -190,7 +187,7 @@ fn names(sites: &[SiteConfig]) -> String {
     sites.iter().map(|s| s.id.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Works until it is done; the first signal cancels the token, the second ends the process.
+/// Runs the work; the first signal cancels the token, the second ends the process.
 async fn under_signals<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, Stopped> {
     let shutdown = CancellationToken::new();
     let signals = Signals::install()?;

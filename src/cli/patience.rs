@@ -1,4 +1,4 @@
-//! Reaching Redis: a command tries for 5 s, and gives up at once where Redis refuses.
+//! Reaching Redis: a command tries for 5 s, and fails at once where Redis refuses.
 
 use std::time::Duration;
 
@@ -7,12 +7,10 @@ use token_sidecar_client::redis::LinkError;
 
 use super::{Exit, Stopped};
 
-/// How long a command tries to reach Redis.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Tries until there is an answer, a refusal, or no time left.
+/// Repeats a request until there is an answer, a refusal, or no time left.
 pub(super) async fn reach<T, E: Into<ClientError>>(mut ask: impl AsyncFnMut() -> Result<T, E>) -> Result<T, Stopped> {
     let mut last = LinkError::Away(format!("no answer within {} s", PATIENCE.as_secs()));
     let trying = async {

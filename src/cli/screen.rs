@@ -1,4 +1,4 @@
-//! What commands show: results on stdout, everything else on stderr.
+//! Output of commands: results on stdout, everything else on stderr.
 
 use std::io::{self, IsTerminal, Write as _};
 
@@ -7,17 +7,14 @@ use jiff::Timestamp;
 
 use crate::app;
 
-/// A line on stdout.
-///
-/// # Errors
-/// Where stdout is closed.
+/// Writes a line to stdout.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     out.flush()
 }
 
-/// A line on stderr; one that cannot be written is lost.
+/// Writes a line to stderr; errors are ignored.
 pub(super) fn complain(text: &str) {
     let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
 }
@@ -42,7 +39,7 @@ impl Progress {
         progress
     }
 
-    /// Shows a stage; the same one again is not repeated.
+    /// Shows a stage, unless it is shown already.
     pub(super) fn stage(&mut self, stage: &str) {
         if self.stage != stage {
             self.stage = plain(stage);
@@ -53,7 +50,7 @@ impl Progress {
         }
     }
 
-    /// Shows how long it has been.
+    /// Updates the elapsed time.
     pub(super) fn tick(&self) {
         if let Some(terminal) = &self.terminal {
             let seconds = app::wall_clock().duration_since(self.since).as_secs();
@@ -76,12 +73,12 @@ pub(super) fn good(text: &str) -> console::StyledObject<&str> {
     console::style(text).green()
 }
 
-/// As [`good`], in red, for what needs attention.
+/// Like [`good`], but red, for what needs attention.
 pub(super) fn bad(text: &str) -> console::StyledObject<&str> {
     console::style(text).red().bold()
 }
 
-/// As [`good`], dimmed, for what matters less.
+/// Like [`good`], but dimmed.
 pub(super) fn faint(text: &str) -> console::StyledObject<&str> {
     console::style(text).dim()
 }

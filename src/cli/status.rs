@@ -19,7 +19,6 @@ use crate::redis::{RedisStore, history};
 use crate::refresh::ports::Store as _;
 use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
 
-/// How many attempts are shown.
 const ATTEMPTS: usize = 5;
 
 /// A site as `status --json` shows it.
@@ -62,9 +61,8 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
     Ok(if fresh { Exit::Done } else { Exit::Unhealthy })
 }
 
-/// A store for reading a site.
 pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
-    // A command takes no lock, and must not shorten that of a sidecar: no setting allows a longer one.
+    // A command takes no lock, and must not shorten that of a sidecar: this is the longest that a setting allows.
     const LONGEST_LOCK: Duration = Duration::from_secs(3600);
     RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), LONGEST_LOCK, "")
 }
@@ -137,7 +135,7 @@ fn ahead(at: Timestamp, now: Timestamp) -> String {
     if at <= now { format!("{at}  now") } else { format!("{at}  in {}", span(now, at)) }
 }
 
-/// The time between, in its two largest units.
+/// The time between the two, in its two largest units.
 fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = between(whole_second_down(from), to).as_secs();
     let unit = match seconds {

@@ -1,4 +1,4 @@
-//! `token`: the current token alone, for `$(token-sidecar token)`.
+//! `token`: prints only the current token, for `$(token-sidecar token)`.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     Ok(Exit::Done)
 }
 
-/// Asks for a token and waits for one, whatever the answer is: a later refresh may bring it.
+/// Asks for a token and waits for one, even after a failure: a later refresh may store it.
 async fn arrival(client: &Client, timeout: Duration) -> Token {
     match client.get(timeout).await {
         Ok(token) => return token,

@@ -16,7 +16,6 @@ use crate::config::{Config, SiteConfig};
 use crate::redis::RedisStore;
 use crate::refresh::ports::Store as _;
 
-/// How often the stage is read.
 const STAGE_INTERVAL: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
@@ -54,7 +53,7 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     }
 }
 
-/// Shows the stage of the refresh until it is dropped.
+/// Shows the stage of the refresh until the future is dropped.
 async fn show_stages(config: &Config, site: &SiteConfig, progress: &mut screen::Progress) -> Infallible {
     let store = Connector::new(&config.redis).ok().map(|connector| reader(&Arc::new(Link::new(connector)), site));
     loop {
@@ -66,7 +65,7 @@ async fn show_stages(config: &Config, site: &SiteConfig, progress: &mut screen::
     }
 }
 
-/// The stage of the refresh under way: from the sidecar on this machine, or else that the lock is held.
+/// The stage of the refresh under way, from the sidecar on this machine; or else only that the lock is held.
 async fn stage(config: &Config, site: &SiteConfig, store: Option<&RedisStore>) -> Option<String> {
     if let Some(listen) = config.server.listen
         && let Ok(answer) = local::get(listen, "/api/status").await

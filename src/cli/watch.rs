@@ -1,4 +1,4 @@
-//! `watch`: events as they come.
+//! `watch`: prints events as they arrive.
 
 use std::io::{self, IsTerminal as _};
 
@@ -25,7 +25,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
             Update::Event(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
             Update::Event(event) => screen::line(event.to_json())?,
             Update::Subscribed => is_subscribed = true,
-            // Shown once, not at every try.
+            // Shown once, not at every attempt.
             Update::Lost(error) if std::mem::replace(&mut is_subscribed, false) => {
                 screen::complain(&format!("{error}; subscribing again, events in between are missed"));
             }

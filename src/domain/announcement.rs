@@ -1,4 +1,4 @@
-//! The messages about a site, made of what is known of it.
+//! Builds the messages about a site from its state.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use token_sidecar_client::wire::{Failed, FailedCause, SiteId, Stage, Token, Trig
 use super::lifetime::between;
 use super::snapshot::{Current, Failing, Refresh, Snapshot};
 
-/// A new token. Its version is decided in the step that stores it, and is 0 until then.
+/// A new token. The version is 0 here: the store assigns it.
 #[must_use]
 pub fn refreshed(
     site: &SiteId,
@@ -33,8 +33,8 @@ pub fn refreshed(
     }
 }
 
-/// The current token once more; `None` where there is none. One that no sidecar stored is announced with
-/// `minimum_version`.
+/// The current token, announced again; `None` where there is none. A token that another program wrote is announced with
+/// `minimum_version` at least.
 #[must_use]
 pub fn repeated(
     site: &SiteId,
@@ -61,7 +61,7 @@ pub fn repeated(
     })
 }
 
-/// A failed attempt, or the back-off that follows from it once more.
+/// A failed attempt, or the back-off after it, announced again.
 #[must_use]
 pub fn failed(site: &SiteId, cause: FailedCause, failing: &Failing, snapshot: &Snapshot) -> Failed {
     Failed {
@@ -76,11 +76,11 @@ pub fn failed(site: &SiteId, cause: FailedCause, failing: &Failing, snapshot: &S
     }
 }
 
-/// A refresh that was given up because the process stops.
+/// A refresh that was abandoned because the process stops.
 #[must_use]
 pub fn stopped(site: &SiteId, snapshot: &Snapshot) -> Failed {
     let failing = Failing {
-        // The refresh that is given up counts: the contract has no failure without an attempt.
+        // The abandoned refresh counts: the contract has no failure without an attempt.
         attempts: snapshot.attempts().max(1),
         retry_at: snapshot.failing.as_ref().map_or(snapshot.at, |failing| failing.retry_at),
         trigger: Trigger::Invalid,

@@ -1,4 +1,4 @@
-//! What a trigger leads to: the contract's table, in one place.
+//! Decides what a trigger leads to: the contract's table.
 
 use jiff::Timestamp;
 use token_sidecar_client::wire::Trigger;
@@ -8,12 +8,12 @@ use super::pending::Pending;
 use super::site::Policy;
 use super::snapshot::{Provenance, Snapshot};
 
-/// What to do about all that is pending.
+/// What to do about all pending triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// What was pending is served or void, and nobody waits for an answer.
+    /// What was pending is served or void, and no client waits for an answer.
     Nothing,
-    /// A refresh is under way in another replica: its outcome answers.
+    /// Another replica refreshes: its outcome is the answer.
     Follow,
     /// Announce `failed` with the `retry_at` in force.
     Backoff,
@@ -21,7 +21,7 @@ pub enum Decision {
     Repeat,
     /// Ask the API about the current token first.
     Verify(Trigger),
-    /// A solve is due then.
+    /// Wait: a solve is due at this time.
     Defer(Timestamp),
     /// Claim and solve.
     Solve(Trigger),
@@ -66,7 +66,7 @@ pub fn decide(snapshot: &Snapshot, pending: &Pending, policy: &Policy, now: Time
     if pending.wants_answer() { Decision::Repeat } else { Decision::Nothing }
 }
 
-/// A token that somebody else wrote is looked at even while backing off: it may be what ends the failures.
+/// A token that another program wrote is verified even while backing off: it may end the failures.
 fn adoptable(snapshot: &Snapshot, pending: &Pending, now: Timestamp) -> Option<Trigger> {
     let current = snapshot.current.as_ref()?;
     let silent = !pending.is_explicit();
@@ -75,7 +75,7 @@ fn adoptable(snapshot: &Snapshot, pending: &Pending, now: Timestamp) -> Option<T
         .flatten()
 }
 
-/// The word for a solve: the strongest statement that is pending; a retry keeps the word of what it retries.
+/// The trigger of a solve: the strongest one that is pending; a retry keeps the trigger of the attempt it repeats.
 fn wanted(pending: &Pending, snapshot: &Snapshot) -> Trigger {
     if pending.unnamed || !pending.reported.is_empty() {
         Trigger::Invalid
@@ -125,14 +125,14 @@ mod tests {
         Snapshot { at: at(NOW), etag: String::new(), version: 1, current: None, lock: None, failing: None }
     }
 
-    /// A token that a sidecar stored so many seconds ago for a day.
+    /// A token that a sidecar stored for a day, `age` seconds ago.
     fn stored(age: i64) -> Snapshot {
         let refresh =
             Refresh { at: at(NOW - age), trigger: Trigger::Startup, source: "solver".into(), user_agent: None };
         with_token(Provenance::Sidecar(refresh), later(at(NOW - age), Duration::from_secs(DAY)))
     }
 
-    /// A token that somebody else wrote and that ends so many seconds from now.
+    /// A token that another program wrote and that ends in `left` seconds.
     fn foreign(left: i64) -> Snapshot {
         with_token(Provenance::Foreign, at(NOW + left))
     }
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// The same with failures whose retry is due so many seconds from now.
+    /// The same state after failures, with a retry in `retry_in` seconds.
     fn failing(retry_in: i64, snapshot: Snapshot) -> Snapshot {
         let failing = Failing {
             attempts: 3,
@@ -173,7 +173,7 @@ mod tests {
         Arrival::Message(Report { fingerprint: Some(Fingerprint::of(token)), ..Report::default() })
     }
 
-    /// A tick that was due so many seconds ago.
+    /// A tick that was due `ago` seconds ago.
     fn tick(ago: i64) -> Arrival {
         Arrival::Tick(at(NOW - ago))
     }

@@ -1,16 +1,13 @@
-//! Spans of time as people write them: `10s`, `1m30s`, `24h`, `250ms`.
+//! Time spans as people write them: `10s`, `1m30s`, `24h`, `250ms`.
 
 use std::time::Duration;
 
-/// Why a text is no span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a time such as 250ms, 10s, 1m30s or 24h")]
 pub struct DurationError(String);
 
-/// Reads a span: numbers with a unit (`ms`, `s`, `m`, `h`, `d`), or a bare number of seconds.
-///
-/// # Errors
-/// [`DurationError`] where it is none, or negative.
+/// Parses numbers with a unit (`ms`, `s`, `m`, `h`, `d`), or a number of seconds without one. Negative spans are
+/// refused.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let refused = || DurationError(text.chars().take(40).collect());
     let trimmed = text.trim();
@@ -26,7 +23,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Duration::try_from(span).map_err(|_| refused())
 }
 
-/// A span as it would be written, its largest units first.
+/// Formats a span, its largest units first.
 #[must_use]
 pub fn text(span: Duration) -> String {
     if span.as_millis() == 0 {

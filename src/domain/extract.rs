@@ -1,4 +1,4 @@
-//! From a source's answer to a candidate: the one cookie that holds the token.
+//! Finds the cookie that holds the token in a source's answer.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -13,15 +13,13 @@ use super::pending::Fingerprints;
 /// A cookie as a browser holds it; the value is raw, still percent-encoded.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cookie {
-    /// Its name.
     pub name: String,
-    /// Its raw value.
     pub value: String,
-    /// `.shop.test` for a domain and its children, `www.shop.test` for one host; empty where unknown.
+    /// `.shop.test` for a domain and its subdomains, `www.shop.test` for one host; empty where unknown.
     pub domain: String,
-    /// The path below which it is sent; empty where unknown.
+    /// The path prefix for which the cookie is sent; empty where unknown.
     pub path: String,
-    /// When the browser drops it; `None` for a session cookie.
+    /// When the browser deletes it; `None` for a session cookie.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -31,16 +29,13 @@ impl std::fmt::Debug for Cookie {
     }
 }
 
-/// What a source brought.
+/// A source's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Solution {
-    /// The cookies of the page, if the source has any.
     pub cookies: Vec<Cookie>,
-    /// The token itself, where the source knows it without a cookie; with or without `Bearer `.
+    /// The token, where the source returns it without a cookie; with or without `Bearer `.
     pub bare: Option<Bare>,
-    /// The page that was reached.
     pub url: String,
-    /// The user agent that reached it.
     pub user_agent: Option<String>,
 }
 
@@ -57,51 +52,40 @@ impl std::fmt::Debug for Bare {
 /// Where a site keeps its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CookieRule {
-    /// The cookie that holds the token; the cookies key always has it.
+    /// The name of the cookie that holds the token. The cookies key always has this cookie.
     pub name: String,
-    /// Further names to look under, in this order.
+    /// Further cookie names, tried in this order.
     pub fallbacks: Vec<String>,
-    /// What stands before the bare token in the decoded cookie, for instance `Bearer `.
+    /// What precedes the token in the decoded cookie, for instance `Bearer `.
     pub prefix: String,
 }
 
-/// A token that may become the current one, with what it was fetched with.
+/// A token that may become the current one, with the cookies and the user agent of its answer.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The token.
     pub token: Token,
     /// Cookie name → raw value; the token is among them.
     pub cookies: Cookies,
-    /// The user agent that it was fetched with.
     pub user_agent: Option<String>,
 }
 
-/// Why an answer holds no candidate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExtractError {
-    /// The answer has cookies, but none of the names.
+    /// The answer has cookies, but none under a configured name.
     #[error("no cookie `{wanted}` among the {count} of the answer")]
-    Absent {
-        /// The name.
-        wanted: String,
-        /// How many cookies there were.
-        count: usize,
-    },
-    /// The value is no token.
+    Absent { wanted: String, count: usize },
     #[error("the token of the answer is malformed: {0}")]
     Malformed(#[from] TokenError),
-    /// It ends within a second.
+    /// It expires within a second.
     #[error("the token of the answer has expired")]
     Expired,
-    /// It is the very token that a report has refused.
+    /// It is a token that was reported as refused.
     #[error("the answer has the very token {0} that was reported as refused")]
     Reported(token_sidecar_client::wire::Fingerprint),
 }
 
-/// Finds the token in an answer. `refused` are the tokens that were reported.
-///
-/// # Errors
-/// [`ExtractError`] where there is none that could work. Whether it has expired is the caller's to say.
+/// Finds the token in an answer. `refused` are the tokens that were reported. The caller checks whether the token has
+/// expired.
 pub fn candidate(
     solution: &Solution,
     rule: &CookieRule,
@@ -131,7 +115,7 @@ pub fn candidate(
 }
 
 impl CookieRule {
-    /// Sees to it that the token is among the cookies under the site's name, in the form a browser would have it.
+    /// Puts the token among the cookies under the configured name, encoded as a browser would send it.
     pub fn add(&self, token: &Token, cookies: &mut Cookies) {
         let held = cookies.get(&self.name).map(decoded);
         let holds =
@@ -143,7 +127,7 @@ impl CookieRule {
     }
 }
 
-/// Of each name the cookie that fits the page best; where no name is there twice, nobody asks for the page.
+/// For each name the cookie that fits the page best. `page` is called only where a name occurs twice.
 fn best_of<'a>(cookies: &[&Cookie], page: impl Fn() -> Option<&'a Url>) -> Cookies {
     let mut best: BTreeMap<&str, &Cookie> = BTreeMap::new();
     for cookie in cookies {
@@ -159,7 +143,7 @@ fn decoded(raw: &str) -> String {
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 
-/// What JavaScript's `encodeURIComponent` escapes: the way a shop's script writes its cookies.
+/// What JavaScript's `encodeURIComponent` escapes: a shop's script writes its cookies with it.
 const COOKIE_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -171,7 +155,7 @@ const COOKIE_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// How well a cookie fits a page: first by its domain, then by its path; a longer match is better.
+/// How well a cookie fits a page: by its domain first, then by its path; a longer match is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
     domain: Match,

@@ -1,41 +1,39 @@
-//! From where messages are received to where they are decided upon: what arrived, in the order of publication, and
-//! what the driver still owes an answer.
+//! What arrived for a site, in the order of publication, and what the driver still has to answer.
 
 use super::pending::{Arrival, Outcome, Pending};
 use super::snapshot::Snapshot;
 
-/// What was received since the driver last took it in. Its size does not depend on how much that was.
+/// What was received since the driver last took it. Its size does not depend on the number of messages.
 ///
 /// Messages and outcomes come over one connection, in the order in which Redis published them. So an outcome answers
 /// exactly what arrived before it, here and in the driver's [`Inbox`].
 #[derive(Debug, Default)]
 pub struct Arrived {
-    /// All outcomes as one.
+    /// All outcomes, combined.
     outcome: Option<Outcome>,
-    /// What arrived after the last outcome, and what an outcome has left of what came before it.
+    /// What arrived after the last outcome, and what the outcomes did not answer of what came before.
     pending: Pending,
-    /// How many triggers in here an outcome has answered.
+    /// How many of these triggers an outcome has answered.
     joined: u64,
     change: Change,
 }
 
-/// What is known to have happened in Redis since the state was read.
+/// What may have changed in Redis since the state was read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     #[default]
     None,
-    /// A token of this version was stored: no news to the process that stored it.
+    /// A token of this version was stored: nothing new for the process that stored it.
     Stored(u64),
-    /// Anything.
+    /// Anything may have changed.
     Unknown,
 }
 
-/// All that waits for an answer at one site. The driver owns it.
+/// All unanswered triggers of a site. The driver owns it.
 #[derive(Debug, Default)]
 pub struct Inbox {
-    /// What is to be decided.
     pub pending: Pending,
-    /// What joined a refresh of another replica.
+    /// Triggers that wait for another replica's refresh.
     joined: Option<Box<Joined>>,
     /// How many triggers an outcome has answered before a decision counted them.
     answered: u64,
@@ -93,7 +91,7 @@ impl Inbox {
         is_news
     }
 
-    /// An attempt has ended: it answers all that is in here, also what had joined it.
+    /// An attempt has ended: it answers all pending triggers and those that joined it.
     pub fn settle(&mut self, outcome: Outcome) {
         if let Some(mut joined) = self.joined.take() {
             self.answered += joined.pending.settle(outcome);
@@ -103,12 +101,12 @@ impl Inbox {
         self.answered += self.pending.settle(outcome);
     }
 
-    /// All that is pending was answered by an announcement.
+    /// An announcement has answered all that is pending.
     pub fn answer(&mut self) {
         self.pending = Pending::default();
     }
 
-    /// What is pending joins the refresh that holds the lock in this state.
+    /// Moves what is pending to the refresh that holds the lock in this state.
     pub fn join(&mut self, snapshot: &Snapshot) {
         let pending = std::mem::take(&mut self.pending);
         match &mut self.joined {
@@ -120,8 +118,8 @@ impl Inbox {
         }
     }
 
-    /// Compares what has joined a refresh with a state that was just read: its outcome may have been missed. Once that
-    /// refresh has ended, what it did not answer is pending again.
+    /// Compares the joined triggers with a state that was just read, since the outcome may have been missed. Once that
+    /// refresh has ended, the triggers that it did not answer are pending again.
     pub fn compare(&mut self, snapshot: &Snapshot) {
         let Some(mut joined) = self.joined.take() else { return };
         if snapshot.version > joined.version
@@ -138,13 +136,13 @@ impl Inbox {
         self.pending = joined.pending;
     }
 
-    /// Whether something waits for the outcome of another replica's refresh.
+    /// Whether triggers wait for the outcome of another replica's refresh.
     #[must_use]
     pub const fn has_joined(&self) -> bool {
         self.joined.is_some()
     }
 
-    /// Whether the state in Redis may have changed since this version was read. Asked once.
+    /// Whether the state in Redis may have changed since this version was read. Resets the answer.
     pub fn take_change(&mut self, known: u64) -> bool {
         match std::mem::take(&mut self.change) {
             Change::None => false,
@@ -158,7 +156,7 @@ impl Inbox {
         std::mem::take(&mut self.answered)
     }
 
-    /// Counts what is pending: returns how many triggers no decision has counted before.
+    /// Marks all pending triggers as counted, and returns how many were not counted before.
     pub fn count(&mut self) -> u64 {
         std::mem::take(&mut self.pending.uncounted)
     }

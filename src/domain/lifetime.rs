@@ -5,15 +5,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use token_sidecar_client::wire::Claims;
 
-/// The most that is kept between the key's end and the token's.
+/// The longest time between the end of the key and the end of the token.
 const MAX_MARGIN: Duration = Duration::from_secs(60);
-/// The least lead of a renewal, where the token's life allows it.
+/// A renewal starts at least this long before the end, where the token's life allows it.
 const MIN_LEAD: Duration = Duration::from_secs(60);
 /// A shorter TTL counts as expired.
 const MIN_TTL: Duration = Duration::from_secs(1);
 
-/// The TTL of the token's key: the smaller of `token_ttl` and what is left of `exp` less a margin of a
-/// tenth of the token's life, 60 s at most. `None` where that is under a second: expired.
+/// The TTL of the token's key: the smaller of `token_ttl` and the time until `exp` minus a margin. The margin is a
+/// tenth of the token's life, 60 s at most. `None` where the TTL is under a second: the token counts as expired.
 #[must_use]
 pub fn time_to_live(claims: Claims, token_ttl: Duration, now: Timestamp) -> Option<Duration> {
     let Some(expires_at) = claims.expires_at else { return Some(token_ttl) };
@@ -24,8 +24,8 @@ pub fn time_to_live(claims: Claims, token_ttl: Duration, now: Timestamp) -> Opti
     (ttl >= MIN_TTL).then_some(ttl)
 }
 
-/// When to renew what was stored at `stored_at` and ends at `ends_at`: ahead by a tenth of that time, at
-/// least 60 s, at most half of it.
+/// When to renew what was stored at `stored_at` and ends at `ends_at`: ahead by a tenth of that time, at least 60 s, at
+/// most half of it.
 #[must_use]
 pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
     let left = between(stored_at, ends_at);
@@ -33,19 +33,19 @@ pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
     later(stored_at, left.saturating_sub(lead))
 }
 
-/// When to renew what ends at `ends_at` and was stored nobody knows when: ahead by the least lead.
+/// When to renew what ends at `ends_at` where the time of storing is not known: ahead by the least lead.
 #[must_use]
 pub fn renew_at_latest(ends_at: Timestamp) -> Timestamp {
     ends_at.checked_sub(MIN_LEAD).unwrap_or(ends_at)
 }
 
-/// From `from` to `to`; zero where `to` is earlier.
+/// The time from `from` to `to`; zero where `to` is earlier.
 #[must_use]
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }
 
-/// `at` plus a span, held at the end of time.
+/// `at` plus a span, limited to the greatest timestamp.
 #[must_use]
 pub fn later(at: Timestamp, span: Duration) -> Timestamp {
     let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);

@@ -1,5 +1,5 @@
-//! What the sidecar knows and decides, without touching anything: no runtime, no network, no clock, no
-//! environment and no randomness. All of them come in as arguments.
+//! What the sidecar knows and decides: pure code without a runtime, network, clock, environment or randomness. Their
+//! values come in as arguments.
 
 pub mod announcement;
 pub mod decide;

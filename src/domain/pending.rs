@@ -1,22 +1,19 @@
-//! What is pending for a site: every trigger since the last outcome, folded into one small value.
-//!
-//! Its size does not depend on how many messages came.
+//! What is pending for a site: every trigger since the last outcome, merged into a value of constant size.
 
 use jiff::Timestamp;
 use token_sidecar_client::wire::{Event, FailedCause, Fingerprint, Report, Trigger, UpdatedCause};
 
-/// How many distinct fingerprints are kept; a report with one more counts as a report without a fingerprint, so that
-/// no flood can push a true report out.
+/// How many distinct fingerprints are kept. A report with one more counts as a report without a fingerprint, so that a
+/// flood of reports cannot displace a valid one.
 pub const MAX_FINGERPRINTS: usize = 8;
 
-/// A few distinct fingerprints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Fingerprints {
     held: [Option<Fingerprint>; MAX_FINGERPRINTS],
 }
 
 impl Fingerprints {
-    /// Adds one; `false` where there is no room.
+    /// Returns `false` where there is no room.
     pub fn insert(&mut self, fingerprint: Fingerprint) -> bool {
         for slot in &mut self.held {
             match slot {
@@ -36,7 +33,6 @@ impl Fingerprints {
         self.iter().any(|held| held == fingerprint)
     }
 
-    /// All of them, in the order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = Fingerprint> {
         self.held.iter().flatten().copied()
     }
@@ -55,46 +51,40 @@ impl Fingerprints {
     }
 }
 
-/// What is pending for one site.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pending {
-    /// A solve is wanted whatever the state: by a message with `force`, or by a manual trigger.
+    /// A solve is wanted in any state: by a message with `force`, or by a manual trigger.
     pub forced: Option<Trigger>,
-    /// A report without a (readable) fingerprint.
+    /// A report without a fingerprint, or with one that cannot be parsed.
     pub unnamed: bool,
-    /// The tokens that were reported as refused.
     pub reported: Fingerprints,
     /// An implicit trigger: start-up, reconnect, vanished.
     pub implicit: Option<Trigger>,
-    /// The latest tick of the schedule, by its due time.
+    /// When the latest tick of the schedule was due.
     pub tick: Option<Timestamp>,
     /// The token or its key is due for renewal.
     pub expiry: bool,
     /// The back-off is over.
     pub retry: bool,
-    /// The latest reason and source that a message gave.
     pub note: Note,
-    /// How many triggers are in here that no decision has counted yet.
+    /// How many of these triggers no decision has counted yet.
     pub uncounted: u64,
 }
 
 /// What the senders of messages said, for logs and the history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Note {
-    /// The latest `reason`.
     pub reason: Option<String>,
-    /// The latest `source`.
     pub source: Option<String>,
 }
 
-/// One trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
     /// A message on `S:token:invalid`.
     Message(Report),
     /// Forced by the command `refresh` or over HTTP.
     Manual,
-    /// A tick of the schedule that was due then.
+    /// A tick of the schedule, with its due time.
     Tick(Timestamp),
     /// The token or its key is due for renewal.
     Expiry,
@@ -102,9 +92,9 @@ pub enum Arrival {
     Retry,
     /// The process has just started.
     Startup,
-    /// The subscription is back after a gap.
+    /// The subscription was restored after a gap.
     Reconnect,
-    /// The key was seen to be gone.
+    /// The token's key no longer exists.
     Vanished,
 }
 
@@ -113,12 +103,11 @@ pub enum Arrival {
 pub enum Outcome {
     /// A new token with this fingerprint was stored.
     Refreshed(Fingerprint),
-    /// The attempt failed.
     Failed,
 }
 
 impl Outcome {
-    /// The attempt that an event says has just ended; a repeated announcement ends none.
+    /// The outcome that an event announces; `None` for a repeated announcement.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
@@ -130,7 +119,8 @@ impl Outcome {
         }
     }
 
-    /// Both outcomes as one: what either answers. After two different ones nothing is left that came before.
+    /// Combines two outcomes into one that answers what either answers. Two different ones answer everything before
+    /// them.
     #[must_use]
     pub fn and_then(self, later: Self) -> Self {
         if self == later { self } else { Self::Failed }
@@ -138,7 +128,6 @@ impl Outcome {
 }
 
 impl Pending {
-    /// Folds one trigger in.
     pub fn fold(&mut self, arrival: Arrival) {
         self.uncounted += 1;
         match arrival {
@@ -171,7 +160,7 @@ impl Pending {
         }
     }
 
-    /// Folds in what arrived later than all of this.
+    /// Merges in what arrived later than all of this.
     pub fn absorb(&mut self, later: Self) {
         self.forced = match (self.forced, later.forced) {
             (Some(Trigger::Manual), _) | (_, Some(Trigger::Manual)) => Some(Trigger::Manual),
@@ -195,8 +184,8 @@ impl Pending {
         self.uncounted += later.uncounted;
     }
 
-    /// Takes out what an attempt that has just ended answers, and returns how many uncounted triggers that were. A
-    /// report on the very token that the attempt stored stays: its sender knew that token, so the report is newer.
+    /// Removes what an attempt that has just ended answers, and returns how many uncounted triggers that were. A report
+    /// on the token that the attempt stored stays: its sender knew that token, so the report is newer.
     pub fn settle(&mut self, outcome: Outcome) -> u64 {
         let reported = match outcome {
             Outcome::Failed => Fingerprints::default(),
@@ -215,19 +204,19 @@ impl Pending {
         self.implicit.is_none() && !self.is_explicit()
     }
 
-    /// Whether a trigger states that a new token is wanted.
+    /// Whether a trigger asks for a new token.
     #[must_use]
     pub fn is_explicit(&self) -> bool {
         self.is_asked() || self.tick.is_some() || self.expiry || self.retry
     }
 
-    /// Whether a message or a manual trigger is among them.
+    /// Whether a message or a manual trigger is pending.
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.forced.is_some() || self.unnamed || !self.reported.is_empty()
     }
 
-    /// Whether a client may be waiting for an answer: one that asked, or one whose message was lost in a gap.
+    /// Whether a client may be waiting for an answer: one that sent a message, or one whose message was lost in a gap.
     #[must_use]
     pub fn wants_answer(&self) -> bool {
         self.is_asked() || self.implicit.is_some()

@@ -1,4 +1,4 @@
-//! When a refresh is due by the clock: the same instants for every replica of a site.
+//! When a scheduled refresh is due: at the same instants for every replica of a site.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,11 +11,11 @@ use token_sidecar_client::wire::Fingerprint;
 use super::duration;
 use super::lifetime::later;
 
-/// The due times of a site. Its clones share what it was read into.
+/// The due times of a site. Clones share the parsed crontab.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     rule: Rule,
-    /// How long after each instant of the rule the tick comes: spreads many sites over time.
+    /// Added to each instant of the rule: spreads many sites over time.
     offset: Duration,
     text: Arc<str>,
 }
@@ -23,38 +23,33 @@ pub struct Schedule {
 #[derive(Debug, Clone)]
 enum Rule {
     Off,
-    /// At multiples of this since the epoch.
+    /// At multiples of this span since the epoch.
     Every(Duration),
     Cron(Arc<Cron>),
 }
 
-/// A crontab, and what it was last asked: it takes long to search, and is asked with every look at the state.
+/// A crontab and its last answer: a search is slow, and every reading of the state needs one.
 #[derive(Debug)]
 struct Cron {
     tab: Crontab,
-    /// No instant of the crontab lies between these two; the second is one.
+    /// No instant of the crontab lies between these two; the second is an instant of it.
     gap: Mutex<Option<(Timestamp, Timestamp)>>,
 }
 
-/// Why a schedule cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Not a span after `every`.
+    /// What follows `every` is not a time span.
     #[error("after `every` a time of at least 1s is expected, such as `every 3h`: {0}")]
     Every(String),
     /// Not a crontab expression, or not a known time zone.
     #[error("expected a crontab expression such as `0 */3 * * *`, `every 3h` or `off`: {0}")]
     Cron(String),
-    /// A date that never comes.
     #[error("this date never comes")]
     Never,
 }
 
 impl Schedule {
-    /// Reads `off`, `every 3h`, or the five fields of a crontab, which count in the IANA `zone`.
-    ///
-    /// # Errors
-    /// [`ScheduleError`] says what would be right.
+    /// Parses `off`, `every 3h`, or the five fields of a crontab, which are times in the IANA `zone`.
     pub fn parse(text: &str, zone: &str) -> Result<Self, ScheduleError> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let rule = if text.eq_ignore_ascii_case("off") {
@@ -79,7 +74,7 @@ impl Schedule {
         Ok(Self { rule, offset: Duration::ZERO, text: text.into() })
     }
 
-    /// Shares what another schedule of the same zone was read into, where both were read from the same text.
+    /// Shares the parsed crontab of another schedule of the same zone, where both have the same text.
     pub fn share(&mut self, other: &Self) {
         if self.text == other.text {
             self.rule.clone_from(&other.rule);
@@ -87,8 +82,8 @@ impl Schedule {
         }
     }
 
-    /// The same instants, each later by a share of `jitter` that follows from the site's name alone: all
-    /// replicas of a site agree, and many sites do not tick at once.
+    /// The same instants, each delayed by a share of `jitter` that is derived from the site's name alone: all replicas
+    /// of a site agree, and many sites do not tick at once.
     #[must_use]
     pub fn spread(mut self, site: &str, jitter: Duration) -> Self {
         let spread = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
@@ -99,7 +94,6 @@ impl Schedule {
         self
     }
 
-    /// The first due time after `now`.
     #[must_use]
     pub fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
         let earlier = now.checked_sub(self.offset).ok()?;
@@ -130,7 +124,7 @@ impl Cron {
     }
 }
 
-/// Whether a zone is UTC by its name: no database needs to be asked, and reading the system's costs 100 KiB.
+/// Whether a zone is UTC by its name: no time zone database is needed then, and loading the system's costs 100 KiB.
 #[must_use]
 pub fn is_utc(zone: &str) -> bool {
     matches!(zone, "UTC" | "Etc/UTC")

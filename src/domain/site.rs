@@ -1,4 +1,4 @@
-//! The rules that a site is kept by.
+//! The policy of a site.
 
 use std::time::Duration;
 
@@ -10,24 +10,22 @@ use super::schedule::Schedule;
 pub enum Verify {
     /// Only a token that the API has accepted is stored.
     Strict,
-    /// One of which the API says nothing is stored where no working token is.
+    /// A token on which the API gave no verdict is stored where there is no working token.
     Tolerant,
     /// The API is not asked.
     Off,
 }
 
-/// The rules of one site, as configured.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// A bare message within this time of a refresh is answered by it; a report on a token younger than
-    /// this waits until the window ends.
+    /// A message without a fingerprint within this time of a refresh is answered by that refresh; a report on a token
+    /// younger than this waits until the window ends.
     pub debounce: Duration,
     /// How long a claim lasts unless renewed; it is renewed every third of this.
     pub lock_ttl: Duration,
     /// The longest TTL of the token's key.
     pub token_ttl: Duration,
-    /// When an unverified candidate may be stored.
     pub verify: Verify,
-    /// When a new token is fetched whatever the state.
+    /// When a new token is fetched in any state.
     pub schedule: Schedule,
 }

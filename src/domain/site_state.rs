@@ -1,4 +1,4 @@
-//! What a process knows of a site, and what is due by itself.
+//! What a process knows of a site, and when the next timed trigger is due.
 
 use std::time::Duration;
 
@@ -13,14 +13,13 @@ use super::snapshot::{Failing, Snapshot};
 /// Redis' clock, estimated between two readings by the process' own monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreClock {
-    /// What it showed.
     pub at: Timestamp,
-    /// The reading of the monotonic clock then.
+    /// The reading of the monotonic clock at that moment.
     pub read_at: Duration,
 }
 
 impl StoreClock {
-    /// An estimate of what it shows at this reading of the monotonic clock.
+    /// The estimate at this reading of the monotonic clock.
     #[must_use]
     pub fn now(self, clock: Duration) -> Timestamp {
         later(self.at, clock.saturating_sub(self.read_at))
@@ -35,36 +34,34 @@ pub struct Reading {
     pub read_at: Duration,
 }
 
-/// How far the last reading can be relied on.
+/// What the last reading may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// It was read after everything that has arrived.
     Fresh,
-    /// A trigger has arrived since: good for a decision that Redis checks (a claim, an announcement), not for one that
-    /// leads to silence.
+    /// A trigger has arrived since. The reading is good for a decision that Redis checks (a claim, an announcement),
+    /// but not for one that announces nothing.
     Unchecked,
     /// The state has changed, or may have.
     Stale,
 }
 
-/// What a process knows of a site.
 #[derive(Debug)]
 pub struct SiteState {
     snapshot: Snapshot,
     clock: StoreClock,
     freshness: Freshness,
-    /// The next tick of the schedule.
     tick: Option<Timestamp>,
-    /// The greatest version this process has seen: the next one is above it, also after Redis has lost everything.
+    /// The greatest version this process has seen. The next one is above it, even after Redis has lost its data.
     minimum_version: u64,
-    /// The tokens that were reported as refused since the last refresh: they are no candidates.
+    /// The tokens that were reported as refused since the last refresh: they are not stored again.
     rejected: Fingerprints,
-    /// A failure that Redis could not note.
+    /// A failure that could not be recorded in Redis.
     unrecorded: Option<Box<Failing>>,
 }
 
 impl SiteState {
-    /// What is known after the first reading.
+    /// The state after the first reading.
     #[must_use]
     pub fn new(reading: Reading, schedule: &Schedule) -> Self {
         let Reading { snapshot, read_at } = reading;
@@ -79,7 +76,7 @@ impl SiteState {
         }
     }
 
-    /// Takes a newer reading in. Returns whether the token's key was there before and is gone now.
+    /// Takes in a newer reading. Returns whether the token's key has vanished since the one before.
     pub fn learn(&mut self, snapshot: Snapshot, read_at: Duration, schedule: &Schedule) -> bool {
         if snapshot.version > self.minimum_version {
             // A token was stored: reports against the one before it are void.
@@ -97,14 +94,14 @@ impl SiteState {
         has_vanished
     }
 
-    /// The state is as it was read, at this later reading of both clocks.
+    /// Confirms the state as unchanged, at this later reading of both clocks.
     pub const fn confirm(&mut self, clock: StoreClock) {
         self.snapshot.at = clock.at;
         self.clock = clock;
         self.freshness = Freshness::Fresh;
     }
 
-    /// Puts what has arrived into the inbox, and notes what that says of the state.
+    /// Moves what has arrived into the inbox, and notes whether the state may have changed.
     pub fn take_in(&mut self, arrived: Arrived, inbox: &mut Inbox) {
         if inbox.take_in(arrived) && self.freshness == Freshness::Fresh {
             self.freshness = Freshness::Unchecked;
@@ -114,12 +111,11 @@ impl SiteState {
         }
     }
 
-    /// The state may have changed.
     pub const fn expire(&mut self) {
         self.freshness = Freshness::Stale;
     }
 
-    /// Remembers which reports name the current token.
+    /// Remembers the current token as rejected where a report names it.
     pub fn note_reports(&mut self, pending: &Pending) {
         if let Some(current) = self.snapshot.fingerprint()
             && pending.reported.contains(current)
@@ -128,19 +124,19 @@ impl SiteState {
         }
     }
 
-    /// The API has refused the current token.
+    /// Remembers the current token as rejected: the API has refused it.
     pub fn reject_current(&mut self) {
         if let Some(current) = self.snapshot.fingerprint() {
             self.rejected.insert(current);
         }
     }
 
-    /// A report without a fingerprint clears the rejected tokens: any token is wanted.
+    /// A report without a fingerprint clears the rejected tokens: any token will do.
     pub fn clear_rejected(&mut self) {
         self.rejected = Fingerprints::default();
     }
 
-    /// Keeps a failure that Redis cannot note. One that Redis noted before it holds on.
+    /// Keeps a failure that could not be recorded in Redis. A retry time that Redis has recorded before stays in force.
     pub fn keep_unrecorded(&mut self, mut failing: Box<Failing>) {
         if let Some(noted) = &self.snapshot.failing {
             failing.retry_at = failing.retry_at.max(noted.retry_at);
@@ -149,12 +145,12 @@ impl SiteState {
         self.overlay();
     }
 
-    /// Redis notes failures again.
+    /// Forgets that failure: Redis records failures again.
     pub fn drop_unrecorded(&mut self) {
         self.unrecorded = None;
     }
 
-    /// A failure that Redis could not note counts as noted, until Redis notes a later one.
+    /// Shows the unrecorded failure in the snapshot, until Redis records a later one.
     fn overlay(&mut self) {
         let noted = self.snapshot.failing.as_ref().map(|failing| failing.retry_at);
         self.unrecorded.take_if(|failing| noted > Some(failing.retry_at));
@@ -163,14 +159,14 @@ impl SiteState {
         }
     }
 
-    /// The next instant of Redis' clock at which something is due by itself.
+    /// When the next timed trigger is due, by Redis' clock.
     #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let retry = self.snapshot.failing.as_ref().map(|f| f.retry_at);
         [self.tick, self.renewal(), retry].into_iter().flatten().min()
     }
 
-    /// The triggers that are due now. The tick is taken: the next one is due later.
+    /// The timed triggers that are due now. Advances the schedule to its next tick.
     pub fn take_due(&mut self, now: Timestamp, schedule: &Schedule) -> impl Iterator<Item = Arrival> + use<> {
         let tick = self.tick.take_if(|due| *due <= now).map(Arrival::Tick);
         if tick.is_some() {
@@ -181,7 +177,7 @@ impl SiteState {
         [tick, expiry, retry].into_iter().flatten()
     }
 
-    /// When the current token is to be renewed; after a failure the retry does it.
+    /// When the current token is renewed; `None` while failures are recorded: the retry does it.
     fn renewal(&self) -> Option<Timestamp> {
         match self.snapshot.failing {
             Some(_) => None,

@@ -1,18 +1,16 @@
-//! The stored token as one value: what outputs are given.
+//! The stored token as one value, as outputs receive it.
 
 use jiff::Timestamp;
 
 use super::snapshot::Snapshot;
 use token_sidecar_client::wire::Token;
 
-/// A token that a sidecar has verified and stored, with what belongs to it.
+/// A token that a sidecar has stored, with what outputs write beside it.
 #[derive(Debug, Clone)]
 pub struct StoredToken {
-    /// The token itself.
     pub token: Token,
-    /// The version under which it is stored; a newer token has a greater one.
+    /// Grows with every stored token.
     pub version: u64,
-    /// The user agent that it was fetched with.
     pub user_agent: Option<String>,
     /// When it stops working, where that is known.
     pub ends_at: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! One attempt at a new token: solve → extract → verify, source after source.
+//! One attempt to get a new token: solve → extract → verify, source after source.
 
 use std::time::Duration;
 
@@ -14,13 +14,12 @@ use crate::domain::site::Verify;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Stage, Trigger};
 
-/// How often the API is asked while its verdict is unclear.
+/// How often a candidate is verified while the API's verdict is unclear.
 const VERIFICATIONS: u32 = 3;
 
-/// The name under which a configured token is stored.
+/// The source name under which a configured token is stored.
 const BOOTSTRAP: &str = "bootstrap";
 
-/// A token that may be stored.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) candidate: Candidate,
@@ -31,7 +30,6 @@ pub(super) struct Found {
     pub(super) timings: Timings,
 }
 
-/// Why an attempt brought no token.
 #[derive(Debug, Clone)]
 pub(super) struct AttemptError {
     pub(super) failure: Failure,
@@ -39,16 +37,16 @@ pub(super) struct AttemptError {
     pub(super) timings: Timings,
 }
 
-/// What follows from a failure.
+/// What to do after a failure.
 enum Next {
-    /// The next source is tried.
+    /// Try the next source.
     Source(Failure),
-    /// The attempt ends: another source would fare no better.
+    /// End the attempt: another source would fail in the same way.
     End(Failure),
 }
 
 impl<P: Ports> SiteContext<P> {
-    /// Tries one source after the other until one brings a token that may be stored.
+    /// Tries the sources in order until one returns a token that may be stored.
     pub(super) async fn attempt(&self, claim: &Claim<'_>) -> Result<Box<Found>, AttemptError> {
         let mut timings = Timings::default();
         let mut failures: Vec<Failure> = Vec::new();
@@ -121,7 +119,7 @@ impl<P: Ports> SiteContext<P> {
         }
     }
 
-    /// Extracts the candidate of an answer and asks the API about it.
+    /// Extracts the candidate from an answer and verifies it.
     async fn prove(
         &self,
         solution: &Solution,
@@ -163,7 +161,7 @@ impl<P: Ports> SiteContext<P> {
         }
     }
 
-    /// The API's verdict on a candidate; asked again a few times where it is unclear.
+    /// The API's verdict on a candidate; an unclear one is asked for again a few times.
     async fn verify(&self, candidate: &Candidate) -> Verdict {
         if self.policy.verify == Verify::Off {
             return Verdict::Accepted;
@@ -185,14 +183,14 @@ impl<P: Ports> SiteContext<P> {
 }
 
 impl Claim<'_> {
-    /// Whether a token stands that has not ended and that no report has refused.
+    /// Whether there is a token that has neither expired nor been reported as refused.
     fn stands(&self, now: Timestamp) -> bool {
         let current = self.state.snapshot().current.as_ref();
         current.is_some_and(|c| !c.has_ended(now) && !self.state.rejected().contains(c.token.fingerprint()))
     }
 }
 
-/// One failure for all sources: the stage of the last one, the errors of all.
+/// One failure for all sources: the stage of the last one and the errors of all.
 fn summary(failures: Vec<Failure>) -> Failure {
     let pace = if failures.iter().any(|f| f.pace == Pace::Long) { Pace::Long } else { Pace::Ordinary };
     let stage = failures.last().map_or(Stage::Solve, |f| f.stage);

@@ -19,51 +19,46 @@ use crate::domain::snapshot::{Failing, Refresh, Snapshot};
 use crate::domain::verdict::{Failure, Pace};
 use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
 
-/// How often a Redis that refuses is asked before the attempt counts as failed.
+/// How often a write that Redis refuses is tried before the attempt counts as failed.
 const REFUSALS: u32 = 3;
 /// How long the process waits for its own announcement after a commit.
 const OWN_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A claim that was taken.
 #[derive(Debug)]
 pub(super) struct Claim<'a> {
     pub(super) id: ClaimId,
     pub(super) trigger: Trigger,
-    /// For the history: what the reporters said.
+    /// What the reporters said, for the history.
     pub(super) note: Note,
-    /// What was known when it was taken.
+    /// What was known when the lock was taken.
     pub(super) state: &'a SiteState,
-    /// Whether the configured token may end it: once, where Redis has none and no solve is forced.
+    /// Whether the configured token may be used: once, where Redis has none and no solve is forced.
     pub(super) offers_bootstrap: bool,
 }
 
-/// What is done under a claim.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Try the sources.
     Attempt,
-    /// Adopt a token that another program wrote into the key; it keeps the TTL it has.
+    /// Adopt a token that another program wrote into the key, with its TTL.
     Adopt(Box<Found>),
 }
 
-/// How a refresh ended.
 #[derive(Debug)]
 pub(super) enum RefreshOutcome {
-    /// A new token is stored and announced.
     Refreshed(Box<Snapshot>),
-    /// Another replica has stored a newer token, or holds the lock now: its outcome counts.
+    /// Another replica has stored a newer token, or holds the lock now: its outcome is the answer.
     Superseded(Box<Snapshot>),
-    /// The attempt failed; noted and announced.
+    /// The failure is recorded and announced.
     Failed(Box<Snapshot>),
-    /// The attempt failed, and Redis cannot note it.
+    /// The attempt failed, and Redis cannot record it.
     Unrecorded(Box<Failing>),
-    /// Given up at shutdown: the lock is free.
+    /// Abandoned at shutdown; the lock is free.
     Abandoned,
 }
 
 impl<P: Ports> SiteContext<P> {
-    /// Runs a claimed refresh to its end, or until `abandon`. What its announcement answers is settled in the inbox;
-    /// what it does not answer stays there.
+    /// Runs a claimed refresh to its end, or until `abandon`. Triggers that its announcement answers are settled in the
+    /// inbox; the others stay there.
     pub(super) async fn refresh(
         &self,
         claim: &Claim<'_>,
@@ -72,7 +67,7 @@ impl<P: Ports> SiteContext<P> {
         abandon: &CancellationToken,
     ) -> RefreshOutcome {
         self.observer.observe(Observation::Entered(Step::Claimed));
-        // Where it is given up, the work is dropped before the lock is freed: it may hold the connection to Redis.
+        // An abandoned refresh is dropped before the lock is freed: it may hold the connection to Redis.
         let outcome = {
             let work = pin!(async {
                 match work {
@@ -106,15 +101,15 @@ impl<P: Ports> SiteContext<P> {
         outcome
     }
 
-    /// Stores what was found; tries again for as long as Redis is away.
+    /// Stores what was found; tries again while Redis is unreachable.
     async fn commit(&self, claim: &Claim<'_>, found: Box<Found>, ttl: KeyTtl, inbox: &mut Inbox) -> RefreshOutcome {
         self.observer.observe(Observation::Entered(Step::Commit));
         let began = self.clock.now();
         let mut time = claim.state.clock();
         let last_moment = found.expires_at.unwrap_or_else(|| later(time.now(began), found.ttl));
         let (mut refusals, mut absences) = (0, 0);
-        // The announcement that belongs to the commit answers what has arrived up to here. What arrives later is
-        // answered only where that announcement is received after it: a commit that is repeated publishes nothing.
+        // The announcement of the commit answers what has arrived up to here. What arrives later is answered only where
+        // that announcement is received after it: a repeated commit publishes nothing.
         inbox.take_in(self.mailbox.take());
         let outcomes = self.mailbox.outcomes();
         let error = loop {
@@ -177,7 +172,7 @@ impl<P: Ports> SiteContext<P> {
         self.fail(claim, error, inbox).await
     }
 
-    /// Notes a failure, where Redis can.
+    /// Records a failure, where Redis can.
     async fn fail(&self, claim: &Claim<'_>, error: AttemptError, inbox: &mut Inbox) -> RefreshOutcome {
         let snapshot = claim.state.snapshot();
         let mut time = claim.state.clock();
@@ -222,7 +217,7 @@ impl<P: Ports> SiteContext<P> {
                     refusals += 1;
                     if refusals >= REFUSALS {
                         tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
-                        // The driver announces it without touching a key.
+                        // The driver announces it without writing a key.
                         return RefreshOutcome::Unrecorded(Box::new(failing));
                     }
                     self.clock.sleep(self.jitter.pause(refusals)).await;
@@ -236,7 +231,7 @@ impl<P: Ports> SiteContext<P> {
         }
     }
 
-    /// When a token that is stored now will be renewed: at the next tick, or ahead of its end.
+    /// When a token that is stored now is renewed: at the next tick, or ahead of its end.
     pub(super) fn refresh_at(&self, now: Timestamp, ttl: Duration, expires_at: Option<Timestamp>) -> Option<Timestamp> {
         let key_end = later(now, ttl);
         let renewal = renew_at(now, expires_at.map_or(key_end, |e| e.min(key_end)));
@@ -244,9 +239,9 @@ impl<P: Ports> SiteContext<P> {
         Some(tick.map_or(renewal, |t| t.min(renewal)))
     }
 
-    /// The answer to a commit and the messages published before it travel on two connections. Waits until the
-    /// announcement of this process has come back by the subscription, so that no report sent before the commit is
-    /// taken for a new one.
+    /// The answer to a commit and the messages published before it travel over two connections. Waits until the
+    /// subscription has received this process' own announcement, so that a report sent before the commit does not count
+    /// as a new one.
     async fn await_own_outcome(&self, outcomes_before: u64) {
         let received = async {
             while self.mailbox.outcomes() == outcomes_before {

@@ -1,4 +1,4 @@
-//! The one task of a site: it takes in what has arrived, decides, acts, and begins again.
+//! The task of a site: a loop that takes in what has arrived, decides and acts.
 
 use std::time::Duration;
 
@@ -18,55 +18,51 @@ use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::stored::StoredToken;
 use token_sidecar_client::wire::{Event, Trigger};
 
-/// How often a site looks whether its key is still there: a key that was deleted or evicted sends no message.
+/// How often a site checks that its key still exists: Redis sends no message for a key that is deleted or evicted.
 pub const HEARTBEAT: Duration = Duration::from_secs(12);
-/// The least time between two announcements without a solve: a burst costs twenty of them a second.
+/// The least time between two announcements without a solve: a burst leads to twenty a second at most.
 const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
-/// The least time between two looks at the state that messages ask for.
+/// The least time between two readings of the state that messages cause.
 const LOOK_PACE: Duration = Duration::from_millis(50);
-/// Added to the end of another replica's lock, so that it has ended when the state is read.
+/// Added to the end of another replica's lock, so that the lock has expired when the state is read.
 const LOCK_SLACK: Duration = Duration::from_millis(20);
-/// How often a claim is sent while its answer does not arrive.
+/// How often a claim is sent while no answer arrives.
 const CLAIM_TRIES: u32 = 3;
 
-/// Drives one site until it is stopped.
 pub struct Driver<P: Ports> {
     pub(super) site: SiteContext<P>,
     pub(super) state: SiteState,
     pub(super) inbox: Inbox,
     /// No announcement before this reading of the clock.
     announce_after: Duration,
-    /// No look that a message asks for before this reading of the clock.
+    /// No reading of the state because of a message before this reading of the clock.
     look_after: Duration,
-    /// The next heartbeat, by the clock.
+    /// When the next heartbeat is due, by the clock.
     heartbeat_at: Duration,
     /// A claim that was given up without an answer: it may hold the lock.
     lost_claim: Option<ClaimId>,
-    /// How many turns in a row Redis has failed.
+    /// How many turns in a row have failed because of Redis.
     pub(super) errors: u32,
 }
 
 /// When to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
-    /// Begin nothing new.
+    /// Start nothing new.
     pub graceful: CancellationToken,
-    /// Give up what is under way.
+    /// Abandon what is under way.
     pub now: CancellationToken,
 }
 
-/// How one refresh on demand ended.
+/// How a refresh on demand ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Once {
-    /// There is a new token.
     Refreshed(Box<Snapshot>),
-    /// The attempt failed.
     Failed(Failing),
-    /// Stopped before it ended.
+    /// Stopped before the refresh ended.
     Stopped,
 }
 
-/// Why a wait has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Woken {
     Stopped,
@@ -76,7 +72,7 @@ pub(super) enum Woken {
 
 impl<P: Ports> Driver<P> {
     fn new(site: SiteContext<P>, reading: Reading) -> Self {
-        // Sites that start together do not stay together.
+        // A random start: sites that start together do not send their heartbeats together.
         let heartbeat_at = site.clock.now() + site.jitter.up_to(HEARTBEAT);
         Self {
             state: SiteState::new(reading, &site.policy.schedule),
@@ -90,7 +86,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Runs a site until it is stopped, from a state that was read already, if any. Returns what is left unanswered.
+    /// Runs a site until it is stopped, from a reading of its state, if there is one. Returns what is left unanswered.
     pub async fn run(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Inbox {
         let site = *site.into();
         site.mailbox.post(Arrival::Startup);
@@ -108,7 +104,7 @@ impl<P: Ports> Driver<P> {
         driver.inbox
     }
 
-    /// One refresh, as if forced: here, or where the lock is held.
+    /// One forced refresh: in this process, or in the replica that holds the lock.
     pub async fn once(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Once {
         let site = *site.into();
         let Some(reading) = first_reading(&site, reading, &stop).await else { return Once::Stopped };
@@ -131,8 +127,7 @@ impl<P: Ports> Driver<P> {
         Once::Stopped
     }
 
-    /// One turn. After an error a pause that grows until a turn succeeds: Redis may answer some commands and fail
-    /// others.
+    /// One turn. After an error the pause grows until a turn succeeds: Redis may answer some commands and fail others.
     async fn step(&mut self, stop: &Stop) {
         match self.turn(stop).await {
             Ok(()) => self.errors = 0,
@@ -143,7 +138,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// One decision and what follows from it.
+    /// One decision and its consequence.
     async fn turn(&mut self, stop: &Stop) -> Result<(), StoreError> {
         self.take_in();
         if self.state.freshness() == Freshness::Stale {
@@ -228,7 +223,7 @@ impl<P: Ports> Driver<P> {
         let mut tries = 1;
         let claimed = loop {
             match self.site.store.claim(&self.state.snapshot().etag, &id).await {
-                // The lock may be ours without our knowing: asked again for the same claim, Redis says so.
+                // The lock may have been taken without an answer: repeated for the same claim, the call succeeds.
                 Err(StoreError::Away(error)) if tries < CLAIM_TRIES => {
                     tracing::debug!(site = %self.site.id, %error, tries, "failed to claim: trying again");
                     self.site.clock.sleep(self.site.jitter.pause(tries)).await;
@@ -247,7 +242,7 @@ impl<P: Ports> Driver<P> {
                 Ok(None)
             }
             Err(StoreError::Refused(error)) => {
-                // No token can be stored now: parsers are told so, and the back-off sets the pace.
+                // No token can be stored now: parsers receive a failure, and the back-off sets the pace.
                 tracing::warn!(site = %self.site.id, %trigger, %error, "Redis refuses us");
                 self.fail_unrecorded(trigger, &error).await?;
                 Ok(None)
@@ -259,7 +254,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Takes in how a claimed refresh ended.
+    /// Updates the state after a claimed refresh has ended.
     pub(super) async fn conclude(&mut self, claim: &ClaimId, outcome: RefreshOutcome) -> Result<(), StoreError> {
         match outcome {
             RefreshOutcome::Refreshed(snapshot) => {
@@ -282,7 +277,7 @@ impl<P: Ports> Driver<P> {
             }
             RefreshOutcome::Unrecorded(failing) => {
                 let told = self.tell_unrecorded(failing).await;
-                // Redis could not note the outcome, so it has not freed the lock with it.
+                // Redis could not record the outcome, so the lock is still held.
                 self.site.vacate(claim).await;
                 return told;
             }
@@ -291,10 +286,10 @@ impl<P: Ports> Driver<P> {
         Ok(())
     }
 
-    /// Joins the refresh of another replica: its outcome will answer.
+    /// Joins the refresh of another replica: its outcome is the answer.
     async fn follow(&mut self) {
         if let Some(claim) = self.lost_claim.take() {
-            // The lock may be held by a claim of our own, and no work is done under it.
+            // The lock may be held by a lost claim of this process, which does no work.
             self.site.vacate(&claim).await;
             self.state.expire();
             return;
@@ -303,7 +298,7 @@ impl<P: Ports> Driver<P> {
         self.inbox.join(self.state.snapshot());
     }
 
-    /// Publishes an answer without a solve to all that is pending, at the pace of announcements.
+    /// Publishes an answer without a solve to all that is pending, rate limited.
     pub(super) async fn announce(
         &mut self,
         event: Option<Event>,
@@ -318,7 +313,7 @@ impl<P: Ports> Driver<P> {
             return Ok(());
         }
         if self.state.unrecorded().is_some() {
-            // Keys cannot be written, so there is nothing to compare with.
+            // Keys cannot be written, so there is no state to compare with.
             self.site.store.publish(&event).await?;
             self.decided(decision);
             self.inbox.answer();
@@ -339,7 +334,6 @@ impl<P: Ports> Driver<P> {
         Ok(())
     }
 
-    /// Takes in a newer state.
     pub(super) fn learn(&mut self, snapshot: Snapshot) {
         let read_at = self.clock();
         if self.state.learn(snapshot, read_at, &self.site.policy.schedule) {
@@ -355,7 +349,7 @@ impl<P: Ports> Driver<P> {
         self.site.observer.observe(Observation::Pending(!self.inbox.is_empty()));
     }
 
-    /// Publishes within the process what is known: the state to observers, a token that is new to the outputs.
+    /// Publishes the state to observers, and a new token to the outputs.
     fn publish(&self) {
         self.site.observer.observe(Observation::Looked(self.state.snapshot()));
         if let Some(stored) = StoredToken::of(self.state.snapshot()) {
@@ -375,7 +369,7 @@ impl<P: Ports> Driver<P> {
         Ok(())
     }
 
-    /// Reads the state because of a message: not more often than at the pace of looks, whatever arrives.
+    /// Reads the state because of a message, rate limited.
     async fn look_at_pace(&mut self, stop: &Stop) -> Result<(), StoreError> {
         if self.pause_until(self.look_after, stop).await == Woken::Stopped {
             return Ok(());
@@ -385,7 +379,7 @@ impl<P: Ports> Driver<P> {
         self.look().await
     }
 
-    /// A cheap question, and a look where the key has come or gone.
+    /// Checks cheaply whether the key exists, and reads the state where that has changed.
     async fn heartbeat(&mut self) -> Result<(), StoreError> {
         self.heartbeat_at = self.clock() + self.site.jitter.heartbeat(HEARTBEAT);
         if self.site.store.has_token().await? == self.state.snapshot().current.is_some() {
@@ -394,12 +388,12 @@ impl<P: Ports> Driver<P> {
         self.look().await
     }
 
-    /// When something is due by itself; nothing is while a refresh of another replica goes on.
+    /// When the next timed trigger is due; `None` while a refresh of another replica runs.
     fn next_due(&self) -> Option<Timestamp> {
         if self.inbox.has_joined() { None } else { self.state.next_due() }
     }
 
-    /// Waits until something arrives or is due; where a refresh was joined, until its lock may have ended.
+    /// Waits until something arrives or is due; after joining a refresh, until its lock may have expired.
     async fn wait(&mut self, deferred: Option<Timestamp>, stop: &Stop) {
         self.show_pending();
         let due = [self.next_due(), deferred].into_iter().flatten().min();
@@ -421,7 +415,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Waits for this reading of the clock, whatever arrives meanwhile.
+    /// Waits for this reading of the clock, even if triggers arrive.
     async fn pause_until(&self, until: Duration, stop: &Stop) -> Woken {
         let span = until.saturating_sub(self.clock());
         if span.is_zero() { Woken::Due } else { self.pause(span, stop).await }
@@ -450,7 +444,7 @@ impl<P: Ports> Driver<P> {
     }
 }
 
-/// What was read already; or reads the state, at a growing pace, until Redis answers. `None` where the site is stopped.
+/// The reading that is given, or else reads the state until Redis answers, with growing pauses. `None` when stopped.
 async fn first_reading<P: Ports>(site: &SiteContext<P>, known: Option<Reading>, stop: &Stop) -> Option<Reading> {
     if known.is_some() {
         return known;

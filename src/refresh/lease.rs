@@ -1,4 +1,4 @@
-//! A claim is a lease: prolonged while the work under it goes on.
+//! A claim is a lease: it is renewed while the work under it runs.
 
 use std::pin::pin;
 
@@ -10,15 +10,15 @@ use super::ports::{ClaimId, Clock, Lease, Store};
 use super::site::{Ports, SiteContext};
 
 impl<P: Ports> SiteContext<P> {
-    /// Frees a lock that no outcome frees; where that fails, it ends by itself.
+    /// Frees a lock without an outcome; where that fails, the lock expires.
     pub(super) async fn vacate(&self, claim: &ClaimId) {
         if let Err(error) = self.store.vacate(claim).await {
             tracing::warn!(site = %self.id, %error, "failed to free the lock: it ends by itself");
         }
     }
 
-    /// Does the work while the lease is renewed beside it; `None` where it is abandoned. A lease that is
-    /// lost does not end the work: a solve cannot be cancelled, and the commit has its own fence.
+    /// Runs the work while renewing the lease; `None` where it is abandoned. A lost lease does not end the work: a
+    /// solve cannot be cancelled, and the commit checks the version.
     pub(super) async fn under_lease<T>(
         &self,
         claim: &Claim<'_>,

@@ -1,4 +1,4 @@
-//! The one task of a site: from what is pending to an outcome. Speaks to the outside through ports alone.
+//! The task of a site, from pending triggers to an outcome. It does input and output only through ports.
 
 mod answers;
 mod attempt;

@@ -1,4 +1,4 @@
-//! What happens to a site, for metrics and the status page.
+//! Events of a site, for metrics and the status page.
 
 use std::time::Duration;
 
@@ -7,35 +7,28 @@ use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::domain::snapshot::Snapshot;
 
-/// Watches the refreshes of a site, for metrics and the status page. It decides nothing.
+/// Receives what happens to a site, for metrics and the status page. It decides nothing.
 pub trait Observer: Send + Sync {
-    /// Takes note of what happened.
     fn observe(&self, observation: Observation<'_>);
 }
 
-/// Something that happened to one site.
 #[derive(Debug, Clone)]
 pub enum Observation<'a> {
-    /// The state was read.
     Looked(&'a Snapshot),
     /// Triggers led to a decision.
     Decided {
-        /// The decision.
         decision: DecisionKind,
         /// How many triggers it answers.
         folded: u64,
     },
     /// Whether triggers wait for an answer.
     Pending(bool),
-    /// A refresh entered a step.
     Entered(Step),
     /// A step of a refresh has ended.
     Timed(Step, Duration),
-    /// A refresh has ended.
     Finished {
         /// What started it.
         trigger: Trigger,
-        /// How it ended.
         outcome: OutcomeKind,
         /// The stage that failed.
         stage: Option<Stage>,
@@ -51,9 +44,9 @@ pub enum Observation<'a> {
 pub enum DecisionKind {
     /// A refresh was claimed.
     Solve,
-    /// Another replica holds the lock: its outcome answers.
+    /// Another replica holds the lock: its outcome is the answer.
     Follow,
-    /// A refresh of this process was under way: its outcome answered.
+    /// A refresh of this process was under way: its outcome was the answer.
     Join,
     /// The failure was announced again.
     Backoff,
@@ -73,9 +66,8 @@ pub enum DecisionKind {
 pub enum Step {
     /// The lock was taken.
     Claimed,
-    /// A source is asked.
     Solve,
-    /// The token is looked for in the answer.
+    /// The token is extracted from the answer.
     Extract,
     /// The API is asked.
     Verify,
@@ -86,24 +78,21 @@ pub enum Step {
 /// How a refresh ended, as metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutcomeKind {
-    /// A new token is stored.
     Refreshed,
-    /// The attempt failed.
     Failed,
-    /// Another replica was faster.
+    /// Another replica stored a newer token or took the lock.
     Superseded,
-    /// Given up at shutdown.
+    /// Abandoned at shutdown.
     Abandoned,
 }
 
 /// The store's answer to a commit, as metrics name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CommitResult {
-    /// The token is stored.
     Stored,
-    /// A newer token stands.
+    /// A newer token is stored.
     Superseded,
-    /// The store was away or refused.
+    /// Redis was unreachable or refused.
     Error,
 }
 
@@ -152,7 +141,6 @@ impl OutcomeKind {
 }
 
 impl CommitResult {
-    /// Every result.
     pub const ALL: [Self; 3] = [Self::Stored, Self::Superseded, Self::Error];
 
     /// The label in metrics.

@@ -1,4 +1,4 @@
-//! What the flow asks of the outside. It knows nothing of Redis or HTTP.
+//! The interfaces between the refresh and Redis, HTTP, clock and randomness.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,56 +11,52 @@ use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Cookies, Event, Failed, Token, Updated};
 
-/// The keys of one site in a store that all replicas share. Every call is one atomic step there, and
-/// every call ends in bounded time.
+/// The keys of one site in a store that all replicas share. Every call is one atomic step in the store and ends in
+/// bounded time.
 pub trait Store: Send + Sync {
-    /// Reads the site's state.
     fn look(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
-    /// Whether the token's key exists: a cheap question.
+    /// Whether the token's key exists: cheaper than `look`.
     fn has_token(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Takes the lock, if it is free and the state is still the one that `etag` names.
+    /// Takes the lock, if it is free and the state still has this `etag`.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
-    /// Prolongs the lock by its TTL. One that is gone is taken again while the version is still the one
-    /// seen at the claim.
+    /// Extends the lock by its TTL. A lock that has expired is taken again while the version is still the one seen at
+    /// the claim.
     fn renew(&self, claim: &ClaimId, seen: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Stores a token, announces it and frees the lock, or does nothing. Asked twice for one claim, it
-    /// does it once and answers the same.
+    /// Stores a token, announces it and frees the lock, or does nothing. Idempotent for one claim: a repeated call
+    /// returns the same answer.
     fn commit(&self, commit: &Commit) -> impl Future<Output = Result<Committed, StoreError>> + Send;
 
-    /// Notes a failed attempt, announces it and frees the lock. Does nothing where the claim was lost to
-    /// somebody else. Asked twice for one claim, it does it once.
+    /// Records a failed attempt, announces it and frees the lock. Does nothing where another replica has taken the
+    /// lock. Idempotent for one claim.
     fn fail(&self, failed: &FailedAttempt) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
-    /// Announces the state again, if it is still the one that `etag` names and nobody holds the lock.
+    /// Announces the state again, if it still has this `etag` and the lock is free.
     fn announce(&self, etag: &str, event: &Event) -> impl Future<Output = Result<Announced, StoreError>> + Send;
 
-    /// Frees the lock without an outcome and tells the other replicas so.
+    /// Frees the lock without an outcome and publishes that to the other replicas.
     fn vacate(&self, claim: &ClaimId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Publishes an event without touching a key: the last resort where keys cannot be written.
+    /// Publishes an event without writing a key: the last resort where keys cannot be written.
     fn publish(&self, event: &Event) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The key of the token, for the messages.
     fn token_key(&self) -> &str;
 }
 
-/// Where tokens come from.
 pub trait Source: Send + Sync {
-    /// The name that stands in messages, keys and metrics.
+    /// The name in messages, keys and metrics.
     fn name(&self) -> &str;
 
     /// Fetches one answer; ends in bounded time.
     fn solve(&self) -> impl Future<Output = Result<Solution, SourceError>> + Send;
 }
 
-/// The API's word on a token.
 pub trait Probe: Send + Sync {
-    /// Asks the API once, with the token, its cookies and the user agent it was fetched with; ends in
-    /// bounded time.
+    /// Sends one request to the API with the token, its cookies and the user agent it was fetched with; ends in bounded
+    /// time.
     fn verify(
         &self,
         token: &Token,
@@ -69,129 +65,110 @@ pub trait Probe: Send + Sync {
     ) -> impl Future<Output = Verdict> + Send;
 }
 
-/// A clock that only goes forward, and waiting on it.
 pub trait Clock: Send + Sync {
-    /// The time since some fixed instant.
+    /// The monotonic time since a fixed instant.
     fn now(&self) -> Duration;
 
-    /// Ends after a while.
     fn sleep(&self, span: Duration) -> impl Future<Output = ()> + Send;
 }
 
 /// Delays with jitter, and random ids.
 pub trait Jitter: Send + Sync {
-    /// How long to wait after so many failures in a row (1 at least), with jitter.
+    /// The delay after so many failures in a row (at least 1), with jitter.
     fn backoff(&self, failures: u32, pace: Pace) -> Duration;
 
-    /// A short delay before the n-th repetition (1 at least) of a request that said nothing, with jitter.
+    /// A short delay before the n-th repetition (at least 1) of a request without a clear answer, with jitter.
     fn pause(&self, repetition: u32) -> Duration;
 
-    /// An interval that recurs: up to a quarter shorter than `longest`.
+    /// A recurring interval: up to a quarter shorter than `longest`.
     fn heartbeat(&self, longest: Duration) -> Duration;
 
-    /// Any span up to `longest`.
+    /// A random span up to `longest`.
     fn up_to(&self, longest: Duration) -> Duration;
 
-    /// A new claim's id.
     fn claim_id(&self) -> ClaimId;
 }
 
-/// The random id of a claim; the lock's value.
+/// The random id of a claim, stored as the lock's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimId(pub String);
 
-/// A claim's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The lock is ours and the state is as it was; when, by the store's clock.
+    /// The lock is taken and the state unchanged; the time is that of the store's clock.
     Taken(Timestamp),
     /// The state has changed or the lock is held: decide again.
     Changed(Box<Snapshot>),
 }
 
-/// What is left of a claim.
+/// The state of a claim after a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
-    /// It was prolonged.
     Held,
-    /// Somebody else has it, or a newer token is stored.
+    /// Another replica has it, or a newer token is stored.
     Lost,
 }
 
-/// A token to be stored, with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// The claim under which it was fetched.
     pub claim: ClaimId,
-    /// The version seen at the claim: the fence.
+    /// The version seen at the claim. The store refuses the commit where a newer one is stored.
     pub seen: u64,
-    /// The greatest version this process has ever seen: the new one is above it.
+    /// The greatest version this process has seen: the new one is above it.
     pub floor: u64,
-    /// The token and what it was fetched with.
     pub candidate: Candidate,
-    /// The TTL of the keys.
     pub ttl: KeyTtl,
-    /// What is published; the store puts the version in.
+    /// What is published; the store fills in the version.
     pub event: Updated,
-    /// How long each step took.
     pub timings: Timings,
-    /// The estimate of the store's clock; the store refuses one that is off.
+    /// The estimate of the store's clock; the store refuses one that is too far off.
     pub now: Timestamp,
-    /// For the history: what the reporters said.
+    /// What the reporters said, for the history.
     pub note: Note,
 }
 
-/// The TTL that a commit gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyTtl {
-    /// This one.
     New(Duration),
-    /// The one that the key has; this one where it has none.
+    /// The remaining TTL of the key; this one where the key has none.
     Kept(Duration),
 }
 
-/// A commit's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
-    /// Stored and announced, now or when it was asked before.
+    /// Stored and announced, by this call or an earlier one.
     Stored(Snapshot),
-    /// A newer token is there: nothing was stored, nothing said.
+    /// A newer token is stored: nothing was written or announced.
     Superseded(Snapshot),
-    /// The estimate of the store's clock was off; try again with the right one.
+    /// The estimate of the store's clock was too far off: try again with a better one.
     Clock(Snapshot),
 }
 
-/// An attempt that failed.
 #[derive(Debug, Clone)]
 pub struct FailedAttempt {
-    /// The claim under which it ran.
     pub claim: ClaimId,
     /// The version seen at the claim.
     pub seen: u64,
-    /// What is published.
     pub event: Failed,
-    /// The estimate of the store's clock; the store refuses one that is off.
+    /// See [`Commit::now`].
     pub now: Timestamp,
     /// The sources that were tried.
     pub source: String,
-    /// How long each step took.
     pub timings: Timings,
-    /// For the history: what the reporters said.
+    /// See [`Commit::note`].
     pub note: Note,
 }
 
-/// The answer to a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// Recorded and announced, now or when it was asked before.
+    /// Recorded and announced, by this call or an earlier one.
     Done(Snapshot),
-    /// The claim was lost to somebody else, whose outcome counts.
+    /// Another replica has taken the lock: its outcome counts.
     Dropped(Snapshot),
-    /// The estimate of the store's clock was off; try again with the right one.
+    /// The estimate of the store's clock was too far off: try again with a better one.
     Clock(Snapshot),
 }
 
-/// An announcement's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Announced {
     /// Published; the state at that moment.
@@ -200,23 +177,21 @@ pub enum Announced {
     Changed(Snapshot),
 }
 
-/// Why a source has no answer.
+/// Why a source returned no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct SourceError {
-    /// What happened and what to do, without any secret; begins with the source's name.
+    /// What happened and what to do, without secrets; begins with the source's name.
     pub message: String,
-    /// How soon another attempt makes sense.
     pub pace: Pace,
 }
 
-/// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Nothing is known: it may have been done or not. Try again.
+    /// Redis is unreachable: the call may have been carried out or not. Try again.
     #[error("{0}")]
     Away(String),
-    /// The store said no and will say no again until somebody acts: read-only, out of memory, no permission.
+    /// The store refuses, and will until an operator acts: read-only, out of memory, no permission.
     #[error("{0}")]
     Refused(String),
 }

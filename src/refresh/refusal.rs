@@ -1,5 +1,5 @@
-//! What a driver does where Redis fails a turn: one that is away is waited for; where one refuses, parsers are told so,
-//! at the pace of the back-off.
+//! What a driver does when a call to Redis fails: it waits for a Redis that is unreachable; where Redis refuses, it
+//! announces failures at the pace of the back-off.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::verdict::Pace;
 use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
 
 impl<P: Ports> Driver<P> {
-    /// Waits until Redis answers again, or answers in its place where it refuses.
+    /// Waits until Redis answers again, or announces a failure where it refuses.
     pub(super) async fn endure(&mut self, error: StoreError, stop: &Stop) {
         match error {
             StoreError::Away(error) => {
@@ -24,7 +24,8 @@ impl<P: Ports> Driver<P> {
                     tracing::debug!(site = %self.site.id, %error, errors = self.errors, "Redis still does not answer");
                 }
                 self.pause(self.site.jitter.pause(self.errors), stop).await;
-                // Here and not in a turn of its own: a look that succeeds is no sign that the turn would.
+                // Not left to the next turn: a successful reading does not show that the failed call would succeed, so
+                // the errors go on counting.
                 if self.look().await.is_err() {
                     self.state.expire();
                 }
@@ -56,7 +57,7 @@ impl<P: Ports> Driver<P> {
         self.sleep(until_retry.min(HEARTBEAT), stop).await;
     }
 
-    /// Announces an attempt that Redis can neither begin nor note; that answers all that is pending.
+    /// Announces an attempt that Redis can neither start nor record; that answers all that is pending.
     pub(super) async fn fail_unrecorded(&mut self, trigger: Trigger, error: &str) -> Result<(), StoreError> {
         let attempts = self.state.snapshot().attempts().saturating_add(1);
         let delay = self.site.jitter.backoff(attempts, Pace::Ordinary);
@@ -70,7 +71,7 @@ impl<P: Ports> Driver<P> {
         .await
     }
 
-    /// Announces a failure that Redis cannot note; it is kept in this process instead.
+    /// Announces a failure that Redis cannot record; it is kept in this process instead.
     pub(super) async fn tell_unrecorded(&mut self, failing: Box<Failing>) -> Result<(), StoreError> {
         self.state.keep_unrecorded(failing);
         let Some(event) = self.state.unrecorded().map(|failing| self.failed(failing, FailedCause::Attempt)) else {

@@ -1,4 +1,4 @@
-//! A site's context: its rules and its ports.
+//! The context of a site: its policy and its ports.
 
 use std::sync::Arc;
 
@@ -14,46 +14,31 @@ use token_sidecar_client::wire::{SiteId, Token};
 
 /// The implementations of all ports: the production set is in `app/`, tests have their own.
 pub trait Ports: Send + Sync + 'static {
-    /// The keys that all replicas share.
     type Store: Store;
-    /// Where tokens come from.
     type Source: Source;
-    /// The API's word.
     type Probe: Probe;
-    /// Time.
     type Clock: Clock;
-    /// Jitter and ids.
     type Jitter: Jitter;
-    /// Who watches.
     type Observer: Observer;
 }
 
-/// One site: its rules, its ports and its mailbox.
 pub struct SiteContext<P: Ports> {
-    /// Its id.
     pub id: SiteId,
-    /// Its rules.
     pub policy: Policy,
     /// Which cookie holds the token.
     pub cookie: CookieRule,
-    /// The page whose cookies are taken, for choosing between cookies of one name.
+    /// The page whose cookies are taken; decides between cookies of the same name.
     pub page: String,
     /// A configured token, adopted where the store has none.
     pub bootstrap: Option<Box<Token>>,
-    /// Where its triggers arrive.
     pub mailbox: Arc<Mailbox>,
-    /// The keys.
     pub store: P::Store,
-    /// Where tokens come from, in order.
+    /// In the order in which they are tried.
     pub sources: Vec<P::Source>,
-    /// The API's word.
     pub probe: P::Probe,
-    /// Where the stored token is published within the process; outputs receive it.
+    /// The stored token, published to the outputs.
     pub stored: watch::Sender<Option<StoredToken>>,
-    /// Time.
     pub clock: P::Clock,
-    /// Jitter and ids.
     pub jitter: P::Jitter,
-    /// Who watches.
     pub observer: P::Observer,
 }

@@ -1,4 +1,4 @@
-//! What implicit triggers lead to: the stored token is verified first, and one that works stays.
+//! Implicit triggers: the stored token is verified first, and stays if it works.
 
 use super::attempt::Found;
 use super::commit::{Claim, Work};
@@ -17,8 +17,8 @@ use crate::domain::verdict::{Timings, Verdict};
 use token_sidecar_client::wire::Trigger;
 
 impl<P: Ports> Driver<P> {
-    /// Verifies the stored token. One that works is announced, and adopted where another program wrote it; one that
-    /// the API refuses is replaced.
+    /// Verifies the stored token. One that works is announced, and adopted where another program wrote it; one that the
+    /// API refuses is replaced.
     pub(super) async fn verify(&mut self, trigger: Trigger, stop: &Stop) -> Result<(), StoreError> {
         let Some(current) = self.state.snapshot().current.clone() else {
             self.state.expire();
@@ -43,7 +43,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// The API's verdict on the stored token; `None` where it does not matter any more.
+    /// The API's verdict on the stored token; `None` once it no longer matters.
     async fn verify_current(&mut self, current: &Current, stop: &Stop) -> Result<Option<Verdict>, StoreError> {
         if self.site.policy.verify == Verify::Off {
             return Ok(Some(Verdict::Accepted));
@@ -66,7 +66,7 @@ impl<P: Ports> Driver<P> {
         }
     }
 
-    /// Makes a token that another program wrote ours, with the TTL it has.
+    /// Stores a token that another program wrote as the sidecar's own, with the TTL it has.
     async fn adopt(&mut self, current: Current, stop: &Stop) -> Result<(), StoreError> {
         let Some(id) = self.claim(Trigger::Bootstrap).await? else { return Ok(()) };
         self.decided(DecisionKind::Adopt);
@@ -92,8 +92,8 @@ impl<P: Ports> Driver<P> {
     }
 }
 
-/// Whether a verdict on the stored token still answers all that is pending: not where an outcome has answered it
-/// meanwhile, or a trigger states that a new token is wanted.
+/// Whether a verdict on the stored token still answers all that is pending. It does not where an outcome has answered
+/// it meanwhile, or a trigger asks for a new token.
 fn only_asks<P: Ports>(site: &SiteContext<P>, state: &SiteState, inbox: &Inbox) -> bool {
     let now = state.clock().now(site.clock.now());
     let decision = decide(state.snapshot(), &inbox.pending, &site.policy, now);
