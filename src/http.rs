@@ -1,10 +1,10 @@
 //! The only HTTP client.
 //!
-//! - Redirects are not followed: a token, a cookie or a password must not travel to a host that it was not meant for.
+//! - Redirects are not followed: a token, a cookie or a password must not reach a host that it was not meant for.
 //! - Connections are not reused: requests are hours apart, and one on a stale connection fails without a sign of
-//!   whether it was worked on. For the same reason no request is sent twice.
-//! - An answer is read up to a bound, and every exchange ends by its deadline.
-//! - The authorities to trust are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+//!   whether the server has processed it. For the same reason no request is sent twice.
+//! - An answer is read up to a size limit, and every exchange has a deadline.
+//! - The trusted authorities are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
 mod error;
 
@@ -23,11 +23,11 @@ use url::{Host, Url};
 
 pub use self::error::{BodyError, ClientError, RequestError, TlsProblem};
 
-/// The user agent of requests that are given none.
+/// The default user agent.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));
 
-/// For the name, the connection and TLS together. Of a name with addresses of both families the other one is tried too
-/// after 300 ms (Happy Eyeballs, RFC 8305); the addresses of a family share this time.
+/// Covers name resolution, connection and TLS. If a name has addresses of both families, the other family is tried
+/// after 300 ms (Happy Eyeballs, RFC 8305); the addresses of one family share this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How a host is reached.
@@ -39,16 +39,14 @@ pub(crate) enum Route {
     Environment,
 }
 
-/// Which authorities a client trusts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Trust {
-    /// Those of the system.
     System,
-    /// None, for `http://`: it must work where no CA certificates are installed.
+    /// For `http://`, which must work where no CA certificates are installed.
     Nothing,
 }
 
-/// An answer, read up to a bound.
+/// An answer, read up to a size limit.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -58,7 +56,6 @@ pub(crate) struct Answer {
     pub(crate) complete: Result<(), BodyError>,
 }
 
-/// Parses the address of a request.
 pub(crate) fn address(text: &str, what: &'static str) -> Result<Url, ClientError> {
     let url = Url::parse(text.trim()).map_err(|_| ClientError::Url(what))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -72,7 +69,6 @@ pub(crate) fn peer(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
 }
 
-/// Parses headers from the settings.
 pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientError> {
     let mut map = HeaderMap::new();
     for (name, value) in pairs {
@@ -85,7 +81,7 @@ pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientErr
     Ok(map)
 }
 
-/// User and password of an address. They are sent as a header, and leave the address that is shown in messages.
+/// User and password of an address. They are sent as a header; messages show the address without them.
 #[derive(Debug)]
 pub(crate) struct Login {
     user: String,
@@ -93,7 +89,7 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// Takes them out of an address.
+    /// Removes them from an address.
     pub(crate) fn take(url: &mut Url) -> Option<Self> {
         if url.username().is_empty() && url.password().is_none() {
             return None;
@@ -114,18 +110,17 @@ impl Login {
         Some(value)
     }
 
-    /// The password, to be taken out of what is shown.
+    /// The password, to be removed from what is shown.
     pub(crate) fn password(&self) -> &str {
         self.password.expose_secret()
     }
 }
 
-/// Sends requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Client(reqwest::Client);
 
 impl Client {
-    /// A client for an address. All addresses of a kind share one, since each holds a copy of the system's
+    /// A client for an address. All addresses of a kind share one, since each client holds a copy of the system's
     /// authorities, about a megabyte.
     pub(crate) fn new(url: &Url, route: Route) -> Result<Self, ClientError> {
         static CLIENTS: Mutex<BTreeMap<(Route, Trust), reqwest::Client>> = Mutex::new(BTreeMap::new());
@@ -141,7 +136,7 @@ impl Client {
         Ok(Self(client))
     }
 
-    /// Sends a request and reads at most `bound` bytes of the answer's body. Dropping it closes the connection.
+    /// Sends a request and reads at most `bound` bytes of the body. Dropping the future closes the connection.
     pub(crate) async fn exchange(
         &self,
         request: Request,
@@ -149,7 +144,7 @@ impl Client {
         deadline: Duration,
     ) -> Result<Answer, RequestError> {
         let peer = peer(request.url());
-        // Boxed: it is some kilobytes, and thousands of waiting tasks would each keep room for it.
+        // Boxed: it takes some kilobytes, which each of thousands of waiting tasks would reserve.
         let answer = Box::pin(async {
             let response = self.0.execute(request).await.map_err(|error| RequestError::of(&error, &peer))?;
             Ok(read(response, bound).await)
@@ -162,14 +157,14 @@ impl Client {
 }
 
 fn build(route: Route, trust: Trust) -> reqwest::Result<reqwest::Client> {
-    // The Redis client may have installed one already: any will do.
+    // The Redis client may have installed a provider already: either works.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
         .redirect(redirect::Policy::none())
         .retry(retry::never())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
-        // A solve may be silent for minutes: this often the kernel asks whether the other side is still there.
+        // A solve may be silent for minutes: keep-alive probes find out whether the server is still there.
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_keepalive_interval(Duration::from_secs(15))
         .tcp_keepalive_retries(3)

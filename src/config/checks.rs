@@ -1,4 +1,4 @@
-//! What must hold between sites, and between a site and Redis.
+//! Checks between sites, and between a site and Redis.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::site::SiteConfig;
 use super::source::{FlaresolverrConfig, SourceConfig};
 use super::variables;
 
-/// Notes everything that does not go together.
+/// Notes every conflict between settings.
 pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
     if matches!(topology, Topology::Cluster { .. }) {
         check_slots(reader, sites);
@@ -28,7 +28,7 @@ pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfi
     check_solvers(reader, sites);
 }
 
-/// Every item whose key an earlier one has, behind that one.
+/// Each item that has the key of an earlier one: the earlier item, the item and the key.
 fn pairs<K: Ord + Clone, T: Copy>(items: impl Iterator<Item = (K, T)>) -> Vec<(T, T, K)> {
     let mut first = BTreeMap::new();
     let earlier = items.filter_map(|(key, item)| {
@@ -39,7 +39,7 @@ fn pairs<K: Ord + Clone, T: Copy>(items: impl Iterator<Item = (K, T)>) -> Vec<(T
     earlier.collect()
 }
 
-/// On a Cluster token and cookies are written in one step, which one slot alone allows.
+/// On a Cluster, token and cookies must share a slot: they are written in one step.
 fn check_slots(reader: &mut Reader, sites: &[SiteConfig]) {
     for site in sites.iter().filter(|site| !site.keys.share_a_slot()) {
         let (token, cookies, right) = (&site.keys.token, &site.keys.cookies, site.keys.companion("cookies"));
@@ -50,7 +50,7 @@ fn check_slots(reader: &mut Reader, sites: &[SiteConfig]) {
     }
 }
 
-/// No key is used twice, and none is one of the companions that are kept beside the token.
+/// No key is used twice, and none is one of the keys that are kept beside a token.
 fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
     let kept: BTreeMap<String, &KeyNames> = sites.iter().map(|site| (site.keys.companion(""), &site.keys)).collect();
@@ -69,7 +69,7 @@ fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
     }
 }
 
-/// Sites that share a FlareSolverr agree on its concurrency, and share no session.
+/// Sites that share a FlareSolverr must have the same `concurrency` and different sessions.
 fn check_solvers(reader: &mut Reader, sites: &[SiteConfig]) {
     let solvers = sites.iter().flat_map(|site| site.sources.iter().map(move |source| (site, source)));
     let solvers: Vec<(&SiteConfig, &FlaresolverrConfig)> = solvers

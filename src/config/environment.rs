@@ -18,10 +18,10 @@ pub struct Inputs {
     pub environment: BTreeMap<String, String>,
     /// The `.env`, which need not exist.
     pub dotenv: Option<PathBuf>,
-    /// The TOML file of `--config`; without it that of `SIDECAR_CONFIG`.
+    /// From `--config`; `None` means the TOML file of `SIDECAR_CONFIG`.
     pub config_file: Option<PathBuf>,
     pub flags: Vec<Flag>,
-    /// The system's time zone, where it is known by its IANA name.
+    /// The system's time zone, if its IANA name is known.
     pub zone: Option<String>,
 }
 
@@ -30,13 +30,12 @@ pub struct Inputs {
 pub struct Flag {
     /// `--redis-url`
     pub name: String,
-    /// The setting; `sites.*.debounce` is that of every site.
+    /// The path of the setting; `sites.*.debounce` means every site.
     pub path: String,
     pub value: String,
 }
 
 impl Inputs {
-    /// What this process was started with.
     #[must_use]
     pub fn of_the_process(config_file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
@@ -77,29 +76,29 @@ pub(super) struct Dotenv {
     pub(super) broken: Vec<BrokenLine>,
 }
 
-/// A line of a `.env` that sets nothing.
+/// A line of a `.env` that cannot be parsed.
 pub(super) struct BrokenLine {
     pub(super) number: usize,
-    /// The variable that it seems to be about.
+    /// The variable that the line seems to set.
     pub(super) name: String,
-    /// Whether a quote that is never closed makes it swallow all that follows.
+    /// Whether an unclosed quote makes the line swallow the rest of the file.
     pub(super) is_open: bool,
 }
 
-/// Reads a `.env`, without a change to the process's own environment.
+/// Reads a `.env` without changing the environment of the process.
 pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
     let mut text = match fs::read_to_string(file) {
         Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dotenv::default()),
         Err(error) => return Err(unreadable(file, &error)),
     };
-    // dotenvy takes a blank at the very end for an open quote.
+    // dotenvy takes a blank at the end of the file for an open quote.
     text.push('\n');
     let variables = dotenvy::from_read_iter(text.as_bytes()).filter_map(Result::ok).collect();
     Ok(Dotenv { variables, broken: broken_lines(&text) })
 }
 
-/// An error of dotenvy quotes the line, and so perhaps a secret, and has no number: each line is parsed by itself.
+/// An error of dotenvy quotes the line, perhaps with a secret, and has no line number, so each line is parsed alone.
 fn broken_lines(text: &str) -> Vec<BrokenLine> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let mut broken = Vec::new();
@@ -109,7 +108,7 @@ fn broken_lines(text: &str) -> Vec<BrokenLine> {
         let is_open = loop {
             let tried = lines[start..end].concat();
             match dotenvy::from_read_iter(tried.as_bytes()).next() {
-                // The error quotes all of it where a quote is open: the next line may close it.
+                // An error that quotes the whole line means an open quote, which the next line may close.
                 Some(Err(dotenvy::Error::LineParse(back, at))) if back == tried && at == tried.len() => {
                     if end == lines.len() {
                         break Some(true);
@@ -130,7 +129,7 @@ fn broken_lines(text: &str) -> Vec<BrokenLine> {
     broken
 }
 
-/// Reads the TOML file. An error names the line, and never shows it.
+/// Reads the TOML file. An error names the line but does not show it.
 pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
     let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
     text.parse::<toml::Table>().map_err(|error| {
@@ -142,7 +141,7 @@ pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
     })
 }
 
-/// Reads the file of a secret; the newline at its end is not part of it.
+/// Reads a secret's file, without the newline at its end.
 pub(super) fn secret(file: &Path) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
     let secret = text.trim_end_matches(['\r', '\n']);

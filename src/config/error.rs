@@ -1,8 +1,8 @@
-//! What is wrong with the settings. No text here ever has a secret in it.
+//! Errors in the settings. No message contains a secret.
 
 use std::fmt;
 
-/// Everything that is wrong with the settings, one line each.
+/// All errors in the settings, one a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<ConfigError>);
 
@@ -15,7 +15,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// One thing that is wrong. A place is `environment`, `flag` or the name of a file; a value is shown as far as it may be.
+/// One error. A place is `environment`, `flag` or the name of a file; values are redacted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error("{place}: {name} = {value}: {reason}")]
@@ -26,15 +26,15 @@ pub enum ConfigError {
     Missing { key: String, reason: String },
     #[error("{place}: {one} and {other} are both set: keep one of them")]
     Twice { place: String, one: String, other: String },
-    /// A file that cannot be read, or a line of it.
+    /// A file, or a line of it, that cannot be read.
     #[error("{file}: {reason}")]
     File { file: String, reason: String },
-    /// Values that do not go together.
+    /// Settings that conflict.
     #[error("{0}")]
     Conflict(String),
 }
 
-/// Suggests the known name that an unknown one may be a mistake for.
+/// Suggests a known name for one that may be misspelled.
 pub(super) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let farthest = 1 + name.len() / 4;
     let distances = known.map(|other| (strsim::damerau_levenshtein(name, &other), other));

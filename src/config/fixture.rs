@@ -1,4 +1,4 @@
-//! For tests: inputs without a process around them.
+//! Inputs for tests, independent of the process.
 
 use std::path::PathBuf;
 
@@ -41,7 +41,7 @@ impl Given {
         self
     }
 
-    /// A variable that names a file of this content.
+    /// A variable that names a file with this content.
     pub(super) fn file_variable(self, name: &str, content: &str) -> Self {
         let file = self.write(name, content);
         self.variable(name, &file.display().to_string())
@@ -61,7 +61,7 @@ impl Given {
         list(&self.inputs).unwrap_or_else(|errors| panic!("refused: {errors}")).settings
     }
 
-    /// What is wrong, without the name of the temporary folder.
+    /// The errors, without the name of the temporary folder.
     pub(super) fn refused(&self) -> String {
         let errors = load(&self.inputs).err().unwrap_or_else(|| panic!("not refused"));
         self.anonymous(&errors.to_string())
@@ -71,7 +71,7 @@ impl Given {
         text.replace(&format!("{}/", self.folder.path().display()), "")
     }
 
-    /// The value in force and whose it is.
+    /// The effective value and its origin.
     pub(super) fn setting(&self, path: &str) -> (String, String) {
         let listed = self.listed();
         let setting = listed.iter().find(|s| s.path == path).unwrap_or_else(|| panic!("no {path}"));

@@ -13,13 +13,12 @@ use super::error::{ConfigError, nearest};
 use super::redaction::HIDDEN;
 use super::variables;
 
-/// The tables of the process that hold for every site which does not say otherwise.
+/// Tables of the process that sites inherit.
 const SHARED: &[&str] = &["flaresolverr"];
 
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESET: &str = include_str!("presets/chitai_gorod.toml");
 
-/// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layer {
     Default,
@@ -71,7 +70,7 @@ struct Tree {
 #[derive(Default)]
 pub(super) struct Layers {
     trees: Vec<Tree>,
-    /// The sites that the TOML file or the program itself names.
+    /// The sites that the TOML file names or that are built in.
     pub(super) sites: BTreeSet<SiteId>,
     pub(super) errors: Vec<ConfigError>,
     pub(super) warnings: Vec<String>,
@@ -79,7 +78,7 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// Reads every layer. Fails where a file cannot be read as a whole.
+    /// Reads every layer. Fails if a file cannot be read as a whole.
     pub(super) fn of(inputs: &Inputs) -> Result<Self, ConfigError> {
         let dotenv = inputs.dotenv.as_ref().map(|file| environment::dotenv(file)).transpose()?.unwrap_or_default();
         let mut layers = Self { flags: inputs.flags.clone(), ..Self::default() };
@@ -101,17 +100,17 @@ impl Layers {
         Ok(layers)
     }
 
-    /// What holds for the process or for a site.
+    /// The effective values of the process or of a site.
     pub(super) fn merged(&self, site: Option<&SiteId>) -> Table {
         merged(&self.trees, site)
     }
 
-    /// What would hold if nothing were set.
+    /// The values if nothing were set.
     pub(super) fn defaults(&self, site: Option<&SiteId>) -> Table {
         merged(&self.trees[..1], site)
     }
 
-    /// Where the value that is written so in a table comes from, and its path there.
+    /// The origin of the value written as `written` in a table, and its path there.
     pub(super) fn origin(&self, site: Option<&SiteId>, table: &str, written: &str) -> Option<(Origin, String)> {
         tables(&self.trees, site).into_iter().rev().find_map(|(layer, base, root)| {
             let mut tables = table.split('.').filter(|name| !name.is_empty());
@@ -192,7 +191,7 @@ impl Layers {
         self.add(Layer::Flags, table);
     }
 
-    /// A line that sets nothing is an error if it hides a variable of ours; otherwise it belongs to another program.
+    /// A line that cannot be parsed is an error if it may affect a variable of ours; otherwise another program owns it.
     fn check_lines(&mut self, file: &Path, broken: &[BrokenLine]) {
         for BrokenLine { number, name, is_open } in broken {
             let place = format!("{}, line {number}", file.display());
@@ -210,7 +209,7 @@ impl Layers {
     }
 }
 
-/// The tables that hold for the process or for a site, the weakest first, with the path of each.
+/// The tables that apply to the process or to a site, the weakest first, each with its path.
 fn tables<'a>(trees: &'a [Tree], site: Option<&SiteId>) -> Vec<(&'a Layer, String, &'a Table)> {
     let mut tables: Vec<_> = trees.iter().map(|tree| (&tree.layer, String::new(), &tree.process)).collect();
     for tree in trees {
@@ -237,7 +236,7 @@ fn merged(trees: &[Tree], site: Option<&SiteId>) -> Table {
         shared.retain(|name, _| SHARED.contains(&name));
     }
     for (name, shared) in shared.iter_mut().filter_map(|(name, table)| Some((name, table.as_table_mut()?))) {
-        // A proxy is taken as a whole: one site's password must not reach another's proxy.
+        // A proxy is replaced as a whole: one site's password must not reach another site's proxy.
         let proxy = own.get(name).and_then(|own| own.get("proxy")?.as_table());
         if proxy.is_some_and(|proxy| !proxy.is_empty()) {
             shared.remove("proxy");
@@ -247,12 +246,12 @@ fn merged(trees: &[Tree], site: Option<&SiteId>) -> Table {
     shared
 }
 
-/// Merges what is stronger into a table; `name` is that of the table.
+/// Merges a stronger layer's table into the table named `name`.
 fn merge(table: &mut Table, stronger: &Table, name: &str) {
     for (key, value) in stronger {
         match (table.get_mut(key), value) {
             (Some(Value::Table(table)), Value::Table(stronger)) => merge(table, stronger, key),
-            // What stands in place of a table is refused where that is read, and so are two spellings in one layer.
+            // A value in place of a table is refused where the table is read, and so are two spellings in one layer.
             (Some(_), Value::Table(_)) => {}
             _ => {
                 table.retain(|other, _| !is_same(name, other, key) || stronger.contains_key(other));
@@ -262,7 +261,7 @@ fn merge(table: &mut Table, stronger: &Table, name: &str) {
     }
 }
 
-/// Whether two names in a table mean the same: `…_file` names a file that has the value, and headers are the same in any case.
+/// Whether two names in a table mean one setting: `…_file` names a file with the value, and headers ignore case.
 pub(super) fn is_same(table: &str, one: &str, other: &str) -> bool {
     let [one, other] = [one, other].map(|name| name.strip_suffix("_file").unwrap_or(name));
     if table.ends_with("headers") { one.eq_ignore_ascii_case(other) } else { one == other }
@@ -286,7 +285,7 @@ fn config_file(inputs: &Inputs, dotenv: &BTreeMap<String, String>) -> Option<Pat
     inputs.config_file.clone().or_else(|| named(&inputs.environment)).or_else(|| named(dotenv))
 }
 
-/// Sets what stands at a dotted path. The name of a header may have dots itself.
+/// Sets the value at a dotted path. The name of a header may contain dots.
 fn insert(table: &mut Table, path: &str, value: &str) {
     let (name, below) = path.split_once('.').map_or((path, None), |(name, below)| (name, Some(below)));
     let Some(below) = below else {
@@ -299,7 +298,7 @@ fn insert(table: &mut Table, path: &str, value: &str) {
             headers.insert(below.to_owned(), value.into());
         }
         Value::Table(table) => insert(table, below, value),
-        // Two flags, one of which names a table: that one is refused where the table is read.
+        // Another flag has set a value in place of this table, which is refused where the table is read.
         _ => {}
     }
 }

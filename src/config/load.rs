@@ -1,4 +1,4 @@
-//! From all that was given to the settings that count.
+//! Loads the effective settings.
 
 use std::time::Duration;
 
@@ -19,51 +19,47 @@ use super::source::SharedFlaresolverrSection;
 use super::tree::Setting;
 use super::value::{SECOND, Span, Zone};
 
-/// Everything that can be set, checked.
+/// All settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub redis: RedisConfig,
     pub server: ServerConfig,
     pub log_format: LogFormat,
     pub log_filter: Targets,
-    /// How long a refresh under way may go on after SIGTERM.
+    /// How long a running refresh may continue after SIGTERM.
     pub shutdown_grace: Duration,
     /// At least one.
     pub sites: Vec<SiteConfig>,
 }
 
-/// The settings that count.
+/// The effective settings.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The settings, checked.
     pub config: Config,
-    /// What is probably not meant; no secrets in it.
+    /// Probable mistakes; no secrets.
     pub warnings: Vec<String>,
 }
 
-/// The settings that count, for people.
+/// The effective settings, to be shown.
 #[derive(Debug, Clone)]
 pub struct Listed {
-    /// Each of them and where it comes from, secrets redacted.
+    /// Each with its origin, secrets redacted.
     pub settings: Vec<Setting>,
-    /// What is probably not meant; no secrets either.
+    /// Probable mistakes; no secrets.
     pub warnings: Vec<String>,
 }
 
-/// Lays all layers over each other and checks what comes out. Nothing is connected, and nothing outside is read
-/// but the files that are named.
+/// Merges all layers and checks the result. Opens no connection, and reads no files but those that
+/// are named.
 ///
 /// # Errors
-/// [`ConfigErrors`] has everything that is wrong, as far as one fault does not hide another.
+/// [`ConfigErrors`] has every error, except those that another error hides.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
     let (config, Listed { warnings, .. }) = with(inputs, Reader::new)?;
     Ok(Loaded { config, warnings })
 }
 
-/// The same, with each setting in place of what they come to: of thousands of sites that is far more.
-///
-/// # Errors
-/// [`ConfigErrors`], as for [`load`].
+/// The same, but lists each setting: with thousands of sites the list is far larger than what [`load`] returns.
 pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
     with(inputs, Reader::listing).map(|(_, listed)| listed)
 }
@@ -77,7 +73,7 @@ struct ProcessSection {
     time_zone: Zone,
     shutdown_grace: Span<0, { 600 * SECOND }>,
     flaresolverr: SharedFlaresolverrSection,
-    /// Each is read by itself.
+    /// Each site is read by itself.
     #[serde(rename = "sites")]
     _sites: IgnoredAny,
 }
@@ -121,7 +117,7 @@ fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
             Some(site) if !site.enabled => reader.leave_out(start),
             Some(site) => {
                 if let Some(mut site) = site.build(&mut section, &id, zone) {
-                    // Of thousands of sites most have the same one.
+                    // Sites with equal schedules share one: there may be thousands of sites.
                     if let Some(earlier) = sites.last() {
                         site.policy.schedule.share(&earlier.policy.schedule);
                     }

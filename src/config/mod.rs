@@ -1,7 +1,7 @@
 //! The effective settings: defaults < built-in site < TOML file < `.env` < environment < flags.
 //!
-//! Each section is a struct that `serde` reads from a [`tree`] in which the strongest layer counts, and that its own file
-//! then turns into what the rest of the program uses. `environment` alone reads the outside.
+//! Each section is a struct that `serde` reads from the merged [`tree`]; its own file converts it into what the rest of
+//! the program uses. Only `environment` reads anything outside the process.
 
 #![expect(missing_docs, reason = "docs/configuration.md says of every setting what it means; most names say it too")]
 

@@ -1,4 +1,4 @@
-//! Reads the sections of the settings, and collects everything that is wrong with them.
+//! Reads the sections of the settings and collects all errors.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -14,12 +14,12 @@ use super::tree::{Error, Place, Scope, Setting};
 
 pub(super) struct Reader {
     layers: Layers,
-    /// The paths at which something is wrong.
+    /// The paths with errors.
     refused: BTreeSet<(Option<SiteId>, String)>,
     list: Option<RefCell<Vec<Setting>>>,
 }
 
-/// How far a reading has come.
+/// A point in the reading, to return to.
 pub(super) struct Mark {
     errors: usize,
     settings: usize,
@@ -37,7 +37,7 @@ impl Reader {
         Self { layers, refused: BTreeSet::new(), list: None }
     }
 
-    /// One that lists what is in force.
+    /// A reader that also lists the effective settings.
     pub(super) fn listing(layers: Layers) -> Self {
         Self { list: Some(RefCell::default()), ..Self::new(layers) }
     }
@@ -54,7 +54,7 @@ impl Reader {
         Mark { errors: self.layers.errors.len(), settings: self.list.as_ref().map_or(0, |list| list.borrow().len()) }
     }
 
-    /// Takes back what was noted and listed since, all but unknown names and the first setting.
+    /// Takes back what was noted and listed since then, except unknown names and the first setting.
     pub(super) fn leave_out(&mut self, since: Mark) {
         let errors = self.layers.errors.split_off(since.errors);
         self.layers.errors.extend(errors.into_iter().filter(|error| matches!(error, ConfigError::Unknown { .. })));
@@ -71,14 +71,14 @@ impl Reader {
         self.note(ConfigError::Conflict(text));
     }
 
-    /// What is in force, what is probably not meant, and what is wrong.
+    /// The effective settings, the warnings and the errors.
     pub(super) fn finish(self) -> (Vec<Setting>, Vec<String>, Vec<ConfigError>) {
         let settings = self.list.map(RefCell::into_inner).unwrap_or_default();
         (settings, self.layers.warnings, self.layers.errors)
     }
 
     fn note(&mut self, error: ConfigError) {
-        // What many sites inherit is wrong once.
+        // Many sites may inherit the same error: it is reported once.
         if !self.layers.errors.contains(&error) {
             self.layers.errors.push(error);
         }
@@ -86,7 +86,7 @@ impl Reader {
 }
 
 impl Section<'_> {
-    /// Reads all of it. What is wrong is noted, and its default counts instead, so that the rest is checked too.
+    /// Reads the whole section. An error is noted and replaced by the default, so that the rest is checked too.
     pub(super) fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
         loop {
             match T::deserialize(self.place("")) {
@@ -97,7 +97,7 @@ impl Section<'_> {
         }
     }
 
-    /// What the value at a path was parsed to, unless it is wrong.
+    /// The value parsed at a path; an error is noted.
     pub(super) fn check<T>(&mut self, path: &str, secrecy: Secrecy, parsed: Result<T, String>) -> Option<T> {
         let noted = parsed.map_err(|reason| {
             let error = self.place(path).with(secrecy).refuse(reason);
@@ -106,7 +106,7 @@ impl Section<'_> {
         noted.ok()
     }
 
-    /// Notes that a setting must be there, unless it is there and wrong.
+    /// Notes a missing setting, unless it is set and wrong.
     pub(super) fn missing(&mut self, path: &str, reason: &str) {
         if !self.is_refused(path) {
             let error = self.place(path).missing(reason.to_owned());
@@ -114,7 +114,7 @@ impl Section<'_> {
         }
     }
 
-    /// Notes that values do not go together, unless one of them is wrong by itself.
+    /// Notes a conflict, unless one of the settings is wrong by itself.
     pub(super) fn conflict(&mut self, between: &[&str], text: String) {
         if !between.iter().any(|path| self.is_refused(path)) {
             self.reader.conflict(text);
@@ -125,7 +125,7 @@ impl Section<'_> {
         self.reader.layers.warnings.push(text);
     }
 
-    /// Whether something at a path or below was wrong, here or in what a site takes from the process.
+    /// Whether there was an error at or below a path, here or in the settings that a site inherits.
     pub(super) fn is_refused(&self, path: &str) -> bool {
         self.reader.refused.iter().any(|(site, refused)| {
             let is_there = refused.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -138,7 +138,7 @@ impl Section<'_> {
         Place::at(Scope { layers, merged: &self.merged, site: self.site, list: list.as_ref() }, path)
     }
 
-    /// Notes what is wrong and puts the default in its place.
+    /// Notes an error and puts the default in place of the value.
     fn refuse(&mut self, error: Error) {
         match error {
             Error::At { path, error } => {
@@ -150,7 +150,7 @@ impl Section<'_> {
         }
     }
 
-    /// Whether the default is wrong as well.
+    /// Whether the default is wrong too.
     fn is_hopeless(&self, error: &Error) -> bool {
         match error {
             Error::At { path, .. } => self.reader.refused.contains(&(self.site.cloned(), path.clone())),
@@ -159,7 +159,7 @@ impl Section<'_> {
     }
 }
 
-/// Puts the default in place of what is at a path below the table of this name.
+/// Puts the default in place of the value at a path below the table of this name.
 fn reset(table: &mut Table, defaults: Option<&Table>, name: &str, path: &str) {
     if let Some((name, below)) = path.split_once('.')
         && !table.contains_key(path)

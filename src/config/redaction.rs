@@ -1,17 +1,17 @@
-//! What may be shown of a value.
+//! Redaction: what may be shown of a value.
 
 use serde::Deserialize;
 
-/// Stands where a value may not be shown.
+/// Shown in place of a secret value.
 pub(super) const HIDDEN: &str = "(hidden)";
 
-/// Stands in an address where something may not be shown.
+/// Replaces the secrets in an address.
 const MASK: &str = "***";
 
-/// Headers and parameters with these in their names are taken for secrets.
+/// A header or parameter whose name contains one of these is taken for a secret.
 const SECRET_NAMES: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
-/// The schemes of the addresses that are settings.
+/// The schemes of all addresses in the settings.
 const SCHEMES: &[&str] =
     &["http", "https", "redis", "rediss", "redis+unix", "socks4", "socks5", "unix", "valkey", "valkeys"];
 
@@ -19,29 +19,29 @@ const SCHEMES: &[&str] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrecy {
     Open,
-    /// An address that should hold no secret; one that does is shown without.
+    /// An address that should contain no secret; one that does is shown without it.
     Address,
-    /// An address that may hold a secret: shown without, and not at all where it is no address.
+    /// An address that may contain a secret: shown without it, or hidden if it is not an address.
     SecretAddress,
-    /// The value of a header: shown unless the header's name says that it is a secret.
+    /// A header's value: shown unless the header's name marks it as a secret.
     Header,
     Secret,
 }
 
-/// A setting that is an address which should hold no secret.
+/// An address that should contain no secret.
 #[derive(Deserialize)]
 pub(super) struct Address<T>(pub(super) T);
 
-/// A setting that is an address which may hold a secret.
+/// An address that may contain a secret.
 #[derive(Deserialize)]
 pub(super) struct SecretAddress<T>(pub(super) T);
 
-/// A setting of which nothing may be shown.
+/// A setting that is never shown.
 #[derive(Deserialize)]
 pub(super) struct Secret<T>(pub(super) T);
 
 impl Secrecy {
-    /// What the name of one of the types above says.
+    /// The secrecy that one of the types above stands for, by the type's name.
     pub(super) fn of_type(name: &str) -> Option<Self> {
         match name {
             "Address" => Some(Self::Address),
@@ -56,7 +56,7 @@ impl Secrecy {
     }
 }
 
-/// What may be shown of `value`, whose last name is `name`.
+/// Redacts `value`; `name` is the last name in its path.
 pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
     let is_address = start(value).is_some();
     match secrecy {
@@ -68,8 +68,8 @@ pub(super) fn show(secrecy: Secrecy, name: &str, value: &str) -> String {
     }
 }
 
-/// An address without the secrets in it. It works on the text, as the address may be malformed: what stands
-/// before the last `@` is taken for credentials, wherever a parser would see the end of the host.
+/// An address without its secrets. Works on the text, as the address may be malformed: everything before the last
+/// `@` counts as credentials, wherever a parser would see the end of the host.
 pub(super) fn address(text: &str) -> String {
     let Some((scheme, rest)) = start(text).map(|at| text.split_at(at)) else { return HIDDEN.to_owned() };
     let (credentials, rest) = rest.rsplit_once('@').map_or((None, rest), |(head, tail)| (Some(head), tail));
@@ -92,7 +92,7 @@ pub(super) fn address(text: &str) -> String {
 /// Where the host of an address begins, or what follows its first placeholder.
 fn start(text: &str) -> Option<usize> {
     let placeholder = || text.starts_with('{').then(|| text.find('}')).flatten().map(|at| at + 1);
-    // What is no scheme of ours may be part of a password.
+    // An unknown scheme may be part of a password.
     let is_scheme = |at: &usize| SCHEMES.contains(&text[..*at].to_ascii_lowercase().as_str());
     text.find("://").filter(is_scheme).map(|at| at + 3).or_else(placeholder)
 }

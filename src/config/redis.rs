@@ -1,4 +1,4 @@
-//! How Redis is reached.
+//! The connection to Redis.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -96,7 +96,7 @@ fn topology(sentinel: SentinelSection, cluster: ClusterSection, process: &mut Se
     Topology::Single
 }
 
-/// A socket's URL has its password among the parameters.
+/// The URL of a Unix socket has its password among the parameters.
 fn has_password(url: &Url) -> bool {
     url.password().is_some() || (url.scheme() == "unix" && url.query_pairs().any(|(name, _)| name == "pass"))
 }

@@ -10,18 +10,17 @@ use super::value::{AdminToken, Listen, LogFilter};
 
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Where to listen; `None` for not at all.
+    /// `None` turns the server off.
     pub listen: Option<SocketAddr>,
-    /// The bearer token for anything that acts; without one, nothing that acts exists.
+    /// Bearer token for the routes that act; without it they do not exist.
     pub admin_token: Option<SecretString>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// A line for people.
     Text,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

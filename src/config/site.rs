@@ -1,4 +1,4 @@
-//! One site: where its token comes from, how it is proved, where it is kept.
+//! One site: where its token comes from, how it is verified, where it is stored.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use crate::domain::extract::CookieRule;
 use crate::domain::schedule::Schedule;
 use crate::domain::site::{Policy, Verify};
 
-/// One site. Its `Debug` hides what may be secret.
+/// One site. `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct SiteConfig {
     pub id: SiteId,
@@ -27,7 +27,7 @@ pub struct SiteConfig {
     pub cookie: CookieRule,
     pub keys: KeyNames,
     pub policy: Policy,
-    /// Where tokens come from, in the order in which they are tried; at least one.
+    /// At least one, in the order in which they are tried.
     pub sources: Vec<SourceConfig>,
     pub probe: ProbeConfig,
     pub backoff_initial: Duration,
@@ -47,10 +47,10 @@ impl fmt::Debug for SiteConfig {
     }
 }
 
-/// How a token is proved: a `GET` with `Authorization: Bearer …`. Its `Debug` hides what may be secret.
+/// The verification request: a `GET` with `Authorization: Bearer …`. `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct ProbeConfig {
-    /// The whole URL, query included; empty where nothing is verified and the API is unknown.
+    /// The whole URL with its query; empty if nothing is verified and the API is unknown.
     pub url: String,
     pub headers: Vec<(String, String)>,
     pub timeout: Duration,
@@ -109,7 +109,7 @@ struct ProbeSection {
 }
 
 impl SiteSection {
-    /// Puts a site together; cron counts in `zone`.
+    /// Builds a site; cron expressions count in `zone`.
     pub(super) fn build(self, site: &mut Section, id: &SiteId, zone: &str) -> Option<SiteConfig> {
         let placeholders = Placeholders {
             site: id.to_string(),
@@ -204,7 +204,7 @@ impl ProbeSection {
             site.conflict(&[], text);
         }
         let url = match placeholders.address(&self.url.0) {
-            // Where nothing is verified, the API may be unknown.
+            // Without verification the API may be unknown.
             Err(_) if verify == Verify::Off && placeholders.api.is_none() => Ok(String::new()),
             filled => filled.and_then(|url| value::address(&url)),
         };

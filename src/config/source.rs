@@ -13,7 +13,7 @@ use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
 use super::template::Placeholders;
 use super::value::{self, ByText, Concurrency, Method, Parsed, ProxyAddress, SECOND, SolverAddress, Span};
 
-/// The longest that a solve, an answer or a wait may take.
+/// The longest solve, answer or wait.
 const LONGEST: u64 = 600 * SECOND;
 
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub enum SourceConfig {
 }
 
 impl SourceConfig {
-    /// The name that stands in messages, keys and metrics.
+    /// The name in messages, keys and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -33,22 +33,22 @@ impl SourceConfig {
     }
 }
 
-/// A browser behind FlareSolverr's v1 API. Its `Debug` hides what may be secret.
+/// A browser behind FlareSolverr's v1 API. `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct FlaresolverrConfig {
-    /// The API's URL, `/v1` included; may hold credentials.
+    /// Includes `/v1`; may contain credentials.
     pub url: SecretString,
     pub page: String,
     pub max_timeout: Duration,
-    /// How long to wait for a cookie that the page's script sets late; `None` for not at all.
+    /// How long to wait for a cookie that a script of the page sets late; `None` means no wait.
     pub wait: Option<Duration>,
     /// The cookies that end the wait: the site's token cookie and its fallbacks.
     pub wanted: Vec<String>,
     pub session: Option<String>,
     pub proxy: Option<ProxyConfig>,
-    /// Whether images, style sheets and fonts are left out (`disableMedia`).
+    /// Leaves out images, style sheets and fonts (`disableMedia`).
     pub disable_media: bool,
-    /// How many solves this server may have at once, over all sites of this process.
+    /// The most solves at once on this server, over all sites of this process.
     pub concurrency: usize,
 }
 
@@ -59,13 +59,13 @@ pub struct ProxyConfig {
     pub password: Option<SecretString>,
 }
 
-/// A plain request whose answer has the token. Its `Debug` hides what may be secret.
+/// A plain request whose answer contains the token. `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct HttpConfig {
     pub url: String,
     pub method: String,
     pub headers: Vec<(String, String)>,
-    /// The body, with the `Content-Type` among the headers.
+    /// Its `Content-Type` is among the headers.
     pub body: Option<String>,
     pub token: TokenPlace,
     pub timeout: Duration,
@@ -136,7 +136,7 @@ pub(super) struct HttpSection {
     timeout: Span<100, LONGEST>,
 }
 
-/// Templates by the names of their headers.
+/// Templates by header name.
 pub(super) type Headers = BTreeMap<String, Option<String>>;
 
 impl FlaresolverrSection {
@@ -180,7 +180,7 @@ impl ProxySection {
 }
 
 impl HttpSection {
-    /// `None` where the site has no such source.
+    /// `None` if the site has no such source.
     pub(super) fn build(self, site: &mut Section, placeholders: &Placeholders) -> Option<HttpConfig> {
         let mut headers = headers(self.headers, "http.headers", site, placeholders);
         let url = self.url.0?;
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for TokenPlace {
     }
 }
 
-/// Fills in a table of headers; those that come out empty are not sent.
+/// Fills in a table of headers and leaves out those that come out empty.
 pub(super) fn headers(
     templates: Headers,
     table: &str,
@@ -229,10 +229,10 @@ pub(super) fn headers(
     filled.collect()
 }
 
-/// What a template came to, unless it is wrong.
+/// The filled-in template; an error is noted.
 pub(super) fn fill<T>(site: &mut Section, path: &str, secrecy: Secrecy, filled: Parsed<T>) -> Option<T> {
     match filled {
-        // What is wrong with its placeholders has been said.
+        // The error in `api_url` is noted already.
         Err(_) if site.is_refused("api_url") => None,
         filled => site.check(path, secrecy, filled),
     }

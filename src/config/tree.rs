@@ -1,7 +1,7 @@
 //! The merged settings as serde reads them.
 //!
-//! An error knows its place, where its value comes from and what may be shown of it, which is why the tree has a deserializer
-//! of its own. The first error ends a reading; `reader` then puts the default in its place and reads again.
+//! An error needs its place, the origin of the value and its redaction, so the tree has a deserializer of its own. A
+//! reading ends at the first error; `reader` then puts the default in place of the value and reads again.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -21,18 +21,18 @@ use super::layers::{Layer, Layers, Origin, is_same, join};
 use super::redaction::{self, HIDDEN, Secrecy};
 use super::variables;
 
-/// A setting in force, for people.
+/// An effective setting, to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its dotted path in the TOML file.
+    /// The dotted path in the TOML file.
     pub path: String,
-    /// As it was written, secrets redacted; `None` where it is not set.
+    /// As written, secrets redacted; `None` if not set.
     pub value: Option<String>,
     pub origin: Origin,
     pub secrecy: Secrecy,
 }
 
-/// What is read: the settings of the process or of a site.
+/// The settings of the process or of a site.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) layers: &'a Layers,
@@ -47,7 +47,7 @@ pub(super) struct Place<'a> {
     /// The path of its table, below the site where there is one.
     table: String,
     name: String,
-    /// What stands there, by the name that was written: two where one layer has two spellings of the name.
+    /// The values by the names that were written: two if one layer has two spellings of a name.
     entries: Vec<(&'a str, &'a Value)>,
     secrecy: Secrecy,
 }
@@ -61,14 +61,14 @@ enum Given<'a> {
 
 #[derive(Debug)]
 pub(super) enum Error {
-    /// What would be right.
+    /// What would be valid.
     Reason(String),
-    /// The same with its place: the path in the merged tree.
+    /// With the path in the merged tree.
     At { path: String, error: ConfigError },
 }
 
 impl<'a> Place<'a> {
-    /// The place at a dotted path. The name of a header may have dots itself.
+    /// The place at a dotted path. The name of a header may contain dots.
     pub(super) fn at(scope: Scope<'a>, path: &str) -> Self {
         let (table, name) = match path.split_once(".headers.") {
             Some((table, name)) => (format!("{table}.headers"), name),
@@ -89,17 +89,17 @@ impl<'a> Place<'a> {
         Self { secrecy, ..self }
     }
 
-    /// Its path in the merged tree.
+    /// The path in the merged tree.
     fn path(&self) -> String {
         join(&self.table, &self.name)
     }
 
-    /// Its path as it is listed.
+    /// The path as it is listed.
     fn full_path(&self) -> String {
         self.scope.site.map_or_else(|| self.path(), |site| format!("sites.{site}.{}", self.path()))
     }
 
-    /// Where the value comes from, and its name there.
+    /// The origin of the value, and its name there.
     fn origin(&self) -> (Origin, String) {
         let found = self.entries.first().and_then(|(written, _)| self.origin_of(written));
         let (origin, path) = found.unwrap_or_else(|| (Origin { layer: Layer::Default, name: None }, self.full_path()));
@@ -134,19 +134,19 @@ impl<'a> Place<'a> {
                 secret.map(|text| Given::Text(text.into())).map_err(|reason| self.wrong(&format!("{file:?}"), reason))
             }
             (Some(_), _) => Err(self.wrong(HIDDEN, "expected a file's name".to_owned())),
-            // An empty text takes back what a weaker layer has set.
+            // An empty text unsets what a weaker layer has set.
             (None, Value::String(text)) if text.trim().is_empty() => Ok(Given::Unset),
             (None, Value::String(text)) => Ok(Given::Text(text.into())),
             (None, other) => Ok(Given::Other(other)),
         }
     }
 
-    /// Reads a text, or a value of another kind that is as good as one.
+    /// Reads a text, or a value of another kind that can be read as one.
     fn read<T>(self, is_text: fn(&Value) -> bool, read: impl FnOnce(&str) -> Result<T, Error>) -> Result<T, Error> {
         let given = self.given()?;
         self.note(|| given.text().map(|text| self.show(&text)));
         let result = match (read(&given.text().unwrap_or_default()), &given) {
-            // Of what kind the value must be is known where it is read.
+            // The expected kind is known where the value is read.
             (Ok(_), Given::Other(value)) if !is_text(value) => {
                 Err(Error::Reason("expected a text in quotes".to_owned()))
             }
@@ -158,7 +158,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Lists what is in force.
+    /// Lists an effective setting.
     fn note(&self, shown: impl FnOnce() -> Option<String>) {
         if let Some(list) = self.scope.list {
             let (origin, _) = self.origin();
@@ -170,7 +170,7 @@ impl<'a> Place<'a> {
         redaction::show(self.secrecy, &self.name, value)
     }
 
-    /// The error of a value that cannot be, or that is missing.
+    /// The error for an invalid or missing value.
     pub(super) fn refuse(&self, reason: String) -> Error {
         match (self.file(), self.given()) {
             (Some(file), _) => self.wrong(&file.to_string(), reason),
@@ -215,18 +215,17 @@ impl<'a> Place<'a> {
         Error::At { path: self.path(), error }
     }
 
-    /// The table that stands here.
     fn as_table(&self) -> Result<Option<&'a Table>, Error> {
         match self.entries.first() {
             _ if self.name.is_empty() => Ok(Some(self.scope.merged)),
             None => Ok(None),
             Some((_, Value::Table(table))) => Ok(Some(table)),
-            // It may be anything, a secret too.
+            // It may be anything, even a secret.
             Some(_) => Err(self.wrong(HIDDEN, "expected a table".to_owned())),
         }
     }
 
-    /// Refuses a name in this table that is none of `fields`.
+    /// Refuses names in this table that are not in `fields`.
     fn check_names(&self, table: Option<&'a Table>, fields: &[&str]) -> Result<(), Error> {
         let is_known =
             |name: &str| fields.contains(&name.strip_suffix("_file").unwrap_or(name)) || fields.contains(&name);
@@ -316,7 +315,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
         let names = table.into_iter().flat_map(Table::keys);
         let names = names.map(|name| name.strip_suffix("_file").unwrap_or(name).to_ascii_lowercase());
         let names: BTreeSet<String> = names.collect();
-        // Whether a value with a name of the user's own is a secret, only the name can say.
+        // Only the name can tell whether a value with a user-defined name is a secret.
         visitor.visit_map(self.entries(table, names.into_iter(), Secrecy::Header))
     }
 

@@ -1,4 +1,4 @@
-//! The types of single settings. Each is read from a text by a function that says what would be right.
+//! The types of single settings. Each is read from a text by a function whose error says what would be valid.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use url::Url;
 use crate::domain::duration;
 use crate::domain::schedule::is_utc;
 
-/// A value, or what would be right.
+/// A value, or what would be valid.
 pub(super) type Parsed<T> = Result<T, String>;
 
 /// A newtype for each kind of text, and the function that reads it.
@@ -54,7 +54,7 @@ texts! {
     Method(&'static str) = method;
 }
 
-/// A time from so many to so many milliseconds.
+/// A duration between two bounds in milliseconds.
 pub(super) struct Span<const LEAST: u64, const MOST: u64>(pub(super) Duration);
 
 impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Span<LEAST, MOST> {
@@ -88,7 +88,7 @@ fn present_file(name: &str) -> Parsed<PathBuf> {
     if file.is_file() { Ok(file) } else { Err("there is no such file".to_owned()) }
 }
 
-/// A time within bounds.
+/// A duration within bounds.
 fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
     move |text| match duration::parse(text) {
         Err(_) => Err("expected a time such as 10s, 5m or 24h".to_owned()),
@@ -116,7 +116,7 @@ fn method(text: &str) -> Parsed<&'static str> {
     method.ok_or_else(|| "expected GET, POST, PUT or PATCH".to_owned())
 }
 
-/// A schedule, which is read further once the time zone is known.
+/// A schedule, parsed completely once the time zone is known.
 fn schedule(text: &str) -> Parsed<String> {
     let text = Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
     text.ok_or_else(|| "expected a crontab expression such as `0 */3 * * *`, `every 3h` or `off`".to_owned())
@@ -132,7 +132,7 @@ fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
 
 fn log_filter(text: &str) -> Parsed<Targets> {
     let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-    // A span or its fields would be taken for a target that nothing has.
+    // A span or its fields would be taken for a target that does not exist.
     let known = !parts.is_empty() && parts.iter().all(|part| !part.contains(['[', ' ', '"']));
     let filter = parts.join(",").parse().ok().filter(|_| known);
     filter.ok_or_else(|| "expected a filter such as info or warn,token_sidecar=debug".to_owned())
@@ -156,7 +156,7 @@ pub(super) fn address(text: &str) -> Parsed<String> {
     Ok(text.trim().to_owned())
 }
 
-/// The address below which an API lies, without the slash at its end.
+/// The base address of an API, without a slash at its end.
 fn base_address(text: &str) -> Parsed<String> {
     let address = address(text)?;
     if address.contains(['?', '#']) {
@@ -165,7 +165,7 @@ fn base_address(text: &str) -> Parsed<String> {
     Ok(address.trim_end_matches('/').to_owned())
 }
 
-/// The address of a FlareSolverr; without a path `/v1` is meant.
+/// The address of a FlareSolverr; the default path is `/v1`.
 fn solver_address(text: &str) -> Parsed<String> {
     let url = web(text, &["http", "https"], "http://flaresolverr:8191/v1")?;
     let address = text.trim().trim_end_matches('/');

@@ -7,7 +7,7 @@ use token_sidecar_client::wire::SiteId;
 /// The variable that names the TOML file.
 pub(super) const CONFIG: &str = "SIDECAR_CONFIG";
 
-/// The head of the variables that no other program has.
+/// The prefix of variables that belong to the sidecar alone.
 pub(super) const OWN: &str = "SIDECAR_";
 
 /// Each variable and the path of its setting. `{SITE}` stands for a site's id in upper case; `*` in the path of any other
@@ -47,7 +47,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SIDECAR_ENV_FILE", "sites.*.env_file"),
 ];
 
-/// The head of a site's variables and of its `.env` line: `shop-2` has `SHOP_2`.
+/// The prefix of a site's variables and of its `.env` line: `shop-2` has `SHOP_2`.
 pub(super) fn prefix(site: &str) -> String {
     let name = site.to_uppercase().replace('-', "_");
     if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }

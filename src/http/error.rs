@@ -1,4 +1,4 @@
-//! Why a client cannot be built, and why a request has no answer, in plain words.
+//! Why a client cannot be built, and why a request has no answer.
 
 use std::error::Error;
 use std::io;
@@ -10,27 +10,23 @@ use token_sidecar_client::excerpt::excerpt;
 use super::CONNECT_TIMEOUT;
 use crate::domain::duration;
 
-/// The longest cause of a library that is shown.
+/// The longest text of a library that is shown.
 const SHOWN: usize = 120;
 
 /// Why a client cannot be built from its settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The address cannot be requested.
     #[error("the URL of {0} is no http:// or https:// address")]
     Url(&'static str),
-    /// A header has a name or a value that HTTP does not allow.
     #[error("the header `{0}` has characters that a header cannot have")]
     Header(String),
-    /// The method has characters that HTTP does not allow.
     #[error("`{0}` is no HTTP method")]
     Method(String),
-    /// No certificate of an authority can be read.
     #[error("no TLS for {peer}: {cause}; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?")]
     NoAuthorities {
-        /// Host and port that were to be reached.
+        /// Host and port.
         peer: String,
-        /// What the library says.
+        /// The text of the library.
         cause: String,
     },
 }
@@ -42,13 +38,12 @@ pub enum RequestError {
     /// The request was not sent.
     #[error("not reachable at {peer}: {cause}")]
     Unreachable { peer: String, cause: String },
-    /// TLS was refused by either side.
     #[error("no TLS with {peer}: {problem}")]
     Tls { peer: String, problem: TlsProblem },
-    /// The connection ended before there was an answer, or what came is no HTTP.
+    /// The connection ended before an answer, or the answer is not HTTP.
     #[error("no answer from {peer}: {cause}")]
     Dropped { peer: String, cause: String },
-    /// The deadline has passed. The server may still be at work on the request.
+    /// The deadline has passed. The server may still process the request.
     #[error("no answer from {peer} within {}", duration::text(*.waited))]
     TimedOut { peer: String, waited: Duration },
 }
@@ -56,7 +51,7 @@ pub enum RequestError {
 /// What is wrong with TLS, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
-    /// The certificate leads to no authority that is trusted.
+    /// No trusted authority has signed the certificate.
     #[error(
         "its certificate is signed by an authority that is not trusted here; add that authority to the system's CA certificates, or name a file with it in SSL_CERT_FILE"
     )]
@@ -66,19 +61,15 @@ pub enum TlsProblem {
         "its certificate is not for this name but for {0}; use such a name, or give the server another certificate"
     )]
     WrongName(String),
-    /// The certificate has expired.
     #[error("its certificate has expired; renew it, or correct the clock of this machine")]
     Expired,
-    /// The certificate begins later.
     #[error("its certificate is not valid yet; correct the clock of this machine, or wait")]
     NotValidYet,
-    /// Anything else about the certificate.
     #[error("its certificate cannot be used: {0}")]
     BadCertificate(String),
-    /// What comes from the server is no TLS.
     #[error("the server does not speak TLS on this port; should the address begin with http://?")]
     NotTls,
-    /// Anything else, such as an alert of the server.
+    /// Anything else, such as an alert from the server.
     #[error("{0}")]
     Other(String),
 }
@@ -89,13 +80,12 @@ pub enum BodyError {
     /// The rest was not read.
     #[error("the answer is larger than {} MiB", *.0 >> 20)]
     TooLarge(usize),
-    /// The connection ended in the middle.
     #[error("the answer broke off: {0}")]
     BrokenOff(String),
 }
 
 impl ClientError {
-    /// reqwest found no certificates to trust.
+    /// For a reqwest client that found no trusted certificates.
     pub(super) fn no_authorities(error: &reqwest::Error, peer: String) -> Self {
         Self::NoAuthorities { peer, cause: error.source().map_or_else(String::new, deepest) }
     }
@@ -125,11 +115,11 @@ impl RequestError {
     }
 }
 
-/// What TLS found wrong, where an error comes from it.
+/// The TLS problem behind an error, if there is one.
 fn tls_problem(error: &(dyn Error + 'static)) -> Option<TlsProblem> {
     Some(match error.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(error) => match error {
-            // A bad signature is that of another authority with a name that is trusted.
+            // A bad signature comes from another authority with the name of a trusted one.
             CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownAuthority,
             CertificateError::NotValidForNameContext { presented, .. } => {
                 // Each is written as `DnsName("shop.test")`.
@@ -151,8 +141,8 @@ fn tls_problem(error: &(dyn Error + 'static)) -> Option<TlsProblem> {
     })
 }
 
-/// What went wrong with a connection, in plain words for the usual cases. The text of reqwest's own error is left out,
-/// as it has the whole address in it.
+/// The cause of a connection error, in plain words for the usual cases. Leaves out the text of reqwest's own error,
+/// which contains the whole address.
 fn cause(error: &reqwest::Error) -> String {
     let known = |error: &(dyn Error + 'static)| match error.downcast_ref::<io::Error>()?.kind() {
         io::ErrorKind::ConnectionRefused => Some("connection refused"),
@@ -169,12 +159,12 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-/// All that caused an error.
+/// All causes of an error.
 fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     std::iter::successors(error.source(), |&error| source(error))
 }
 
-/// The source of an error. What an `io::Error` wraps is not among its own sources.
+/// The source of an error. An `io::Error` does not give the error that it wraps as its source.
 fn source<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source())

@@ -15,7 +15,7 @@ use crate::domain::stored::StoredToken;
 use crate::domain::verdict::Pace;
 use crate::refresh::ports::Jitter;
 
-/// How often a file that is current is looked at: another program may have overwritten it.
+/// How often a current file is checked: another program may have overwritten it.
 const CHECK: Duration = Duration::from_secs(60);
 /// A write that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(10);
@@ -30,11 +30,9 @@ pub struct EnvFile {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
-    /// A new token is stored.
     Stored,
     /// A retry or a check is due.
     Due,
-    /// The site's driver has ended.
     Ended,
 }
 
@@ -56,11 +54,11 @@ impl EnvFile {
         Self { path, key, has_advised: false }
     }
 
-    /// Writes each new token until the site's driver has ended. What cannot be written is tried again at a growing
-    /// pace, and once more at the end; it is the newest token that is written.
+    /// Writes each new token until the site's driver has ended. A failed write is retried with growing delays, and once
+    /// more at the end, always with the newest token.
     ///
     /// A line that another program has overwritten is restored within a minute, while `is_connected`: without Redis
-    /// the token in the file may be newer than the one that is known here.
+    /// the token in the file may be newer than the known one.
     pub async fn run(
         mut self,
         mut stored: watch::Receiver<Option<StoredToken>>,
@@ -89,7 +87,7 @@ impl EnvFile {
         }
     }
 
-    /// Whether the file holds the token now; logs what was done.
+    /// Whether the file now holds the token. Logs the result.
     async fn put(&mut self, token: &Token) -> bool {
         let path = self.path.display();
         match self.write(token).await {
@@ -120,7 +118,7 @@ impl EnvFile {
                 content => Ok(edit::edit(content, &key, token.expose())),
             })
         });
-        // It is not abandoned: a write that ends late must not end after a newer one.
+        // The write is not abandoned: it must not finish after a newer one.
         if let Ok(written) = timeout(SLOW, &mut writing).await {
             return written?;
         }
@@ -232,7 +230,7 @@ mod tests {
         }
     }
 
-    /// The old design truncated the file and wrote it anew: a crash lost it, and a missing key was never added.
+    /// A former version truncated the file and wrote it anew: a crash lost it, and a missing key was never added.
     #[tokio::test]
     async fn defect_9_the_env_file_is_replaced_in_one_step_and_a_missing_key_is_added() {
         let folder = tempfile::tempdir().unwrap();

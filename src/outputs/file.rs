@@ -1,4 +1,4 @@
-//! The one writer of files: everything that is written beside Redis is written here.
+//! The only module that writes files.
 //!
 //! A file is replaced in one step, by renaming a new one over it, so that a crash leaves the old content or the new. The
 //! new one gets the owner, mode, access control list and extended attributes of the old one before its content. Where
@@ -18,7 +18,7 @@ use xattr::FileExt as _;
 
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_LINKS: usize = 40;
-/// How often the file may change while it is being replaced.
+/// Attempts to replace a file that changes meanwhile.
 const MAX_ATTEMPTS: usize = 20;
 /// The extended attribute that holds an access control list.
 const ACL: &str = "system.posix_acl_access";
@@ -40,7 +40,7 @@ pub(super) enum FileError {
     Io(&'static str, #[source] io::Error),
 }
 
-/// What became of a file.
+/// The result of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Unchanged,
@@ -49,11 +49,8 @@ pub(super) enum Written {
     InPlace,
 }
 
-/// Gives the file at `path` the content that `edit` makes of its present one (empty where there is no file); `None`
-/// leaves the file as it is. A file that is made is readable for its owner alone.
-///
-/// # Errors
-/// Those of `edit`, and [`FileError`].
+/// Gives the file at `path` the content that `edit` makes of its present one (empty if there is no file); `None`
+/// leaves the file unchanged. A new file is readable by its owner only.
 pub(super) fn rewrite<E: From<FileError>>(
     path: &Path,
     edit: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, E>,
@@ -75,7 +72,7 @@ pub(super) fn rewrite<E: From<FileError>>(
     Err(FileError::Busy.into())
 }
 
-/// The file that a chain of symbolic links ends at, whether or not it exists.
+/// Follows symbolic links to the file at their end, which need not exist.
 fn behind_links(path: &Path) -> Result<PathBuf, FileError> {
     let mut target = path.to_owned();
     for _ in 0..MAX_LINKS {
@@ -99,7 +96,7 @@ fn is_there(target: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// `None` where another program has made the file meanwhile.
+/// `None` if another program has created the file meanwhile.
 fn create(target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
     let made = || -> io::Result<()> {
         let mut new = temporary(target)?;
@@ -116,12 +113,12 @@ fn create(target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
     }
 }
 
-/// An empty file beside `target`, for its owner alone.
+/// An empty file beside `target`, readable by its owner only.
 fn temporary(target: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".token-sidecar-").suffix(".tmp").tempfile_in(folder(target))
 }
 
-/// Makes a rename durable. Some file systems cannot, and the file is whole either way.
+/// Makes a rename durable. Failures are ignored: some file systems cannot do it, and the file is whole either way.
 fn sync_folder(target: &Path) {
     let _ = File::open(folder(target)).and_then(|folder| folder.sync_all());
 }
@@ -134,7 +131,7 @@ struct Old {
 }
 
 impl Old {
-    /// `None` where there is no file.
+    /// `None` if there is no file.
     fn read(target: &Path) -> Result<Option<Self>, FileError> {
         while is_there(target)? {
             let old = match Self::locked(target) {
@@ -144,7 +141,7 @@ impl Old {
             if old.content.len() as u64 > MAX_BYTES {
                 return Err(FileError::TooLarge);
             }
-            // Another sidecar may have replaced the file while its lock was waited for.
+            // Another sidecar may have replaced the file during the wait for its lock.
             if old.is_still_at(target).map_err(|e| FileError::Io("look at it", e))? {
                 return Ok(Some(old));
             }
@@ -153,7 +150,7 @@ impl Old {
     }
 
     fn locked(target: &Path) -> io::Result<Self> {
-        // NFS gives a lock only to a file that is open for writing.
+        // NFS grants the lock only on a file that is open for writing.
         let file = OpenOptions::new().read(true).write(true).open(target).or_else(|_| File::open(target))?;
         if let Err(error) = file.lock() {
             tracing::debug!(path = %target.display(), %error, "the file system has no locks");
@@ -164,7 +161,7 @@ impl Old {
         Ok(Self { file, metadata, content })
     }
 
-    /// Whether nothing has replaced or changed the file since it was read.
+    /// Whether the file was neither replaced nor changed since it was read.
     fn is_still_at(&self, target: &Path) -> io::Result<bool> {
         let state = |m: &Metadata| (m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
         match fs::metadata(target) {
@@ -174,9 +171,9 @@ impl Old {
         }
     }
 
-    /// `None` where the file has changed since it was read.
+    /// `None` if the file has changed since it was read.
     fn write(&self, target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
-        // Another name of a hard link would keep the old content.
+        // After a rename the other names of a hard link would keep the old content.
         if self.metadata.nlink() == 1 {
             match self.replace(target, content) {
                 Ok(replaced) => return Ok(replaced.then_some(Written::Replaced)),
@@ -201,8 +198,8 @@ impl Old {
         Ok(true)
     }
 
-    /// Gives the new file the owner, attributes and mode of the old one. At no moment may anyone read it who may not
-    /// read the old one: the mode comes last, because without the list its group bits would mean the group.
+    /// Gives the new file the owner, attributes and mode of the old one. At no moment can a user read it who cannot
+    /// read the old one: the mode comes last, because without the list its group bits would apply to the group.
     fn hand_access_to(&self, new: &File) -> io::Result<()> {
         let made = new.metadata()?;
         if (made.uid(), made.gid()) != (self.metadata.uid(), self.metadata.gid()) {
@@ -233,7 +230,7 @@ impl Old {
         }
         let written = fill(&file, content);
         if written.is_err() {
-            // The old content needs no room that it has not had.
+            // Restoring the old content needs no additional space.
             let _restored = fill(&file, &self.content);
         }
         written.map(|()| true)
@@ -242,12 +239,12 @@ impl Old {
 
 fn fill(file: &File, content: &[u8]) -> io::Result<()> {
     file.write_all_at(content, 0)?;
-    // Cut last: at no moment is the file empty.
+    // Truncated last, so that the file is never empty.
     file.set_len(content.len() as u64)?;
     file.sync_all()
 }
 
-/// Whether the file can be written in place all the same: it is mounted by itself (`EBUSY`, `EXDEV`), its folder is
+/// Whether the file can be written in place instead: it is a mount point (`EBUSY`, `EXDEV`), its folder is
 /// read-only, or its owner or an attribute cannot be given to another file.
 fn needs_writing_in_place(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, PermissionDenied, ReadOnlyFilesystem, ResourceBusy, Unsupported};
@@ -439,7 +436,7 @@ mod tests {
         }
     }
 
-    /// `flock` of util-linux is the other program: it reads, waits for a word, and writes.
+    /// `flock` of util-linux is the other program: it reads the file, waits for a line of input, and writes the file.
     #[test]
     fn a_program_that_holds_the_lock_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();

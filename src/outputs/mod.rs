@@ -1,4 +1,4 @@
-//! Further places that are kept at the current token.
+//! Files that are kept at the current token.
 
 pub mod env_file;
 mod file;

@@ -28,31 +28,27 @@ const HISTORY_ENTRIES: usize = 50;
 /// The most entries of the history that are given.
 const MAX_HISTORY_ENTRIES: usize = 500;
 
-/// The answer of `/api/status`.
 #[derive(Debug, Serialize)]
 struct ProcessStatus<'a> {
     version: &'static str,
     instance: &'a str,
-    /// The store's clock, as estimated; `null` until it was read.
+    /// The store's clock, estimated; `null` before the first reading.
     time: Option<Timestamp>,
     redis: RedisStatus,
     sites: Vec<SiteStatus>,
 }
 
-/// The state of the subscription in Redis.
 #[derive(Debug, Serialize)]
 struct RedisStatus {
     /// `connecting`, `up` or `down`.
     subscription: &'static str,
-    /// For how many seconds.
+    /// Seconds in this state.
     since_s: Option<u64>,
     /// Why the process is unhealthy; `null` where it is healthy.
     problem: Option<String>,
-    /// How many seconds ago the last canary came back.
+    /// Seconds since the last canary came back.
     canary_age_s: Option<u64>,
-    /// How long it took.
     round_trip_ms: Option<f64>,
-    /// How often the subscription came back after it was lost.
     reconnects: u64,
 }
 
@@ -89,7 +85,7 @@ pub(super) async fn history(
     };
     let limit = query.limit.unwrap_or(HISTORY_ENTRIES).clamp(1, MAX_HISTORY_ENTRIES);
     let reading = async {
-        // Few at a time: a flood of requests must not become a flood of commands to Redis.
+        // Few readers at a time: a flood of requests must not become a flood of commands to Redis.
         let _turn = context.readers.acquire().await.map_err(|e| e.to_string())?;
         context.history.latest(&site, limit).await
     };
@@ -157,7 +153,7 @@ fn only(status: &StatusRegistry) -> Result<SiteId, Problem> {
     }
 }
 
-/// Compares digests in constant time, so that neither the content nor the length of the token can be measured.
+/// Compares digests in constant time, so that timing reveals neither the content nor the length of the token.
 fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };

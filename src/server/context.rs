@@ -14,17 +14,14 @@ use crate::status::{HistoryEntry, StatusRegistry, metrics};
 
 /// What the server needs.
 pub struct HttpServer {
-    /// The state that is shown.
     pub status: Arc<StatusRegistry>,
-    /// Reads past attempts.
     pub history: Arc<dyn HistoryReader>,
-    /// Posts a manual trigger to a site; `false` where the site takes none any more.
+    /// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
     pub refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
-    /// The bearer token for anything that acts; without one, no such route exists.
+    /// Bearer token for the routes that act; without it they do not exist.
     pub admin_token: Option<SecretString>,
-    /// The name of this process, as in the history.
+    /// The name of this process in the history.
     pub instance: String,
-    /// What clients may take.
     pub limits: Limits,
 }
 
@@ -34,35 +31,35 @@ pub trait HistoryReader: Send + Sync {
     fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>>;
 }
 
-/// What clients may take, so that none can keep the others waiting.
+/// Limits on clients, so that none can block the others.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The age at which the last canary no longer counts as a sign of life.
+    /// The age at which the last canary no longer counts.
     pub canary: Duration,
-    /// How long a lost subscription may be away before the process is unhealthy, whatever the last canary says.
+    /// How long the subscription may be lost before the process is unhealthy, whatever the age of the last canary.
     pub outage: Duration,
-    /// How many connections are open at once; one more takes the place of the oldest that has sent no request.
+    /// The most open connections; a further one replaces the oldest that has sent no request.
     pub connections: usize,
-    /// The largest head of a request, in bytes: 8 KiB at least.
+    /// The largest head of a request, in bytes; at least 8 KiB.
     pub head_bytes: usize,
-    /// How long the head of a request may take.
+    /// How long receiving the head of a request may take.
     pub head: Duration,
-    /// How long a connection may take in all, unless it follows the events.
+    /// How long a connection may last, unless it follows the events.
     pub answer: Duration,
     /// How long one connection may follow the events; clients reconnect by themselves.
     pub follow: Duration,
-    /// How many clients may follow the events.
+    /// How many clients may follow the events at once.
     pub subscribers: usize,
     /// How long reading the history may take.
     pub history: Duration,
-    /// How many may read the history at once.
+    /// How many clients may read the history at once.
     pub readers: usize,
-    /// How long open connections may go on after shutdown has begun.
+    /// How long open connections may continue after shutdown has begun.
     pub farewell: Duration,
 }
 
 impl Limits {
-    /// What `run` uses.
+    /// The limits in production.
     pub const STANDARD: Self = Self {
         // A period of the canary and its time-out, with some room.
         canary: Duration::from_secs(25),

@@ -38,7 +38,7 @@ pub(super) async fn follow(State(context): State<Arc<Context>>) -> Result<Respon
             Err(RecvError::Closed) => None,
         }
     });
-    // The client gets this at once: it misses nothing from here on.
+    // The client receives this at once and misses nothing from here on.
     let greeting = stream::once(ready(Event::default().retry(RETRY).comment("following")));
     let events = greeting.chain(events.take_until(context.shutdown.clone().cancelled_owned()));
     let events = events.map(Ok::<_, Infallible>);

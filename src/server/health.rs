@@ -58,7 +58,7 @@ pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Response {
     (code, Json(Readiness { status, error, sites })).into_response()
 }
 
-/// The canary that proves that the subscription works, or why the process is unhealthy.
+/// The canary that shows that the subscription works, or why the process is unhealthy.
 pub(super) fn health(subscription: &SubscriptionStatus, now: Duration, limits: &Limits) -> Result<Canary, String> {
     let ago = |at: Duration| duration::text(Duration::from_secs(now.saturating_sub(at).as_secs()));
     let is_lost = matches!(&subscription.state, SubscriptionState::Down { since, .. } if now.saturating_sub(*since) > limits.outage);

@@ -25,10 +25,10 @@ use super::routes::router;
 /// The most headers that a request may have.
 const MAX_HEADERS: usize = 64;
 
-/// How long to wait when no connection can be accepted, as when the process has no file descriptor left.
+/// How long to pause when no connection can be accepted, for instance without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until shutdown; the connections that are open then may go on for a moment.
+/// Serves until shutdown; connections that are open then may continue for a moment.
 pub async fn serve(listener: TcpListener, server: HttpServer, shutdown: CancellationToken) {
     let limits = server.limits;
     let router = router(Context::new(server, shutdown.clone()));
@@ -77,7 +77,7 @@ impl Connections {
     fn open(&mut self, stream: TcpStream, router: &Router, limits: Limits) {
         self.open.retain(|connection| !connection.task.is_finished());
         if self.open.len() >= limits.connections.max(1) {
-            // A client that holds connections without a request gives way, so that a probe always gets through.
+            // A connection without a request is closed first, so that a probe always gets through.
             let oldest = self.open.iter().position(|c| !c.has_request.load(Relaxed)).unwrap_or(0);
             self.open.remove(oldest).task.abort();
         }
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// What comes until the server closes, a reset included.
+    /// Everything until the server closes, even by a reset.
     async fn rest(stream: &mut TcpStream) -> String {
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;

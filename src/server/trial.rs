@@ -24,7 +24,7 @@ use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 pub(crate) const TOKEN: &str = "very-secret-token";
 pub(crate) const ADMIN: &str = "very-secret-admin";
 
-/// A history: so many entries, a store that is away, or one that hangs.
+/// A history: so many entries, an unreachable store, or one that does not answer.
 #[derive(Clone)]
 pub(crate) enum ModelHistory {
     Entries(usize),
@@ -98,7 +98,7 @@ pub(crate) fn failing() -> Failing {
 }
 
 impl Trial {
-    /// A shop that was not read yet, on a clock that stands at 100 s.
+    /// A shop that is not read yet; the clock stands at 100 s.
     pub(crate) fn new() -> Self {
         let clock = Arc::new(AtomicU64::new(100_000));
         let reader = clock.clone();

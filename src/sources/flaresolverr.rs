@@ -85,10 +85,10 @@ impl Flaresolverr {
         })
     }
 
-    /// Asks the solver how it is. The answer may take half a minute while all its browsers are at work.
+    /// Checks the solver. The answer may take half a minute while all its browsers are busy.
     ///
     /// # Errors
-    /// [`FlaresolverrError`] where it does not answer, or is no FlareSolverr.
+    /// [`FlaresolverrError`] if it does not answer or is not FlareSolverr.
     pub async fn health(&self) -> Result<Health, FlaresolverrError> {
         self.solver.health().await
     }
@@ -158,7 +158,7 @@ impl Flaresolverr {
         // The wait counts against `maxTimeout`.
         let max_timeout = self.max_timeout + get.wait.unwrap_or_default();
         if let (Some(session), Some(_)) = (get.session, &self.proxy) {
-            // A get in a session ignores its own proxy, so the session is created with it, unless it exists already.
+            // A get in a session ignores its own proxy, so the session is created with it unless it exists already.
             let mut create = Command::on_session("sessions.create", session);
             create.proxy = self.proxy();
             self.solver.solve(slots, &create, self.max_timeout).await?;
@@ -170,7 +170,7 @@ impl Flaresolverr {
             session: get.session,
             proxy: if get.session.is_none() { self.proxy() } else { None },
             wait_in_seconds: get.wait.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
-            // The page itself is not needed and may be megabytes, but with this the wait is skipped.
+            // The page is not needed and may be megabytes, but leaving it out also skips the wait.
             return_only_cookies: get.wait.is_none().then_some(true),
             disable_media: self.disable_media.then_some(true),
         };

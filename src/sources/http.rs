@@ -18,7 +18,6 @@ use crate::refresh::ports::{Source, SourceError};
 /// Far more than an answer with a token has.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// One request.
 pub struct HttpSource {
     client: Client,
     method: Method,
@@ -33,13 +32,11 @@ pub struct HttpSource {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpSourceError {
-    /// There is no answer.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The answer has no token.
     #[error("{peer}: {problem}")]
     Answer {
-        /// Host and port of the server.
+        /// Host and port.
         peer: String,
         /// What the answer is instead.
         problem: String,
@@ -89,7 +86,7 @@ impl HttpSource {
     /// Sends the request and takes the token from the answer.
     ///
     /// # Errors
-    /// [`HttpSourceError`] where there is none.
+    /// [`HttpSourceError`] if there is no answer, or no token in it.
     pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
@@ -101,7 +98,7 @@ impl HttpSource {
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
         let cookies = set_cookie::cookies(&answer.headers, &self.url);
         let is_there = |cookie: &Cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name);
-        // A server may set its cookie with a redirect, which need not be followed then.
+        // A server may set its cookie in a redirect, which then need not be followed.
         let is_redirect_with_cookie =
             matches!(self.place, Place::Cookie) && answer.status.is_redirection() && cookies.iter().any(is_there);
         if !answer.status.is_success() && !is_redirect_with_cookie {
@@ -159,7 +156,7 @@ fn refusal(answer: &Answer) -> String {
     }
 }
 
-/// Host and path, which cookies are matched by. Password and query, which may hold a key, are not passed on.
+/// Host and path, which cookies are matched by. Password and query may be secret and are left out.
 fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
     let _ = (url.set_username(""), url.set_password(None));
@@ -167,7 +164,7 @@ fn without_secrets(url: &Url) -> String {
     url.into()
 }
 
-/// A remark where the answer is a web page, as that of a challenge is.
+/// A note if the answer is a web page, such as a challenge.
 fn page(answer: &Answer) -> &'static str {
     if answer.body.trim_ascii_start().first() == Some(&b'<') { ", but a web page: perhaps a challenge" } else { "" }
 }

@@ -1,5 +1,5 @@
-//! Where tokens come from. A source is a folder or file here, an arm of [`AnySource`], a section of the settings and a
-//! check of `doctor`.
+//! Where tokens come from. A source is a folder or file here, a variant of [`AnySource`], a section of the settings and
+//! a check of `doctor`.
 
 pub mod flaresolverr;
 pub mod http;
@@ -14,12 +14,9 @@ use crate::domain::extract::{CookieRule, Solution};
 use crate::http::ClientError;
 use crate::refresh::ports::{Source, SourceError};
 
-/// A source of any kind.
 #[derive(Debug)]
 pub enum AnySource {
-    /// A browser behind FlareSolverr's v1 API.
     Flaresolverr(Flaresolverr),
-    /// A plain request.
     Http(HttpSource),
 }
 

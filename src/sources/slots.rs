@@ -1,4 +1,4 @@
-//! How many solves may run at once. A solve cannot be cancelled: one whose client has gone away goes on in its browser,
+//! How many solves may run at once. A solve cannot be cancelled: if its client goes away, it continues in its browser
 //! and keeps its slot until its `maxTimeout` is over.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ pub(super) struct Slots {
     size: Mutex<usize>,
 }
 
-/// A slot that is held. Dropped in the middle of a solve, it stays taken until that solve is over.
+/// A slot that is held. If dropped during a solve, it stays taken until that solve is over.
 #[derive(Debug)]
 pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
@@ -28,7 +28,7 @@ impl Slots {
         Self { free: Arc::new(Semaphore::new(size)), size: Mutex::new(size) }
     }
 
-    /// Lowers the number of slots to `size`, if there are more. Meant for the time before the first one is taken.
+    /// Lowers the number of slots to `size` if it is higher. To be called before the first slot is taken.
     pub(super) fn narrow(&self, size: usize) {
         let mut held = self.size.lock().unwrap_or_else(PoisonError::into_inner);
         let surplus = held.saturating_sub(size.max(1));
@@ -37,14 +37,14 @@ impl Slots {
 
     /// Waits for a slot, first come, first served.
     pub(super) async fn take(&self) -> Slot {
-        // Fails only for a semaphore that is closed, which this one never is.
+        // Fails only if the semaphore is closed, which never happens.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
         Slot { permit, solving_until: None }
     }
 }
 
 impl Slot {
-    /// A solve begins that may take this long.
+    /// Marks the start of a solve that takes at most `longest`.
     pub(super) fn begin(&mut self, longest: Duration) {
         self.solving_until = Some(sleep(longest).deadline());
     }
@@ -57,7 +57,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        // Without a runtime the process is ending, and its slots with it.
+        // Without a runtime the process is exiting, and there is nothing to keep.
         if let (Some(until), Some(permit), Ok(runtime)) =
             (self.solving_until, self.permit.take(), Handle::try_current())
         {

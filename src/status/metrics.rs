@@ -96,7 +96,7 @@ impl Counters {
         }
     }
 
-    /// Starts at zero what is known beforehand to be counted of a site.
+    /// Starts at zero the counters of a site whose labels are known beforehand.
     pub(super) fn add(&self, site: &SiteId) {
         drop(self.pending.get_or_create(&SiteLabels { site: site.to_string() }));
         drop(self.lease_lost.get_or_create(&SiteLabels { site: site.to_string() }));
@@ -167,7 +167,7 @@ impl Counters {
     }
 }
 
-/// What follows from the state at the moment of the scrape. A value that is not known is left out.
+/// Values that are computed from the state at each scrape. Unknown values are left out.
 #[derive(Debug)]
 struct Gauges(Arc<StatusRegistry>);
 

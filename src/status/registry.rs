@@ -21,7 +21,7 @@ pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 /// How many events a slow subscriber may be behind before it is dropped.
 const EVENT_BUFFER: usize = 64;
 
-/// A longer event is not passed on: anyone may publish on the channels.
+/// A longer event is not forwarded: any client may publish on the channels.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
 
 /// The state of all sites of the process and of its subscription.
@@ -33,7 +33,6 @@ pub struct StatusRegistry {
     events: broadcast::Sender<EventMessage>,
 }
 
-/// One site.
 struct Entry {
     schedule: Schedule,
     record: Mutex<SiteRecord>,
@@ -167,7 +166,7 @@ impl SubscriptionObserver for StatusRegistry {
         };
         let json = event.to_json();
         if self.sites.contains_key(event.site()) && json.len() <= MAX_EVENT_BYTES {
-            // An error means that there is no subscriber.
+            // Fails only if there is no subscriber.
             let _ = self.events.send(EventMessage { name, json: json.into() });
         }
     }
@@ -192,7 +191,7 @@ impl Observer for SiteObserver {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No change here can panic halfway, so a poisoned lock guards a whole value.
+    // No change can panic halfway, so the value is whole even if the lock is poisoned.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

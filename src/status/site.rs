@@ -14,19 +14,15 @@ use crate::refresh::observation::Step;
 /// The state of a site. Instants are the store's clock, written in whole seconds, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteStatus {
-    /// The site's id.
     pub site: String,
-    /// Whether there is a token that has not ended.
     pub state: TokenState,
-    /// The current token, without the token.
     pub token: Option<TokenStatus>,
-    /// When a new token is fetched by itself: at the next tick or ahead of the end, whichever comes first.
+    /// When the next refresh begins by itself: at the next tick or ahead of the token's end, whichever comes first.
     #[serde(serialize_with = "down")]
     pub refresh_at: Option<Timestamp>,
     /// The next tick of the schedule.
     #[serde(serialize_with = "down")]
     pub next_tick: Option<Timestamp>,
-    /// A refresh under way.
     pub refresh: Option<RefreshStatus>,
     /// Failures in a row.
     pub failing: Option<Failing>,
@@ -47,11 +43,8 @@ pub struct SiteStatus {
 pub enum TokenState {
     /// The state was not read yet.
     Unknown,
-    /// There is none.
     Missing,
-    /// It has ended.
     Expired,
-    /// There is one.
     Fresh,
 }
 
@@ -77,32 +70,30 @@ pub struct TokenStatus {
     pub source: Option<String>,
 }
 
-/// A refresh under way.
+/// A running refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshStatus {
-    /// The step it is at; `None` where another replica does it.
+    /// `None` if another replica does it.
     pub stage: Option<Step>,
     /// When that step began.
     #[serde(serialize_with = "down")]
     pub since: Option<Timestamp>,
 }
 
-/// An attempt as the history has it. Labels are as they stand in the store.
+/// An attempt in the history. Labels are written as in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// When it ended, by the store's clock.
     pub at: Timestamp,
     /// `refreshed`, `failed`, `superseded`, …
     pub outcome: String,
-    /// What started it.
     pub trigger: Option<String>,
     /// The source, or the sources that were tried.
     pub source: Option<String>,
     /// The stage that failed.
     pub stage: Option<String>,
-    /// The error, without any secret.
+    /// Contains no secret.
     pub error: Option<String>,
-    /// The version that was stored.
     pub version: Option<u64>,
     /// How long the source took, in ms.
     pub solve_ms: Option<u64>,
@@ -110,15 +101,15 @@ pub struct HistoryEntry {
     pub extract_ms: Option<u64>,
     /// How long the API took, in ms.
     pub verify_ms: Option<u64>,
-    /// The reason that the report gave.
+    /// As in the report.
     pub reason: Option<String>,
-    /// Who reported, as the report says.
+    /// As in the report.
     pub reporter: Option<String>,
-    /// Which process did it.
+    /// The process that made the attempt.
     pub instance: Option<String>,
 }
 
-/// What is known of a site. From it follows the [`SiteStatus`] at any instant of the monotonic clock.
+/// What is known of a site. The [`SiteStatus`] at any instant of the monotonic clock is computed from it.
 #[derive(Debug, Default)]
 pub struct SiteRecord {
     reading: Option<Reading>,
@@ -128,12 +119,12 @@ pub struct SiteRecord {
     last_success_at: Option<Timestamp>,
 }
 
-/// The state as it was read last.
+/// The last reading.
 #[derive(Debug)]
 struct Reading {
-    /// When, by the store's clock.
+    /// By the store's clock.
     at: Timestamp,
-    /// When, by the monotonic clock.
+    /// By the monotonic clock.
     read_at: Duration,
     token: Option<TokenStatus>,
     /// When the token is renewed ahead of its end.
@@ -143,9 +134,9 @@ struct Reading {
 }
 
 impl SiteRecord {
-    /// The state was read at `now`.
+    /// Records the state that was read at `now`.
     pub fn look(&mut self, snapshot: &Snapshot, now: Duration) {
-        // A time of storing in the future would hide the true ones that follow.
+        // A storing time in the future would hide the true ones that follow.
         let stored_at = snapshot.refreshed_at().map(|at| at.min(snapshot.at));
         self.last_success_at = self.last_success_at.max(stored_at);
         self.last_attempt_at = self.last_attempt_at.max(stored_at);
@@ -159,7 +150,7 @@ impl SiteRecord {
         });
     }
 
-    /// A refresh entered a step at `now`.
+    /// Records that a refresh entered a step at `now`.
     pub fn enter(&mut self, step: Step, now: Duration) {
         if self.step.is_none() {
             self.last_attempt_at = self.last_attempt_at.max(self.time_at(now));
@@ -167,12 +158,12 @@ impl SiteRecord {
         self.step = Some((step, now));
     }
 
-    /// A refresh has ended.
+    /// Records the end of a refresh.
     pub const fn finish(&mut self) {
         self.step = None;
     }
 
-    /// When the state was read last, by the monotonic clock.
+    /// By the monotonic clock.
     pub(super) fn read_at(&self) -> Option<Duration> {
         self.reading.as_ref().map(|reading| reading.read_at)
     }
@@ -184,7 +175,6 @@ impl SiteRecord {
         Some(ahead.checked_sub(read_at.saturating_sub(now)).unwrap_or(Timestamp::MIN))
     }
 
-    /// The state of the site at `now`.
     #[must_use]
     pub fn status(&self, site: &SiteId, schedule: &Schedule, now: Duration) -> SiteStatus {
         let reading = self.reading.as_ref();

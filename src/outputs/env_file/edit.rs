@@ -4,8 +4,8 @@ use std::ops::Range;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// The file with `key` set to `value` in every line that sets it, or in a new line at the end; `None` where it is so
-/// already. `value` has no character that a line or quotes could not hold.
+/// The file with `key` set to `value` in every line that sets it, or in a new line at the end; `None` if that changes
+/// nothing. `value` must have no character that a line or quotes cannot hold.
 #[must_use]
 pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     let body = if file.starts_with(BOM) { BOM.len() } else { 0 };
@@ -36,11 +36,11 @@ pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     (edited != file).then_some(edited)
 }
 
-/// A line, or as many as a quoted value spans.
+/// A line, or all lines that a quoted value spans.
 struct Entry {
-    /// The name that is set; none in a comment and the like.
+    /// `None` for a comment and other lines that set nothing.
     name: Option<Range<usize>>,
-    /// Its value, without quotes.
+    /// Without quotes.
     value: Range<usize>,
     /// Where the next entry begins.
     end: usize,
@@ -63,8 +63,8 @@ impl Entry {
             return None;
         }
         let begin = skip_blanks(text, equals + 1);
-        // Other values may span lines, and what looks like ours inside of them is none. Ours never does: quotes that
-        // are left open must not swallow the lines below.
+        // Other values may span lines, and a match inside them is not ours. Ours never spans lines: an open quote
+        // must not swallow the lines below.
         let is_ours = &text[name.clone()] == key;
         let within = if is_ours { line_end(text, begin) } else { text.len() };
         // In `"a"b` the quotes hold a part of the value alone.
@@ -85,14 +85,14 @@ impl Entry {
             }
         }
         if value.is_empty() {
-            // `KEY= # comment`: the value goes where a shell would take it for one.
+            // `KEY= # comment`: the value goes right after the `=`, where a shell would read it.
             value = equals + 1..equals + 1;
         }
         Some(Self { name: Some(name), value, end })
     }
 }
 
-/// Where the quotes that open at `begin` close; none where they never do, which no reader takes for quotes.
+/// Where the quotes that open at `begin` close; `None` if they never do, and no reader takes them for quotes.
 fn closing_quote(text: &[u8], begin: usize) -> Option<usize> {
     let quote = *text.get(begin).filter(|b| b"'\"`".contains(b))?;
     let mut at = begin + 1;

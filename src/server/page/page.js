@@ -24,7 +24,7 @@ function span(seconds) {
 // The store's clock, which all instants are given by.
 const now = () => Date.now() + skew;
 
-// An instant, told as how far away it is; kept current by tick().
+// An instant, shown as its distance from now; kept current by tick().
 function when(at) {
   if (!at) return "–";
   const time = make("time", "");
@@ -134,7 +134,7 @@ function card(site) {
 }
 
 function render() {
-  // A mere new reading is no change: what somebody is selecting stays.
+  // A new reading alone is no change: redrawing would lose the user's selection.
   const fresh = JSON.stringify([status.sites, [...histories]], (key, value) => key === "read_at" ? undefined : value);
   const link = status.redis;
   const healthy = !link.problem;

@@ -14,31 +14,27 @@ use crate::refresh::ports::SourceError;
 /// The longest text of a server that is shown.
 const SHOWN: usize = 300;
 
-/// Why a command has no result. What the server says in it was cut and cleaned.
+/// Why a command has no result. Texts of the server are cut and cleaned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlaresolverrError {
-    /// There is no answer.
     #[error("{0}{question}", question = question(.0))]
     Request(#[source] RequestError),
-    /// The answer is not complete.
     #[error(transparent)]
     Body(#[from] BodyError),
     /// No slot became free in this time.
     #[error("no turn within {}: other solves are under way (see `concurrency`)", duration::text(*.0))]
     NoSlot(Duration),
-    /// The answer is a success without what was asked for.
+    /// A success that lacks what was asked for.
     #[error("the answer has no {0}; is this FlareSolverr's v1 API?")]
     Lacks(&'static str),
-    /// The site has banned the address of the browser.
     #[error("the site has blocked this address; a proxy or another address may help")]
     Blocked,
-    /// The session's browser is dead. The server does not notice and keeps the session until it is destroyed.
+    /// The session's browser has died. The server does not notice, and keeps the session until it is destroyed.
     #[error("its browser has died (invalid session id)")]
     SessionDead,
-    /// There is no such session.
     #[error("the session does not exist")]
     SessionUnknown,
-    /// Any other failure, in words that say what to do.
+    /// Any other failure.
     #[error("{0}")]
     Failed(String),
 }
@@ -60,7 +56,7 @@ impl FlaresolverrError {
         })
     }
 
-    /// FlareSolverr has no error codes: its texts alone tell errors apart.
+    /// FlareSolverr has no error codes: errors differ only in their texts.
     fn of_message(message: &str) -> Self {
         let line = excerpt(message, SHOWN);
         let mut text = line.as_str();
@@ -100,7 +96,7 @@ impl From<FlaresolverrError> for SourceError {
     }
 }
 
-/// What to look at.
+/// A hint on what to check.
 const fn question(error: &RequestError) -> &'static str {
     match error {
         RequestError::Unreachable { .. } => "; is it running?",

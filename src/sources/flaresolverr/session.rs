@@ -1,12 +1,12 @@
-//! Sessions that a solve creates for itself, and what becomes of those that it could not destroy.
+//! Sessions that a solve creates for itself, and those of them that could not be destroyed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
 use super::solver::{Solver, lock};
 
-/// A session may not exist yet when it is destroyed, as the request that creates it is still queued: this many times it
-/// is tried.
+/// How often to try to destroy a session: it may not exist yet, while the request that creates it is still
+/// queued.
 const ATTEMPTS: u8 = 3;
 
 /// A session for one solve. One that was not destroyed is left to [`Abandoned`].
@@ -56,7 +56,7 @@ impl Abandoned {
         lock(&self.0).iter().map(|(id, _)| id.clone()).collect()
     }
 
-    /// Forgets a session that was destroyed, or that could not be destroyed often enough.
+    /// Forgets a session that was destroyed or has used up its attempts.
     pub(super) fn tried(&self, id: &str, destroyed: bool) {
         lock(&self.0).retain_mut(|(other, attempts)| {
             *attempts += u8::from(other == id);

@@ -1,4 +1,4 @@
-//! One solver, which all sites of this process share: its address, its slots, and what is known of it.
+//! One solver, which all sites of this process share: its address, its slots, and what it reports.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,10 +16,10 @@ use super::wire::{Command, Reply};
 use crate::http::{self, Answer, Client, ClientError, Login, RequestError, Route};
 use crate::sources::slots::{Slot, Slots};
 
-/// `maxTimeout` is no upper bound: starting a browser and the server's own queue come on top.
+/// `maxTimeout` is not an upper bound: the start of a browser and the server's queue add to it.
 pub(super) const GRACE: Duration = Duration::from_secs(75);
 
-/// With all its browsers at work the server takes this long for any answer.
+/// While all its browsers are busy the server takes this long for any answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
 const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,16 +27,14 @@ const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most answers are small, as the page is left out; where the wait needs the page it may be megabytes.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// What a solver says of itself.
+/// What a solver reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Its version.
     pub version: Option<String>,
     /// The user agent of its browser.
     pub user_agent: Option<String>,
 }
 
-/// One solver.
 pub(super) struct Solver {
     client: Client,
     url: Url,
@@ -84,7 +82,7 @@ impl Solver {
         &self.abandoned
     }
 
-    /// Sends a command that a browser works on and that cannot be cancelled.
+    /// Sends a command that occupies a browser and cannot be cancelled.
     pub(super) async fn solve(
         &self,
         slots: &mut [Slot],
@@ -93,7 +91,7 @@ impl Solver {
     ) -> Result<Reply, FlaresolverrError> {
         slots.iter_mut().for_each(|slot| slot.begin(max_timeout));
         let answer = self.send(command, max_timeout + GRACE).await;
-        // After a time-out the solver may still be at work; after any other failure it is not.
+        // After a time-out the solver may still be working; after any other failure it is not.
         if !matches!(answer, Err(FlaresolverrError::Request(RequestError::TimedOut { .. }))) {
             slots.iter_mut().for_each(Slot::end);
         }
@@ -123,13 +121,13 @@ impl Solver {
         if !answer.status.is_success() || reply.is_none() {
             return Err(FlaresolverrError::of_answer(answer.status, reply.as_ref()));
         }
-        // Only FlareSolverr itself answers here; other servers with its API are as healthy without.
+        // Only FlareSolverr answers here; other servers with its API count as healthy without an answer.
         let index = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
         Ok(Health { version: index.version, user_agent: index.user_agent })
     }
 
-    /// When the solver reads cookies, as far as its version is known. Asking for that takes milliseconds, where a solve
-    /// in the wrong way takes many seconds.
+    /// When the solver reads cookies, if its version is known. Asking for it takes milliseconds; a solve in the wrong
+    /// way takes many seconds.
     pub(super) async fn cookies_read(&self) -> Option<CookiesRead> {
         if self.known_cookies_read().is_none() {
             self.index(VERSION_TIMEOUT).await;
@@ -199,7 +197,7 @@ impl fmt::Debug for Solver {
     }
 }
 
-/// The reply of an answer that says that it is a success.
+/// The reply of an answer that reports success.
 pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply, FlaresolverrError> {
     match reply {
         Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),

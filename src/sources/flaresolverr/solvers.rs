@@ -10,12 +10,11 @@ use secrecy::{ExposeSecret, SecretString};
 use super::solver::{Solver, lock};
 use crate::http::{self, ClientError};
 
-/// All solvers of this process, by their URL.
 #[derive(Default)]
 pub struct Solvers(Mutex<HashMap<String, Arc<Solver>>>);
 
 impl Solvers {
-    /// Destroys the sessions that cancelled solves have left behind. Without it their browsers outlive the process.
+    /// Destroys the sessions that cancelled solves have left behind; otherwise their browsers outlive the process.
     pub async fn destroy_abandoned_sessions(&self) {
         let solvers: Vec<_> = lock(&self.0).values().cloned().collect();
         for solver in solvers {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::extract::{Cookie, Solution};
 
-/// More cookies than any browser keeps of a site.
+/// More cookies than any browser keeps per site.
 const MAX_COOKIES: usize = 1_000;
 
 /// Longer than any browser's cookie, and room for a token of 8 KiB.
@@ -63,27 +63,25 @@ pub(super) struct Proxy<'a> {
     pub(super) password: Option<&'a str>,
 }
 
-/// An answer. What has another type than expected counts as absent, here and below.
+/// An answer. A field of an unexpected type counts as absent, here and below.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Reply {
     /// `ok` or `error`.
     #[serde(deserialize_with = "lenient")]
     pub(super) status: Option<String>,
-    /// What went wrong, whichever of the three fields has it.
+    /// The error's text, in whichever of the three fields has it.
     #[serde(deserialize_with = "lenient")]
     pub(super) message: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(super) error: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(super) detail: Option<String>,
-    /// The server's version.
     #[serde(deserialize_with = "lenient")]
     pub(super) version: Option<String>,
-    /// The browser's user agent, in the answer to `GET /`.
+    /// Only in the answer to `GET /`.
     #[serde(deserialize_with = "lenient")]
     pub(super) user_agent: Option<String>,
-    /// The page that was opened.
     #[serde(deserialize_with = "lenient")]
     pub(super) solution: Option<Page>,
 }
@@ -113,13 +111,13 @@ struct WireCookie {
     path: Option<String>,
     #[serde(deserialize_with = "lenient")]
     expiry: Option<f64>,
-    /// The same with Byparr.
+    /// The same in Byparr's answers.
     #[serde(deserialize_with = "lenient")]
     expires: Option<f64>,
 }
 
 impl Reply {
-    /// Parses an answer; `None` where it is no JSON object.
+    /// `None` if the body is not a JSON object.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
         let mut reply: Self = parse(String::from_utf8_lossy(body).trim_start())?;
@@ -139,7 +137,7 @@ impl Page {
 }
 
 impl WireCookie {
-    /// The cookie, where a header can carry it.
+    /// `None` if a header cannot carry the cookie.
     fn into_cookie(self) -> Option<Cookie> {
         let (name, value) = (self.name?, self.value?);
         let is_sendable = !name.is_empty()
@@ -152,7 +150,7 @@ impl WireCookie {
     }
 }
 
-/// Parses a string, a number or an object. An array is refused, which a derived struct would be read from as well.
+/// Parses a string, a number or an object. Refuses an array, from which serde would also read a struct.
 fn parse<T: DeserializeOwned>(json: &str) -> Option<T> {
     if json.starts_with('[') { None } else { serde_json::from_str(json).ok() }
 }
@@ -161,7 +159,7 @@ fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> R
     <&RawValue>::deserialize(deserializer).map(|json| parse(json.get()))
 }
 
-/// A list of cookies of which no more than [`MAX_COOKIES`] are kept.
+/// A list of cookies, of which at most [`MAX_COOKIES`] are kept.
 fn lenient_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Cookie>>, D::Error> {
     let json = <&RawValue>::deserialize(deserializer)?;
     Ok((&mut serde_json::Deserializer::from_str(json.get())).deserialize_seq(CookieList).ok())
