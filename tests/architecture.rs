@@ -37,14 +37,15 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// The same within the crate for parsers.
-const CLIENT_ARROWS: [(&str, &[&str]); 7] = [
+const CLIENT_ARROWS: [(&str, &[&str]); 8] = [
     ("excerpt", &[]),
     ("wire", &[]),
     ("redis", &["wire", "excerpt"]),
     ("error", &["redis", "wire"]),
     ("updates", &["redis", "wire"]),
-    ("wait", &["client", "updates", "error", "redis", "wire"]),
-    ("client", &["wait", "updates", "error", "redis", "wire"]),
+    ("site", &["updates", "error", "redis", "wire"]),
+    ("wait", &["site", "updates", "error", "redis", "wire"]),
+    ("client", &["wait", "site", "updates", "error", "redis", "wire"]),
 ];
 
 /// Which modules use the connections of the crate for parsers; every module may use its wire types.

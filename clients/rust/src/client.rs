@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Cmd, FromRedisValue};
 use secrecy::SecretString;
 
 use crate::error::ClientError;
-use crate::redis::{Connector, Link, LinkError, RedisConfig, TlsConfig, Topology};
+use crate::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
+use crate::site::Site;
 use crate::updates::Updates;
-use crate::wait::{PendingReport, Waits};
-use crate::wire::{Channels, Cookies, KeyNames, Report, SiteId, Token};
+use crate::wait::{self, PendingReport, Waits};
+use crate::wire::{Cookies, KeyNames, Report, SiteId, Token};
 
 /// A parser's side of one site. Its clones share their connection and their waits.
 #[derive(Debug, Clone)]
 pub struct Client {
-    link: Arc<Link>,
-    site: SiteId,
-    keys: KeyNames,
-    source: String,
-    pub(crate) waits: Arc<Waits>,
+    site: Site,
+    waits: Arc<Waits>,
 }
 
 impl Client {
@@ -47,19 +44,20 @@ impl Client {
     /// [`ClientError::Config`] where a setting of Redis cannot be used.
     pub fn configured(redis: &RedisConfig, site: SiteId, keys: KeyNames) -> Result<Self, ClientError> {
         let link = Arc::new(Link::new(Connector::new(redis)?));
-        Ok(Self { link, site, keys, source: "token-sidecar-client for Rust".to_owned(), waits: Arc::default() })
+        let source = "token-sidecar-client for Rust".to_owned();
+        Ok(Self { site: Site { link, id: site, keys, source }, waits: Arc::default() })
     }
 
     /// The same client under another name: sidecars log who reports. It shares the connection, but no waits.
     #[must_use]
     pub fn named(self, source: &str) -> Self {
-        Self { source: source.to_owned(), waits: Arc::default(), ..self }
+        Self { site: Site { source: source.to_owned(), ..self.site }, waits: Arc::default() }
     }
 
     /// The site's id.
     #[must_use]
     pub const fn site(&self) -> &SiteId {
-        &self.site
+        &self.site.id
     }
 
     /// The current token. Where there is none, asks for one and waits.
@@ -68,12 +66,12 @@ impl Client {
     /// Any [`ClientError`]; [`ClientError::NoSidecar`] at once.
     pub async fn get(&self, timeout: Duration) -> Result<Token, ClientError> {
         let getting = async {
-            match self.token_once_redis_is_there().await? {
+            match wait::token_once_redis_is_there(&self.site).await? {
                 Some(token) => Ok(token),
-                None => self.wait_with_others(None).await,
+                None => self.waits.share(&self.site, None).await,
             }
         };
-        self.within(timeout, None, getting).await
+        wait::within(&self.site, timeout, None, getting).await
     }
 
     /// The token that replaces one that the API has refused: at once where it is stored already, else reports the
@@ -83,7 +81,7 @@ impl Client {
     /// Any [`ClientError`]; [`ClientError::NoSidecar`] at once.
     pub async fn wait_newer(&self, refused: &Token, timeout: Duration) -> Result<Token, ClientError> {
         let refused = Some(refused.fingerprint());
-        self.within(timeout, refused, self.wait_with_others(refused)).await
+        wait::within(&self.site, timeout, refused, self.waits.share(&self.site, refused)).await
     }
 
     /// Reports a token that the API has refused without waiting for the next; returns how many sidecars received it.
@@ -101,14 +99,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoSidecar`], [`ClientError::Redis`].
     pub async fn report(&self, report: &Report) -> Result<usize, ClientError> {
-        let channel = self.channels().invalid;
-        let report = Report { source: Some(self.source.clone()), ..report.clone() };
-        let mut receivers: usize = self.command(redis::cmd("PUBLISH").arg(&channel).arg(report.to_json())).await?;
-        let connector = self.link.connector();
-        if receivers == 0 && connector.is_cluster() {
-            receivers = connector.subscribers(&channel).await?;
-        }
-        if receivers == 0 { Err(ClientError::NoSidecar(channel)) } else { Ok(receivers) }
+        self.site.report(report).await
     }
 
     /// Subscribes and then reports, so that the outcome cannot be missed: see [`PendingReport::outcome`].
@@ -116,13 +107,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoSidecar`], [`ClientError::Redis`].
     pub async fn ask(&self, report: Report) -> Result<PendingReport, ClientError> {
-        PendingReport::send(self, report).await
+        PendingReport::send(self.site.clone(), report).await
     }
 
     /// The site's announcements, from the first [`Update::Subscribed`](crate::Update::Subscribed) on.
     #[must_use]
     pub fn updates(&self) -> Updates {
-        Updates::of(self.link.connector().clone(), [&self.site])
+        self.site.updates()
     }
 
     /// The token that is stored now, if there is one.
@@ -130,8 +121,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Redis`] where Redis is away or refuses.
     pub async fn token(&self) -> Result<Option<Token>, ClientError> {
-        let text = self.text(&self.keys.token).await?;
-        Ok(text.and_then(|text| Token::parse(&text).ok()))
+        Ok(self.site.token().await?)
     }
 
     /// The cookies that belong to the current token; empty where none are stored.
@@ -139,7 +129,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Redis`] where Redis is away or refuses.
     pub async fn cookies(&self) -> Result<Cookies, ClientError> {
-        let json = self.text(&self.keys.cookies).await?;
+        let json = self.site.text(&self.site.keys.cookies).await?;
         Ok(json.as_deref().map(Cookies::from_json).unwrap_or_default())
     }
 
@@ -148,25 +138,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Redis`] where Redis is away or refuses.
     pub async fn user_agent(&self) -> Result<Option<String>, ClientError> {
-        let reading = redis::cmd("HGET").arg(self.keys.companion("meta")).arg("user_agent").clone();
-        Ok(self.command::<Option<String>>(&reading).await?.filter(|agent| !agent.is_empty()))
-    }
-
-    /// What a key holds, where that is text.
-    async fn text(&self, key: &str) -> Result<Option<String>, LinkError> {
-        let value: Option<Vec<u8>> = self.command(redis::cmd("GET").arg(key)).await?;
-        Ok(value.and_then(|bytes| String::from_utf8(bytes).ok()))
-    }
-
-    /// Runs a command, and once more where the connection turns out to be broken: none of ours does harm twice.
-    async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
-        match self.link.command(command).await {
-            Err(LinkError::Away(_)) => self.link.command(command).await,
-            answer => answer,
-        }
-    }
-
-    fn channels(&self) -> Channels {
-        Channels::of(&self.site)
+        let reading = redis::cmd("HGET").arg(self.site.keys.companion("meta")).arg("user_agent").clone();
+        Ok(self.site.command::<Option<String>>(&reading).await?.filter(|agent| !agent.is_empty()))
     }
 }

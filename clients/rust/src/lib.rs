@@ -27,6 +27,7 @@ mod client;
 mod error;
 pub mod excerpt;
 pub mod redis;
+mod site;
 mod updates;
 mod wait;
 pub mod wire;

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::RETRY_PAUSE;
-use crate::client::Client;
 use crate::error::ClientError;
 use crate::redis::LinkError;
+use crate::site::Site;
 use crate::updates::{Update, Updates};
 use crate::wire::{Event, Fingerprint, Report, Token, Updated};
 
@@ -17,19 +17,19 @@ const LAST_READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// A report that a sidecar has received and whose outcome is pending.
 #[derive(Debug)]
 pub struct PendingReport {
-    client: Client,
+    site: Site,
     exchange: Exchange,
 }
 
 impl PendingReport {
-    pub(crate) async fn send(client: &Client, report: Report) -> Result<Self, ClientError> {
-        let mut exchange = Exchange::new(client, report);
+    pub(crate) async fn send(site: Site, report: Report) -> Result<Self, ClientError> {
+        let mut exchange = Exchange::new(&site, report);
         if let Update::Lost(error) = exchange.updates.next().await {
             return Err(error.into());
         }
-        client.report(&exchange.report).await?;
+        site.report(&exchange.report).await?;
         (exchange.was_received, exchange.phase) = (true, Phase::Reported);
-        Ok(Self { client: client.clone(), exchange })
+        Ok(Self { site, exchange })
     }
 
     /// The next token that is announced, as the answer to this report or to another one; however long it takes.
@@ -38,7 +38,7 @@ impl PendingReport {
     /// [`ClientError::Failed`], and [`ClientError::Redis`] where Redis refuses.
     pub async fn outcome(&mut self) -> Result<Updated, ClientError> {
         loop {
-            if let Step::Updated(updated) = self.exchange.next(&self.client).await? {
+            if let Step::Updated(updated) = self.exchange.next(&self.site).await? {
                 return Ok(updated);
             }
         }
@@ -71,15 +71,15 @@ enum Step {
 }
 
 impl Exchange {
-    fn new(client: &Client, report: Report) -> Self {
-        Self { updates: client.updates(), report, phase: Phase::Unsubscribed, was_received: false }
+    fn new(site: &Site, report: Report) -> Self {
+        Self { updates: site.updates(), report, phase: Phase::Unsubscribed, was_received: false }
     }
 
     /// Goes on to the next step. Where the future is dropped, another call goes on from there.
-    async fn next(&mut self, client: &Client) -> Result<Step, ClientError> {
+    async fn next(&mut self, site: &Site) -> Result<Step, ClientError> {
         loop {
             if self.phase == Phase::Subscribed {
-                self.report(client).await?;
+                self.report(site).await?;
                 continue;
             }
             match self.updates.next().await {
@@ -96,9 +96,9 @@ impl Exchange {
     }
 
     /// Sends the report. What was announced before it is no answer to it.
-    async fn report(&mut self, client: &Client) -> Result<(), ClientError> {
+    async fn report(&mut self, site: &Site) -> Result<(), ClientError> {
         self.updates.discard_unread();
-        match client.report(&self.report).await {
+        match site.report(&self.report).await {
             Ok(_) => {
                 self.was_received = true;
                 self.phase = Phase::Reported;
@@ -138,6 +138,24 @@ impl Waits {
         let wait = Arc::clone(waits.entry(refused).or_default());
         Participation { waits: self, refused, wait }
     }
+
+    /// Waits for a token other than the refused one, together with all callers that do.
+    pub(crate) async fn share(&self, site: &Site, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
+        let participation = self.join(refused);
+        let mut progress = participation.wait.lock().await;
+        if let Some(outcome) = &progress.outcome {
+            return outcome.clone();
+        }
+        let exchange = progress.exchange.get_or_insert_with(|| {
+            let reason = if refused.is_some() { "it was refused" } else { "there is none" };
+            let report = Report { fingerprint: refused, reason: Some(reason.to_owned()), ..Report::default() };
+            Exchange::new(site, report)
+        });
+        let outcome = newer(site, exchange, refused).await;
+        progress.outcome = Some(outcome.clone());
+        participation.leave(true);
+        outcome
+    }
 }
 
 impl Participation<'_> {
@@ -159,62 +177,42 @@ impl Drop for Participation<'_> {
     }
 }
 
-impl Client {
-    /// Waits for a token other than the refused one, together with all callers that do.
-    pub(crate) async fn wait_with_others(&self, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
-        let participation = self.waits.join(refused);
-        let mut progress = participation.wait.lock().await;
-        if let Some(outcome) = &progress.outcome {
-            return outcome.clone();
+/// The token that is stored, as soon as Redis can be reached.
+pub(crate) async fn token_once_redis_is_there(site: &Site) -> Result<Option<Token>, ClientError> {
+    loop {
+        match site.token().await {
+            Err(LinkError::Away(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+            answer => return Ok(answer?),
         }
-        let exchange = progress.exchange.get_or_insert_with(|| {
-            let reason = if refused.is_some() { "it was refused" } else { "there is none" };
-            let report = Report { fingerprint: refused, reason: Some(reason.to_owned()), ..Report::default() };
-            Exchange::new(self, report)
-        });
-        let outcome = self.newer(exchange, refused).await;
-        progress.outcome = Some(outcome.clone());
-        participation.leave(true);
-        outcome
     }
+}
 
-    async fn newer(&self, exchange: &mut Exchange, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
-        loop {
-            match exchange.next(self).await? {
-                // An `updated` that names the refused token answers another report.
-                Step::Updated(updated) if refused.is_some_and(|r| r.to_string() == updated.fingerprint) => {}
-                Step::Updated(_) | Step::Subscribed => {
-                    let token = self.token_once_redis_is_there().await?;
-                    if let Some(token) = token.filter(|token| Some(token.fingerprint()) != refused) {
-                        return Ok(token);
-                    }
+async fn newer(site: &Site, exchange: &mut Exchange, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
+    loop {
+        match exchange.next(site).await? {
+            // An `updated` that names the refused token answers another report.
+            Step::Updated(updated) if refused.is_some_and(|r| r.to_string() == updated.fingerprint) => {}
+            Step::Updated(_) | Step::Subscribed => {
+                let token = token_once_redis_is_there(site).await?;
+                if let Some(token) = token.filter(|token| Some(token.fingerprint()) != refused) {
+                    return Ok(token);
                 }
             }
         }
     }
+}
 
-    /// The token that is stored, as soon as Redis can be reached.
-    pub(crate) async fn token_once_redis_is_there(&self) -> Result<Option<Token>, ClientError> {
-        loop {
-            match self.token().await {
-                Err(ClientError::Redis(LinkError::Away(_))) => tokio::time::sleep(RETRY_PAUSE).await,
-                answer => return answer,
-            }
-        }
+/// Bounds a wait. When the time is over, the key is read once more: the update may have been missed.
+pub(crate) async fn within(
+    site: &Site,
+    timeout: Duration,
+    refused: Option<Fingerprint>,
+    waiting: impl Future<Output = Result<Token, ClientError>>,
+) -> Result<Token, ClientError> {
+    if let Ok(outcome) = tokio::time::timeout(timeout, waiting).await {
+        return outcome;
     }
-
-    /// Bounds a wait. When the time is over, the key is read once more: the update may have been missed.
-    pub(crate) async fn within(
-        &self,
-        timeout: Duration,
-        refused: Option<Fingerprint>,
-        waiting: impl Future<Output = Result<Token, ClientError>>,
-    ) -> Result<Token, ClientError> {
-        if let Ok(outcome) = tokio::time::timeout(timeout, waiting).await {
-            return outcome;
-        }
-        let last = tokio::time::timeout(LAST_READ_TIMEOUT, self.token()).await;
-        let token = last.ok().and_then(Result::ok).flatten().filter(|token| Some(token.fingerprint()) != refused);
-        token.ok_or(ClientError::TimedOut(timeout))
-    }
+    let last = tokio::time::timeout(LAST_READ_TIMEOUT, site.token()).await;
+    let token = last.ok().and_then(Result::ok).flatten().filter(|token| Some(token.fingerprint()) != refused);
+    token.ok_or(ClientError::TimedOut(timeout))
 }
