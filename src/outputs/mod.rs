@@ -1,4 +1,4 @@
-//! Files that are kept at the current token.
+//! Outputs: places beside Redis that hold the current token.
 
 pub mod env_file;
 mod file;

@@ -15,9 +15,9 @@ const KEY: &str = "CHITAI_GOROD_BEARER_TOKEN";
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const STALE: &str = "the .env does not hold the current token";
 
-/// A `.env` of some 5 KB with an old token.
+/// A `.env` of some 5 KB, with the token at its beginning.
 fn env_file(token: &str) -> String {
-    format!("# {}\n{KEY}={token}\nLAST=1\n", "long ".repeat(1000))
+    format!("{KEY}={token}\n# {}\nLAST=1\n", "long ".repeat(1000))
 }
 
 /// The token reaches Redis and parsers, and not the file, which is as it was; the log says so.
