@@ -1,5 +1,5 @@
-//! Verifies a token: one `GET` to the API with the token, its cookies and the user agent it was fetched with. What stands
-//! in front of the API looks at all of them together.
+//! Verifies a token: one `GET` to the API with the token, its cookies and the user agent it was fetched with. A bot
+//! protection in front of the API may check all three together.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::refresh::ports::Probe;
 /// Enough of an answer to tell JSON from a web page.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// Shorter values of cookies and headers are not hidden from messages.
+/// Shorter values of cookies and headers are not removed from messages.
 const SHORTEST_SECRET: usize = 8;
 
 /// Sends the token to one URL of the API.
@@ -30,23 +30,21 @@ pub struct HttpProbe {
 }
 
 impl HttpProbe {
-    /// Builds the probe.
-    ///
     /// # Errors
-    /// [`ClientError`] where the URL or a header is invalid, or no CA certificates are installed.
+    /// [`ClientError`] if the URL or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &ProbeConfig) -> Result<Self, ClientError> {
         let mut url = http::address(&config.url, "the API")?;
-        // `Authorization` is for the token.
+        // `Authorization` carries the token.
         Login::take(&mut url);
         let headers = http::headers(&config.headers)?;
         let client = Client::new(&url, Route::Environment)?;
         Ok(Self { client, url, headers, timeout: config.timeout })
     }
 
-    /// Asks the API once.
+    /// Sends one request.
     ///
     /// # Errors
-    /// [`RequestError`] where there is no answer.
+    /// [`RequestError`] if there is no answer.
     pub async fn ask(
         &self,
         token: &Token,
@@ -167,7 +165,7 @@ mod tests {
         Answer { status, headers, body: body.into(), complete: Ok(()) }
     }
 
-    /// The old design took a 403 for a bad token and threw away one that worked.
+    /// The old design took a 403 for a bad token and discarded one that worked.
     #[test]
     fn defect_6_401_and_403_are_told_apart() {
         for (status, kind, body, word) in [

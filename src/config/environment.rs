@@ -16,7 +16,7 @@ const DOTENV: &str = ".env";
 #[derive(Clone, Default)]
 pub struct Inputs {
     pub environment: BTreeMap<String, String>,
-    /// The `.env`, which need not exist.
+    /// Need not exist.
     pub dotenv: Option<PathBuf>,
     /// From `--config`; `None` means the TOML file of `SIDECAR_CONFIG`.
     pub config_file: Option<PathBuf>,

@@ -59,7 +59,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What one layer sets.
 struct Tree {
     layer: Layer,
     process: Table,

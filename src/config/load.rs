@@ -49,8 +49,8 @@ pub struct Listed {
     pub warnings: Vec<String>,
 }
 
-/// Merges all layers and checks the result. Opens no connection, and reads no files but those that
-/// are named.
+/// Merges all layers and checks the result. Opens no connection, and reads only the files that are
+/// named.
 ///
 /// # Errors
 /// [`ConfigErrors`] has every error, except those that another error hides.
@@ -64,7 +64,6 @@ pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
     with(inputs, Reader::listing).map(|(_, listed)| listed)
 }
 
-/// The settings of the process.
 #[derive(Deserialize)]
 struct ProcessSection {
     redis: RedisSection,

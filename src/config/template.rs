@@ -5,7 +5,7 @@
 //! | `{site}` | the site's id |
 //! | `{api}` | `api_url` |
 //! | `{api_parent}` | `api_url` without its last segment: `https://shop.test/api` for `https://shop.test/api/v2` |
-//! | `{city_id}`, `{user_id}` | these settings, empty where they are not set |
+//! | `{city_id}`, `{user_id}` | these settings, empty if not set |
 //!
 //! In an address the last two are percent-encoded. `{{` and `}}` are plain braces.
 

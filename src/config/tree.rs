@@ -44,7 +44,7 @@ pub(super) struct Scope<'a> {
 /// A place in the tree.
 pub(super) struct Place<'a> {
     scope: Scope<'a>,
-    /// The path of its table, below the site where there is one.
+    /// The path of its table, below the site if there is one.
     table: String,
     name: String,
     /// The values by the names that were written: two if one layer has two spellings of a name.

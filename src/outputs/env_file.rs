@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    /// A former version truncated the file and wrote it anew: a crash lost it, and a missing key was never added.
+    /// The old design truncated the file and wrote it anew: a crash lost it, and a missing key was never added.
     #[tokio::test]
     async fn defect_9_the_env_file_is_replaced_in_one_step_and_a_missing_key_is_added() {
         let folder = tempfile::tempdir().unwrap();

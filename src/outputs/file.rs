@@ -44,7 +44,7 @@ pub(super) enum FileError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {
     Unchanged,
-    /// By a rename, or made where there was none.
+    /// By a rename, or created.
     Replaced,
     InPlace,
 }

@@ -44,7 +44,7 @@ struct RedisStatus {
     subscription: &'static str,
     /// Seconds in this state.
     since_s: Option<u64>,
-    /// Why the process is unhealthy; `null` where it is healthy.
+    /// Why the process is unhealthy; `null` if it is healthy.
     problem: Option<String>,
     /// Seconds since the last canary came back.
     canary_age_s: Option<u64>,
@@ -55,7 +55,7 @@ struct RedisStatus {
 /// The query of `/api/history`.
 #[derive(Debug, Deserialize)]
 pub(super) struct HistoryQuery {
-    /// Optional where there is one site.
+    /// Optional if there is only one site.
     site: Option<String>,
     limit: Option<usize>,
 }

@@ -1,6 +1,6 @@
 //! `/api/events`: the events of all sites, as server-sent events named `token:updated` and `token:failed`.
 //!
-//! A client that cannot keep up gets the event `lagged` and is dropped: it reconnects by itself and reads the state anew.
+//! A client that cannot keep up gets the event `lagged` and is disconnected; it reconnects and reads the state again.
 
 use std::convert::Infallible;
 use std::future::ready;

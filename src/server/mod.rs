@@ -1,6 +1,6 @@
 //! The HTTP server: health, metrics, the status page and its API.
 //!
-//! It reads the [`StatusRegistry`](crate::status::StatusRegistry) and posts manual triggers. It never touches a refresh.
+//! It reads the [`StatusRegistry`](crate::status::StatusRegistry) and posts manual triggers, nothing else.
 
 mod api;
 mod context;

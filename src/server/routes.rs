@@ -34,7 +34,7 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .with_state(context)
 }
 
-/// No answer may be cached, framed, or read as another type, and none names its address to other pages.
+/// Forbids caching and framing an answer, reading it as another type, and sending a `Referer` from it.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -69,7 +69,7 @@ impl Flaresolverr {
     /// Builds the source. `solvers` is shared by the whole process, and sources of one URL share its slots.
     ///
     /// # Errors
-    /// [`ClientError`] where the URL is invalid, or no CA certificates are installed.
+    /// [`ClientError`] if the URL is invalid, or no CA certificates are installed.
     pub fn new(config: &FlaresolverrConfig, solvers: &Solvers) -> Result<Self, ClientError> {
         let solver = solvers.get(&config.url, config.concurrency)?;
         let session = config.session.as_ref().map(|id| Session { id: id.clone(), slots: solver.session_slots(id) });
@@ -220,7 +220,7 @@ impl fmt::Debug for Flaresolverr {
 /// Parses the answer to a `request.get`.
 ///
 /// # Errors
-/// [`SourceError`] where it has no cookies to offer.
+/// [`SourceError`] if it has no cookies.
 pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
     let reply = solver::success(status, Reply::read(body));
     Ok(reply.and_then(page).and_then(solution)?)

@@ -1,4 +1,4 @@
-//! A plain request whose answer has the token: no browser, milliseconds instead of many seconds.
+//! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl HttpSource {
     /// Builds the source. `rule` names the cookies that hold the token.
     ///
     /// # Errors
-    /// [`ClientError`] where the URL, the method or a header is invalid, or no CA certificates are installed.
+    /// [`ClientError`] if the URL, the method or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
         let mut url = http::address(&config.url, "the source `http`")?;
         let method = Method::from_bytes(config.method.to_ascii_uppercase().as_bytes())
@@ -143,7 +143,7 @@ impl fmt::Debug for HttpSource {
     }
 }
 
-/// Why an answer is no success.
+/// Why an answer is not a success.
 fn refusal(answer: &Answer) -> String {
     let code = answer.status.as_u16();
     match answer.status {

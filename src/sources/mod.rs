@@ -24,7 +24,7 @@ impl AnySource {
     /// Builds a source. `rule` names the site's cookies; `solvers` is shared by the whole process.
     ///
     /// # Errors
-    /// [`ClientError`] where an address or a header is invalid, or no CA certificates are installed.
+    /// [`ClientError`] if an address or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &SourceConfig, rule: &CookieRule, solvers: &Solvers) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => Self::Flaresolverr(Flaresolverr::new(config, solvers)?),

@@ -9,7 +9,7 @@ use crate::domain::extract::Cookie;
 /// The cookies that an answer sets.
 #[must_use]
 pub fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
-    // `Max-Age` counts from the answer's `Date`, so that no clock is needed here.
+    // `Max-Age` counts from the answer's `Date`, so no clock is needed here.
     let now = headers.get(DATE).and_then(|value| moment(value.to_str().ok()?));
     let lines = headers.get_all(SET_COOKIE).iter();
     lines.filter_map(|value| cookie(std::str::from_utf8(value.as_bytes()).ok()?, url, now)).collect()

@@ -1,6 +1,6 @@
 //! The state of each site of this process: one model for the page, the API, the metrics and the commands.
 //!
-//! It holds no secret: a token stands as its fingerprint.
+//! It holds no secret: a token is represented by its fingerprint.
 
 mod metrics;
 mod registry;

@@ -32,7 +32,7 @@ pub struct SiteStatus {
     /// When a token was last stored, by any process.
     #[serde(serialize_with = "down")]
     pub last_success_at: Option<Timestamp>,
-    /// When the state was read; `None` for not yet.
+    /// `None` until the state is read for the first time.
     #[serde(serialize_with = "down")]
     pub read_at: Option<Timestamp>,
 }
@@ -41,7 +41,7 @@ pub struct SiteStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenState {
-    /// The state was not read yet.
+    /// The state has not been read yet.
     Unknown,
     Missing,
     Expired,
@@ -53,15 +53,15 @@ pub enum TokenState {
 pub struct TokenStatus {
     /// The first 16 hex digits of its SHA-256.
     pub fingerprint: String,
-    /// Its version; 0 where another program wrote it.
+    /// 0 if another program wrote the token.
     pub version: u64,
     /// When a sidecar stored it.
     #[serde(serialize_with = "down")]
     pub refreshed_at: Option<Timestamp>,
-    /// The end of the token itself, where it says.
+    /// The expiry in the token itself, if it has one.
     #[serde(serialize_with = "down")]
     pub expires_at: Option<Timestamp>,
-    /// The end of its key.
+    /// When its key expires.
     #[serde(serialize_with = "down")]
     pub key_ends_at: Option<Timestamp>,
     /// What started its refresh.

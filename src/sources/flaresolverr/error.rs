@@ -40,7 +40,7 @@ pub enum FlaresolverrError {
 }
 
 impl FlaresolverrError {
-    /// The error of an answer that is no success.
+    /// The error of an answer that is not a success.
     pub(super) fn of_answer(status: StatusCode, reply: Option<&Reply>) -> Self {
         let code = status.as_u16();
         Self::Failed(match (code, reply.and_then(|reply| reply.message.as_deref())) {

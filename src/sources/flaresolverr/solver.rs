@@ -24,7 +24,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
 const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most answers are small, as the page is left out; where the wait needs the page it may be megabytes.
+/// Most answers are small, as the page is left out; with a wait the page is included and may be megabytes.
 const MAX_ANSWER: usize = 16 << 20;
 
 /// What a solver reports about itself.
@@ -177,7 +177,7 @@ impl Solver {
 
     fn request(&self, command: &Command<'_>) -> Request {
         let mut request = Request::new(Method::POST, self.url.clone());
-        // The server reads no body of another type.
+        // The server ignores a body of another type.
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(serde_json::to_vec(command).unwrap_or_default().into());
         self.with_login(request)
