@@ -139,7 +139,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
     let mut unanswered = BTreeMap::new();
     let ending = async {
         if tokio::time::timeout(config.shutdown_grace, collect(&mut drivers, &mut unanswered)).await.is_err() {
-            tracing::warn!(grace.s = config.shutdown_grace.as_secs(), "a refresh is given up: its lock is freed");
+            tracing::warn!(
+                grace.s = config.shutdown_grace.as_secs(),
+                "abandoning the refresh that is under way; its lock is freed"
+            );
             stop.now.cancel();
             let _ends_with_the_process =
                 tokio::time::timeout(LAST_MOMENT, collect(&mut drivers, &mut unanswered)).await;
@@ -157,12 +160,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
         for (site, contact) in &*contacts {
             let inbox = unanswered.remove(site).unwrap_or_default();
             if let Err(error) = farewell::answer(&link, site, contact, inbox).await {
-                tracing::warn!(%site, %error, "failed to tell waiting parsers that this process ends");
+                tracing::warn!(%site, %error, "failed to announce the shutdown to waiting parsers");
             }
         }
     };
     if tokio::time::timeout(LAST_MOMENT, answering).await.is_err() {
-        tracing::warn!("Redis does not answer: waiting parsers could not be told that this process ends");
+        tracing::warn!("Redis does not answer: the shutdown could not be announced to waiting parsers");
     }
     let leaving = async { tokio::join!(outputs.wait(), solvers.destroy_abandoned_sessions()) };
     let _left_behind = tokio::time::timeout(LAST_MOMENT, leaving).await;

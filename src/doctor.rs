@@ -233,7 +233,7 @@ async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteCon
         (Verdict::Accepted, false) => Finding::odd(
             what,
             "it accepts anything that looks like a token",
-            "is CHITAI_GOROD_API_URL right? Verification proves nothing there",
+            "is CHITAI_GOROD_API_URL right? Verification has no effect there",
         ),
         (Verdict::Refused(_), false) => Finding::works(what, "it answers, and refuses a made-up token"),
         (Verdict::Refused(why), true) => Finding::odd(
@@ -273,7 +273,7 @@ fn cure_of(error: &LinkError) -> &'static str {
             "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
         }
         LinkError::Untrusted(_) => {
-            "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one that Redis' tls-ca-cert-file vouches for"
+            "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"
         }
         LinkError::Refused(text) if text.contains("READONLY") => {
             "this is a replica: point REDIS_URL at the master, or use Sentinel"
@@ -282,7 +282,7 @@ fn cure_of(error: &LinkError) -> &'static str {
         LinkError::Refused(_) => "see the log of Redis",
         LinkError::Config(_) => "correct the setting",
         LinkError::Away(text) if text.contains("TRYAGAIN") => {
-            "a slot is on its way to another node: wait, or end an interrupted move with redis-cli --cluster fix"
+            "a slot is being moved to another node: wait, or end an interrupted move with redis-cli --cluster fix"
         }
         LinkError::Away(_) => "start Redis, and set REDIS_URL to its address",
     }

@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_waits_long_from_the_first_time() {
+    fn a_ban_leads_to_the_longest_back_off_at_once() {
         let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
         assert!(delays.backoff(1, Pace::Long) >= Duration::from_secs(479));
     }
 
     #[test]
-    fn claims_have_ids_of_their_own() {
+    fn claim_ids_differ() {
         let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
         assert_ne!(delays.claim_id(), delays.claim_id());
     }

@@ -87,7 +87,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[tokio::test]
-    async fn the_first_signal_asks_and_the_second_ends() {
+    async fn the_first_signal_cancels_and_the_second_ends_the_process() {
         let (send, mut signals) = mpsc::channel(2);
         let shutdown = CancellationToken::new();
         let mut code = Box::pin(cancel_then_end(async || signals.recv().await.unwrap(), &shutdown));

@@ -17,7 +17,7 @@ pub(super) async fn answer(link: &Link, site: &SiteId, contact: &Contact, mut in
         return Ok(());
     }
     let snapshot = contact.store.look().await?;
-    tracing::info!(%site, "a report is unanswered at the end: waiting parsers are told");
+    tracing::info!(%site, "reports are unanswered at shutdown: announcing a failure");
     let failed = announcement::stopped(site, &snapshot);
     Ok(contact.store.publish(&Event::Failed(failed)).await?)
 }

@@ -161,7 +161,7 @@ mod tests {
         Snapshot { lock: Some(Duration::from_secs(7)), ..snapshot }
     }
 
-    fn bare() -> Arrival {
+    fn unnamed() -> Arrival {
         Arrival::Message(Report::default())
     }
 
@@ -185,42 +185,42 @@ mod tests {
     }
 
     #[test]
-    fn each_row_of_the_contract_leads_where_it_says() {
+    fn each_row_of_the_contract_has_its_decision() {
         use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
         use Decision::{Backoff, Defer, Follow, Nothing, Repeat, Solve, Verify};
         use Trigger as T;
         for (snapshot, arrivals, expected, why) in [
             // Nothing is pending.
-            (stored(3600), vec![], Nothing, "nobody asks"),
-            (locked(empty()), vec![], Nothing, "nobody asks, and somebody is at it"),
+            (stored(3600), vec![], Nothing, "nothing is pending"),
+            (locked(empty()), vec![], Nothing, "nothing is pending, and a refresh is under way"),
             // A refresh is under way.
-            (locked(stored(3600)), vec![bare()], Follow, "a refresh under way answers a message"),
-            (locked(stored(3600)), vec![force()], Follow, "force joins it"),
-            (locked(stored(3600)), vec![Manual], Follow, "a hand joins it"),
-            (locked(empty()), vec![Startup], Follow, "a question joins it"),
-            (locked(failing(60, empty())), vec![bare()], Follow, "a refresh under way outranks the back-off"),
-            (locked(stored(3600)), vec![tick(1)], Follow, "a tick joins it"),
+            (locked(stored(3600)), vec![unnamed()], Follow, "a refresh under way answers a message"),
+            (locked(stored(3600)), vec![force()], Follow, "a message with force joins the refresh"),
+            (locked(stored(3600)), vec![Manual], Follow, "a manual trigger joins the refresh"),
+            (locked(empty()), vec![Startup], Follow, "a start joins the refresh"),
+            (locked(failing(60, empty())), vec![unnamed()], Follow, "a refresh under way comes before the back-off"),
+            (locked(stored(3600)), vec![tick(1)], Follow, "a tick joins the refresh"),
             (locked(foreign(3600)), vec![Startup], Follow, "an adoption under way answers a start"),
             // Backing off.
-            (failing(60, stored(3600)), vec![bare()], Backoff, "a message is told when the retry comes"),
-            (failing(60, stored(3600)), vec![report("current")], Backoff, "so is a true report"),
+            (failing(60, stored(3600)), vec![unnamed()], Backoff, "a message is answered with the time of the retry"),
+            (failing(60, stored(3600)), vec![report("current")], Backoff, "so is a report on the current token"),
             (failing(60, stored(3600)), vec![report("other")], Backoff, "so is a stale one: this row comes first"),
-            (failing(60, empty()), vec![bare()], Backoff, "also without a token"),
+            (failing(60, empty()), vec![unnamed()], Backoff, "also without a token"),
             (failing(60, stored(3600)), vec![Reconnect], Backoff, "messages may have been missed"),
-            (failing(60, empty()), vec![Startup], Backoff, "a start does not break it"),
+            (failing(60, empty()), vec![Startup], Backoff, "a start does not end the back-off"),
             (failing(60, stored(3600)), vec![tick(1)], Nothing, "a tick waits for the retry"),
             (failing(60, stored(DAY as i64 - 5)), vec![Expiry], Nothing, "so does a renewal"),
-            (failing(60, stored(3600)), vec![force()], Solve(T::Invalid), "force breaks it"),
-            (failing(60, stored(3600)), vec![Manual], Solve(T::Manual), "a hand breaks it"),
+            (failing(60, stored(3600)), vec![force()], Solve(T::Invalid), "force ends the back-off"),
+            (failing(60, stored(3600)), vec![Manual], Solve(T::Manual), "a manual trigger ends the back-off"),
             (failing(0, stored(3600)), vec![Retry], Solve(T::Expiry), "a retry keeps the trigger it retries"),
-            (failing(-5, stored(3)), vec![Retry], Solve(T::Expiry), "whatever the age of the token"),
-            (failing(0, stored(3600)), vec![Retry, bare()], Solve(T::Invalid), "a message beside it is the word"),
+            (failing(-5, stored(3)), vec![Retry], Solve(T::Expiry), "a retry does not depend on the age of the token"),
+            (failing(0, stored(3600)), vec![Retry, unnamed()], Solve(T::Invalid), "a message comes first"),
             (stored(3600), vec![Retry], Nothing, "nothing is left to retry"),
-            (failing(60, foreign(3600)), vec![Startup], Verify(T::Startup), "a found token may end the failures"),
-            (failing(60, foreign(3600)), vec![Startup, bare()], Backoff, "but not where one is stated as bad"),
-            (failing(60, foreign(-1)), vec![Startup], Backoff, "and not one that has ended"),
+            (failing(60, foreign(3600)), vec![Startup], Verify(T::Startup), "a foreign token may end the failures"),
+            (failing(60, foreign(3600)), vec![Startup, unnamed()], Backoff, "but not with a message beside it"),
+            (failing(60, foreign(-1)), vec![Startup], Backoff, "but not one that has expired"),
             // No token.
-            (empty(), vec![bare()], Solve(T::Invalid), "no token: a message"),
+            (empty(), vec![unnamed()], Solve(T::Invalid), "no token: a message"),
             (empty(), vec![report("other")], Solve(T::Invalid), "no token: no report is stale"),
             (empty(), vec![Startup], Solve(T::Startup), "no token: a start"),
             (empty(), vec![Vanished], Solve(T::Vanished), "the key is gone"),
@@ -231,54 +231,54 @@ mod tests {
             (stored(3), vec![report("other")], Repeat, "a stale report inside the window"),
             (foreign(3600), vec![report("other")], Repeat, "a stale report on a foreign token"),
             (stored(3600), vec![report("a"), report("b"), report("c")], Repeat, "many stale reports"),
-            // A message without one.
-            (stored(3), vec![bare()], Repeat, "a bare message inside the window"),
-            (stored(9), vec![bare(), report("other")], Repeat, "with a stale report beside it"),
-            (stored(10), vec![bare()], Solve(T::Invalid), "the window is over"),
-            (foreign(3600), vec![bare()], Solve(T::Invalid), "a foreign token counts as stored long ago"),
-            (stored(-3600), vec![bare()], Solve(T::Invalid), "stored in the future counts as long ago"),
-            (stored(3), vec![force()], Solve(T::Invalid), "force is not held by the window"),
+            // A message without a fingerprint.
+            (stored(3), vec![unnamed()], Repeat, "an unnamed message inside the window"),
+            (stored(9), vec![unnamed(), report("other")], Repeat, "with a stale report beside it"),
+            (stored(10), vec![unnamed()], Solve(T::Invalid), "the window is over"),
+            (foreign(3600), vec![unnamed()], Solve(T::Invalid), "a foreign token counts as stored long ago"),
+            (stored(-3600), vec![unnamed()], Solve(T::Invalid), "stored in the future counts as long ago"),
+            (stored(3), vec![force()], Solve(T::Invalid), "force ignores the window"),
             // The current token's fingerprint.
-            (stored(3600), vec![report("current")], Solve(T::Invalid), "a true report"),
-            (stored(3), vec![report("current")], Defer(at(NOW + 7)), "a true report inside the window waits"),
-            (stored(3), vec![report("current"), bare()], Defer(at(NOW + 7)), "its outcome answers a bare message"),
+            (stored(3600), vec![report("current")], Solve(T::Invalid), "a report on the current token"),
+            (stored(3), vec![report("current")], Defer(at(NOW + 7)), "inside the window it waits"),
+            (stored(3), vec![report("current"), unnamed()], Defer(at(NOW + 7)), "an unnamed message waits too"),
             (stored(3), vec![report("current"), report("other")], Defer(at(NOW + 7)), "and a stale report"),
-            (stored(3), vec![report("current"), Reconnect], Defer(at(NOW + 7)), "and a question"),
+            (stored(3), vec![report("current"), Reconnect], Defer(at(NOW + 7)), "and a reconnect"),
             (stored(3), vec![report("current"), force()], Solve(T::Invalid), "force ends the deferral"),
             (stored(3), vec![report("current"), tick(1)], Solve(T::Invalid), "so does a tick"),
-            (foreign(3600), vec![report("current")], Solve(T::Invalid), "a true report on a foreign token"),
+            (foreign(3600), vec![report("current")], Solve(T::Invalid), "a foreign token is reported"),
             (stored(10), vec![report("current")], Solve(T::Invalid), "the window has ended"),
             // The clock.
             (stored(3600), vec![tick(1)], Solve(T::Schedule), "a tick"),
             (stored(3), vec![tick(1)], Solve(T::Schedule), "debounce does not apply to it"),
             (stored(3), vec![tick(5)], Nothing, "a refresh after its due time has served it"),
-            (stored(3), vec![tick(3)], Nothing, "also one at its very due time"),
-            (stored(3), vec![tick(5), bare()], Repeat, "a served tick wants no solve"),
+            (stored(3), vec![tick(3)], Nothing, "so has one at exactly its due time"),
+            (stored(3), vec![tick(5), unnamed()], Repeat, "a served tick needs no solve"),
             (stored(-3600), vec![tick(5)], Solve(T::Schedule), "what was stored in the future serves no tick"),
             (foreign(3600), vec![tick(5)], Solve(T::Schedule), "a foreign token serves no tick"),
             (stored(DAY as i64 * 9 / 10), vec![Expiry], Solve(T::Expiry), "a tenth is left"),
-            (stored(3600), vec![Expiry], Nothing, "somebody has renewed it"),
+            (stored(3600), vec![Expiry], Nothing, "the token was renewed meanwhile"),
             (foreign(59), vec![Expiry], Solve(T::Expiry), "a foreign token is renewed a minute ahead"),
             (foreign(61), vec![Expiry], Nothing, "and not earlier"),
-            // Questions.
-            (stored(3600), vec![Startup], Verify(T::Startup), "a start asks"),
-            (stored(3600), vec![Reconnect], Verify(T::Reconnect), "a gap asks"),
+            // Implicit triggers.
+            (stored(3600), vec![Startup], Verify(T::Startup), "a start verifies the token"),
+            (stored(3600), vec![Reconnect], Verify(T::Reconnect), "a gap verifies the token"),
             (stored(3600), vec![Vanished], Verify(T::Vanished), "the key is there after all"),
-            (stored(3), vec![Reconnect, bare()], Verify(T::Reconnect), "a message inside the window beside it"),
+            (stored(3), vec![Reconnect, unnamed()], Verify(T::Reconnect), "a message inside the window beside it"),
             (stored(3600), vec![Reconnect, report("other")], Verify(T::Reconnect), "a stale report beside it"),
-            (stored(3600), vec![Reconnect, bare()], Solve(T::Invalid), "a message outside the window beside it"),
-            (foreign(3600), vec![Startup], Verify(T::Startup), "a found token is verified"),
-            (foreign(3600), vec![Startup, Manual], Solve(T::Manual), "unless a hand wants a new one"),
-            (foreign(-1), vec![Startup], Solve(T::Startup), "a token that has ended needs no question"),
+            (stored(3600), vec![Reconnect, unnamed()], Solve(T::Invalid), "a message outside the window beside it"),
+            (foreign(3600), vec![Startup], Verify(T::Startup), "a foreign token is verified"),
+            (foreign(3600), vec![Startup, Manual], Solve(T::Manual), "unless a manual trigger is pending"),
+            (foreign(-1), vec![Startup], Solve(T::Startup), "an expired token is not verified"),
         ] {
             assert_eq!(decide(&snapshot, &pending(arrivals), &policy(), at(NOW)), expected, "{why}");
         }
     }
 
     #[test]
-    fn without_a_debounce_window_nothing_is_held() {
+    fn without_a_debounce_window_nothing_is_deferred() {
         let policy = Policy { debounce: Duration::ZERO, ..policy() };
-        for arrivals in [vec![bare()], vec![report("current")]] {
+        for arrivals in [vec![unnamed()], vec![report("current")]] {
             assert_eq!(decide(&stored(0), &pending(arrivals), &policy, at(NOW)), Decision::Solve(Trigger::Invalid));
         }
     }
@@ -300,7 +300,7 @@ mod tests {
         use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
         let reports = prop_oneof![Just(report("current")), (0u8..12).prop_map(|n| report(&n.to_string()))];
         let rest = proptest::sample::select(vec![Manual, Expiry, Retry, Startup, Reconnect, Vanished]);
-        prop_oneof![2 => Just(bare()), 1 => Just(force()), 4 => reports, 1 => (-5i64..60).prop_map(tick), 3 => rest]
+        prop_oneof![2 => Just(unnamed()), 1 => Just(force()), 4 => reports, 1 => (-5i64..60).prop_map(tick), 3 => rest]
     }
 
     fn pendings() -> impl Strategy<Value = Pending> {
@@ -325,10 +325,10 @@ mod tests {
         }
 
         #[test]
-        fn force_solves_unless_locked(snapshot in snapshots(), pending in pendings(), by_hand in any::<bool>()) {
+        fn force_solves_unless_locked(snapshot in snapshots(), pending in pendings(), is_manual in any::<bool>()) {
             let snapshot = Snapshot { lock: None, ..snapshot };
             let mut pending = pending;
-            pending.fold(if by_hand { Arrival::Manual } else { force() });
+            pending.fold(if is_manual { Arrival::Manual } else { force() });
             prop_assert!(matches!(decided(&snapshot, &pending), Decision::Solve(_)));
         }
 
@@ -342,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn a_bare_message_inside_the_window_never_costs_a_solve(
+        fn an_unnamed_message_inside_the_window_never_costs_a_solve(
             snapshot in snapshots(), pending in pendings(), age in 0i64..10,
         ) {
             let snapshot = Snapshot { current: stored(age).current, ..snapshot };
@@ -360,7 +360,7 @@ mod tests {
         }
 
         #[test]
-        fn a_question_about_a_living_token_never_decides_to_solve(
+        fn an_implicit_trigger_never_solves_while_the_token_is_valid(
             snapshot in snapshots(),
             questions in proptest::collection::vec(
                 proptest::sample::select(vec![Arrival::Startup, Arrival::Reconnect, Arrival::Vanished]), 1..4),
@@ -370,13 +370,13 @@ mod tests {
         }
 
         #[test]
-        fn nobody_who_waits_is_left_without_an_answer(snapshot in snapshots(), pending in pendings()) {
+        fn a_waiting_client_is_always_answered(snapshot in snapshots(), pending in pendings()) {
             prop_assume!(pending.wants_answer());
             prop_assert_ne!(decided(&snapshot, &pending), Decision::Nothing);
         }
 
         #[test]
-        fn a_true_report_on_a_living_token_leads_to_a_solve_now_or_later(snapshot in snapshots(), pending in pendings()) {
+        fn a_report_on_the_current_token_leads_to_a_solve_now_or_later(snapshot in snapshots(), pending in pendings()) {
             let mut pending = pending;
             let mut reported = Fingerprints::default();
             reported.insert(Fingerprint::of("current"));

@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_span_is_refused() {
+    fn malformed_spans_are_refused() {
         for text in ["", "-5s", "soon", "10 parsecs", "1e9", "s", "99999999999999999999"] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -80,7 +80,7 @@ pub enum ExtractError {
     #[error("the token of the answer has expired")]
     Expired,
     /// It is a token that was reported as refused.
-    #[error("the answer has the very token {0} that was reported as refused")]
+    #[error("the answer has the token {0}, which was reported as refused")]
     Reported(token_sidecar_client::wire::Fingerprint),
 }
 
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn no_candidate_is_said_without_the_value() {
+    fn an_error_does_not_contain_the_value() {
         assert_eq!(
             found(vec![cookie("x", "y", "", "")]).map(|_| ()),
             Err(ExtractError::Absent { wanted: "access-token".into(), count: 1 })
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_outlived_cookie_is_none() {
+    fn empty_and_expired_cookies_are_ignored() {
         let mut old = cookie("access-token", "old", "www.shop.test", "/");
         old.expires_at = Timestamp::from_second(-1).ok();
         assert_eq!(token_of(vec![old, cookie("access-token", "new", ".shop.test", "/")]), "new");

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_token_is_a_change_to_those_who_do_not_know_its_version() {
+    fn a_stored_token_is_a_change_where_its_version_is_not_known() {
         let seen = |events: &[Option<(Outcome, Option<u64>)>]| {
             let (mut arrived, mut inbox) = (Arrived::default(), Inbox::default());
             for event in events {

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_to_live_is_the_smaller_of_the_setting_and_the_tokens_rest() {
+    fn the_time_to_live_is_the_smaller_of_the_setting_and_the_remaining_life() {
         let secs = |s| Some(Duration::from_secs(s));
         for (exp, iat, now, expected, why) in [
             (None, None, 0, secs(86_400), "an opaque token gets the configured TTL"),

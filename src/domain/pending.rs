@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_just_ended_is_an_outcome() {
+    fn only_an_attempt_that_has_just_ended_is_an_outcome() {
         let updated = r#"{"event":"token:updated","site":"s","cause":"refreshed","version":1,"key":"k","source":"x",
             "fingerprint":"9f86d081884c7d65","trigger":"invalid"}"#;
         let failed = r#"{"event":"token:failed","site":"s","cause":"attempt","stage":"solve","error":"x","attempt":3,
@@ -245,7 +245,7 @@ mod tests {
             (updated.replace("refreshed", "repeated"), None),
             (failed.to_owned(), Some(Outcome::Failed)),
             (failed.replace("\"attempt\",", "\"repeated\","), None),
-            // The contract's sample, which has no cause, is no attempt that ended just now.
+            // The contract's sample has no cause, so it is not an attempt that has just ended.
             (failed.replace("\"cause\":\"attempt\",", ""), None),
         ] {
             let event = Event::parse(message.as_bytes());

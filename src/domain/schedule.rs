@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_said_with_what_would_be_right() {
+    fn unusable_schedules_are_refused() {
         for (schedule, zone) in [
             ("", "UTC"),
             ("tomorrow", "UTC"),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crontab_says_the_same_whatever_it_was_asked_before() {
+    fn the_last_answer_of_a_crontab_does_not_change_the_next() {
         let kept = Schedule::parse("*/20 3-5 * * *", "Europe/Moscow").unwrap();
         let minutes = [0, 19, 20, 60, 21, 500, 499, 20, 0, 1_439];
         for minute in minutes {

@@ -172,7 +172,7 @@ impl<P: Ports> SiteContext<P> {
                 self.probe.verify(&candidate.token, &candidate.cookies, candidate.user_agent.as_deref()).await;
             match verdict {
                 Verdict::Unclear(error) if asked < VERIFICATIONS => {
-                    tracing::debug!(site = %self.id, %error, asked, "the API said nothing clear: asking again");
+                    tracing::debug!(site = %self.id, %error, asked, "the API gave no clear verdict: asking again");
                     self.clock.sleep(self.jitter.pause(asked)).await;
                     asked += 1;
                 }

@@ -216,7 +216,7 @@ impl<P: Ports> SiteContext<P> {
                 Err(StoreError::Refused(error)) => {
                     refusals += 1;
                     if refusals >= REFUSALS {
-                        tracing::error!(site = %self.id, %error, "failed to note the failure in Redis");
+                        tracing::error!(site = %self.id, %error, "failed to record the failure in Redis");
                         // The driver announces it without writing a key.
                         return RefreshOutcome::Unrecorded(Box::new(failing));
                     }
@@ -224,7 +224,7 @@ impl<P: Ports> SiteContext<P> {
                 }
                 Err(StoreError::Away(error)) => {
                     absences += 1;
-                    tracing::warn!(site = %self.id, %error, absences, "failed to note the failure: trying again");
+                    tracing::warn!(site = %self.id, %error, absences, "failed to record the failure: trying again");
                     self.clock.sleep(self.jitter.pause(absences)).await;
                 }
             }

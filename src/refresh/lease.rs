@@ -32,7 +32,7 @@ impl<P: Ports> SiteContext<P> {
                 match self.store.renew(&claim.id, claim.state.snapshot().version).await {
                     Ok(lease) => {
                         if held == Lease::Held && lease == Lease::Lost {
-                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, the fence decides");
+                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, and the commit checks the version");
                             self.observer.observe(Observation::LeaseLost);
                         }
                         held = lease;

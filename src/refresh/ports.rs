@@ -22,7 +22,7 @@ pub trait Store: Send + Sync {
     /// Takes the lock, if it is free and the state still has this `etag`.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
 
-    /// Extends the lock by its TTL. A lock that has expired is taken again while the version is still the one seen at
+    /// Extends the lock by its TTL. A lock that is gone is taken again while the version is still the one seen at
     /// the claim.
     fn renew(&self, claim: &ClaimId, seen: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 

@@ -81,7 +81,7 @@ impl<P: Ports> Driver<P> {
         match self.site.store.publish(&event).await {
             Ok(()) => {}
             Err(StoreError::Refused(error)) => {
-                tracing::error!(site = %self.site.id, %error, "failed to announce a failure: no parser can be told");
+                tracing::error!(site = %self.site.id, %error, "failed to announce a failure: parsers receive no answer");
             }
             Err(error @ StoreError::Away(_)) => return Err(error),
         }
