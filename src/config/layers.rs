@@ -44,7 +44,6 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     pub layer: Layer,

@@ -25,7 +25,6 @@ use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
 /// How many entries of the history are given by default.
 const HISTORY_ENTRIES: usize = 50;
 
-/// The most entries of the history that are given.
 const MAX_HISTORY_ENTRIES: usize = 500;
 
 #[derive(Debug, Serialize)]

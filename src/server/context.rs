@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::status::{HistoryEntry, StatusRegistry, metrics};
 
-/// What the server needs.
 pub struct HttpServer {
     pub status: Arc<StatusRegistry>,
     pub history: Arc<dyn HistoryReader>,
@@ -25,7 +24,6 @@ pub struct HttpServer {
     pub limits: Limits,
 }
 
-/// Reads past attempts.
 pub trait HistoryReader: Send + Sync {
     /// The latest attempts of a site, newest first. The error must hold no secret.
     fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>>;
@@ -76,7 +74,6 @@ impl Limits {
     };
 }
 
-/// What all routes share.
 pub(super) struct Context {
     pub(super) status: Arc<StatusRegistry>,
     pub(super) history: Arc<dyn HistoryReader>,

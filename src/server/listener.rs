@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Context, HttpServer, Limits};
 use super::routes::router;
 
-/// The most headers that a request may have.
 const MAX_HEADERS: usize = 64;
 
 /// How long to pause when no connection can be accepted, for instance without a free file descriptor.
@@ -59,7 +58,6 @@ pub async fn serve(listener: TcpListener, server: HttpServer, shutdown: Cancella
     let _ = farewell.await;
 }
 
-/// The connections that are open.
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,

@@ -29,7 +29,6 @@ pub struct HttpSource {
     wanted: Vec<String>,
 }
 
-/// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpSourceError {
     #[error(transparent)]

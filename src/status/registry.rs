@@ -15,7 +15,6 @@ use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, Subsc
 use crate::domain::schedule::Schedule;
 use crate::refresh::observation::{Observation, Observer};
 
-/// Reads the monotonic clock.
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// How many events a slow subscriber may be behind before it is dropped.
@@ -56,7 +55,6 @@ pub(crate) struct EventMessage {
 }
 
 impl StatusRegistry {
-    /// A registry without sites.
     #[must_use]
     pub fn new(clock: MonotonicClock) -> Self {
         Self {
@@ -68,7 +66,6 @@ impl StatusRegistry {
         }
     }
 
-    /// Adds a site.
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
         let entry = Arc::new(Entry { schedule, record: Mutex::default() });
         self.sites.insert(site.clone(), Arc::clone(&entry));
@@ -76,7 +73,6 @@ impl StatusRegistry {
         SiteObserver { clock: Arc::clone(&self.clock), site: site.clone(), entry, counters: Arc::clone(&self.counters) }
     }
 
-    /// The state of every site now.
     #[must_use]
     pub fn sites(&self) -> Vec<SiteStatus> {
         let now = self.now();

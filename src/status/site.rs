@@ -64,9 +64,7 @@ pub struct TokenStatus {
     /// When its key expires.
     #[serde(serialize_with = "down")]
     pub key_ends_at: Option<Timestamp>,
-    /// What started its refresh.
     pub trigger: Option<Trigger>,
-    /// Which source it came from.
     pub source: Option<String>,
 }
 

@@ -31,7 +31,6 @@ const MAX_ANSWER: usize = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     pub version: Option<String>,
-    /// The user agent of its browser.
     pub user_agent: Option<String>,
 }
 

@@ -38,7 +38,6 @@ pub(super) struct Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// A command on a session.
     pub(super) const fn on_session(cmd: &'static str, session: &'a str) -> Self {
         Self {
             cmd,
@@ -53,7 +52,6 @@ impl<'a> Command<'a> {
     }
 }
 
-/// A proxy for the browser.
 #[derive(Serialize)]
 pub(super) struct Proxy<'a> {
     pub(super) url: &'a str,
