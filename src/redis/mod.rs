@@ -1,8 +1,8 @@
 //! Redis: the keys of the sites and the subscription to their channels.
 
-mod ear;
 pub mod history;
-pub mod lua;
+mod push_handler;
+pub mod scripts;
 mod state;
 pub mod store;
 pub mod subscription;

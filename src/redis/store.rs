@@ -1,15 +1,15 @@
-//! The keys of one site, each step one script.
+//! The keys of one site. Each step is one script; [`scripts`] has them.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redis::{Script, ScriptInvocation};
+use redis::{FromRedisValue, Script};
+use serde_json::json;
 use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::{Channels, Event, KeyNames, SiteId, Trigger, whole_second_down};
 
-use super::lua;
-use super::state::{State, read};
+use super::scripts;
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::Timings;
@@ -17,53 +17,47 @@ use crate::refresh::ports::{
     Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Store, StoreError,
 };
 
-/// How far an estimate of Redis' clock may be off before it is made anew.
+/// How far an estimate of Redis' clock may be off.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 
-static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(lua::LOOK));
-static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(lua::CLAIM));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(lua::RENEW));
-static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(lua::COMMIT));
-static FAIL: LazyLock<Script> = LazyLock::new(|| Script::new(lua::FAIL));
-static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::ANNOUNCE));
-static VACATE: LazyLock<Script> = LazyLock::new(|| Script::new(lua::VACATE));
+static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::LOOK));
+static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::CLAIM));
+static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::RENEW));
+static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::COMMIT));
+static FAIL: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::FAIL));
+static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ANNOUNCE));
+static VACATE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::VACATE));
 
 /// The keys and channels of one site.
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
-    place: Arc<Place>,
+    site: Arc<StoredSite>,
+}
+
+#[derive(Debug)]
+struct StoredSite {
+    id: SiteId,
+    keys: KeyNames,
+    lock_ttl: Duration,
     instance: Arc<str>,
 }
 
-/// Where a site is kept.
-#[derive(Debug)]
-struct Place {
-    site: SiteId,
-    keys: KeyNames,
-    lock_ttl: Duration,
-}
-
 impl RedisStore {
-    /// The store of one site; `instance` names this process in the history.
-    pub fn new(
-        link: Arc<Link>,
-        site: SiteId,
-        keys: KeyNames,
-        lock_ttl: Duration,
-        instance: impl Into<Arc<str>>,
-    ) -> Self {
-        Self { link, place: Arc::new(Place { site, keys, lock_ttl }), instance: instance.into() }
+    /// `instance` names this process in the history.
+    pub fn new(link: Arc<Link>, id: SiteId, keys: KeyNames, lock_ttl: Duration, instance: impl Into<Arc<str>>) -> Self {
+        Self { link, site: Arc::new(StoredSite { id, keys, lock_ttl, instance: instance.into() }) }
     }
 
     /// The names of the site's keys.
     pub fn keys(&self) -> &KeyNames {
-        &self.place.keys
+        &self.site.keys
     }
 
-    /// The invocation with its keys and the first argument of every script.
-    fn prepare<'s>(&self, script: &'s Script) -> ScriptInvocation<'s> {
-        let Place { keys, lock_ttl, .. } = &*self.place;
+    /// Runs a script with the site's keys; it reads the arguments by their names.
+    async fn run<T: FromRedisValue>(&self, script: &Script, mut args: serde_json::Value) -> Result<T, StoreError> {
+        let StoredSite { keys, lock_ttl, .. } = &*self.site;
+        args["lock_ttl"] = millis(*lock_ttl).into();
         let mut invocation = script.prepare_invoke();
         invocation
             .key(&keys.token)
@@ -71,97 +65,96 @@ impl RedisStore {
             .key(keys.companion("meta"))
             .key(keys.companion("lock"))
             .key(keys.companion("history"))
-            .arg(millis(*lock_ttl));
-        invocation
+            .arg(args.to_string());
+        Ok(self.link.script(&invocation).await?)
     }
 
-    fn history_fields<'a>(
-        &'a self,
-        trigger: Trigger,
-        source: &'a str,
-        timings: &Timings,
-        note: &'a Note,
-    ) -> Vec<(&'static str, std::borrow::Cow<'a, str>)> {
+    /// The lock's value. It states its TTL: other replicas may have another one configured.
+    fn lock_value(&self, claim: &ClaimId) -> String {
+        format!("{}:px={}", claim.0, millis(self.site.lock_ttl))
+    }
+
+    /// The two channels on which an event is published.
+    fn channels_for(&self, event: &Event) -> [String; 2] {
+        let channels = Channels::of(&self.site.id);
+        let (everywhere, here) = channels.for_event(event);
+        [everywhere.to_owned(), here.to_owned()]
+    }
+
+    /// Fields of the history, as a flat list of names and values.
+    fn history(&self, trigger: Trigger, source: &str, timings: &Timings, note: &Note) -> Vec<String> {
         let mut fields = vec![
-            ("trigger", trigger.as_str().into()),
-            ("source", source.into()),
-            ("solve_ms", millis(timings.solve).to_string().into()),
-            ("extract_ms", millis(timings.extract).to_string().into()),
-            ("verify_ms", millis(timings.verify).to_string().into()),
-            ("instance", (&*self.instance).into()),
+            ("trigger", trigger.to_string()),
+            ("source", source.to_owned()),
+            ("solve_ms", millis(timings.solve).to_string()),
+            ("extract_ms", millis(timings.extract).to_string()),
+            ("verify_ms", millis(timings.verify).to_string()),
+            ("instance", self.site.instance.to_string()),
         ];
-        if let Some(reason) = &note.reason {
-            fields.push(("reason", reason.as_str().into()));
-        }
-        if let Some(reporter) = &note.source {
-            fields.push(("reporter", reporter.as_str().into()));
-        }
-        fields
+        fields.extend(note.reason.clone().map(|reason| ("reason", reason)));
+        fields.extend(note.source.clone().map(|reporter| ("reporter", reporter)));
+        fields.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }
 }
 
 impl Store for RedisStore {
     async fn look(&self) -> Result<Snapshot, StoreError> {
-        Ok(read(self.link.script::<State>(&self.prepare(&LOOK)).await?))
+        self.run(&LOOK, json!({})).await
     }
 
     async fn has_token(&self) -> Result<bool, StoreError> {
-        Ok(self.link.command(redis::cmd("EXISTS").arg(&self.place.keys.token)).await?)
+        Ok(self.link.command(redis::cmd("EXISTS").arg(&self.site.keys.token)).await?)
     }
 
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Claimed, StoreError> {
-        let mut invocation = self.prepare(&CLAIM);
-        invocation.arg(etag).arg(&claim.0);
-        Ok(self.link.script(&invocation).await?)
+        let args = json!({ "claim": self.lock_value(claim), "etag": etag });
+        let (outcome, snapshot): (String, Snapshot) = self.run(&CLAIM, args).await?;
+        Ok(match outcome.as_str() {
+            "taken" => Claimed::Taken(snapshot.at),
+            _ => Claimed::Changed(Box::new(snapshot)),
+        })
     }
 
     async fn renew(&self, claim: &ClaimId, seen: u64) -> Result<Lease, StoreError> {
-        let mut invocation = self.prepare(&RENEW);
-        invocation.arg(&claim.0).arg(seen);
-        let held: bool = self.link.script(&invocation).await?;
-        Ok(if held { Lease::Held } else { Lease::Lost })
+        let args = json!({ "claim": self.lock_value(claim), "seen": seen });
+        let outcome: String = self.run(&RENEW, args).await?;
+        Ok(if outcome == "held" { Lease::Held } else { Lease::Lost })
     }
 
     async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let channels = Channels::of(&self.place.site);
-        let (mode, ttl) = match commit.ttl {
-            KeyTtl::New(ttl) => ("new", ttl),
-            KeyTtl::Kept(ttl) => ("kept", ttl),
+        let Commit { candidate, event, .. } = commit;
+        let (ttl, adopts) = match commit.ttl {
+            KeyTtl::New(ttl) => (ttl, false),
+            KeyTtl::Kept(ttl) => (ttl, true),
         };
-        let event = &commit.event;
-        let candidate = &commit.candidate;
-        let meta = [
-            ("fingerprint", event.fingerprint.as_str()),
-            ("refreshed_at", &instant(event.refreshed_at)),
-            ("refreshed_ms", &commit.now.as_millisecond().to_string()),
-            ("expires_at", &instant(event.expires_at)),
-            ("trigger", event.trigger.as_str()),
-            ("source", &event.source),
-            ("user_agent", candidate.user_agent.as_deref().unwrap_or_default()),
-        ];
-        let mut invocation = self.prepare(&COMMIT);
-        invocation
-            .arg(&commit.claim.0)
-            .arg(commit.seen)
-            .arg(commit.floor)
-            .arg(commit.now.as_millisecond())
-            .arg(millis(CLOCK_TOLERANCE))
-            .arg(candidate.token.expose())
-            .arg(candidate.cookies.to_json())
-            .arg(mode)
-            .arg(millis(ttl))
-            .arg(Channels::ALL_UPDATED)
-            .arg(&channels.updated)
-            .arg(Event::Updated(event.clone()).to_json())
-            .arg(meta.len() * 2)
-            .arg(&meta[..]);
-        for (name, value) in self.history_fields(event.trigger, &event.source, &commit.timings, &commit.note) {
-            invocation.arg(name).arg(&*value);
-        }
-        invocation.arg("fingerprint").arg(&event.fingerprint);
-        let (word, state): (String, State) = self.link.script(&invocation).await?;
-        let snapshot = read(state);
-        Ok(match word.as_str() {
+        let mut history = self.history(event.trigger, &event.source, &commit.timings, &commit.note);
+        history.extend(["fingerprint".to_owned(), event.fingerprint.clone()]);
+        let event = Event::Updated(event.clone());
+        let args = json!({
+            "claim": self.lock_value(&commit.claim),
+            "seen": commit.seen,
+            "floor": commit.floor,
+            "now": commit.now.as_millisecond(),
+            "tolerance": millis(CLOCK_TOLERANCE),
+            "token": candidate.token.expose(),
+            "cookies": candidate.cookies.to_json(),
+            "ttl": millis(ttl),
+            "adopts": adopts,
+            "channels": self.channels_for(&event),
+            "message": event.to_json(),
+            "meta": [
+                "fingerprint", commit.event.fingerprint,
+                "refreshed_at", instant(commit.event.refreshed_at),
+                "refreshed_ms", commit.now.as_millisecond().to_string(),
+                "expires_at", instant(commit.event.expires_at),
+                "trigger", commit.event.trigger,
+                "source", commit.event.source,
+                "user_agent", candidate.user_agent.as_deref().unwrap_or_default(),
+            ],
+            "history": history,
+        });
+        let (outcome, snapshot): (String, Snapshot) = self.run(&COMMIT, args).await?;
+        Ok(match outcome.as_str() {
             "stored" => Committed::Stored(snapshot),
             "clock" => Committed::Clock(snapshot),
             _ => Committed::Superseded(snapshot),
@@ -169,33 +162,28 @@ impl Store for RedisStore {
     }
 
     async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
-        let channels = Channels::of(&self.place.site);
         let event = &failed.event;
-        let meta = [
-            ("retry_trigger", event.trigger.as_str()),
-            ("retry_at", &instant(Some(event.retry_at))),
-            ("retry_stage", event.stage.as_str()),
-            ("last_error", &event.error),
-        ];
-        let mut invocation = self.prepare(&FAIL);
-        invocation
-            .arg(&failed.claim.0)
-            .arg(failed.seen)
-            .arg(event.attempt)
-            .arg(failed.now.as_millisecond())
-            .arg(millis(CLOCK_TOLERANCE))
-            .arg(Channels::ALL_FAILED)
-            .arg(&channels.failed)
-            .arg(Event::Failed(event.clone()).to_json())
-            .arg(meta.len() * 2)
-            .arg(&meta[..]);
-        for (name, value) in self.history_fields(event.trigger, &failed.source, &failed.timings, &failed.note) {
-            invocation.arg(name).arg(&*value);
-        }
-        invocation.arg("stage").arg(event.stage.as_str()).arg("error").arg(&event.error);
-        let (word, state): (String, State) = self.link.script(&invocation).await?;
-        let snapshot = read(state);
-        Ok(match word.as_str() {
+        let mut history = self.history(event.trigger, &failed.source, &failed.timings, &failed.note);
+        history.extend(["stage", event.stage.as_str(), "error", &event.error].map(str::to_owned));
+        let message = Event::Failed(event.clone());
+        let args = json!({
+            "claim": self.lock_value(&failed.claim),
+            "seen": failed.seen,
+            "attempt": event.attempt,
+            "now": failed.now.as_millisecond(),
+            "tolerance": millis(CLOCK_TOLERANCE),
+            "channels": self.channels_for(&message),
+            "message": message.to_json(),
+            "meta": [
+                "retry_at", instant(Some(event.retry_at)),
+                "retry_trigger", event.trigger,
+                "retry_stage", event.stage,
+                "last_error", event.error,
+            ],
+            "history": history,
+        });
+        let (outcome, snapshot): (String, Snapshot) = self.run(&FAIL, args).await?;
+        Ok(match outcome.as_str() {
             "done" => Recorded::Done(snapshot),
             "clock" => Recorded::Clock(snapshot),
             _ => Recorded::Dropped(snapshot),
@@ -203,25 +191,18 @@ impl Store for RedisStore {
     }
 
     async fn announce(&self, etag: &str, event: &Event) -> Result<Announced, StoreError> {
-        let channels = Channels::of(&self.place.site);
-        let (everywhere, here) = channels.for_event(event);
-        let mut invocation = self.prepare(&ANNOUNCE);
-        invocation.arg(etag).arg(everywhere).arg(here).arg(event.to_json());
-        let (done, state): (bool, State) = self.link.script(&invocation).await?;
-        let snapshot = read(state);
-        Ok(if done { Announced::Done(snapshot) } else { Announced::Changed(snapshot) })
+        let args = json!({ "etag": etag, "channels": self.channels_for(event), "message": event.to_json() });
+        let (outcome, snapshot): (String, Snapshot) = self.run(&ANNOUNCE, args).await?;
+        Ok(if outcome == "announced" { Announced::Done(snapshot) } else { Announced::Changed(snapshot) })
     }
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
-        let mut invocation = self.prepare(&VACATE);
-        invocation.arg(&claim.0).arg(Channels::of(&self.place.site).canary);
-        Ok(self.link.script::<bool>(&invocation).await.map(|_| ())?)
+        let channel = Channels::of(&self.site.id).canary;
+        self.run(&VACATE, json!({ "claim": self.lock_value(claim), "channel": channel })).await
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {
-        let channels = Channels::of(&self.place.site);
-        let (everywhere, here) = channels.for_event(event);
-        for channel in [everywhere, here] {
+        for channel in self.channels_for(event) {
             let publish = redis::cmd("PUBLISH").arg(channel).arg(event.to_json()).clone();
             self.link.command::<i64>(&publish).await?;
         }
@@ -229,7 +210,7 @@ impl Store for RedisStore {
     }
 
     fn token_key(&self) -> &str {
-        &self.place.keys.token
+        &self.site.keys.token
     }
 }
 

@@ -1,31 +1,30 @@
-//! Hears the channels of all sites on one connection, and knows whether it still hears.
+//! The subscription to the channels of all sites, on one connection that is opened again when it is lost.
 //!
-//! Messages are folded into the mailboxes inside the connection's own reader: nothing is queued in
-//! between, however fast they come. A subscription that looks alive but is dead is found out by a canary:
-//! what is published on the other connection, with every beat, must come back here.
+//! A connection may look alive and deliver nothing. So a canary is published on the connection for commands at an
+//! interval, and must come back here in time.
 
-use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use token_sidecar_client::redis::{Link, LinkError, classify};
 use token_sidecar_client::wire::SiteId;
 use tokio_util::sync::CancellationToken;
 
-use super::ear::Ear;
+use super::push_handler::PushHandler;
 use crate::domain::pending::Arrival;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock, Jitter};
 use crate::status::SubscriptionObserver;
 
-/// How often one is sent, at least.
+/// The longest time between two canaries.
 pub const CANARY_INTERVAL: Duration = Duration::from_secs(12);
-/// How long it may be on its way while nothing else is heard.
+/// How long a canary may take while no other message is received.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many times as long where other messages come: it may stand in a line behind a flood of them.
+/// How many times as long where other messages are received: the canary may stand behind a flood of them.
 const CANARY_TIMEOUTS: u32 = 4;
-/// How long all channels together may take to be subscribed to.
+/// How long it may take to subscribe to all channels.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The subscription to the channels of all sites.
@@ -33,15 +32,22 @@ pub struct Subscription<C, H, O> {
     link: Arc<Link>,
     clock: C,
     jitter: H,
-    ear: Arc<Ear<O>>,
+    handler: Arc<PushHandler<O>>,
     canary_channel: String,
+    /// How many canaries were published.
+    canaries: AtomicU64,
     instance: String,
 }
 
-/// Why a session ended.
-enum Ended {
-    Stopped,
-    Lost(LinkError),
+/// A connection that is subscribed to all channels.
+struct Subscribed {
+    connection: MultiplexedConnection,
+    /// Cancelled when the connection breaks.
+    broken: CancellationToken,
+    /// Cancelled when the Sentinels name another master.
+    moved: CancellationToken,
+    /// Watches the Sentinels until it is dropped.
+    _failovers: Option<MultiplexedConnection>,
 }
 
 impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
@@ -54,36 +60,32 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
-        let ear = Arc::new(Ear::new(observer, instance.clone(), sites));
-        Self { link, clock, jitter, canary_channel: ear.canary_channel(), ear, instance }
+        let handler = Arc::new(PushHandler::new(observer, instance.clone(), sites));
+        let canary_channel = handler.canary_channel();
+        Self { link, clock, jitter, handler, canary_channel, canaries: AtomicU64::default(), instance }
     }
 
-    /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis counts it no more.
-    /// `ready` is cancelled when the first subscription is there.
+    /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis no longer counts this
+    /// process as a subscriber. `ready` is cancelled with the first subscription.
     ///
     /// # Errors
     /// Where Redis refuses us before it has ever let us in: a wrong password, no permission.
     pub async fn run(self, ready: CancellationToken, stop: CancellationToken) -> Result<(), LinkError> {
         let mut losses = 0;
-        let mut number = 0;
-        let mut told = None;
+        let mut logged = None;
         loop {
-            let ended = self.session(&mut losses, &mut number, &ready, &stop).await;
-            let error = match ended {
-                Ended::Stopped => return Ok(()),
-                Ended::Lost(error @ LinkError::Away(_)) => error,
-                Ended::Lost(error) if ready.is_cancelled() => error,
-                Ended::Lost(error) => return Err(error),
-            };
+            let Err(error) = self.session(&mut losses, &ready, &stop).await else { return Ok(()) };
+            let will_pass = matches!(error, LinkError::Away(_));
+            if !will_pass && !ready.is_cancelled() {
+                return Err(error);
+            }
             losses += 1;
-            self.ear.observer().disconnected(&error.to_string());
-            // What time alone does not mend is said too when it comes later than the loss.
-            let is_news = losses == 1 || !matches!(error, LinkError::Away(_)) && told.as_ref() != Some(&error);
-            if is_news {
-                told = Some(error.clone());
-                tracing::warn!(%error, "Redis is not heard; trying again until it is");
+            self.handler.observer().disconnected(&error.to_string());
+            if losses == 1 || !will_pass && logged.as_ref() != Some(&error) {
+                tracing::warn!(%error, "not subscribed to Redis; trying again until it succeeds");
+                logged = Some(error);
             } else {
-                tracing::debug!(%error, losses, "Redis is still not heard");
+                tracing::debug!(%error, losses, "still not subscribed to Redis");
             }
             tokio::select! {
                 biased;
@@ -93,122 +95,121 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         }
     }
 
+    /// One connection, until it is lost or the subscription is stopped.
     async fn session(
         &self,
         losses: &mut u32,
-        number: &mut u64,
         ready: &CancellationToken,
         stop: &CancellationToken,
-    ) -> Ended {
-        let (broken, moved) = (CancellationToken::new(), CancellationToken::new());
-        let subscribing = async {
-            let told = moved.clone();
-            let failovers = self.link.connector().failovers(move || told.cancel()).await;
-            let (ear, closed) = (Arc::clone(&self.ear), broken.clone());
-            let mut connection = self.link.connector().subscription(move |push| ear.hear(push, &closed)).await?;
-            let mut count = 0;
-            for channels in self.ear.channels() {
-                count += channels.len();
-                connection.subscribe(channels).await.map_err(|e| classify(&e))?;
-            }
-            *number += 1;
-            self.fly(*number).await?;
-            Ok((count, connection, failovers))
-        };
-        let (channels, mut connection, _failovers) = tokio::select! {
+    ) -> Result<(), LinkError> {
+        let subscribed = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ended::Stopped,
+            () = stop.cancelled() => return Ok(()),
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
-                return Ended::Lost(LinkError::Away("subscribing took too long".to_owned()));
+                return Err(LinkError::Away("subscribing took too long".to_owned()));
             }
-            subscribed = subscribing => match subscribed {
-                Ok(subscribed) => subscribed,
-                Err(error) => return Ended::Lost(error),
-            },
+            subscribed = self.subscribe() => subscribed?,
         };
-        self.ear.observer().connected();
-        tracing::info!(channels, "listening");
+        self.handler.observer().connected();
         *losses = 0;
         let is_again = ready.is_cancelled();
         ready.cancel();
-        let mut asking = pin!(async {
-            if is_again {
-                self.ask_for_what_was_missed().await;
+        let canaries = async { tokio::join!(self.canary_loop(), self.ask_for_what_was_missed(is_again)).0 };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = subscribed.moved.cancelled() => {
+                self.link.reopen().await;
+                return Err(LinkError::Away("the Sentinels name another master".to_owned()));
             }
-            std::future::pending::<Infallible>().await
-        });
-        let ended = loop {
-            let canary = async {
-                self.clock.sleep(self.jitter.heartbeat(CANARY_INTERVAL)).await;
-                *number += 1;
-                self.fly(*number).await
-            };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => break Ended::Stopped,
-                () = moved.cancelled() => {
-                    self.link.reopen().await;
-                    break Ended::Lost(LinkError::Away("the Sentinels name another master".to_owned()));
-                }
-                never = &mut asking => match never {},
-                () = broken.cancelled() => break Ended::Lost(LinkError::Away("the connection broke".to_owned())),
-                landed = canary => {
-                    if let Err(error) = landed {
-                        break Ended::Lost(error);
-                    }
-                }
+            () = subscribed.broken.cancelled() => {
+                return Err(LinkError::Away("the connection broke".to_owned()));
             }
-        };
-        if matches!(ended, Ended::Stopped) {
-            // Not by the end of the connection alone: once this is confirmed, Redis does not count us any more.
-            for channels in self.ear.channels() {
-                if let Err(error) = connection.unsubscribe(channels).await {
-                    tracing::debug!(%error, "failed to unsubscribe");
-                    break;
-                }
-            }
+            lost = canaries => return Err(lost),
         }
-        ended
+        self.unsubscribe(subscribed.connection).await;
+        Ok(())
     }
 
-    /// Pub/sub forgets: what was said while nobody listened is asked for, by no more sites at once than have their turn
-    /// on the connection.
-    async fn ask_for_what_was_missed(&self) {
-        for mailbox in self.ear.mailboxes() {
+    async fn subscribe(&self) -> Result<Subscribed, LinkError> {
+        let (broken, moved) = (CancellationToken::new(), CancellationToken::new());
+        let _failovers = {
+            let moved = moved.clone();
+            self.link.connector().failovers(move || moved.cancel()).await
+        };
+        let mut connection = {
+            let (handler, broken) = (Arc::clone(&self.handler), broken.clone());
+            self.link.connector().subscription(move |push| handler.receive(push, &broken)).await?
+        };
+        let mut count = 0;
+        for channels in self.handler.channels() {
+            count += channels.len();
+            connection.subscribe(channels).await.map_err(|e| classify(&e))?;
+        }
+        self.canary().await?;
+        tracing::info!(channels = count, "subscribed");
+        Ok(Subscribed { connection, broken, moved, _failovers })
+    }
+
+    /// Waits for Redis to confirm it: only then are we no longer counted as a subscriber.
+    async fn unsubscribe(&self, mut connection: MultiplexedConnection) {
+        for channels in self.handler.channels() {
+            if let Err(error) = connection.unsubscribe(channels).await {
+                tracing::debug!(%error, "failed to unsubscribe");
+                return;
+            }
+        }
+    }
+
+    /// Redis keeps no message for a subscriber that was away: each site looks and verifies what it has. No more of them
+    /// begin at once than have their turn on the connection.
+    async fn ask_for_what_was_missed(&self, is_again: bool) {
+        for mailbox in self.handler.mailboxes().filter(|_| is_again) {
             self.link.turn().await;
             mailbox.post(Arrival::Reconnect);
             mailbox.hint();
         }
     }
 
-    /// Sends a canary and waits until it is back. While other messages come the subscription is behind, not deaf: to
-    /// drop it would lose what stands in the line.
-    async fn fly(&self, number: u64) -> Result<(), LinkError> {
+    /// Publishes canaries until one does not come back.
+    async fn canary_loop(&self) -> LinkError {
+        loop {
+            self.clock.sleep(self.jitter.heartbeat(CANARY_INTERVAL)).await;
+            if let Err(error) = self.canary().await {
+                return error;
+            }
+        }
+    }
+
+    /// Publishes a canary and waits until it is back. While other messages are received the subscription is late, not
+    /// silent: giving it up would lose what is still under way.
+    async fn canary(&self) -> Result<(), LinkError> {
+        let number = self.canaries.fetch_add(1, Ordering::Relaxed) + 1;
         let began = self.clock.now();
-        let flight = async {
+        let round_trip = async {
             let canary = format!("{}:{number}", self.instance);
             self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
-            self.ear.canary(number).await;
+            self.handler.canary(number).await;
             Ok(())
         };
         let silence = async {
             for _ in 0..CANARY_TIMEOUTS {
-                let heard = self.ear.heard();
+                let received = self.handler.received();
                 self.clock.sleep(CANARY_TIMEOUT).await;
-                if self.ear.heard() == heard {
+                if self.handler.received() == received {
                     break;
                 }
             }
         };
-        let landed = tokio::select! {
+        let came_back = tokio::select! {
             biased;
-            landed = flight => landed,
+            came_back = round_trip => came_back,
             () = silence => Err(LinkError::Away(format!(
                 "what was published on {} did not come back within {} s",
                 self.canary_channel,
                 self.clock.now().saturating_sub(began).as_secs()
             ))),
         };
-        landed.inspect(|()| self.ear.observer().canary(self.clock.now().saturating_sub(began)))
+        came_back.inspect(|()| self.handler.observer().canary(self.clock.now().saturating_sub(began)))
     }
 }

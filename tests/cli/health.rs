@@ -23,7 +23,7 @@ fn healthcheck_tells_a_sick_one_from_a_healthy_one() {
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sick = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sick.says("Redis is not heard");
+    sick.says("not subscribed to Redis");
     let address = sick.address().to_string();
     world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).complains("unhealthy (503)");
     sick.stop().expect(0);

@@ -83,7 +83,7 @@ fn it_follows_the_refresh_that_another_holds() {
     let sidecar = world.sidecar(&[]);
     world.solve_started(1);
     let refresh = world.begin(&["refresh"], &[("RUST_LOG", "debug")]);
-    refresh.says("listening");
+    refresh.says("subscribed");
     eventually("it hears the outcome", || {
         let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
         (heard.1 == 2).then_some(())

@@ -89,7 +89,7 @@ fn a_redis_that_is_away_is_waited_for() {
     redis.kill();
     let mut world = World::with(redis, simulator::Settings::default());
     let sidecar = world.begin(&["run"], &[]);
-    sidecar.says("Redis is not heard");
+    sidecar.says("not subscribed to Redis");
     let health = sidecar.get("/healthz");
     assert_eq!(health.status, 503, "{health:?}");
     world.redis.revive();
@@ -106,7 +106,7 @@ fn one_that_waits_for_redis_can_be_stopped() {
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sidecar.says("Redis is not heard");
+    sidecar.says("not subscribed to Redis");
     sidecar.stop().expect(0);
 }
 
@@ -119,7 +119,7 @@ fn a_redis_that_is_still_loading_or_full_of_clients_is_waited_for() {
     };
     clients("1");
     let sidecar = world.begin(&["run"], &[]);
-    sidecar.says("Redis is not heard");
+    sidecar.says("not subscribed to Redis");
     clients("1000");
     eventually("a token", || world.token());
     sidecar.stop().expect(0);

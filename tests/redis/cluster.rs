@@ -10,8 +10,8 @@ use token_sidecar::refresh::ports::{Store, StoreError};
 use token_sidecar_client::redis::{Connector, Link, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::KeyNames;
 
-use crate::ears::{Ears, Hurried};
 use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, secrets, site};
+use crate::running::{Intervals, Running};
 use crate::sentinel::refreshed;
 use crate::support::cluster::Cluster;
 use crate::support::redis_server::Port;
@@ -32,13 +32,13 @@ async fn a_refresh_is_heard_on_every_node() {
     let link = link_of(&config_of(&cluster, &[0]));
     assert!(link.connector().is_cluster());
     let store = store_in_one_slot(&link);
-    let mut ears = Vec::new();
+    let mut subscription = Vec::new();
     for seed in 0..3 {
-        ears.push(Ears::open(&config_of(&cluster, &[seed]), Hurried::NOT).await);
+        subscription.push(Running::open(&config_of(&cluster, &[seed]), Intervals::PRODUCTION).await);
     }
     refreshed(&store, "a", "one").await;
-    for ears in &ears {
-        ears.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
+    for subscription in &subscription {
+        subscription.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
     }
     assert_eq!(store.look().await.unwrap().current.unwrap().cookies.get("x"), Some("%2F"));
 
@@ -68,7 +68,7 @@ async fn a_refresh_is_heard_on_every_node() {
 #[tokio::test]
 async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
     let cluster = Cluster::start(&["cluster-require-full-coverage no"]);
-    let ears = Ears::open(&config_of(&cluster, &[0, 1]), Hurried::LOSSES).await;
+    let subscription = Running::open(&config_of(&cluster, &[0, 1]), Intervals::IMPATIENT).await;
     let listening: String = cluster.nodes[0].ask("CLIENT LIST TYPE pubsub");
     let on = usize::from(listening.is_empty());
     // They forget each other; each goes on answering its clients.
@@ -78,13 +78,13 @@ async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
         let _: () = cluster.nodes[on].ask(&format!("CLUSTER FORGET {}", name(other)));
     }
     let heard = async {
-        while ears.told(|told| told.messages.is_empty()) {
+        while subscription.told(|told| told.messages.is_empty()) {
             let _: i64 = cluster.nodes[2].ask("PUBLISH chitai_gorod:token:invalid now");
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
-    ears.until("a node that hears", |told| told.connected >= 2).await;
+    subscription.until("a node that hears", |told| told.connected >= 2).await;
 }
 
 #[tokio::test]

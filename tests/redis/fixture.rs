@@ -67,6 +67,11 @@ pub(crate) fn id(name: &str) -> ClaimId {
     ClaimId(name.to_owned())
 }
 
+/// What the lock holds under a claim.
+pub(crate) fn lock_value(claim: &str) -> String {
+    format!("{claim}:px={}", LOCK_TTL.as_millis())
+}
+
 /// Looks and claims; panics where the lock is not to be had.
 pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
     let seen = store.look().await.unwrap();

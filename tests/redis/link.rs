@@ -218,8 +218,8 @@ async fn the_subscribers_of_a_channel_are_counted() {
     let server = RedisServer::start();
     let link = link(&server);
     assert_eq!(link.connector().subscribers("s:token:invalid").await.unwrap(), 0);
-    let mut ears = [server.connection(), server.connection()];
-    for ear in &mut ears {
+    let mut subscription = [server.connection(), server.connection()];
+    for ear in &mut subscription {
         ear.send_packed_command(&redis::cmd("SUBSCRIBE").arg("s:token:invalid").get_packed_command()).unwrap();
         ear.recv_response().unwrap();
     }

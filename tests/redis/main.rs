@@ -1,13 +1,13 @@
 //! The Redis adapter against a real `redis-server`.
 
 mod cluster;
-mod ears;
 mod errors;
 mod fixture;
 mod garbage;
 mod link;
 mod outcome;
 mod refusal;
+mod running;
 mod sentinel;
 mod store;
 mod subscription;

@@ -5,8 +5,8 @@ use token_sidecar::refresh::ports::{Claimed, Committed, Store, StoreError};
 use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::{Fingerprint, Trigger};
 
-use crate::ears::{Ears, Hurried};
 use crate::fixture::{TestStore, commit, config, id, link_of, secrets, store_on};
+use crate::running::{Intervals, Running};
 use crate::support::redis_server::RedisServer;
 use crate::support::sentinel::{MASTER, sentinel_of};
 
@@ -45,20 +45,20 @@ async fn a_refresh_and_its_event_survive_a_failover() {
     let sentinel = sentinel_of(&master, 1, &[]);
     // The address of the URL is not used.
     let config = by_sentinel("redis://127.0.0.1:1/", &sentinel);
-    let ears = Ears::open(&config, Hurried::NOT).await;
+    let subscription = Running::open(&config, Intervals::PRODUCTION).await;
     let store = store_on(&link_of(&config));
 
     let first = refreshed(&store, "a", "one").await;
-    ears.mailbox_until("the first outcome", |mailbox| mailbox.outcomes() == 1).await;
+    subscription.mailbox_until("the first outcome", |mailbox| mailbox.outcomes() == 1).await;
     replica.until("GET chitai_gorod_token", |token| token == "one");
     sentinel.until("INFO sentinel", |info| info.contains("slaves=1"));
 
     master.kill();
-    ears.until("the new master", |told| told.connected == 2).await;
-    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    subscription.until("the new master", |told| told.connected == 2).await;
+    assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     let second = refreshed(&store, "b", "two").await;
     assert!(second.version > first.version);
-    ears.mailbox_until("the second outcome", |mailbox| mailbox.outcomes() == 2).await;
+    subscription.mailbox_until("the second outcome", |mailbox| mailbox.outcomes() == 2).await;
     assert_eq!(second.fingerprint(), Some(Fingerprint::of("two")));
     assert_eq!(replica.ask::<String>("GET chitai_gorod_token"), "two");
 }

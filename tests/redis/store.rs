@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use token_sidecar::domain::snapshot::Provenance;
+use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{Announced, Claimed, Committed, Lease, Recorded, Store};
 use token_sidecar_client::wire::{Event, Fingerprint, Trigger, Updated, UpdatedCause};
 
 use crate::fixture::{
-    COOKIES, DAY, LOCK, LOCK_TTL, Listener, META, TOKEN, claimed, commit, digest, failed, id, meta, store,
+    COOKIES, DAY, LOCK, LOCK_TTL, Listener, META, TOKEN, claimed, commit, digest, failed, id, keys, link, lock_value,
+    meta, site, store,
 };
 use crate::support::redis_server::RedisServer;
 
@@ -70,12 +72,12 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     let seen = one.look().await.unwrap();
     let Claimed::Taken(at) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
     assert!(at >= seen.at);
-    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
     let Claimed::Changed(now) = two.claim(&seen.etag, &id("b")).await.unwrap() else { panic!("it is held") };
     assert!(is_full(now.lock.unwrap()), "the answer says how long");
-    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
 
     // The answer was lost: asked again, it is still ours, and for as long as if it were taken now.
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 500"));
@@ -83,15 +85,39 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     assert!(is_full(lock_ttl(&server)));
 }
 
-/// Whoever died leaves no lock that lasts as long as the step of a clock that is set back.
+/// Redis' clock was set back: the lock of a sidecar that died must not last as long as that step.
 #[tokio::test]
-async fn a_lock_that_lasts_longer_than_any_is_given_its_end() {
+async fn a_lock_that_lasts_longer_than_it_says_is_cut_to_that() {
     let server = RedisServer::start();
     let store = store(&server);
     claimed(&store, "a").await;
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 3600000"));
     assert!(is_full(store.look().await.unwrap().lock.unwrap()));
     assert!(is_full(lock_ttl(&server)));
+}
+
+/// Replicas may have different lock TTLs, as while the setting is being changed.
+#[tokio::test]
+async fn the_lock_of_a_replica_with_a_longer_ttl_is_left_as_it_is() {
+    let server = RedisServer::start();
+    let own = Duration::from_secs(60);
+    let slow = RedisStore::new(link(&server), site(), keys(), own, "two".to_owned());
+    let other = store(&server);
+    claimed(&slow, "a").await;
+    assert!(other.look().await.unwrap().lock.unwrap() > own - Duration::from_secs(10));
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 3600000"));
+    let left = other.look().await.unwrap().lock.unwrap();
+    assert!(left <= own && left > own - Duration::from_secs(10), "{left:?}: its own TTL is the longest");
+    assert!(lock_ttl(&server) > own - Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_lock_that_an_operator_gave_an_end_is_left_as_it_is() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let _: () = server.ask(&format!("SET {LOCK} deploy:4242 PX 3600000"));
+    assert!(store.look().await.unwrap().lock.unwrap() > Duration::from_secs(3_500));
+    assert!(lock_ttl(&server) > Duration::from_secs(3_500));
 }
 
 #[tokio::test]
@@ -156,7 +182,7 @@ async fn a_lock_that_is_gone_is_taken_again_unless_the_work_has_ended() {
     let seen = claimed(&store, "a").await;
     server.restart_empty();
     while store.renew(&id("a"), seen.version).await.is_err() {}
-    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
     assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
@@ -193,7 +219,7 @@ async fn vacating_frees_our_lock_alone_and_tells_the_others() {
     claimed(&store, "a").await;
     let mut listener = Listener::new(&server);
     store.vacate(&id("b")).await.unwrap();
-    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "a");
+    assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(listener.heard(&server).is_empty());
     store.vacate(&id("a")).await.unwrap();
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);

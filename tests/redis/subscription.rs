@@ -12,8 +12,8 @@ use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
 
-use crate::ears::{Ears, Hurried};
 use crate::fixture::{claimed, commit, config, failed, id, site, store};
+use crate::running::{Intervals, Running};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis_server::RedisServer;
 
@@ -31,7 +31,7 @@ fn report(fingerprint: Fingerprint) -> Vec<u8> {
 #[tokio::test]
 async fn any_payload_reaches_the_mailbox() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     let mut oversized = br#"{"force":true,"reason":""#.to_vec();
     oversized.resize(64 * 1024 - 1, b'x');
     oversized.extend(b"\"}");
@@ -50,10 +50,10 @@ async fn any_payload_reaches_the_mailbox() {
     for (payload, _) in &payloads {
         publish(&server, INVALID, payload);
     }
-    ears.mailbox_until("all messages", |mailbox| mailbox.pending().uncounted == 8).await;
+    subscription.mailbox_until("all messages", |mailbox| mailbox.pending().uncounted == 8).await;
     let kinds: Vec<_> = payloads.iter().map(|(_, kind)| (site(), *kind)).collect();
-    assert_eq!(ears.told(|told| told.messages.clone()), kinds);
-    let inbox = ears.mailbox().take();
+    assert_eq!(subscription.told(|told| told.messages.clone()), kinds);
+    let inbox = subscription.mailbox().take();
     assert!(inbox.unnamed && inbox.forced.is_none(), "an oversized payload has no details");
     assert_eq!(inbox.reported.iter().collect::<Vec<_>>(), [Fingerprint::of("test")]);
     assert_eq!((inbox.note.reason.as_deref(), inbox.note.source.as_deref()), (Some("401"), Some("p1")));
@@ -62,7 +62,7 @@ async fn any_payload_reaches_the_mailbox() {
 #[tokio::test]
 async fn an_outcome_answers_exactly_what_was_published_before_it() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     let store = store(&server);
     let (old, new) = (Fingerprint::of("old"), Fingerprint::of("new"));
 
@@ -71,27 +71,27 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     publish(&server, INVALID, b"now");
     assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
     publish(&server, INVALID, &report(new));
-    ears.mailbox_until("the report on the new token", |mailbox| mailbox.pending().reported.contains(new)).await;
-    assert_eq!(ears.mailbox().outcomes(), 1);
-    assert!(ears.mailbox().take_change(0));
-    let inbox = ears.mailbox().take();
+    subscription.mailbox_until("the report on the new token", |mailbox| mailbox.pending().reported.contains(new)).await;
+    assert_eq!(subscription.mailbox().outcomes(), 1);
+    assert!(subscription.mailbox().take_change(0));
+    let inbox = subscription.mailbox().take();
     assert_eq!((inbox.uncounted, inbox.unnamed, inbox.reported.iter().count()), (1, false, 1));
 
     let seen = claimed(&store, "b").await;
     publish(&server, INVALID, b"before");
     assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
     publish(&server, INVALID, &report(old));
-    ears.mailbox_until("the report after the failure", |mailbox| !mailbox.is_empty()).await;
-    ears.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;
-    ears.mailbox_until("the report alone", |mailbox| mailbox.pending().reported.contains(old)).await;
-    assert_eq!(ears.mailbox().take().uncounted, 1);
-    assert_eq!(ears.told(|told| told.events.len()), 2, "an event of a site is told once, from its own channel");
+    subscription.mailbox_until("the report after the failure", |mailbox| !mailbox.is_empty()).await;
+    subscription.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;
+    subscription.mailbox_until("the report alone", |mailbox| mailbox.pending().reported.contains(old)).await;
+    assert_eq!(subscription.mailbox().take().uncounted, 1);
+    assert_eq!(subscription.told(|told| told.events.len()), 2, "an event of a site is told once, from its own channel");
 }
 
 #[tokio::test]
 async fn a_repeated_announcement_and_garbage_answer_nothing() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     publish(&server, INVALID, b"now");
     let repeated = br#"{"event":"token:updated","site":"chitai_gorod","cause":"repeated","version":1,
         "fingerprint":"9f86d081884c7d65","key":"k","ttl":1,"expires_at":null,"refresh_at":null,"refreshed_at":null,
@@ -103,100 +103,100 @@ async fn a_repeated_announcement_and_garbage_answer_nothing() {
         publish(&server, "chitai_gorod:token:canary", b"another:7");
     }
     publish(&server, INVALID, b"now");
-    ears.mailbox_until("both messages", |mailbox| mailbox.pending().uncounted == 2).await;
-    assert_eq!((ears.mailbox().outcomes(), ears.mailbox().take_change(0)), (0, false));
-    assert_eq!(ears.told(|told| told.events.len()), 1);
+    subscription.mailbox_until("both messages", |mailbox| mailbox.pending().uncounted == 2).await;
+    assert_eq!((subscription.mailbox().outcomes(), subscription.mailbox().take_change(0)), (0, false));
+    assert_eq!(subscription.told(|told| told.events.len()), 1);
 }
 
 #[tokio::test]
 async fn another_replica_that_gives_up_is_a_hint() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     let store = store(&server);
     claimed(&store, "a").await;
     store.vacate(&id("a")).await.unwrap();
-    ears.mailbox_until("a hint", |mailbox| mailbox.take_change(u64::MAX)).await;
-    assert!(ears.mailbox().is_empty());
+    subscription.mailbox_until("a hint", |mailbox| mailbox.take_change(u64::MAX)).await;
+    assert!(subscription.mailbox().is_empty());
 }
 
 #[tokio::test]
 async fn canaries_fly_and_come_back() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::FLIGHTS).await;
-    ears.until("ten canaries", |told| told.canaries >= 10).await;
-    assert_eq!(ears.told(|told| (told.connected, told.disconnected.len())), (1, 0));
-    assert!(ears.mailbox().is_empty(), "canaries are no triggers");
+    let subscription = Running::open(&config(&server.url()), Intervals::FREQUENT).await;
+    subscription.until("ten canaries", |told| told.canaries >= 10).await;
+    assert_eq!(subscription.told(|told| (told.connected, told.disconnected.len())), (1, 0));
+    assert!(subscription.mailbox().is_empty(), "canaries are no triggers");
 }
 
 #[tokio::test]
 async fn every_site_is_asked_about_the_gap_after_a_restart() {
     let mut server = RedisServer::start();
     let sites: Vec<_> = ["one", "two", "three"].map(|name| SiteId::parse(name).unwrap()).into();
-    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, sites);
-    ears.ready().await;
-    assert!(ears.mailboxes.iter().all(|mailbox| mailbox.is_empty()), "at first there was no gap");
+    let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, sites);
+    subscription.ready().await;
+    assert!(subscription.mailboxes.iter().all(|mailbox| mailbox.is_empty()), "at first there was no gap");
     server.kill();
-    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
     server.revive();
-    ears.until("the return", |told| told.connected == 2).await;
-    for mailbox in &ears.mailboxes {
+    subscription.until("the return", |told| told.connected == 2).await;
+    for mailbox in &subscription.mailboxes {
         mailbox.changed().await;
         assert_eq!(mailbox.take(), Pending { implicit: Some(Trigger::Reconnect), uncounted: 1, ..Pending::default() });
         assert!(mailbox.take_change(u64::MAX));
     }
     publish(&server, "two:token:invalid", b"now");
-    ears.until("a message after the return", |told| told.messages.len() == 1).await;
+    subscription.until("a message after the return", |told| told.messages.len() == 1).await;
 }
 
 #[tokio::test]
 async fn a_connection_that_was_closed_is_opened_again() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     for n in 1..=3 {
         let killed: i64 = server.ask("CLIENT KILL TYPE pubsub");
         assert_eq!(killed, 1);
-        ears.until("the return", |told| told.connected == n + 1).await;
-        assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+        subscription.until("the return", |told| told.connected == n + 1).await;
+        assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     }
 }
 
 #[tokio::test]
 async fn a_frozen_server_is_noticed_by_the_canary() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::LOSSES).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::IMPATIENT).await;
     server.freeze();
-    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
-    let reason = ears.told(|told| told.disconnected[0].clone());
+    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
+    let reason = subscription.told(|told| told.disconnected[0].clone());
     assert!(reason.contains("did not come back"), "{reason}");
     server.thaw();
-    ears.until("the return", |told| told.connected == 2).await;
-    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    subscription.until("the return", |told| told.connected == 2).await;
+    assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
 }
 
 #[tokio::test]
 async fn with_the_periods_of_production_a_frozen_server_is_noticed_within_20_seconds() {
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     server.freeze();
     tokio::time::pause();
-    let noticed = ears.until("the loss", |told| !told.disconnected.is_empty());
+    let noticed = subscription.until("the loss", |told| !told.disconnected.is_empty());
     tokio::time::timeout(Duration::from_secs(20) + Duration::from_millis(100), noticed).await.unwrap();
     tokio::time::resume();
     server.thaw();
-    ears.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |told| told.connected == 2).await;
 }
 
 #[tokio::test]
 async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port());
-    let ears = Ears::open(&config(&proxy.url()), Hurried::LOSSES).await;
-    ears.until("canaries", |told| told.canaries >= 3).await;
+    let subscription = Running::open(&config(&proxy.url()), Intervals::IMPATIENT).await;
+    subscription.until("canaries", |told| told.canaries >= 3).await;
     proxy.is(Network::DeafEars);
-    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
     proxy.is(Network::Fine);
-    ears.until("the return", |told| told.connected == 2).await;
-    assert_eq!(ears.mailbox().take().implicit, Some(Trigger::Reconnect));
+    subscription.until("the return", |told| told.connected == 2).await;
+    assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
 }
 
@@ -205,7 +205,7 @@ async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
 async fn a_subscription_whose_canary_is_late_is_kept_while_messages_come_for_four_times_as_long() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port());
-    let ears = Ears::open(&config(&proxy.url()), Hurried::PATIENT_LOSSES).await;
+    let subscription = Running::open(&config(&proxy.url()), Intervals::LESS_IMPATIENT).await;
     proxy.is(Network::Swallows("token:canary"));
     let deaf = Arc::new(AtomicBool::new(true));
     let clock = SystemClock::start();
@@ -217,43 +217,44 @@ async fn a_subscription_whose_canary_is_late_is_kept_while_messages_come_for_fou
             std::thread::sleep(Duration::from_millis(20));
         }
     });
-    ears.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
     let kept = clock.now();
     deaf.store(false, Ordering::Relaxed);
     parser.join().unwrap();
-    assert!(kept >= 4 * Hurried::PATIENT_LOSSES.timeout, "given up after {kept:?}");
+    assert!(kept >= 4 * Intervals::LESS_IMPATIENT.timeout, "given up after {kept:?}");
 }
 
 #[tokio::test]
 async fn a_wrong_password_at_the_start_is_the_end() {
     let server = RedisServer::start_with(&["requirepass right"]);
-    let mut ears = Ears::begin(&config(&server.url_with(":wrongsecret@")), Hurried::NOT, vec![site()]);
-    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    let mut subscription =
+        Running::begin(&config(&server.url_with(":wrongsecret@")), Intervals::PRODUCTION, vec![site()]);
+    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("WRONGPASS") && !error.contains("wrongsecret"), "{error}");
-    assert!(!ears.ready.is_cancelled());
+    assert!(!subscription.ready.is_cancelled());
 }
 
 #[tokio::test]
 async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_later() {
     let server = RedisServer::start_with(&["user app on >pass ~* resetchannels &token:* +@all"]);
     let config = config(&server.url_with("app:pass@"));
-    let mut ears = Ears::begin(&config, Hurried::NOT, vec![site()]);
-    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    let mut subscription = Running::begin(&config, Intervals::PRODUCTION, vec![site()]);
+    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("NOPERM") && error.contains("channel"), "{error}");
 
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
-    let ears = Ears::open(&config, Hurried::NOT).await;
+    let subscription = Running::open(&config, Intervals::PRODUCTION).await;
     let _: () = server.ask("ACL SETUSER app resetchannels");
-    ears.until("a refusal", |told| told.disconnected.iter().any(|reason| reason.contains("NOPERM"))).await;
+    subscription.until("a refusal", |told| told.disconnected.iter().any(|reason| reason.contains("NOPERM"))).await;
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
-    ears.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |told| told.connected == 2).await;
 }
 
 #[tokio::test]
 async fn publishing_without_permission_is_the_end_at_the_start_too() {
     let server = RedisServer::start_with(&["user app on >pass ~* &* +@all -publish"]);
-    let mut ears = Ears::begin(&config(&server.url_with("app:pass@")), Hurried::NOT, vec![site()]);
-    let Err(LinkError::Refused(error)) = ears.ended().await else { panic!("it is refused for good") };
+    let mut subscription = Running::begin(&config(&server.url_with("app:pass@")), Intervals::PRODUCTION, vec![site()]);
+    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("'publish'"), "{error}");
 }
 
@@ -261,22 +262,22 @@ async fn publishing_without_permission_is_the_end_at_the_start_too() {
 async fn a_redis_that_is_away_at_the_start_is_waited_for() {
     let mut server = RedisServer::start();
     server.kill();
-    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, vec![site()]);
-    ears.until("a failed try", |told| told.disconnected.len() >= 2).await;
+    let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, vec![site()]);
+    subscription.until("a failed try", |told| told.disconnected.len() >= 2).await;
     server.revive();
-    ears.ready().await;
-    assert!(ears.mailbox().is_empty(), "there was no gap: start-up asks by itself");
+    subscription.ready().await;
+    assert!(subscription.mailbox().is_empty(), "there was no gap: start-up asks by itself");
 }
 
 #[tokio::test]
 async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
     let mut server = RedisServer::start();
-    let mut ears = Ears::open(&config(&server.url()), Hurried::NOT).await;
-    ears.stop.cancel();
-    assert_eq!(ears.ended().await, Ok(()));
+    let mut subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
+    subscription.stop.cancel();
+    assert_eq!(subscription.ended().await, Ok(()));
     server.until("CLIENT LIST TYPE pubsub", str::is_empty);
 
-    let mut away = Ears::open(&config(&server.url()), Hurried::NOT).await;
+    let mut away = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     server.kill();
     away.until("the loss", |told| !told.disconnected.is_empty()).await;
     away.stop.cancel();
@@ -284,7 +285,7 @@ async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
 
     server.revive();
     server.freeze();
-    let mut connecting = Ears::begin(&config(&server.url()), Hurried::NOT, vec![site()]);
+    let mut connecting = Running::begin(&config(&server.url()), Intervals::PRODUCTION, vec![site()]);
     tokio::task::yield_now().await;
     connecting.stop.cancel();
     assert_eq!(connecting.ended().await, Ok(()));
@@ -294,7 +295,7 @@ async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
 async fn a_flood_is_folded_to_one_summary_and_every_message_counts() {
     const FLOOD: u64 = 200_000;
     let server = RedisServer::start();
-    let ears = Ears::open(&config(&server.url()), Hurried::FLIGHTS).await;
+    let subscription = Running::open(&config(&server.url()), Intervals::FREQUENT).await;
     let mut publisher = server.connection();
     let flood = std::thread::spawn(move || {
         for _ in 0..FLOOD / 1_000 {
@@ -306,25 +307,25 @@ async fn a_flood_is_folded_to_one_summary_and_every_message_counts() {
             batch.exec(&mut publisher).unwrap();
         }
     });
-    ears.mailbox_until("the whole flood", |mailbox| mailbox.pending().uncounted == FLOOD).await;
+    subscription.mailbox_until("the whole flood", |mailbox| mailbox.pending().uncounted == FLOOD).await;
     flood.join().unwrap();
-    let inbox = ears.mailbox().take();
+    let inbox = subscription.mailbox().take();
     assert!(inbox.unnamed, "more fingerprints than fit count as bare");
     assert_eq!(inbox.reported.iter().count(), token_sidecar::domain::pending::MAX_FINGERPRINTS);
-    assert_eq!(ears.told(|told| told.disconnected.len()), 0, "Redis did not throw it out");
+    assert_eq!(subscription.told(|told| told.disconnected.len()), 0, "Redis did not throw it out");
 }
 
 #[tokio::test]
 async fn more_channels_than_one_command_takes_are_all_heard() {
     let server = RedisServer::start();
     let sites: Vec<_> = (0..700).map(|n| SiteId::parse(&format!("site-{n}")).unwrap()).collect();
-    let ears = Ears::begin(&config(&server.url()), Hurried::NOT, sites);
-    ears.ready().await;
+    let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, sites);
+    subscription.ready().await;
     for n in [0, 350, 699] {
         publish(&server, &format!("site-{n}:token:invalid"), b"now");
     }
-    ears.until("three messages", |told| told.messages.len() == 3).await;
+    subscription.until("three messages", |told| told.messages.len() == 3).await;
     for n in [0, 350, 699] {
-        assert_eq!(ears.mailboxes[n].pending().uncounted, 1);
+        assert_eq!(subscription.mailboxes[n].pending().uncounted, 1);
     }
 }

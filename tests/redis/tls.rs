@@ -5,8 +5,8 @@
 use token_sidecar::refresh::ports::{Store as _, StoreError};
 use token_sidecar_client::redis::{LinkError, RedisConfig, TlsConfig, Topology};
 
-use crate::ears::{Ears, Hurried};
 use crate::fixture::{config, link_of, secrets, store_on};
+use crate::running::{Intervals, Running};
 use crate::sentinel::refreshed;
 use crate::support::papers::Papers;
 use crate::support::redis_server::{Port, RedisServer};
@@ -43,9 +43,9 @@ async fn a_refresh_and_its_event_go_over_tls() {
     let _server = start(&papers.lines(&port, "no"));
     let url = format!("rediss://127.0.0.1:{}/", port.number());
     let config = trusting(&papers, &url);
-    let ears = Ears::open(&config, Hurried::NOT).await;
+    let subscription = Running::open(&config, Intervals::PRODUCTION).await;
     refreshed(&store_on(&link_of(&config)), "a", "one").await;
-    ears.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
+    subscription.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
 
     let others = Papers::issue();
     for (config, why) in
@@ -89,7 +89,7 @@ async fn sentinels_and_their_master_are_trusted_by_the_same_authority() {
     let nodes = secrets(&[format!("rediss://127.0.0.1:{}", watch.number())]);
     let topology = Topology::Sentinel { nodes, master: "shop".into() };
     let config = RedisConfig { topology, ..presenting(&papers, "rediss://127.0.0.1:1/") };
-    let ears = Ears::open(&config, Hurried::NOT).await;
+    let subscription = Running::open(&config, Intervals::PRODUCTION).await;
     refreshed(&store_on(&link_of(&config)), "a", "one").await;
-    ears.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
+    subscription.mailbox_until("the outcome", |mailbox| mailbox.outcomes() == 1).await;
 }

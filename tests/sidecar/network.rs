@@ -55,7 +55,7 @@ fn weathers(name: &str, network: Network, truth: Duration) {
     events
         .until("the next one is answered", |event| event["cause"] == "refreshed" && event["version"].as_u64() > before);
     measured(&format!("{name}: the next report is answered within"), seconds(began.elapsed()));
-    assert!(sidecar.stop().expect(0).stderr.contains("Redis is not heard"), "{name}: the log says so");
+    assert!(sidecar.stop().expect(0).stderr.contains("not subscribed to Redis"), "{name}: the log says so");
 }
 
 /// All at once: each waits for the same canary.
@@ -102,7 +102,7 @@ fn a_pause_of_the_network_shorter_than_a_canary_loses_nothing_and_is_no_gap() {
     events.refreshed();
     measured("a pause of 1 s: the report is answered after it within", seconds(began.elapsed()));
     assert_eq!(world.history().pop().unwrap()["reason"], "in the pause");
-    assert!(!sidecar.stop().expect(0).stderr.contains("Redis is not heard"));
+    assert!(!sidecar.stop().expect(0).stderr.contains("not subscribed to Redis"));
 }
 
 #[test]

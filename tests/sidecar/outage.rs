@@ -88,7 +88,7 @@ fn a_redis_that_freezes_is_noticed_and_heard_again() {
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.redis.freeze();
     let began = now();
-    sidecar.says("Redis is not heard");
+    sidecar.says("not subscribed to Redis");
     measured("Redis frozen: noticed after", seconds(began.elapsed()));
     world.redis.thaw();
     let began = now();

@@ -39,7 +39,7 @@ pub(crate) struct Laws {
     counted: u64,
     last_event: u64,
     /// The claim that was committed or failed last.
-    settled: Option<Vec<u8>>,
+    settled: Option<String>,
 }
 
 /// A report.
@@ -111,9 +111,9 @@ impl Laws {
     }
 
     /// Redis' answer to a commit or failure of a claim.
-    pub(crate) fn settling(&mut self, claim: &[u8], word: &[u8]) {
+    pub(crate) fn settling(&mut self, claim: &str, word: &[u8]) {
         match word {
-            b"stored" | b"done" => self.settled = Some(claim.to_vec()),
+            b"stored" | b"done" => self.settled = Some(claim.to_owned()),
             b"superseded" | b"dropped" if self.settled.as_deref() == Some(claim) => {
                 self.broke("what was done is never denied to whoever asks again".to_owned());
             }

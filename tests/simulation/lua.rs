@@ -53,6 +53,12 @@ impl Host {
             })?,
         )?;
         lua.globals().set("redis", redis)?;
+        let cjson = lua.create_table()?;
+        let decode = |lua: &Lua, text: mlua::LuaString| {
+            decoded(lua, serde_json::from_slice(&text.as_bytes()).map_err(Error::external)?)
+        };
+        cjson.set("decode", lua.create_function(decode)?)?;
+        lua.globals().set("cjson", cjson)?;
         Ok(Self { lua, compiled: RefCell::default() })
     }
 
@@ -87,6 +93,27 @@ fn execute(words: MultiValue) -> Reply {
     });
     let words: Vec<Vec<u8>> = words.collect();
     OPEN.with_borrow_mut(|database| database.execute(&words))
+}
+
+/// A value as `cjson` has it: every number is a double.
+fn decoded(lua: &Lua, json: serde_json::Value) -> mlua::Result<Value> {
+    Ok(match json {
+        serde_json::Value::Null => panic!("no script is given a null"),
+        serde_json::Value::Bool(is) => Value::Boolean(is),
+        serde_json::Value::Number(number) => Value::Number(number.as_f64().unwrap()),
+        serde_json::Value::String(text) => Value::String(lua.create_string(text)?),
+        serde_json::Value::Array(items) => {
+            let items = items.into_iter().map(|item| decoded(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
+            Value::Table(lua.create_sequence_from(items)?)
+        }
+        serde_json::Value::Object(fields) => {
+            let table = lua.create_table()?;
+            for (name, field) in fields {
+                table.raw_set(name, decoded(lua, field)?)?;
+            }
+            Value::Table(table)
+        }
+    })
 }
 
 fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {

@@ -17,10 +17,12 @@ pub(crate) enum Mutation {
     NoEtag,
     /// A lock that somebody holds is taken all the same.
     NoLock,
+    /// A lock is cut to the lock TTL of whichever replica reads it.
+    CutLocks,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::NoFence,
         Self::BlindLockDelete,
         Self::NoGapRecovery,
@@ -28,13 +30,14 @@ impl Mutation {
         Self::NoIdempotence,
         Self::NoEtag,
         Self::NoLock,
+        Self::CutLocks,
     ];
 
     /// How the law begins that it breaks first.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
             Self::NoFence => &["an older solve never overwrites"],
-            Self::BlindLockDelete | Self::NoLock => &["one solve at a time"],
+            Self::BlindLockDelete | Self::NoLock | Self::CutLocks => &["one solve at a time"],
             Self::NoGapRecovery => &["whoever asks is answered"],
             Self::BackoffPerReplica => &["back-off is shared", "solves are paced"],
             Self::NoIdempotence => &["what was done is never denied"],
@@ -46,11 +49,12 @@ impl Mutation {
     pub(crate) fn applied(self, script: &str, process: usize) -> String {
         let own = format!("'failures@{process}'");
         let (guard, broken) = match self {
-            Self::NoFence => ("if current > seen then", "if false then"),
-            Self::BlindLockDelete => ("if redis.call('GET', LOCK) == claim then", "if true then"),
-            Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == claim then", "if false then"),
-            Self::NoEtag => (" and etag(head, unpack(read)) == ARGV[2]", ""),
-            Self::NoLock => ("ARGV[3], 'NX', 'PX'", "ARGV[3], 'PX'"),
+            Self::NoFence => ("if current > args.seen then", "if false then"),
+            Self::BlindLockDelete => ("if redis.call('GET', LOCK) == args.claim then", "if true then"),
+            Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == args.claim then", "if false then"),
+            Self::NoEtag => ("if etag() == args.etag and ", "if "),
+            Self::NoLock => ("args.claim, 'NX', 'PX'", "args.claim, 'PX'"),
+            Self::CutLocks => ("tonumber(string.match(redis.call('GET', LOCK), ':px=(%d+)$'))", "args.lock_ttl"),
             Self::BackoffPerReplica => ("'failures'", own.as_str()),
             Self::NoGapRecovery => return script.to_owned(),
         };

@@ -32,6 +32,8 @@ use crate::world::{COOKIES_KEY, Process, SITE, TOKEN_KEY, Way, World, spawn};
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) policy: Policy,
+    /// The lock TTL of every other sidecar, as while the setting is being changed.
+    pub(crate) other_lock_ttl: Duration,
     /// Whether the policy has a schedule.
     pub(crate) scheduled: bool,
     pub(crate) mutation: Option<Mutation>,
@@ -75,6 +77,10 @@ impl Replica {
             state.processes.len() - 1
         };
         world.tell(|| format!("sidecar {process} starts"));
+        let mut policy = setup.policy.clone();
+        if process % 2 == 1 {
+            policy.lock_ttl = setup.other_lock_ttl;
+        }
         let mailbox = Arc::new(Mailbox::default());
         let id = SiteId::parse(SITE).unwrap();
         let time = Time { world: world.clone(), process };
@@ -82,10 +88,10 @@ impl Replica {
         let link = Arc::new(Link::new(Connector::over(dial(world, process))));
         let keys = KeyNames { token: TOKEN_KEY.to_owned(), cookies: COOKIES_KEY.to_owned() };
         let instance = format!("sidecar-{process}");
-        let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, setup.policy.lock_ttl, instance.clone());
+        let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, instance.clone());
         let site = SiteContext::<Surroundings> {
             id: id.clone(),
-            policy: setup.policy.clone(),
+            policy,
             cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
             page: "https://www.shop.test/".to_owned(),
             bootstrap: None,

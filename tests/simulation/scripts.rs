@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use token_sidecar::redis::lua;
+use token_sidecar::redis::scripts;
 
 use crate::reply::{Command, Reply};
 use crate::world::SOMEBODY;
 
 /// Each script as it is loaded.
 pub(crate) const ALL: [(&str, &str); 7] = [
-    ("look", lua::LOOK),
-    ("claim", lua::CLAIM),
-    ("renew", lua::RENEW),
-    ("commit", lua::COMMIT),
-    ("fail", lua::FAIL),
-    ("announce", lua::ANNOUNCE),
-    ("vacate", lua::VACATE),
+    ("look", scripts::LOOK),
+    ("claim", scripts::CLAIM),
+    ("renew", scripts::RENEW),
+    ("commit", scripts::COMMIT),
+    ("fail", scripts::FAIL),
+    ("announce", scripts::ANNOUNCE),
+    ("vacate", scripts::VACATE),
 ];
-
-/// Where the claim stands in `commit` and `fail`: after the verb, the digest, the number of keys, five keys, the lock's TTL.
-pub(crate) const CLAIM: usize = 9;
 
 static NAMES: LazyLock<BTreeMap<String, &str>> = LazyLock::new(|| {
     ALL.into_iter().map(|(name, text)| (sha1_smol::Sha1::from(text).digest().to_string(), name)).collect()
@@ -32,6 +29,12 @@ pub(crate) fn name(command: &Command) -> Option<&'static str> {
         [verb, sha, ..] if verb == b"EVALSHA" => NAMES.get(std::str::from_utf8(sha).ok()?).copied(),
         _ => None,
     }
+}
+
+/// The claim that a script is run for.
+pub(crate) fn claim(command: &Command) -> Option<String> {
+    let arguments: serde_json::Value = serde_json::from_slice(command.last()?).ok()?;
+    Some(arguments["claim"].as_str()?.to_owned())
 }
 
 /// A command and what came of it, in a line of the story.

@@ -135,6 +135,7 @@ impl Story {
             verify: Verify::Strict,
             schedule,
         };
+        let other_lock_ttl = if dice.u8(..4) == 0 { Duration::from_secs(50) } else { policy.lock_ttl };
         let mut kinds = KINDS.to_vec();
         dice.shuffle(&mut kinds);
         kinds.truncate(dice.usize(2..8));
@@ -145,7 +146,7 @@ impl Story {
         kinds.push(Kind::Revoke);
         Self {
             world: World::new(engine, chronicle),
-            setup: Setup { policy, scheduled, mutation },
+            setup: Setup { policy, other_lock_ttl, scheduled, mutation },
             dice,
             kinds,
             replicas: Vec::new(),
@@ -335,11 +336,12 @@ impl Story {
     async fn settle(&mut self) -> Result<(), String> {
         let healed = self.world.elapsed();
         let answered = |state: &State| state.unanswered().is_none();
-        self.until(ANSWERED_WITHIN, answered).await;
+        let within = ANSWERED_WITHIN + self.longer_lock();
+        self.until(within, answered).await;
         self.answered_after = self.world.elapsed() - healed;
         let state = self.world.state();
         match state.unanswered() {
-            Some(ask) => Err(format!("whoever asks is answered within {ANSWERED_WITHIN:?}: {ask:?} was not")),
+            Some(ask) => Err(format!("whoever asks is answered within {within:?}: {ask:?} was not")),
             None => Ok(()),
         }
     }
@@ -354,8 +356,9 @@ impl Story {
         self.world.tell(|| "somebody insists".to_owned());
         let mut asked = ask(&self.world, r#"{"force":true}"#);
         let began = self.world.elapsed();
-        while self.world.elapsed() < began + RENEWED_WITHIN {
-            self.until(RENEWED_WITHIN, |state| asked.is_some_and(|ask| state.laws.is_answered(ask))).await;
+        let within = RENEWED_WITHIN + self.longer_lock();
+        while self.world.elapsed() < began + within {
+            self.until(within, |state| asked.is_some_and(|ask| state.laws.is_answered(ask))).await;
             if let Some(broken) = self.world.state().laws.broken.take() {
                 return Err(broken);
             }
@@ -374,7 +377,12 @@ impl Story {
                 }
             };
         }
-        Err(format!("a token that somebody insists on is there within {RENEWED_WITHIN:?}"))
+        Err(format!("a token that somebody insists on is there within {within:?}"))
+    }
+
+    /// How much longer than usual a dead sidecar's lock may last.
+    fn longer_lock(&self) -> Duration {
+        self.setup.other_lock_ttl - self.setup.policy.lock_ttl
     }
 }
 

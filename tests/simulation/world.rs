@@ -244,12 +244,16 @@ impl World {
                 let done = self.execute(process, command);
                 let (at, name) = (self.elapsed(), scripts::name(command));
                 let mut state = self.state();
-                match (name, &done.reply) {
-                    (Some("claim"), Reply::Integer(_)) => state.processes[process].claimed = at,
-                    (Some("commit" | "fail"), Reply::Array(items)) => {
-                        if let Some(Reply::Bulk(word)) = items.first() {
-                            state.laws.settling(&command[scripts::CLAIM], word);
-                        }
+                let outcome = match &done.reply {
+                    Reply::Array(items) => items.first(),
+                    _ => None,
+                };
+                match (name, outcome) {
+                    (Some("claim"), Some(Reply::Bulk(word))) if word == b"taken" => {
+                        state.processes[process].claimed = at;
+                    }
+                    (Some("commit" | "fail"), Some(Reply::Bulk(word))) => {
+                        state.laws.settling(&scripts::claim(command).unwrap(), word);
                     }
                     _ => {}
                 }

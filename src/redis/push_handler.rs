@@ -1,4 +1,4 @@
-//! Takes in what Redis pushes, and folds it on the spot.
+//! Receives what Redis pushes on the subscription, and folds it into the mailboxes on the spot.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,38 +15,41 @@ use crate::domain::pending::{Arrival, Outcome};
 use crate::refresh::mailbox::Mailbox;
 use crate::status::SubscriptionObserver;
 
-/// How many sites are subscribed to by one command, each to its four channels.
+/// How many sites one SUBSCRIBE names, each with its four channels.
 const SITES_A_COMMAND: usize = 250;
 
-/// Hears for all sites of the process.
-pub(super) struct Ear<O> {
+/// The receiving side of a process' subscription, for all of its sites.
+pub(super) struct PushHandler<O> {
     sites: BTreeMap<SiteId, Arc<Mailbox>>,
     observer: Arc<O>,
-    /// How many messages were heard, canaries included.
-    heard: AtomicU64,
-    /// The number of the canary that came back last.
-    canary: AtomicU64,
     instance: String,
-    wake: Notify,
+    /// How many messages were received, canaries included.
+    received: AtomicU64,
+    /// The number of the last canary that came back.
+    canary: AtomicU64,
+    canary_is_back: Notify,
 }
 
-impl<O: SubscriptionObserver> Ear<O> {
+impl<O: SubscriptionObserver> PushHandler<O> {
     pub(super) fn new(observer: Arc<O>, instance: String, sites: Vec<(SiteId, Arc<Mailbox>)>) -> Self {
-        let (heard, canary) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { sites: sites.into_iter().collect(), observer, heard, canary, instance, wake: Notify::new() }
+        Self {
+            sites: sites.into_iter().collect(),
+            observer,
+            instance,
+            received: AtomicU64::default(),
+            canary: AtomicU64::default(),
+            canary_is_back: Notify::default(),
+        }
     }
 
-    /// All that is listened to, in pieces of one command each.
-    pub(super) fn channels(&self) -> impl Iterator<Item = Vec<String>> {
-        let mut sites = self.sites.keys();
-        std::iter::from_fn(move || {
-            let piece = sites.by_ref().take(SITES_A_COMMAND);
-            let piece: Vec<String> = piece.flat_map(|site| Channels::of(site).all()).collect();
-            (!piece.is_empty()).then_some(piece)
-        })
+    /// All channels, in lists of one command each.
+    pub(super) fn channels(&self) -> Vec<Vec<String>> {
+        let sites: Vec<&SiteId> = self.sites.keys().collect();
+        let channels_of = |sites: &[&SiteId]| sites.iter().flat_map(|site| Channels::of(site).all()).collect();
+        sites.chunks(SITES_A_COMMAND).map(channels_of).collect()
     }
 
-    /// Where the canaries of this process fly.
+    /// The channel for the canaries of this process: that of its first site.
     pub(super) fn canary_channel(&self) -> String {
         self.sites.keys().next().map(|site| Channels::of(site).canary).unwrap_or_default()
     }
@@ -55,42 +58,40 @@ impl<O: SubscriptionObserver> Ear<O> {
         &self.observer
     }
 
-    /// How many messages were heard so far.
-    pub(super) fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Relaxed)
-    }
-
-    /// Ends when this canary is back.
-    pub(super) async fn canary(&self, number: u64) {
-        while self.canary.load(Ordering::Relaxed) < number {
-            self.wake.notified().await;
-        }
-    }
-
-    /// Where the triggers of all sites arrive.
     pub(super) fn mailboxes(&self) -> impl Iterator<Item = &Mailbox> {
         self.sites.values().map(|mailbox| &**mailbox)
     }
 
-    /// Called by the connection's reader for everything that is pushed.
-    pub(super) fn hear(&self, push: PushInfo, broken: &CancellationToken) {
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Ends when this canary has come back.
+    pub(super) async fn canary(&self, number: u64) {
+        while self.canary.load(Ordering::Relaxed) < number {
+            self.canary_is_back.notified().await;
+        }
+    }
+
+    /// Called by the connection's reader for each push; cancels `broken` when the connection has ended.
+    pub(super) fn receive(&self, push: PushInfo, broken: &CancellationToken) {
         match push.kind {
             PushKind::Disconnection => broken.cancel(),
             PushKind::Message => {
-                self.heard.fetch_add(1, Ordering::Relaxed);
-                pay();
+                self.received.fetch_add(1, Ordering::Relaxed);
+                spend_budget();
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
                     && let Some((site, topic)) = std::str::from_utf8(channel).ok().and_then(Channels::read)
                     && let Some((site, mailbox)) = self.sites.get_key_value(site)
                 {
-                    self.take_in(site, mailbox, topic, payload);
+                    self.fold(site, mailbox, topic, payload);
                 }
             }
             _ => {}
         }
     }
 
-    fn take_in(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
+    fn fold(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
         match topic {
             Topic::Invalid => {
                 let (report, payload) = Report::parse(payload);
@@ -104,29 +105,29 @@ impl<O: SubscriptionObserver> Ear<O> {
                 }
                 self.observer.event(&event);
             }
-            Topic::Canary => self.landed(mailbox, payload),
+            Topic::Canary => self.canary_or_hint(mailbox, payload),
         }
     }
 
-    fn landed(&self, mailbox: &Mailbox, payload: &[u8]) {
+    fn canary_or_hint(&self, mailbox: &Mailbox, payload: &[u8]) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         match text.rsplit_once(':') {
             Some((instance, number)) if instance == self.instance => {
                 if let Ok(number) = number.parse() {
                     self.canary.fetch_max(number, Ordering::Relaxed);
-                    self.wake.notify_one();
+                    self.canary_is_back.notify_one();
                 }
             }
             Some(_) => {}
-            // Another replica gave a refresh up: the lock is free.
+            // `vacated`: another replica has given a refresh up, and the lock is free.
             None => mailbox.hint(),
         }
     }
 }
 
-/// Counts a message as a step of the task that reads: what is read at once holds thousands, and all other tasks would
-/// wait until it is through with them. Once the steps are used up, its next read lets the others go first.
-fn pay() {
+/// Counts a message against the reading task's budget. One read may hold thousands of messages; once the budget is spent,
+/// the next read lets the other tasks run first.
+fn spend_budget() {
     if let Poll::Ready(step) = poll_proceed(&mut Context::from_waker(Waker::noop())) {
         step.made_progress();
     }

@@ -1,4 +1,4 @@
-//! A subscription that runs beside a test, and what it has told.
+//! A subscription that runs beside a test, and what its observer has seen.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -24,30 +24,30 @@ use crate::fixture::site;
 /// The longest that a test waits for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often canaries fly, and when they are given up.
+/// How often canaries are published, and how long they may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hurried {
-    period: Duration,
+pub(crate) struct Intervals {
+    interval: Duration,
     pub(crate) timeout: Duration,
 }
 
-impl Hurried {
-    /// The periods of production.
-    pub(crate) const NOT: Self = Self { period: CANARY_INTERVAL, timeout: CANARY_TIMEOUT };
-    /// Canaries fly all the time.
-    pub(crate) const FLIGHTS: Self = Self { period: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
-    /// They are missed soon, too.
-    pub(crate) const LOSSES: Self = Self { period: Duration::from_millis(20), timeout: Duration::from_millis(700) };
-    /// They are missed soon, but not by a machine that is busy for a moment.
-    pub(crate) const PATIENT_LOSSES: Self =
-        Self { period: Duration::from_millis(20), timeout: Duration::from_millis(1_500) };
+impl Intervals {
+    /// Those of production.
+    pub(crate) const PRODUCTION: Self = Self { interval: CANARY_INTERVAL, timeout: CANARY_TIMEOUT };
+    pub(crate) const FREQUENT: Self = Self { interval: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
+    /// A lost canary is noticed soon, too.
+    pub(crate) const IMPATIENT: Self =
+        Self { interval: Duration::from_millis(20), timeout: Duration::from_millis(700) };
+    /// Soon, but not on a machine that is busy for a moment.
+    pub(crate) const LESS_IMPATIENT: Self =
+        Self { interval: Duration::from_millis(20), timeout: Duration::from_millis(1_500) };
 }
 
 /// A clock that shortens these two waits alone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HurriedClock(Hurried, SystemClock);
+pub(crate) struct TestClock(Intervals, SystemClock);
 
-impl Clock for HurriedClock {
+impl Clock for TestClock {
     fn now(&self) -> Duration {
         self.1.now()
     }
@@ -57,7 +57,7 @@ impl Clock for HurriedClock {
         self.1
             .sleep(match span {
                 CANARY_TIMEOUT => self.0.timeout,
-                _ if is_interval => self.0.period.min(span),
+                _ if is_interval => self.0.interval.min(span),
                 span => span,
             })
             .await;
@@ -146,7 +146,7 @@ impl Received {
 }
 
 /// A subscription that runs.
-pub(crate) struct Ears {
+pub(crate) struct Running {
     pub(crate) mailboxes: Vec<Received>,
     pub(crate) ready: CancellationToken,
     pub(crate) stop: CancellationToken,
@@ -154,17 +154,17 @@ pub(crate) struct Ears {
     running: JoinSet<Result<(), LinkError>>,
 }
 
-impl Ears {
+impl Running {
     /// Subscribes for one site and waits until it hears.
-    pub(crate) async fn open(config: &RedisConfig, hurried: Hurried) -> Self {
-        let ears = Self::begin(config, hurried, vec![site()]);
-        ears.ready().await;
-        ears
+    pub(crate) async fn open(config: &RedisConfig, intervals: Intervals) -> Self {
+        let running = Self::begin(config, intervals, vec![site()]);
+        running.ready().await;
+        running
     }
 
     /// Begins to subscribe.
-    pub(crate) fn begin(config: &RedisConfig, hurried: Hurried, sites: Vec<SiteId>) -> Self {
-        let clock = HurriedClock(hurried, SystemClock::start());
+    pub(crate) fn begin(config: &RedisConfig, intervals: Intervals, sites: Vec<SiteId>) -> Self {
+        let clock = TestClock(intervals, SystemClock::start());
         let link = Arc::new(Link::new(Connector::new(config).unwrap()));
         let mailboxes: Vec<_> = sites.iter().map(|_| Arc::new(Mailbox::default())).collect();
         let recorder = Recorder::default();

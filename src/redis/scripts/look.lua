@@ -1,0 +1,2 @@
+-- Reads the state.
+return state()

@@ -1,0 +1,110 @@
+-- The start of every script: the keys, the arguments by their names, and the steps that several scripts share.
+local TOKEN, COOKIES, META, LOCK, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local args = cjson.decode(ARGV[1])
+
+local MAX_TOKEN = 16384 -- bytes; more than any token has, with what may stand around it
+local MAX_COOKIES = 65536
+local MAX_VERSION = 2 ^ 53 - 2 ^ 20 -- a double holds every integer up to here exactly, and some above it
+local MAX_FAILURES = 999999999
+
+-- Replies an error before anything is read or written where a key holds another type.
+for key, expected in pairs({
+  [TOKEN] = 'string', [COOKIES] = 'string', [META] = 'hash', [LOCK] = 'string', [HISTORY] = 'stream',
+}) do
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= expected then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. found .. ', not a ' .. expected)
+  end
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- A field of meta that counts something; 0 where it is no integer from 0 to `greatest`.
+local function count(field, greatest)
+  local value = redis.call('HGET', META, field)
+  local number = value and #value <= 16 and tonumber(string.match(value, '^%d+$'))
+  return number and number <= greatest and number or 0
+end
+
+local function version() return count('version', MAX_VERSION) end
+local function failures() return count('failures', MAX_FAILURES) end
+
+-- The string that a key holds; false where it is empty or longer than `limit`.
+local function text(key, limit)
+  local value = redis.call('GETRANGE', key, 0, limit)
+  return value ~= '' and #value <= limit and value
+end
+
+-- Names all that decisions rest on: what the token's key holds (its length where that cannot be a token), and fields of
+-- meta.
+local function etag()
+  local token = text(TOKEN, MAX_TOKEN) or 'length ' .. redis.call('STRLEN', TOKEN)
+  local meta = redis.call('HMGET', META, 'version', 'failures', 'retry_at')
+  return redis.sha1hex(table.concat({ token, meta[1] or '', meta[2] or '', meta[3] or '' }, '\n'))
+end
+
+-- What is left of the lock in ms, as PTTL has it. A lock without an end is given one. A sidecar's lock states its TTL and
+-- is cut to it: more is left where Redis' clock was set back.
+local function lock_left()
+  local left = redis.call('PTTL', LOCK)
+  if left < -1 then return left end
+  local longest = left == -1 and args.lock_ttl or tonumber(string.match(redis.call('GET', LOCK), ':px=(%d+)$'))
+  if longest and (left == -1 or left > longest) then
+    redis.call('PEXPIRE', LOCK, longest)
+    return longest
+  end
+  return left
+end
+
+-- The site's state, as names and values; false is a value that is not there.
+local function state()
+  local lock = lock_left()
+  local reply = {
+    'at', now_ms(), 'etag', etag(), 'version', version(), 'attempts', failures(), 'lock_ttl', lock,
+    'token', text(TOKEN, MAX_TOKEN), 'token_ttl', redis.call('PTTL', TOKEN), 'cookies', text(COOKIES, MAX_COOKIES),
+  }
+  for _, field in ipairs({
+    'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent', 'retry_at', 'retry_trigger', 'retry_stage',
+    'last_error',
+  }) do
+    table.insert(reply, field)
+    table.insert(reply, redis.call('HGET', META, field))
+  end
+  return reply
+end
+
+-- Frees the lock where it is this claim's; whether it was.
+local function free()
+  if redis.call('GET', LOCK) == args.claim then
+    return redis.call('DEL', LOCK) == 1
+  end
+end
+
+-- An error where the user may not run all of these commands, so that the script stops before its first write. Redis before
+-- 7 cannot tell: there a script that is refused halfway stays half done.
+local function forbidden(commands)
+  for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+    if not redis.acl_check_cmd(unpack(command)) then
+      return redis.error_reply('NOPERM this user may not run ' .. command[1] .. ' on ' .. command[2])
+    end
+  end
+end
+
+-- Adds an entry to the history, with these fields before those of the arguments; its id. It is the first write of its
+-- script: where Redis refuses writes, nothing has happened yet.
+local function record(...)
+  local entry = { ... }
+  for _, word in ipairs(args.history) do table.insert(entry, word) end
+  return redis.call('XADD', HISTORY, 'MAXLEN', '~', '1000', '*', unpack(entry))
+end
+
+-- Publishes on the channel of all sites and on the site's own; an error where either is refused.
+local function publish(message)
+  for _, channel in ipairs(args.channels) do
+    local sent = redis.pcall('PUBLISH', channel, message)
+    if type(sent) == 'table' and sent.err then return redis.error_reply(sent.err) end
+  end
+end

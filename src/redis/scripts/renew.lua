@@ -1,0 +1,12 @@
+-- Prolongs the lock. 'held' or 'lost'.
+local holder = redis.call('GET', LOCK)
+if holder == args.claim then
+  redis.call('PEXPIRE', LOCK, args.lock_ttl)
+  return 'held'
+end
+-- A lock that is gone, as after a restart, is taken again unless the work has ended or a newer token is stored.
+if not holder and version() <= args.seen and redis.call('HGET', META, 'claim') ~= args.claim then
+  redis.call('SET', LOCK, args.claim, 'NX', 'PX', args.lock_ttl)
+  return 'held'
+end
+return 'lost'
