@@ -180,8 +180,7 @@ mod tests {
 
     use super::*;
     use crate::domain::snapshot::{Current, Provenance};
-    use token_sidecar_client::wire::Report;
-    use token_sidecar_client::wire::{Fingerprint, Token};
+    use token_sidecar_client::wire::{Cookies, Fingerprint, Report, Token};
 
     fn report(token: &str) -> Arrival {
         Arrival::Message(Report { fingerprint: Some(Fingerprint::of(token)), ..Report::default() })
@@ -198,7 +197,12 @@ mod tests {
             at: Timestamp::from_second(1_795_331_400).unwrap(),
             etag: String::new(),
             version,
-            current: Some(Current { token, key_ends_at: None, provenance: Provenance::Foreign }),
+            current: Some(Current {
+                token,
+                cookies: Cookies::default(),
+                key_ends_at: None,
+                provenance: Provenance::Foreign,
+            }),
             lock: lock.then(|| std::time::Duration::from_secs(7)),
             failing: None,
         }
