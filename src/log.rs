@@ -105,6 +105,6 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
         assert_eq!(logged(LogFormat::Text, "warn"), "");
         assert_eq!(logged(LogFormat::Text, "warn,token_sidecar=debug").lines().count(), 2);
-        assert_eq!(logged(LogFormat::Text, "debug,token_sidecar::runtime=off"), "");
+        assert_eq!(logged(LogFormat::Text, "debug,token_sidecar::log=off"), "");
     }
 }

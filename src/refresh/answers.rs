@@ -1,13 +1,55 @@
 //! Answers without a solve: the current token or the failure in force, announced again.
 
-use super::driver::Driver;
-use super::ports::Store as _;
+use std::time::Duration;
+
+use super::driver::{Driver, Stop, Woken};
+use super::observation::DecisionKind;
+use super::ports::{Announced, Store as _, StoreError};
 use super::site::Ports;
 use crate::domain::announcement;
 use crate::domain::snapshot::Failing;
 use token_sidecar_client::wire::{Event, FailedCause};
 
+/// The least time between two announcements without a solve: a burst leads to twenty a second at most.
+const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
+
 impl<P: Ports> Driver<P> {
+    /// Publishes an answer without a solve to all that is pending, rate limited.
+    pub(super) async fn announce(
+        &mut self,
+        event: Option<Event>,
+        decision: DecisionKind,
+        stop: &Stop,
+    ) -> Result<(), StoreError> {
+        let Some(event) = event else {
+            self.state.expire();
+            return Ok(());
+        };
+        if self.pause_until(self.announce_after, stop).await == Woken::Stopped {
+            return Ok(());
+        }
+        if self.state.unrecorded().is_some() {
+            // Keys cannot be written, so there is no state to compare with.
+            self.site.store.publish(&event).await?;
+            self.decided(decision);
+            self.inbox.answer();
+        } else {
+            match self.site.store.announce(&self.state.snapshot().etag, &event).await? {
+                Announced::Done(snapshot) => {
+                    self.decided(decision);
+                    self.inbox.answer();
+                    self.learn(snapshot);
+                }
+                Announced::Changed(snapshot) => {
+                    self.learn(snapshot);
+                    return Ok(());
+                }
+            }
+        }
+        self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
+        Ok(())
+    }
+
     pub(super) fn updated_again(&self) -> Option<Event> {
         let (snapshot, now) = (self.state.snapshot(), self.now());
         let tick = self.site.policy.schedule.next_after(now);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::commit::{Claim, RefreshOutcome, Work};
 use super::observation::{DecisionKind, Observation, Observer};
-use super::ports::{Announced, ClaimId, Claimed, Clock, Jitter, Store, StoreError};
+use super::ports::{ClaimId, Claimed, Clock, Jitter, Store, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::inbox::Inbox;
@@ -16,12 +16,10 @@ use crate::domain::pending::Arrival;
 use crate::domain::site_state::{Freshness, Reading, SiteState, StoreClock};
 use crate::domain::snapshot::{Failing, Snapshot};
 use crate::domain::stored::StoredToken;
-use token_sidecar_client::wire::{Event, Trigger};
+use token_sidecar_client::wire::Trigger;
 
 /// How often a site checks that its key still exists: Redis sends no message for a key that is deleted or evicted.
 pub const HEARTBEAT: Duration = Duration::from_secs(12);
-/// The least time between two announcements without a solve: a burst leads to twenty a second at most.
-const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
 /// The least time between two readings of the state that messages cause.
 const LOOK_PACE: Duration = Duration::from_millis(50);
 /// Added to the end of another replica's lock, so that the lock has expired when the state is read.
@@ -34,7 +32,7 @@ pub struct Driver<P: Ports> {
     pub(super) state: SiteState,
     pub(super) inbox: Inbox,
     /// No announcement before this reading of the clock.
-    announce_after: Duration,
+    pub(super) announce_after: Duration,
     /// No reading of the state because of a message before this reading of the clock.
     look_after: Duration,
     /// When the next heartbeat is due, by the clock.
@@ -298,42 +296,6 @@ impl<P: Ports> Driver<P> {
         self.inbox.join(self.state.snapshot());
     }
 
-    /// Publishes an answer without a solve to all that is pending, rate limited.
-    pub(super) async fn announce(
-        &mut self,
-        event: Option<Event>,
-        decision: DecisionKind,
-        stop: &Stop,
-    ) -> Result<(), StoreError> {
-        let Some(event) = event else {
-            self.state.expire();
-            return Ok(());
-        };
-        if self.pause_until(self.announce_after, stop).await == Woken::Stopped {
-            return Ok(());
-        }
-        if self.state.unrecorded().is_some() {
-            // Keys cannot be written, so there is no state to compare with.
-            self.site.store.publish(&event).await?;
-            self.decided(decision);
-            self.inbox.answer();
-        } else {
-            match self.site.store.announce(&self.state.snapshot().etag, &event).await? {
-                Announced::Done(snapshot) => {
-                    self.decided(decision);
-                    self.inbox.answer();
-                    self.learn(snapshot);
-                }
-                Announced::Changed(snapshot) => {
-                    self.learn(snapshot);
-                    return Ok(());
-                }
-            }
-        }
-        self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
-        Ok(())
-    }
-
     pub(super) fn learn(&mut self, snapshot: Snapshot) {
         let read_at = self.clock();
         if self.state.learn(snapshot, read_at, &self.site.policy.schedule) {
@@ -416,7 +378,7 @@ impl<P: Ports> Driver<P> {
     }
 
     /// Waits for this reading of the clock, even if triggers arrive.
-    async fn pause_until(&self, until: Duration, stop: &Stop) -> Woken {
+    pub(super) async fn pause_until(&self, until: Duration, stop: &Stop) -> Woken {
         let span = until.saturating_sub(self.clock());
         if span.is_zero() { Woken::Due } else { self.pause(span, stop).await }
     }

@@ -52,6 +52,7 @@ mod tests {
             Observation::Decided { decision: DecisionKind::Solve, folded: 3 },
             Observation::Decided { decision: DecisionKind::Repeat, folded: 1 },
             Observation::Timed(Step::Solve, Duration::from_millis(17_500)),
+            Observation::Pending(true),
             Observation::LeaseLost,
             Observation::Commit(CommitResult::Stored),
             Observation::Finished { trigger: Trigger::Invalid, outcome: OutcomeKind::Refreshed, stage: None },
@@ -68,6 +69,7 @@ mod tests {
             r#"token_sidecar_stage_duration_seconds_count{site="shop",stage="solve"} 1"#.into(),
             r#"token_sidecar_triggers_total{site="shop",decision="repeat"} 1"#.into(),
             r#"token_sidecar_triggers_total{site="shop",decision="solve"} 3"#.into(),
+            r#"token_sidecar_pending{site="shop"} 1"#.into(),
             r#"token_sidecar_lease_lost_total{site="shop"} 1"#.into(),
             r#"token_sidecar_commits_total{site="shop",result="error"} 0"#.into(),
             r#"token_sidecar_commits_total{site="shop",result="stored"} 1"#.into(),
@@ -122,7 +124,7 @@ mod tests {
         };
         let (helps, types) = (named("# HELP "), named("# TYPE "));
         assert_eq!(helps, types);
-        assert_eq!(helps.len(), 16, "those of which nothing has happened yet are left out");
+        assert_eq!(helps.len(), 17, "those of which nothing has happened yet are left out");
         assert!(helps.iter().all(|name| name.starts_with("token_sidecar_")));
         assert!(answer.text.contains(r#"token_sidecar_lease_lost_total{site="books"} 0"#));
     }
