@@ -210,6 +210,10 @@ async fn a_lock_without_an_end_is_given_one() {
     // It is given once: looking does not prolong it.
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 1000"));
     assert!(store.look().await.unwrap().lock.unwrap() <= Duration::from_secs(1));
+    // It lasts no longer where Redis' clock is set back.
+    let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 3600000"));
+    assert!(is_full(store.look().await.unwrap().lock.unwrap()));
+    assert!(is_full(lock_ttl(&server)));
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl Mutation {
             Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == args.claim then", "if false then"),
             Self::NoEtag => ("if etag() == args.etag and ", "if "),
             Self::NoLock => ("args.claim, 'NX', 'PX'", "args.claim, 'PX'"),
-            Self::CutLocks => ("tonumber(string.match(redis.call('GET', LOCK), ':px=(%d+)$'))", "args.lock_ttl"),
+            Self::CutLocks => ("tonumber(string.match(value, ':px=(%d+)$'))", "args.lock_ttl"),
             Self::BackoffPerReplica => ("'failures'", own.as_str()),
             Self::NoGapRecovery => return script.to_owned(),
         };

@@ -46,12 +46,17 @@ local function etag()
   return redis.sha1hex(table.concat({ token, meta[1] or '', meta[2] or '', meta[3] or '' }, '\n'))
 end
 
--- What is left of the lock in ms, as PTTL has it. A lock without an end is given one. A sidecar's lock states its TTL and
--- is cut to it: more is left where Redis' clock was set back.
+-- What is left of the lock in ms, as PTTL has it. A sidecar's lock states its TTL in its value and is cut to it: more is
+-- left where Redis' clock was set back. A lock without an end, set by hand, is given one and states it.
 local function lock_left()
   local left = redis.call('PTTL', LOCK)
   if left < -1 then return left end
-  local longest = left == -1 and args.lock_ttl or tonumber(string.match(redis.call('GET', LOCK), ':px=(%d+)$'))
+  local value = redis.call('GET', LOCK)
+  local longest = tonumber(string.match(value, ':px=(%d+)$'))
+  if left == -1 then
+    if not longest then redis.call('SET', LOCK, value .. ':px=' .. args.lock_ttl) end
+    longest = args.lock_ttl
+  end
   if longest and (left == -1 or left > longest) then
     redis.call('PEXPIRE', LOCK, longest)
     return longest
