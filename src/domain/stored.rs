@@ -1,14 +1,15 @@
 //! The stored token as one value, as outputs receive it.
 
 use jiff::Timestamp;
+use token_sidecar_client::wire::{Cookies, Token};
 
 use super::snapshot::Snapshot;
-use token_sidecar_client::wire::Token;
 
 /// A token that a sidecar has stored, with what outputs write beside it.
 #[derive(Debug, Clone)]
 pub struct StoredToken {
     pub token: Token,
+    pub cookies: Cookies,
     /// Grows with every stored token.
     pub version: u64,
     pub user_agent: Option<String>,
@@ -24,6 +25,7 @@ impl StoredToken {
         let refresh = current.refresh()?;
         Some(Self {
             token: current.token.clone(),
+            cookies: current.cookies.clone(),
             version: snapshot.version,
             user_agent: refresh.user_agent.clone(),
             ends_at: current.ends_at(),

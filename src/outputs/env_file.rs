@@ -136,11 +136,14 @@ mod tests {
     use std::cell::Cell;
     use std::fs;
 
+    use token_sidecar_client::wire::Cookies;
+
     use super::*;
     use crate::jitter::Delays;
 
     fn stored(token: &str) -> Option<StoredToken> {
-        Some(StoredToken { token: Token::parse(token).unwrap(), version: 1, user_agent: None, ends_at: None })
+        let (token, cookies) = (Token::parse(token).unwrap(), Cookies::default());
+        Some(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None })
     }
 
     fn at(path: &std::path::Path, stored: watch::Receiver<Option<StoredToken>>) -> impl Future<Output = ()> {

@@ -151,12 +151,13 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     use token_sidecar::domain::stored::StoredToken;
     use token_sidecar::jitter::Delays;
     use token_sidecar::outputs::env_file::EnvFile;
-    use token_sidecar_client::wire::Token;
+    use token_sidecar_client::wire::{Cookies, Token};
     use tokio::sync::watch;
 
     async fn write(path: PathBuf, token: &Token) {
         let (sender, receiver) = watch::channel(None);
-        sender.send_replace(Some(StoredToken { token: token.clone(), version: 1, user_agent: None, ends_at: None }));
+        let (token, cookies) = (token.clone(), Cookies::default());
+        sender.send_replace(Some(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None }));
         drop(sender);
         EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO), || true).await;
     }
