@@ -87,7 +87,7 @@ impl<P: Ports> SiteContext<P> {
         }
         let bare = Bare(self.bootstrap.as_ref()?.expose().to_owned());
         let solution = Solution { bare: Some(bare), ..Solution::default() };
-        match self.prove(&solution, claim, timings).await {
+        match Box::pin(self.prove(&solution, claim, timings)).await {
             Ok((candidate, ttl)) => {
                 let expires_at = candidate.token.claims().expires_at;
                 let (source, timings) = (BOOTSTRAP.to_owned(), *timings);
@@ -114,7 +114,7 @@ impl<P: Ports> SiteContext<P> {
         timings.solve += took;
         self.observer.observe(Observation::Timed(Step::Solve, took));
         match answer {
-            Ok(solution) => self.prove(&solution, claim, timings).await,
+            Ok(solution) => Box::pin(self.prove(&solution, claim, timings)).await,
             Err(error) => Err(Next::Source(Failure { stage: Stage::Solve, error: error.message, pace: error.pace })),
         }
     }

@@ -73,14 +73,14 @@ impl<P: Ports> SiteContext<P> {
                 match work {
                     Work::Adopt(found) => {
                         let ttl = KeyTtl::Kept(found.ttl);
-                        self.commit(claim, found, ttl, inbox).await
+                        Box::pin(self.commit(claim, found, ttl, inbox)).await
                     }
                     Work::Attempt => match self.attempt(claim).await {
                         Ok(found) => {
                             let ttl = KeyTtl::New(found.ttl);
-                            self.commit(claim, found, ttl, inbox).await
+                            Box::pin(self.commit(claim, found, ttl, inbox)).await
                         }
-                        Err(error) => self.fail(claim, error, inbox).await,
+                        Err(error) => Box::pin(self.fail(claim, error, inbox)).await,
                     },
                 }
             });

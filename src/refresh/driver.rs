@@ -28,7 +28,7 @@ const LOCK_SLACK: Duration = Duration::from_millis(20);
 const CLAIM_TRIES: u32 = 3;
 
 pub struct Driver<P: Ports> {
-    pub(super) site: SiteContext<P>,
+    pub(super) site: Box<SiteContext<P>>,
     pub(super) state: SiteState,
     pub(super) inbox: Inbox,
     /// No announcement before this reading of the clock.
@@ -69,7 +69,7 @@ pub(super) enum Woken {
 }
 
 impl<P: Ports> Driver<P> {
-    fn new(site: SiteContext<P>, reading: Reading) -> Self {
+    fn new(site: Box<SiteContext<P>>, reading: Reading) -> Self {
         // A random start: sites that start together do not send their heartbeats together.
         let heartbeat_at = site.clock.now() + site.jitter.up_to(HEARTBEAT);
         Self {
@@ -86,7 +86,7 @@ impl<P: Ports> Driver<P> {
 
     /// Runs a site until it is stopped, from a reading of its state, if there is one. Returns what is left unanswered.
     pub async fn run(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Inbox {
-        let site = *site.into();
+        let site = site.into();
         site.mailbox.post(Arrival::Startup);
         let Some(reading) = first_reading(&site, reading, &stop).await else {
             let mut inbox = Inbox::default();
@@ -104,7 +104,7 @@ impl<P: Ports> Driver<P> {
 
     /// One forced refresh: in this process, or in the replica that holds the lock.
     pub async fn once(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Once {
-        let site = *site.into();
+        let site = site.into();
         let Some(reading) = first_reading(&site, reading, &stop).await else { return Once::Stopped };
         let before = reading.snapshot.version;
         let mut driver = Self::new(site, reading);

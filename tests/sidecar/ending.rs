@@ -199,7 +199,7 @@ fn sigterm_while_redis_is_away_or_silent_ends_it_soon() {
         let (sidecar, _events) = world.ready_sidecar(&env);
         proxy.is(network);
         if network == Network::Cut {
-            sidecar.says("Redis is not heard");
+            sidecar.says("not subscribed to Redis");
         }
         stops(stage, sidecar, WITHIN_THE_GRACE);
         let starting = world.begin(&["run"], &env);

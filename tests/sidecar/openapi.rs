@@ -57,7 +57,7 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let lonely = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    lonely.says("Redis is not heard");
+    lonely.says("not subscribed to Redis");
     for path in ["/healthz", "/readyz", "/api/history"] {
         ask(&lonely, "GET", path, "", 503);
     }

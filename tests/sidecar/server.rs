@@ -99,7 +99,7 @@ fn health_is_503_while_redis_is_not_there_from_the_start() {
     let nowhere = crate::support::redis_server::Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sidecar.says("Redis is not heard");
+    sidecar.says("not subscribed to Redis");
     let health = sidecar.get("/healthz");
     assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
     assert_eq!(sidecar.get("/api/history").status, 503);

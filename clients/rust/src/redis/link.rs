@@ -52,7 +52,8 @@ impl Link {
     pub async fn script<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
-        let answer = invocation.invoke_async(&mut commands).await;
+        // In a box, as is a connect: thousands of tasks that may run a command keep no room for one.
+        let answer = Box::pin(invocation.invoke_async(&mut commands)).await;
         self.settle(answer, generation).await
     }
 
@@ -63,7 +64,7 @@ impl Link {
     pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
-        let answer = command.query_async(&mut commands).await;
+        let answer = Box::pin(command.query_async(&mut commands)).await;
         self.settle(answer, generation).await
     }
 
@@ -98,7 +99,6 @@ impl Link {
         {
             return Err(error.clone());
         }
-        // In a box, or every task that may ever run a command would keep room for all of this.
         match Box::pin(self.connector.commands()).await {
             Ok(commands) => {
                 state.generation += 1;
