@@ -131,7 +131,7 @@ impl<P: Ports> Driver<P> {
             Ok(()) => self.errors = 0,
             Err(error) => {
                 self.errors = self.errors.saturating_add(1);
-                self.endure(error, stop).await;
+                Box::pin(self.endure(error, stop)).await;
             }
         }
     }
@@ -163,6 +163,7 @@ impl<P: Ports> Driver<P> {
             return self.look_at_pace(stop).await;
         }
         self.state.note_reports(&self.inbox.pending);
+        // What is done now and then is in boxes: each of thousands of sites at rest keeps room for its rest alone.
         match decision {
             Decision::Nothing => {
                 self.decided(DecisionKind::Nothing);
@@ -178,10 +179,10 @@ impl<P: Ports> Driver<P> {
                 self.follow().await;
                 Ok(())
             }
-            Decision::Backoff => self.announce(self.failed_again(), DecisionKind::Backoff, stop).await,
-            Decision::Repeat => self.announce(self.updated_again(), DecisionKind::Repeat, stop).await,
-            Decision::Verify(trigger) => self.verify(trigger, stop).await,
-            Decision::Solve(trigger) => self.solve(trigger, stop).await,
+            Decision::Backoff => Box::pin(self.announce(self.failed_again(), DecisionKind::Backoff, stop)).await,
+            Decision::Repeat => Box::pin(self.announce(self.updated_again(), DecisionKind::Repeat, stop)).await,
+            Decision::Verify(trigger) => Box::pin(self.verify(trigger, stop)).await,
+            Decision::Solve(trigger) => Box::pin(self.solve(trigger, stop)).await,
         }
     }
 
