@@ -166,7 +166,7 @@ class Sidecar:
         self.process = Process(
             [binary("TOKEN_SIDECAR_BIN", "token-sidecar"), "run"],
             server.folder,
-            "listening",
+            "subscribed",
             {
                 "REDIS_URL": server.url,
                 "FLARESOLVERR_URL": f"{simulator.url}/v1",
