@@ -1,13 +1,13 @@
 //! Receives what Redis pushes on the subscription, and folds it into the mailboxes on the spot.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use redis::{PushInfo, PushKind, Value};
 use token_sidecar_client::wire::{Channels, Event, Report, SiteId, Topic};
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::task::coop::poll_proceed;
 use tokio_util::sync::CancellationToken;
 
@@ -22,24 +22,42 @@ const SITES_A_COMMAND: usize = 250;
 pub(super) struct PushHandler<O> {
     sites: BTreeMap<SiteId, Arc<Mailbox>>,
     observer: Arc<O>,
-    instance: String,
+}
+
+/// What one connection has received.
+#[derive(Default)]
+pub(super) struct Incoming {
+    /// Cancelled when the connection has ended.
+    pub broken: CancellationToken,
     /// How many messages were received, canaries included.
     received: AtomicU64,
-    /// The number of the last canary that came back.
-    canary: AtomicU64,
-    canary_is_back: Notify,
+    /// The canary that is under way, and who waits for it.
+    canary: Mutex<Option<(String, oneshot::Sender<()>)>>,
+}
+
+impl Incoming {
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// The receiver's end comes when this very text is received as a canary.
+    pub(super) fn expect(&self, canary: String) -> oneshot::Receiver<()> {
+        let (came_back, waiting) = oneshot::channel();
+        *self.canary.lock().unwrap_or_else(PoisonError::into_inner) = Some((canary, came_back));
+        waiting
+    }
+
+    /// Whether the payload is the canary that is under way.
+    fn is_canary(&self, payload: &[u8]) -> bool {
+        let mut canary = self.canary.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, came_back)) = canary.take_if(|(expected, _)| expected.as_bytes() == payload) else { return false };
+        came_back.send(()).is_ok()
+    }
 }
 
 impl<O: SubscriptionObserver> PushHandler<O> {
-    pub(super) fn new(observer: Arc<O>, instance: String, sites: Vec<(SiteId, Arc<Mailbox>)>) -> Self {
-        Self {
-            sites: sites.into_iter().collect(),
-            observer,
-            instance,
-            received: AtomicU64::default(),
-            canary: AtomicU64::default(),
-            canary_is_back: Notify::default(),
-        }
+    pub(super) fn new(observer: Arc<O>, sites: Vec<(SiteId, Arc<Mailbox>)>) -> Self {
+        Self { sites: sites.into_iter().collect(), observer }
     }
 
     /// All channels, in lists of one command each.
@@ -62,36 +80,25 @@ impl<O: SubscriptionObserver> PushHandler<O> {
         self.sites.values().map(|mailbox| &**mailbox)
     }
 
-    pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
-    }
-
-    /// Ends when this canary has come back.
-    pub(super) async fn canary(&self, number: u64) {
-        while self.canary.load(Ordering::Relaxed) < number {
-            self.canary_is_back.notified().await;
-        }
-    }
-
-    /// Called by the connection's reader for each push; cancels `broken` when the connection has ended.
-    pub(super) fn receive(&self, push: PushInfo, broken: &CancellationToken) {
+    /// Called by a connection's reader for each push.
+    pub(super) fn receive(&self, push: PushInfo, incoming: &Incoming) {
         match push.kind {
-            PushKind::Disconnection => broken.cancel(),
+            PushKind::Disconnection => incoming.broken.cancel(),
             PushKind::Message => {
-                self.received.fetch_add(1, Ordering::Relaxed);
+                incoming.received.fetch_add(1, Ordering::Relaxed);
                 spend_budget();
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
                     && let Some((site, topic)) = std::str::from_utf8(channel).ok().and_then(Channels::read)
                     && let Some((site, mailbox)) = self.sites.get_key_value(site)
                 {
-                    self.fold(site, mailbox, topic, payload);
+                    self.fold(site, mailbox, topic, payload, incoming);
                 }
             }
             _ => {}
         }
     }
 
-    fn fold(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
+    fn fold(&self, site: &SiteId, mailbox: &Mailbox, topic: Topic, payload: &[u8], incoming: &Incoming) {
         match topic {
             Topic::Invalid => {
                 let (report, payload) = Report::parse(payload);
@@ -105,22 +112,9 @@ impl<O: SubscriptionObserver> PushHandler<O> {
                 }
                 self.observer.event(&event);
             }
-            Topic::Canary => self.canary_or_hint(mailbox, payload),
-        }
-    }
-
-    fn canary_or_hint(&self, mailbox: &Mailbox, payload: &[u8]) {
-        let text = std::str::from_utf8(payload).unwrap_or_default();
-        match text.rsplit_once(':') {
-            Some((instance, number)) if instance == self.instance => {
-                if let Ok(number) = number.parse() {
-                    self.canary.fetch_max(number, Ordering::Relaxed);
-                    self.canary_is_back.notify_one();
-                }
-            }
-            Some(_) => {}
-            // `vacated`: another replica has given a refresh up, and the lock is free.
-            None => mailbox.hint(),
+            // `vacated`: another replica has given a refresh up, and the lock is free. Canaries have a colon.
+            Topic::Canary if !incoming.is_canary(payload) && !payload.contains(&b':') => mailbox.hint(),
+            Topic::Canary => {}
         }
     }
 }

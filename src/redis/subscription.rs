@@ -3,8 +3,8 @@
 //! A connection may look alive and deliver nothing. So a canary is published on the connection for commands at an
 //! interval, and must come back here in time.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -12,7 +12,7 @@ use token_sidecar_client::redis::{Link, LinkError, classify};
 use token_sidecar_client::wire::SiteId;
 use tokio_util::sync::CancellationToken;
 
-use super::push_handler::PushHandler;
+use super::push_handler::{Incoming, PushHandler};
 use crate::domain::pending::Arrival;
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock, Jitter};
@@ -34,16 +34,13 @@ pub struct Subscription<C, H, O> {
     jitter: H,
     handler: Arc<PushHandler<O>>,
     canary_channel: String,
-    /// How many canaries were published.
-    canaries: AtomicU64,
     instance: String,
 }
 
 /// A connection that is subscribed to all channels.
 struct Subscribed {
     connection: MultiplexedConnection,
-    /// Cancelled when the connection breaks.
-    broken: CancellationToken,
+    incoming: Arc<Incoming>,
     /// Cancelled when the Sentinels name another master.
     moved: CancellationToken,
     /// Watches the Sentinels until it is dropped.
@@ -60,9 +57,9 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
     ) -> Self {
-        let handler = Arc::new(PushHandler::new(observer, instance.clone(), sites));
+        let handler = Arc::new(PushHandler::new(observer, sites));
         let canary_channel = handler.canary_channel();
-        Self { link, clock, jitter, handler, canary_channel, canaries: AtomicU64::default(), instance }
+        Self { link, clock, jitter, handler, canary_channel, instance }
     }
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis no longer counts this
@@ -114,7 +111,8 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         *losses = 0;
         let is_again = ready.is_cancelled();
         ready.cancel();
-        let canaries = async { tokio::join!(self.canary_loop(), self.ask_for_what_was_missed(is_again)).0 };
+        let canaries =
+            async { tokio::join!(self.canary_loop(&subscribed.incoming), self.ask_for_what_was_missed(is_again)).0 };
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
@@ -122,7 +120,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
                 self.link.reopen().await;
                 return Err(LinkError::Away("the Sentinels name another master".to_owned()));
             }
-            () = subscribed.broken.cancelled() => {
+            () = subscribed.incoming.broken.cancelled() => {
                 return Err(LinkError::Away("the connection broke".to_owned()));
             }
             lost = canaries => return Err(lost),
@@ -132,23 +130,23 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
     }
 
     async fn subscribe(&self) -> Result<Subscribed, LinkError> {
-        let (broken, moved) = (CancellationToken::new(), CancellationToken::new());
+        let (incoming, moved) = (Arc::new(Incoming::default()), CancellationToken::new());
         let _failovers = {
             let moved = moved.clone();
             self.link.connector().failovers(move || moved.cancel()).await
         };
         let mut connection = {
-            let (handler, broken) = (Arc::clone(&self.handler), broken.clone());
-            self.link.connector().subscription(move |push| handler.receive(push, &broken)).await?
+            let (handler, incoming) = (Arc::clone(&self.handler), Arc::clone(&incoming));
+            self.link.connector().subscription(move |push| handler.receive(push, &incoming)).await?
         };
         let mut count = 0;
         for channels in self.handler.channels() {
             count += channels.len();
             connection.subscribe(channels).await.map_err(|e| classify(&e))?;
         }
-        self.canary().await?;
+        self.canary(&incoming).await?;
         tracing::info!(channels = count, "subscribed");
-        Ok(Subscribed { connection, broken, moved, _failovers })
+        Ok(Subscribed { connection, incoming, moved, _failovers })
     }
 
     /// Waits for Redis to confirm it: only then are we no longer counted as a subscriber.
@@ -172,31 +170,31 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
     }
 
     /// Publishes canaries until one does not come back.
-    async fn canary_loop(&self) -> LinkError {
+    async fn canary_loop(&self, incoming: &Incoming) -> LinkError {
         loop {
             self.clock.sleep(self.jitter.heartbeat(CANARY_INTERVAL)).await;
-            if let Err(error) = self.canary().await {
+            if let Err(error) = self.canary(incoming).await {
                 return error;
             }
         }
     }
 
     /// Publishes a canary and waits until it is back. While other messages are received the subscription is late, not
-    /// silent: giving it up would lose what is still under way.
-    async fn canary(&self) -> Result<(), LinkError> {
-        let number = self.canaries.fetch_add(1, Ordering::Relaxed) + 1;
+    /// silent: giving it up would lose what is still under way. No other program can guess a canary, since the keys of
+    /// the standard hasher are random.
+    async fn canary(&self, incoming: &Incoming) -> Result<(), LinkError> {
+        let canary = format!("{}:{:016x}", self.instance, RandomState::new().hash_one(0));
+        let came_back = incoming.expect(canary.clone());
         let began = self.clock.now();
         let round_trip = async {
-            let canary = format!("{}:{number}", self.instance);
             self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
-            self.handler.canary(number).await;
-            Ok(())
+            came_back.await.map_err(|_| LinkError::Away("another canary took its place".to_owned()))
         };
         let silence = async {
             for _ in 0..CANARY_TIMEOUTS {
-                let received = self.handler.received();
+                let received = incoming.received();
                 self.clock.sleep(CANARY_TIMEOUT).await;
-                if self.handler.received() == received {
+                if incoming.received() == received {
                     break;
                 }
             }

@@ -12,7 +12,7 @@ use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
 
-use crate::fixture::{claimed, commit, config, failed, id, site, store};
+use crate::fixture::{Listener, claimed, commit, config, failed, id, site, store};
 use crate::running::{Intervals, Running};
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis_server::RedisServer;
@@ -198,6 +198,25 @@ async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
     subscription.until("the return", |told| told.connected == 2).await;
     assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
+}
+
+/// Any program may publish on this channel, also what looks like a canary that is still to come.
+#[tokio::test]
+async fn no_other_program_makes_a_silent_subscription_look_alive() {
+    let server = RedisServer::start();
+    let proxy = Proxy::before(server.port());
+    let mut listener = Listener::new(&server);
+    let subscription = Running::open(&config(&proxy.url()), Intervals::IMPATIENT).await;
+    subscription.until("canaries", |told| told.canaries >= 3).await;
+    let canaries: Vec<_> = listener.heard(&server).into_iter().map(|(_, canary)| canary).collect();
+    let (instance, _) = canaries[0].rsplit_once(':').unwrap();
+    for forged in canaries.iter().chain([&format!("{instance}:{}", u64::MAX)]) {
+        let _: i64 = server.ask_words(&["PUBLISH", "chitai_gorod:token:canary", forged]);
+    }
+    let _: i64 = server.ask("PUBLISH chitai_gorod:token:invalid now");
+    subscription.until("all of it", |told| told.messages.len() == 1).await;
+    proxy.is(Network::DeafEars);
+    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
 }
 
 /// In a flood a canary stands in line for longer than a silent subscription is given: dropped, all before it is lost.
