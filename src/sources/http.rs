@@ -1,31 +1,28 @@
 //! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds.
 
 use std::fmt;
-use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, StatusCode};
 use token_sidecar_client::excerpt::excerpt;
 use url::Url;
 
 use super::set_cookie;
 use crate::config::{HttpConfig, TokenPlace};
-use crate::domain::extract::{Bare, Cookie, CookieRule, Solution};
+use crate::domain::extract::{Bare, CookieRule, Solution};
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, Login, RequestError, Route};
-use crate::refresh::ports::{Source, SourceError};
+use crate::refresh::ports::SourceError;
 
 /// Far more than an answer with a token has.
 const MAX_ANSWER: usize = 1 << 20;
 
 pub struct HttpSource {
     client: Client,
+    config: HttpConfig,
     method: Method,
     url: Url,
     headers: HeaderMap,
-    body: Option<String>,
-    place: Place,
-    timeout: Duration,
     wanted: Vec<String>,
 }
 
@@ -33,20 +30,15 @@ pub struct HttpSource {
 pub enum HttpSourceError {
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The answer of this peer has no token.
     #[error("{peer}: {problem}")]
-    Answer {
-        /// Host and port.
-        peer: String,
-        /// What the answer is instead.
-        problem: String,
-    },
+    Answer { peer: String, problem: String },
 }
 
-/// Where the token is in an answer.
-enum Place {
-    Json(String),
-    Cookie,
-    Header(HeaderName),
+impl From<HttpSourceError> for SourceError {
+    fn from(error: HttpSourceError) -> Self {
+        Self { message: format!("http: {error}"), pace: Pace::Ordinary }
+    }
 }
 
 impl HttpSource {
@@ -63,22 +55,14 @@ impl HttpSource {
         if let Some(login) = Login::take(&mut url).as_ref().and_then(Login::header) {
             headers.entry(AUTHORIZATION).or_insert(login);
         }
-        let place = match &config.token {
-            TokenPlace::Json(pointer) => Place::Json(pointer.clone()),
-            TokenPlace::Cookie => Place::Cookie,
-            TokenPlace::Header(name) => Place::Header(
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| ClientError::Header(excerpt(name, 60)))?,
-            ),
-        };
+        let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
         Ok(Self {
             client: Client::new(&url, Route::Environment)?,
+            config: config.clone(),
             method,
             url,
             headers,
-            body: config.body.clone(),
-            place,
-            timeout: config.timeout,
-            wanted: std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect(),
+            wanted,
         })
     }
 
@@ -89,50 +73,36 @@ impl HttpSource {
     pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
         let mut request = Request::new(self.method.clone(), self.url.clone());
         *request.headers_mut() = self.headers.clone();
-        *request.body_mut() = self.body.clone().map(Into::into);
-        let answer = self.client.exchange(request, MAX_ANSWER, self.timeout).await?;
+        *request.body_mut() = self.config.body.clone().map(Into::into);
+        let answer = self.client.exchange(request, MAX_ANSWER, self.config.timeout).await?;
         self.read(&answer).map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.url), problem })
     }
 
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
+        let place = &self.config.token;
         let cookies = set_cookie::cookies(&answer.headers, &self.url);
-        let is_there = |cookie: &Cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name);
+        let has_wanted = cookies.iter().any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name));
         // A server may set its cookie in a redirect, which then need not be followed.
-        let is_redirect_with_cookie =
-            matches!(self.place, Place::Cookie) && answer.status.is_redirection() && cookies.iter().any(is_there);
+        let is_redirect_with_cookie = *place == TokenPlace::Cookie && answer.status.is_redirection() && has_wanted;
         if !answer.status.is_success() && !is_redirect_with_cookie {
             return Err(refusal(answer));
         }
-        let bare = match &self.place {
-            Place::Cookie if cookies.iter().any(is_there) => None,
-            Place::Cookie => return Err(format!("the answer sets no cookie `{}`{}", self.wanted[0], page(answer))),
-            Place::Header(name) => {
+        let bare = match place {
+            TokenPlace::Cookie if has_wanted => None,
+            TokenPlace::Cookie => {
+                return Err(format!("the answer sets no cookie `{}`{}", self.wanted[0], page(answer)));
+            }
+            TokenPlace::Header(name) => {
                 let value = answer.headers.get(name).and_then(|value| value.to_str().ok());
                 Some(value.ok_or_else(|| format!("the answer has no header `{name}`{}", page(answer)))?.to_owned())
             }
-            Place::Json(pointer) => Some(self.text_at(answer, pointer)?),
+            TokenPlace::Json(pointer) => Some(text_at(answer, pointer)?),
         };
         let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Solution { cookies, bare: bare.map(Bare), url: without_secrets(&self.url), user_agent })
-    }
-
-    fn text_at(&self, answer: &Answer, pointer: &str) -> Result<String, String> {
-        answer.complete.as_ref().map_err(ToString::to_string)?;
-        let json: serde_json::Value =
-            serde_json::from_slice(&answer.body).map_err(|_| format!("the answer is no JSON{}", page(answer)))?;
-        let text = json.pointer(pointer).and_then(serde_json::Value::as_str);
-        text.map(str::to_owned).ok_or_else(|| format!("the answer has no text at `{}`", excerpt(pointer, 80)))
-    }
-}
-
-impl Source for HttpSource {
-    fn name(&self) -> &str {
-        "http"
-    }
-
-    async fn solve(&self) -> Result<Solution, SourceError> {
-        let error = |error| SourceError { message: format!("http: {error}"), pace: Pace::Ordinary };
-        self.fetch().await.map_err(error)
+        // Cookies are matched by host and path; the query may be secret.
+        let mut url = self.url.clone();
+        url.set_query(None);
+        Ok(Solution { cookies, bare: bare.map(Bare), url: url.into(), user_agent })
     }
 }
 
@@ -140,6 +110,14 @@ impl fmt::Debug for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HttpSource({})", http::peer(&self.url))
     }
+}
+
+fn text_at(answer: &Answer, pointer: &str) -> Result<String, String> {
+    answer.complete.as_ref().map_err(ToString::to_string)?;
+    let json: serde_json::Value =
+        serde_json::from_slice(&answer.body).map_err(|_| format!("the answer is no JSON{}", page(answer)))?;
+    let text = json.pointer(pointer).and_then(serde_json::Value::as_str);
+    text.map(str::to_owned).ok_or_else(|| format!("the answer has no text at `{}`", excerpt(pointer, 80)))
 }
 
 /// Why an answer is not a success.
@@ -153,14 +131,6 @@ fn refusal(answer: &Answer) -> String {
         status if status.is_server_error() => format!("HTTP {code}: the server is in trouble"),
         _ => format!("HTTP {code}{}", page(answer)),
     }
-}
-
-/// Host and path, which cookies are matched by. Password and query may be secret and are left out.
-fn without_secrets(url: &Url) -> String {
-    let mut url = url.clone();
-    let _ = (url.set_username(""), url.set_password(None));
-    url.set_query(None);
-    url.into()
 }
 
 /// A note if the answer is a web page, such as a challenge.

@@ -36,15 +36,15 @@ impl AnySource {
 impl Source for AnySource {
     fn name(&self) -> &str {
         match self {
-            Self::Flaresolverr(source) => source.name(),
-            Self::Http(source) => source.name(),
+            Self::Flaresolverr(_) => "flaresolverr",
+            Self::Http(_) => "http",
         }
     }
 
     async fn solve(&self) -> Result<Solution, SourceError> {
         match self {
             Self::Flaresolverr(source) => source.solve().await,
-            Self::Http(source) => source.solve().await,
+            Self::Http(source) => Ok(source.fetch().await?),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use token_sidecar::refresh::ports::Source as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 
 use crate::stub::{Act, Stub, answer, config, redirect};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_sidecar::config::FlaresolverrConfig;
-use token_sidecar::refresh::ports::Source as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 
 use crate::stub::{Act, Request, Stub, config, failure, page};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use token_sidecar::config::ProbeConfig;
 use token_sidecar::domain::verdict::Verdict;
-use token_sidecar::refresh::ports::{Probe as _, Source as _};
+use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 use token_sidecar::verify::HttpProbe;
 use token_sidecar_client::wire::{Cookies, Token};

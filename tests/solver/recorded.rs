@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 use token_sidecar::domain::extract::{CookieRule, candidate};
 use token_sidecar::domain::pending::Fingerprints;
-use token_sidecar::refresh::ports::Source as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 use tracing_subscriber::fmt::MakeWriter;
 

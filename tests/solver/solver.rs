@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::json;
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::refresh::ports::Source as _;
 use token_sidecar::sources::{Flaresolverr, Health, Solvers};
 use tokio::time::timeout;
 

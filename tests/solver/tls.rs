@@ -6,7 +6,7 @@ use serde_json::json;
 use token_sidecar::config::{HttpConfig, ProbeConfig, TokenPlace};
 use token_sidecar::domain::extract::CookieRule;
 use token_sidecar::domain::verdict::Verdict;
-use token_sidecar::refresh::ports::{Probe as _, Source as _};
+use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::sources::{Flaresolverr, HttpSource, Solvers};
 use token_sidecar::verify::HttpProbe;
 use token_sidecar_client::wire::{Cookies, Token};
@@ -74,9 +74,9 @@ async fn an_authority_of_ones_own_is_trusted_by_way_of_ssl_cert_file() {
     let solver = Flaresolverr::new(&config(&url("/v1")), &Solvers::default()).unwrap();
     assert_eq!(solver.solve().await.unwrap().cookies[0].value, "Bearer%20abc");
     solver.health().await.unwrap();
-    let by_page = http_source(&url("/page"), TokenPlace::Cookie).solve().await.unwrap();
+    let by_page = http_source(&url("/page"), TokenPlace::Cookie).fetch().await.unwrap();
     assert_eq!(by_page.cookies[0].value, "abc");
-    let by_api = http_source(&url("/token"), TokenPlace::Json("/token".into())).solve().await.unwrap();
+    let by_api = http_source(&url("/token"), TokenPlace::Json("/token".into())).fetch().await.unwrap();
     assert_eq!(by_api.bare.unwrap().0, "abc");
     assert_eq!(verified(&url("/search")).await, Verdict::Accepted);
 }
@@ -106,9 +106,9 @@ async fn tls_that_fails_is_explained_with_host_cause_and_cure() {
         let message = format!("no TLS with 127.0.0.1:{port}: {problem}");
         let solver = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
         let by_solver = solver.solve().await.unwrap_err().message;
-        let by_http = http_source(&url, TokenPlace::Cookie).solve().await.unwrap_err().message;
+        let by_http = http_source(&url, TokenPlace::Cookie).fetch().await.unwrap_err().to_string();
         let Verdict::Unclear(by_probe) = verified(&url).await else { panic!("an answer by way of {problem}") };
-        for (text, source) in [(by_solver, "FlareSolverr: "), (by_http, "http: "), (by_probe, "")] {
+        for (text, source) in [(by_solver, "FlareSolverr: "), (by_http, ""), (by_probe, "")] {
             assert!(text.starts_with(&format!("{source}{message}")), "{text} is not {message}");
             assert!(!text.contains("is it running") && !text.contains("hunter2"), "{text}");
         }

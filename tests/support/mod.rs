@@ -4,6 +4,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod contract;
+pub(crate) mod listener;
 pub(crate) mod measured;
 pub(crate) mod papers;
 pub(crate) mod proxy;

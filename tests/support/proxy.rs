@@ -2,16 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+
+use super::listener::Listener;
 
 /// What the network is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +38,8 @@ pub(crate) enum Network {
 
 /// A running proxy; it ends when this is dropped.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    listener: Listener,
     network: watch::Sender<State>,
-    _end: oneshot::Sender<()>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,30 +68,20 @@ impl Proxy {
     /// A proxy in front of the server on this port of the loopback.
     pub(crate) fn before(server: u16) -> Self {
         let (network, state) = watch::channel(State { network: Network::Fine, age: 0 });
-        let (send, started) = std::sync::mpsc::channel();
-        let (end, ended) = oneshot::channel();
-        // A thread of its own: it goes on whatever the test is waiting for.
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                send.send(listener.local_addr().unwrap()).unwrap();
-                tokio::select! {
-                    () = accept(listener, server, state) => {}
-                    _ = ended => {}
-                }
-            });
+        let listener = Listener::start(move |client| {
+            let pair = Pair { age: state.borrow().age, state: state.clone(), has_subscribed: Arc::default() };
+            pair.carry(client, server)
         });
-        Self { address: started.recv().unwrap(), network, _end: end }
+        Self { listener, network }
     }
 
     pub(crate) const fn port(&self) -> u16 {
-        self.address.port()
+        self.listener.port()
     }
 
     /// The URL of the Redis behind it.
     pub(crate) fn url(&self) -> String {
-        format!("redis://{}/0", self.address)
+        format!("redis://127.0.0.1:{}/0", self.port())
     }
 
     /// From now on the network is like this.
@@ -104,16 +93,6 @@ impl Proxy {
     /// ever pass there. New ones are fine.
     pub(crate) fn forget(&self) {
         self.network.send_modify(|state| state.age += 1);
-    }
-}
-
-async fn accept(listener: TcpListener, server: u16, state: watch::Receiver<State>) {
-    let mut pairs = JoinSet::new();
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        let pair = Pair { age: state.borrow().age, state: state.clone(), has_subscribed: Arc::default() };
-        pairs.spawn(pair.carry(client, server));
-        while pairs.try_join_next().is_some() {}
     }
 }
 

@@ -1,84 +1,70 @@
-//! Sessions that a solve creates for itself, and those of them that could not be destroyed.
+//! Sessions that a solve creates for itself, and those of them that are still to be destroyed.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::json;
+
+use super::error::FlaresolverrError;
 use super::solver::{Solver, lock};
+use super::wire::Reply;
 
 /// How often to try to destroy a session: it may not exist yet, while the request that creates it is still
 /// queued.
 const ATTEMPTS: u8 = 3;
 
-/// A session for one solve. One that was not destroyed is left to [`Abandoned`].
+const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A session for one solve. Once dropped it is among the abandoned ones.
 pub(super) struct OwnSession {
     solver: Arc<Solver>,
-    id: String,
+    pub(super) id: String,
 }
 
 impl OwnSession {
-    pub(super) fn new(solver: Arc<Solver>) -> Self {
+    pub(super) fn new(solver: &Arc<Solver>) -> Self {
         // Ids need not be secret, only unique: the keys of the standard hasher are random.
-        Self { solver, id: format!("token-sidecar-{:016x}", RandomState::new().hash_one(0)) }
-    }
-
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub(super) async fn destroy(mut self) {
-        match self.solver.destroy(&self.id).await {
-            Ok(()) => self.id.clear(),
-            Err(error) => {
-                tracing::warn!(%error, "failed to destroy a session of FlareSolverr: trying again before the next solve");
-            }
-        }
+        let id = format!("token-sidecar-{:016x}", RandomState::new().hash_one(0));
+        Self { solver: Arc::clone(solver), id }
     }
 }
 
 impl Drop for OwnSession {
     fn drop(&mut self) {
-        if !self.id.is_empty() {
-            self.solver.abandoned().push(std::mem::take(&mut self.id));
-        }
+        lock(&self.solver.abandoned).push((std::mem::take(&mut self.id), 0));
     }
 }
 
-/// Sessions that are no longer used and still to be destroyed, each with the number of attempts.
-#[derive(Default)]
-pub(super) struct Abandoned(Mutex<Vec<(String, u8)>>);
-
-impl Abandoned {
-    fn push(&self, id: String) {
-        lock(&self.0).push((id, 0));
-    }
-
-    pub(super) fn ids(&self) -> Vec<String> {
-        lock(&self.0).iter().map(|(id, _)| id.clone()).collect()
-    }
-
-    /// Forgets a session that was destroyed or has used up its attempts.
-    pub(super) fn tried(&self, id: &str, destroyed: bool) {
-        lock(&self.0).retain_mut(|(other, attempts)| {
-            *attempts += u8::from(other == id);
-            other != id || !(destroyed || *attempts >= ATTEMPTS)
-        });
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-    use url::Url;
-
-    #[test]
-    fn a_session_that_is_dropped_is_remembered_for_three_attempts() {
-        let solver = Arc::new(Solver::new(Url::parse("http://a:1/v1").unwrap(), 1).unwrap());
-        let id = OwnSession::new(Arc::clone(&solver)).id().to_owned();
-        for _ in 0..ATTEMPTS {
-            assert_eq!(solver.abandoned().ids(), std::slice::from_ref(&id));
-            solver.abandoned().tried(&id, false);
+impl Solver {
+    /// Destroys a session. One that does not exist counts as destroyed.
+    pub(super) async fn destroy(&self, session: &str) -> Result<(), FlaresolverrError> {
+        match self.send_destroy(session).await {
+            Err(FlaresolverrError::SessionUnknown) | Ok(_) => Ok(()),
+            Err(error) => Err(error),
         }
-        assert!(solver.abandoned().ids().is_empty());
+    }
+
+    /// Destroys the sessions of solves that have ended or were cancelled.
+    pub(super) async fn destroy_abandoned(&self) {
+        let ids: Vec<String> = lock(&self.abandoned).iter().map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            let outcome = self.send_destroy(&id).await;
+            lock(&self.abandoned).retain_mut(|(other, attempts)| {
+                *attempts += u8::from(*other == id);
+                *other != id || (outcome.is_err() && *attempts < ATTEMPTS)
+            });
+            match outcome {
+                Err(FlaresolverrError::SessionUnknown) | Ok(_) => {}
+                Err(error) => tracing::warn!(
+                    %error,
+                    "failed to destroy a session of FlareSolverr: trying again before the next solve"
+                ),
+            }
+        }
+    }
+
+    async fn send_destroy(&self, session: &str) -> Result<Reply, FlaresolverrError> {
+        self.send(&json!({"cmd": "sessions.destroy", "session": session}), DESTROY_TIMEOUT).await
     }
 }

@@ -1,19 +1,21 @@
-//! One solver, which all sites of this process share: its address, its slots, and what it reports.
+//! The solvers of this process, each with its address, its slots and what it reports. Sources of one URL share one.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Request, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
 use token_sidecar_client::excerpt::without;
 use url::Url;
 
 use super::error::FlaresolverrError;
-use super::session::Abandoned;
-use super::wire::{Command, Reply};
-use crate::http::{self, Answer, Client, ClientError, Login, RequestError, Route};
+use super::wire::Reply;
+use crate::http::{self, Client, ClientError, Login, RequestError, Route};
 use crate::sources::slots::{Slot, Slots};
 
 /// `maxTimeout` is not an upper bound: the start of a browser and the server's queue add to it.
@@ -22,10 +24,13 @@ pub(super) const GRACE: Duration = Duration::from_secs(75);
 /// While all its browsers are busy the server takes this long for any answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(30);
 const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
-const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most answers are small, as the page is left out; with a wait the page is included and may be megabytes.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// All solvers of this process, by their URLs.
+#[derive(Default)]
+pub struct Solvers(Mutex<HashMap<String, Arc<Solver>>>);
 
 /// What a solver reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +46,8 @@ pub(super) struct Solver {
     slots: Slots,
     session_slots: Mutex<HashMap<String, Arc<Slots>>>,
     cookies_read: Mutex<Option<CookiesRead>>,
-    abandoned: Abandoned,
+    /// Sessions that are still to be destroyed, each with the number of attempts.
+    pub(super) abandoned: Mutex<Vec<(String, u8)>>,
 }
 
 /// When a solver reads the cookies of a page.
@@ -53,8 +59,30 @@ pub(super) enum CookiesRead {
     BeforeWait,
 }
 
+impl Solvers {
+    /// Destroys the sessions that cancelled solves have left behind; otherwise their browsers outlive the process.
+    pub async fn destroy_abandoned_sessions(&self) {
+        let solvers: Vec<_> = lock(&self.0).values().cloned().collect();
+        for solver in solvers {
+            solver.destroy_abandoned().await;
+        }
+    }
+
+    /// The solver at this address. Of several values of `concurrency` the smallest counts.
+    pub(super) fn get(&self, url: &SecretString, concurrency: usize) -> Result<Arc<Solver>, ClientError> {
+        let url = http::address(url.expose_secret(), "FlareSolverr")?;
+        match lock(&self.0).entry(url.to_string()) {
+            Entry::Occupied(entry) => {
+                entry.get().slots.narrow(concurrency);
+                Ok(Arc::clone(entry.get()))
+            }
+            Entry::Vacant(entry) => Ok(Arc::clone(entry.insert(Arc::new(Solver::new(url, concurrency)?)))),
+        }
+    }
+}
+
 impl Solver {
-    pub(super) fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
+    fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
         let client = Client::new(&url, Route::Direct)?;
         let login = Login::take(&mut url);
         Ok(Self {
@@ -64,28 +92,28 @@ impl Solver {
             slots: Slots::new(concurrency),
             session_slots: Mutex::default(),
             cookies_read: Mutex::default(),
-            abandoned: Abandoned::default(),
+            abandoned: Mutex::default(),
         })
     }
 
-    pub(super) const fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    /// The one slot of a session.
-    pub(super) fn session_slots(&self, id: &str) -> Arc<Slots> {
-        Arc::clone(lock(&self.session_slots).entry(id.to_owned()).or_insert_with(|| Arc::new(Slots::new(1))))
-    }
-
-    pub(super) const fn abandoned(&self) -> &Abandoned {
-        &self.abandoned
+    /// The slot of the session first, then one of the solver. A session has one slot: two requests at once in one
+    /// session get each other's pages.
+    pub(super) async fn slots(&self, session: Option<&str>) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        if let Some(id) = session {
+            let new = || Arc::new(Slots::new(1));
+            let of_session = Arc::clone(lock(&self.session_slots).entry(id.to_owned()).or_insert_with(new));
+            slots.push(of_session.take().await);
+        }
+        slots.push(self.slots.take().await);
+        slots
     }
 
     /// Sends a command that occupies a browser and cannot be cancelled.
     pub(super) async fn solve(
         &self,
         slots: &mut [Slot],
-        command: &Command<'_>,
+        command: &Value,
         max_timeout: Duration,
     ) -> Result<Reply, FlaresolverrError> {
         slots.iter_mut().for_each(|slot| slot.begin(max_timeout));
@@ -97,28 +125,10 @@ impl Solver {
         answer
     }
 
-    /// Destroys a session. One that does not exist counts as destroyed.
-    pub(super) async fn destroy(&self, session: &str) -> Result<(), FlaresolverrError> {
-        match self.send(&Command::on_session("sessions.destroy", session), DESTROY_TIMEOUT).await {
-            Err(FlaresolverrError::SessionUnknown) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Destroys the sessions that were left behind.
-    pub(super) async fn destroy_abandoned(&self) {
-        for id in self.abandoned.ids() {
-            let command = Command::on_session("sessions.destroy", &id);
-            let destroyed = self.send(&command, DESTROY_TIMEOUT).await.is_ok();
-            self.abandoned.tried(&id, destroyed);
-        }
-    }
-
     pub(super) async fn health(&self) -> Result<Health, FlaresolverrError> {
-        let answer = complete(self.get("health", HEALTH_TIMEOUT).await)?;
-        let reply = Reply::read(&answer.body);
-        if !answer.status.is_success() || reply.is_none() {
-            return Err(FlaresolverrError::of_answer(answer.status, reply.as_ref()));
+        let (status, reply) = self.get("health", HEALTH_TIMEOUT).await?;
+        if !status.is_success() || reply.is_none() {
+            return Err(FlaresolverrError::of_answer(status, reply.as_ref()));
         }
         // Only FlareSolverr answers here; other servers with its API count as healthy without an answer.
         let index = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
@@ -144,49 +154,43 @@ impl Solver {
 
     /// The answer to `GET /`.
     async fn index(&self, deadline: Duration) -> Option<Reply> {
-        let answer = self.get(".", deadline).await.ok().filter(|answer| answer.status.is_success())?;
-        let reply = Reply::read(&answer.body);
-        self.learn_version(reply.as_ref());
-        reply
+        self.get(".", deadline).await.ok().filter(|(status, _)| status.is_success())?.1
     }
 
-    fn learn_version(&self, reply: Option<&Reply>) {
-        if let Some(version) = reply.and_then(|reply| reply.version.as_deref()).and_then(version) {
-            self.learn(if version >= [3, 5, 2] { CookiesRead::AfterWait } else { CookiesRead::BeforeWait });
-        }
-    }
-
-    async fn get(&self, path: &str, deadline: Duration) -> Result<Answer, RequestError> {
+    async fn get(&self, path: &str, deadline: Duration) -> Result<(StatusCode, Option<Reply>), FlaresolverrError> {
         let url = self.url.join(path).unwrap_or_else(|_| self.url.clone());
-        self.client.exchange(self.with_login(Request::new(Method::GET, url)), MAX_ANSWER, deadline).await
+        self.exchange(Request::new(Method::GET, url), deadline).await
     }
 
-    async fn send(&self, command: &Command<'_>, deadline: Duration) -> Result<Reply, FlaresolverrError> {
-        let answer = complete(self.client.exchange(self.request(command), MAX_ANSWER, deadline).await)?;
-        let mut reply = Reply::read(&answer.body);
-        // The answer may quote the request.
-        let passwords =
-            [self.login.as_ref().map(Login::password), command.proxy.as_ref().and_then(|proxy| proxy.password)];
-        if let Some(message) = reply.as_mut().and_then(|reply| reply.message.as_mut()) {
-            *message = without(message, passwords.into_iter().flatten());
-        }
-        self.learn_version(reply.as_ref());
-        success(answer.status, reply)
-    }
-
-    fn request(&self, command: &Command<'_>) -> Request {
+    pub(super) async fn send(&self, command: &Value, deadline: Duration) -> Result<Reply, FlaresolverrError> {
         let mut request = Request::new(Method::POST, self.url.clone());
         // The server ignores a body of another type.
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        *request.body_mut() = Some(serde_json::to_vec(command).unwrap_or_default().into());
-        self.with_login(request)
+        *request.body_mut() = Some(command.to_string().into());
+        let (status, mut reply) = self.exchange(request, deadline).await?;
+        // The answer may quote the request.
+        let passwords = [self.login.as_ref().map(Login::password), command["proxy"]["password"].as_str()];
+        if let Some(message) = reply.as_mut().and_then(|reply| reply.message.as_mut()) {
+            *message = without(message, passwords.into_iter().flatten());
+        }
+        success(status, reply)
     }
 
-    fn with_login(&self, mut request: Request) -> Request {
+    async fn exchange(
+        &self,
+        mut request: Request,
+        deadline: Duration,
+    ) -> Result<(StatusCode, Option<Reply>), FlaresolverrError> {
         if let Some(login) = self.login.as_ref().and_then(Login::header) {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
-        request
+        let answer = self.client.exchange(request, MAX_ANSWER, deadline).await.map_err(FlaresolverrError::Request)?;
+        answer.complete?;
+        let reply = Reply::read(&answer.body);
+        if let Some(version) = reply.as_ref().and_then(|reply| version(reply.version.as_deref()?)) {
+            self.learn(if version >= [3, 5, 2] { CookiesRead::AfterWait } else { CookiesRead::BeforeWait });
+        }
+        Ok((answer.status, reply))
     }
 }
 
@@ -196,18 +200,18 @@ impl fmt::Debug for Solver {
     }
 }
 
+impl fmt::Debug for Solvers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(lock(&self.0).values()).finish()
+    }
+}
+
 /// The reply of an answer that reports success.
 pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply, FlaresolverrError> {
     match reply {
         Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
         reply => Err(FlaresolverrError::of_answer(status, reply.as_ref())),
     }
-}
-
-fn complete(answer: Result<Answer, RequestError>) -> Result<Answer, FlaresolverrError> {
-    let answer = answer.map_err(FlaresolverrError::Request)?;
-    answer.complete.clone()?;
-    Ok(answer)
 }
 
 /// The numbers of `3.5.2` or `v3.5.2-beta`.
@@ -239,11 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn user_and_password_of_the_url_are_used_and_never_shown() {
-        let solver = Solver::new(Url::parse("http://m%40e:s%2Fecret@127.0.0.1:8191/v1").unwrap(), 1).unwrap();
-        let request = solver.request(&Command::on_session("sessions.destroy", "a"));
-        assert_eq!(request.headers()[AUTHORIZATION], "Basic bUBlOnMvZWNyZXQ=");
-        assert_eq!(request.url().as_str(), "http://127.0.0.1:8191/v1");
-        assert_eq!(format!("{solver:?}"), "Solver(127.0.0.1:8191)");
+    fn sources_of_one_url_share_a_solver() {
+        let solvers = Solvers::default();
+        let solver = |url: &str| solvers.get(&SecretString::from(url), 1).unwrap();
+        assert!(Arc::ptr_eq(&solver("http://a:1/v1"), &solver(" http://a:1/v1")));
+        assert!(!Arc::ptr_eq(&solver("http://a:1/v1"), &solver("http://a:2/v1")));
+        let _ = solver("http://user:hunter2@a:3/v1");
+        assert!(!format!("{solvers:?}").contains("hunter2"));
     }
 }

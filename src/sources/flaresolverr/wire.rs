@@ -1,12 +1,13 @@
-//! The v1 API on the wire: commands as they are sent, and lenient parsing of answers.
+//! Answers of the v1 API, read leniently.
 
 use std::fmt;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::error::FlaresolverrError;
 use crate::domain::extract::{Cookie, Solution};
 
 /// More cookies than any browser keeps per site.
@@ -14,52 +15,6 @@ const MAX_COOKIES: usize = 1_000;
 
 /// Longer than any browser's cookie, and room for a token of 8 KiB.
 const MAX_COOKIE_BYTES: usize = 32 * 1024;
-
-/// A command. Fields that are `None` are not sent.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Command<'a> {
-    pub(super) cmd: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) url: Option<&'a str>,
-    /// Milliseconds. To the server 0 and a missing value mean a minute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) max_timeout: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) session: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) proxy: Option<Proxy<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) wait_in_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) return_only_cookies: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) disable_media: Option<bool>,
-}
-
-impl<'a> Command<'a> {
-    pub(super) const fn on_session(cmd: &'static str, session: &'a str) -> Self {
-        Self {
-            cmd,
-            url: None,
-            max_timeout: None,
-            session: Some(session),
-            proxy: None,
-            wait_in_seconds: None,
-            return_only_cookies: None,
-            disable_media: None,
-        }
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct Proxy<'a> {
-    pub(super) url: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) username: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) password: Option<&'a str>,
-}
 
 /// An answer. A field of an unexpected type counts as absent, here and below.
 #[derive(Debug, Default, Deserialize)]
@@ -93,7 +48,7 @@ pub(super) struct Page {
     #[serde(deserialize_with = "lenient")]
     user_agent: Option<String>,
     #[serde(deserialize_with = "lenient_list")]
-    pub(super) cookies: Option<Vec<Cookie>>,
+    cookies: Option<Vec<Cookie>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -123,14 +78,13 @@ impl Reply {
         reply.message = texts.into_iter().flatten().find(|text| !text.trim().is_empty());
         Some(reply)
     }
-}
 
-impl Page {
-    /// The answer of the source; `None` without a list of cookies.
-    pub(super) fn into_solution(self) -> Option<Solution> {
-        let cookies = self.cookies?;
-        let url = self.url.unwrap_or_default();
-        Some(Solution { cookies, bare: None, url, user_agent: self.user_agent.filter(|name| !name.trim().is_empty()) })
+    /// The answer of the source to a `request.get`.
+    pub(super) fn into_solution(self) -> Result<Solution, FlaresolverrError> {
+        let Page { url, user_agent, cookies } = self.solution.ok_or(FlaresolverrError::Lacks("solution"))?;
+        let cookies = cookies.ok_or(FlaresolverrError::Lacks("list of cookies"))?;
+        let user_agent = user_agent.filter(|name| !name.trim().is_empty());
+        Ok(Solution { cookies, bare: None, url: url.unwrap_or_default(), user_agent })
     }
 }
 
@@ -201,21 +155,8 @@ mod tests {
 
     fn cookies(json: &str) -> Option<Vec<(String, Option<i64>)>> {
         let reply = Reply::read(format!(r#"{{"solution":{{"cookies":{json}}}}}"#).as_bytes()).unwrap();
-        let list = reply.solution.unwrap().into_solution()?.cookies;
+        let list = reply.into_solution().ok()?.cookies;
         Some(list.into_iter().map(|c| (c.name, c.expires_at.map(Timestamp::as_second))).collect())
-    }
-
-    #[test]
-    fn a_command_says_what_was_asked_and_no_more() {
-        let mut get = Command::on_session("request.get", "s");
-        get.url = Some("http://shop.test/");
-        get.max_timeout = Some(60_000);
-        get.return_only_cookies = Some(true);
-        get.proxy = Some(Proxy { url: "http://proxy:3128", username: Some("u"), password: None });
-        assert_eq!(
-            serde_json::to_string(&get).unwrap(),
-            r#"{"cmd":"request.get","url":"http://shop.test/","maxTimeout":60000,"session":"s","proxy":{"url":"http://proxy:3128","username":"u"},"returnOnlyCookies":true}"#
-        );
     }
 
     #[test]
