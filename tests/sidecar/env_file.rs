@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
-use crate::process::{Running, World, eventually, keys};
+use crate::process::{Events, Running, World, eventually, keys};
 
 /// Defect 9 of the system before: the file was truncated and written anew, and a missing line never came.
 #[test]
@@ -125,4 +125,57 @@ fn a_dotenv_whose_lock_another_program_holds_does_not_hold_up_the_end() {
     assert_eq!(world.read("locked.env"), "A=1\n");
     drop(holder.stdin.take());
     holder.wait().unwrap();
+}
+
+const SECOND_SITE: &str = r#"
+[sites.second]
+page_url = "{shop}"
+cookie = "access-token"
+cookie_prefix = "Bearer "
+schedule = "off"
+verify = "off"
+env_key = "SECOND_BEARER_TOKEN"
+[sites.second.probe]
+url = "{shop}"
+"#;
+
+/// Four writers, in two processes, of two lines in one file; and a deploy that overwrites it.
+#[test]
+fn a_dotenv_that_two_processes_share_loses_no_line() {
+    let world = World::start();
+    world.write("sidecar.toml", &SECOND_SITE.replace("{shop}", &world.simulator.shop_url()));
+    world.write("shared.env", "# mine\n");
+    let env = [
+        ("SIDECAR_CONFIG", "sidecar.toml"),
+        ("SIDECAR_ENV_FILE", "shared.env"),
+        ("SIDECAR_DEBOUNCE", "0s"),
+        ("SIDECAR_LISTEN", "off"),
+    ];
+    let sidecars = [world.sidecar(&env), world.sidecar(&env)];
+    let events = Events::on(&world.redis, &["token:updated"]);
+    let is_current = || {
+        let token = |key: &str| world.ask::<Option<String>>(&["GET", key]);
+        let (first, second) = (token(keys::TOKEN)?, token("second_token")?);
+        let content = world.read("shared.env");
+        let lines = [format!("CHITAI_GOROD_BEARER_TOKEN={first}"), format!("SECOND_BEARER_TOKEN={second}")];
+        (content.lines().count() == 3 && lines.iter().all(|line| content.lines().any(|other| other == line)))
+            .then_some(())
+    };
+    eventually("both lines are current", is_current);
+    for round in 0..30 {
+        if round % 10 == 5 {
+            // The tokens that follow are written into whatever a deploy has left.
+            world.write("shared.env", "# mine\n");
+        }
+        for channel in [keys::INVALID, "second:token:invalid"] {
+            let _: i64 = world.ask(&["PUBLISH", channel, r#"{"force": true}"#]);
+        }
+        for _ in 0..2 {
+            events.until("a refresh", |event| event["cause"] == "refreshed" && event["trigger"] == "invalid");
+        }
+        eventually("both lines are current", is_current);
+    }
+    for sidecar in sidecars {
+        sidecar.stop().expect(0);
+    }
 }
