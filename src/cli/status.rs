@@ -97,7 +97,7 @@ fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> 
     if let Some(refresh) = &site.refresh {
         row(
             "refresh",
-            format!("under way{}", refresh.stage.map(|step| format!(": {}", step.as_str())).unwrap_or_default()),
+            format!("under way{}", refresh.stage.map(|step| format!(": {}", step.into_str())).unwrap_or_default()),
         );
     }
     if let Some(failing) = &site.failing {

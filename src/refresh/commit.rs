@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{AttemptError, Found};
-use super::observation::{CommitResult, Observation, Observer, OutcomeKind, Step};
+use super::observation::{Observation, Observer, OutcomeKind, Step};
 use super::ports::{ClaimId, Clock, Commit, Committed, FailedAttempt, Jitter, KeyTtl, Recorded, Store, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::announcement;
@@ -86,14 +86,12 @@ impl<P: Ports> SiteContext<P> {
             });
             self.under_lease(claim, work, abandon).await
         };
-        let (kind, stage) = match &outcome {
-            Some(RefreshOutcome::Refreshed(_)) => (OutcomeKind::Refreshed, None),
-            Some(RefreshOutcome::Superseded(_)) => (OutcomeKind::Superseded, None),
-            Some(RefreshOutcome::Failed(snapshot)) => (OutcomeKind::Failed, snapshot.failing.as_ref().map(|f| f.stage)),
-            Some(RefreshOutcome::Unrecorded(failing)) => (OutcomeKind::Failed, Some(failing.stage)),
-            Some(RefreshOutcome::Abandoned) | None => (OutcomeKind::Abandoned, None),
-        };
-        self.observer.observe(Observation::Finished { trigger: claim.trigger, outcome: kind, stage });
+        self.observer.observe(Observation::Finished(match &outcome {
+            Some(RefreshOutcome::Refreshed(_)) => OutcomeKind::Refreshed,
+            Some(RefreshOutcome::Superseded(_)) => OutcomeKind::Superseded,
+            Some(RefreshOutcome::Failed(_) | RefreshOutcome::Unrecorded(_)) => OutcomeKind::Failed,
+            Some(RefreshOutcome::Abandoned) | None => OutcomeKind::Abandoned,
+        }));
         let Some(outcome) = outcome else {
             self.vacate(&claim.id).await;
             return RefreshOutcome::Abandoned;
@@ -141,18 +139,13 @@ impl<P: Ports> SiteContext<P> {
             match self.store.commit(&commit).await {
                 Ok(Committed::Stored(snapshot)) => {
                     inbox.settle(Outcome::Refreshed(found.candidate.token.fingerprint()));
-                    self.observer.observe(Observation::Commit(CommitResult::Stored));
                     self.observer.observe(Observation::Timed(Step::Commit, self.clock.now().saturating_sub(began)));
                     self.await_own_outcome(outcomes).await;
                     return RefreshOutcome::Refreshed(Box::new(snapshot));
                 }
-                Ok(Committed::Superseded(snapshot)) => {
-                    self.observer.observe(Observation::Commit(CommitResult::Superseded));
-                    return RefreshOutcome::Superseded(Box::new(snapshot));
-                }
+                Ok(Committed::Superseded(snapshot)) => return RefreshOutcome::Superseded(Box::new(snapshot)),
                 Ok(Committed::Clock(snapshot)) => time = StoreClock { at: snapshot.at, read_at: asked },
                 Err(StoreError::Refused(error)) => {
-                    self.observer.observe(Observation::Commit(CommitResult::Error));
                     refusals += 1;
                     if refusals >= REFUSALS {
                         break format!("Redis refused to store the token: {error}");
@@ -160,7 +153,6 @@ impl<P: Ports> SiteContext<P> {
                     self.clock.sleep(self.jitter.pause(refusals)).await;
                 }
                 Err(StoreError::Away(error)) => {
-                    self.observer.observe(Observation::Commit(CommitResult::Error));
                     absences += 1;
                     tracing::warn!(site = %self.id, %error, absences, "failed to store the new token: trying again");
                     self.clock.sleep(self.jitter.pause(absences)).await;

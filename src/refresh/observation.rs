@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::domain::snapshot::Snapshot;
 
@@ -26,21 +25,14 @@ pub enum Observation<'a> {
     Entered(Step),
     /// A step of a refresh has ended.
     Timed(Step, Duration),
-    Finished {
-        /// What started it.
-        trigger: Trigger,
-        outcome: OutcomeKind,
-        /// The stage that failed.
-        stage: Option<Stage>,
-    },
+    Finished(OutcomeKind),
     /// The lock was lost while the work went on.
     LeaseLost,
-    /// The store answered a commit.
-    Commit(CommitResult),
 }
 
 /// A decision on triggers, as metrics and logs name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum DecisionKind {
     /// A refresh was claimed.
     Solve,
@@ -61,8 +53,11 @@ pub enum DecisionKind {
 }
 
 /// A step of a refresh that is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Step {
     /// The lock was taken.
     Claimed,
@@ -76,7 +71,8 @@ pub enum Step {
 }
 
 /// How a refresh ended, as metrics name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum OutcomeKind {
     Refreshed,
     Failed,
@@ -84,72 +80,4 @@ pub enum OutcomeKind {
     Superseded,
     /// Abandoned at shutdown.
     Abandoned,
-}
-
-/// The store's answer to a commit, as metrics name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CommitResult {
-    Stored,
-    /// A newer token is stored.
-    Superseded,
-    /// Redis was unreachable or refused.
-    Error,
-}
-
-impl DecisionKind {
-    /// The label in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Solve => "solve",
-            Self::Follow => "follow",
-            Self::Join => "join",
-            Self::Backoff => "backoff",
-            Self::Repeat => "repeat",
-            Self::Verify => "verify",
-            Self::Adopt => "adopt",
-            Self::Nothing => "nothing",
-        }
-    }
-}
-
-impl Step {
-    /// The label in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Solve => "solve",
-            Self::Extract => "extract",
-            Self::Verify => "verify",
-            Self::Commit => "commit",
-        }
-    }
-}
-
-impl OutcomeKind {
-    /// The label in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Refreshed => "refreshed",
-            Self::Failed => "failed",
-            Self::Superseded => "superseded",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
-impl CommitResult {
-    pub const ALL: [Self; 3] = [Self::Stored, Self::Superseded, Self::Error];
-
-    /// The label in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Superseded => "superseded",
-            Self::Error => "error",
-        }
-    }
 }

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use super::context::{Context, Limits};
 use super::health::{health, millis};
 use super::problem::Problem;
+use super::shared_page::{Page, json_page};
 use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
 
 /// How many entries of the history are given by default.
@@ -60,16 +61,18 @@ pub(super) struct HistoryQuery {
 }
 
 /// `GET /api/status`.
-pub(super) async fn status(State(context): State<Arc<Context>>) -> Response {
+pub(super) async fn status(State(context): State<Arc<Context>>) -> Page {
     let status = &context.status;
-    Json(ProcessStatus {
-        version: env!("CARGO_PKG_VERSION"),
-        instance: &context.instance,
-        time: status.time().map(whole_second_down),
-        redis: RedisStatus::of(status, &context.limits),
-        sites: status.sites(),
+    context.states.get(|| {
+        let body = ProcessStatus {
+            version: env!("CARGO_PKG_VERSION"),
+            instance: &context.instance,
+            time: status.time().map(whole_second_down),
+            redis: RedisStatus::of(status, &context.limits),
+            sites: status.sites(),
+        };
+        json_page(StatusCode::OK, &body)
     })
-    .into_response()
 }
 
 /// `GET /api/history?site=S&limit=50`: the latest attempts, newest first.
@@ -171,7 +174,7 @@ mod tests {
     use crate::status::SubscriptionObserver;
     use serde_json::{Value, json};
     use std::time::Duration;
-    use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
+    use token_sidecar_client::wire::{Fingerprint, Payload};
 
     const REFRESH: &str = "/api/sites/shop/refresh";
 
@@ -238,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_history_that_cannot_be_given_is_refused_with_a_reason() {
-        let mut trial = Trial::with_two_sites();
+        let mut trial = Trial::with_sites(&["books"]);
         trial.limits.history = Duration::from_millis(20);
         for (history, path, status, error) in [
             (ModelHistory::Entries(1), "/api/history", 400, "there are several sites: add `?site=…`"),
@@ -331,11 +334,7 @@ mod tests {
         trial.status.canary(Duration::ZERO);
         trial.status.message(&site("shop"), Payload::Details);
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
-        trial.shop.observe(Observation::Finished {
-            trigger: Trigger::Invalid,
-            outcome: OutcomeKind::Refreshed,
-            stage: None,
-        });
+        trial.shop.observe(Observation::Finished(OutcomeKind::Refreshed));
         let context = trial.context();
         for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/nothing"] {
             let answer = ask(&context, "GET", path, &[]).await;

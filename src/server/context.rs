@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use prometheus_client::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::status::{HistoryEntry, StatusRegistry, metrics};
+use super::shared_page::SharedPage;
+use crate::status::{HistoryEntry, StatusRegistry};
 
 pub struct HttpServer {
     pub status: Arc<StatusRegistry>,
@@ -81,7 +81,10 @@ pub(super) struct Context {
     pub(super) admin_token: Option<SecretString>,
     pub(super) instance: String,
     pub(super) limits: Limits,
-    pub(super) metrics: Registry,
+    /// One for each format.
+    pub(super) metrics: [SharedPage; 2],
+    pub(super) states: SharedPage,
+    pub(super) readiness: SharedPage,
     pub(super) subscribers: Arc<Semaphore>,
     pub(super) readers: Semaphore,
     pub(super) shutdown: CancellationToken,
@@ -91,7 +94,9 @@ impl Context {
     pub(super) fn new(server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
         let HttpServer { status, history, refresh, admin_token, instance, limits } = server;
         Arc::new(Self {
-            metrics: metrics(Arc::clone(&status)),
+            metrics: Default::default(),
+            states: SharedPage::default(),
+            readiness: SharedPage::default(),
             status,
             history,
             refresh,

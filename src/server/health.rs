@@ -10,25 +10,23 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::context::{Context, Limits};
+use super::shared_page::{Page, json_page};
 use crate::domain::duration;
 use crate::status::{Canary, SubscriptionState, SubscriptionStatus, TokenState};
 
 /// `GET /healthz`.
-pub(super) async fn healthz(State(context): State<Arc<Context>>) -> Response {
+pub(super) async fn healthz(State(context): State<Arc<Context>>) -> (StatusCode, Json<Value>) {
     match health(&context.status.subscription(), context.status.now(), &context.limits) {
         Ok(canary) => {
             let age_s = context.status.now().saturating_sub(canary.at).as_secs();
             let body = json!({ "status": "ok", "canary_age_s": age_s, "round_trip_ms": millis(canary.round_trip) });
-            Json(body).into_response()
+            (StatusCode::OK, Json(body))
         }
-        Err(error) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unhealthy", "error": error }))).into_response()
-        }
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unhealthy", "error": error }))),
     }
 }
 
@@ -48,14 +46,16 @@ struct SiteState {
 }
 
 /// `GET /readyz`.
-pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Response {
-    let sites = context.status.sites();
-    let sites: Vec<_> = sites.into_iter().map(|site| SiteState { site: site.site, token: site.state }).collect();
-    let (code, status, error) = match readiness(&context.status.subscription().state, &sites) {
-        Ok(()) => (StatusCode::OK, "ready", None),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(error)),
-    };
-    (code, Json(Readiness { status, error, sites })).into_response()
+pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Page {
+    context.readiness.get(|| {
+        let sites = context.status.sites();
+        let sites: Vec<_> = sites.into_iter().map(|site| SiteState { site: site.site, token: site.state }).collect();
+        let (code, status, error) = match readiness(&context.status.subscription().state, &sites) {
+            Ok(()) => (StatusCode::OK, "ready", None),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(error)),
+        };
+        json_page(code, &Readiness { status, error, sites })
+    })
 }
 
 /// The canary that shows that the subscription works, or why the process is unhealthy.

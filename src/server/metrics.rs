@@ -3,39 +3,55 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use prometheus_client::encoding::text::encode;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 
 use super::context::Context;
-use super::problem::Problem;
+use crate::status::{Format, metrics};
 
-/// The format of the answer.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// `GET /metrics`.
-pub(super) async fn show(State(context): State<Arc<Context>>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &context.metrics) {
-        Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        Err(_) => Problem(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written".into()).into_response(),
-    }
+/// `GET /metrics`: in Prometheus' text format, unless the client takes OpenMetrics.
+pub(super) async fn show(State(context): State<Arc<Context>>, headers: HeaderMap) -> impl IntoResponse {
+    let (format, kind) = match takes_open_metrics(&headers) {
+        true => (Format::OpenMetrics, OPEN_METRICS),
+        false => (Format::Text, TEXT),
+    };
+    let page = &context.metrics[format as usize];
+    page.get(|| (StatusCode::OK, [(CONTENT_TYPE, kind)], metrics(&context.status, format).into()))
+}
+
+fn takes_open_metrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let is_open_metrics =
+            parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/openmetrics-text"));
+        let mut weights = parts.filter_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        is_open_metrics && weights.all(|weight| weight > 0.0)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::trial::{Trial, failing, site, snapshot};
+    use super::super::trial::{Answer, Trial, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
-    use crate::refresh::observation::{CommitResult, DecisionKind, Observation, Observer, OutcomeKind, Step};
+    use crate::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
     use std::time::Duration;
-    use token_sidecar_client::wire::{Payload, Trigger};
+    use token_sidecar_client::wire::Payload;
 
-    /// The samples alone.
+    /// What Prometheus sends.
+    const PROMETHEUS: &str =
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+
+    /// The samples that are not 0, without the buckets.
     async fn samples(trial: &Trial) -> Vec<String> {
         let text = trial.get("/metrics").await.text;
-        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
+        lines.filter(|line| !line.ends_with(" 0")).map(|line| line.replace("token_sidecar_", "")).collect()
     }
 
     #[tokio::test]
@@ -54,78 +70,89 @@ mod tests {
             Observation::Timed(Step::Solve, Duration::from_millis(17_500)),
             Observation::Pending(true),
             Observation::LeaseLost,
-            Observation::Commit(CommitResult::Stored),
-            Observation::Finished { trigger: Trigger::Invalid, outcome: OutcomeKind::Refreshed, stage: None },
+            Observation::Finished(OutcomeKind::Refreshed),
             Observation::Entered(Step::Claimed),
         ] {
             trial.shop.observe(observation);
         }
         trial.pass(Duration::from_secs(5));
         let _events = trial.status.subscribe();
-        let mut expected = vec![
-            format!(r#"token_sidecar_build_info{{version="{}"}} 1"#, env!("CARGO_PKG_VERSION")),
-            r#"token_sidecar_refreshes_total{site="shop",trigger="invalid",outcome="refreshed",stage=""} 1"#.into(),
-            r#"token_sidecar_stage_duration_seconds_sum{site="shop",stage="solve"} 17.5"#.into(),
-            r#"token_sidecar_stage_duration_seconds_count{site="shop",stage="solve"} 1"#.into(),
-            r#"token_sidecar_triggers_total{site="shop",decision="repeat"} 1"#.into(),
-            r#"token_sidecar_triggers_total{site="shop",decision="solve"} 3"#.into(),
-            r#"token_sidecar_pending{site="shop"} 1"#.into(),
-            r#"token_sidecar_lease_lost_total{site="shop"} 1"#.into(),
-            r#"token_sidecar_commits_total{site="shop",result="error"} 0"#.into(),
-            r#"token_sidecar_commits_total{site="shop",result="stored"} 1"#.into(),
-            r#"token_sidecar_commits_total{site="shop",result="superseded"} 0"#.into(),
-            r#"token_sidecar_messages_total{site="shop",payload="bare"} 0"#.into(),
-            r#"token_sidecar_messages_total{site="shop",payload="details"} 1"#.into(),
-            r#"token_sidecar_messages_total{site="shop",payload="oversized"} 0"#.into(),
-            r#"token_sidecar_token_valid{site="shop"} 1.0"#.into(),
-            r#"token_sidecar_token_version{site="shop"} 1795331585623.0"#.into(),
-            r#"token_sidecar_token_expiry_timestamp_seconds{site="shop"} 1795417985.0"#.into(),
-            r#"token_sidecar_refresh_due_timestamp_seconds{site="shop"} 1795338000.0"#.into(),
-            r#"token_sidecar_last_attempt_timestamp_seconds{site="shop"} 1795332000.0"#.into(),
-            r#"token_sidecar_last_success_timestamp_seconds{site="shop"} 1795331585.0"#.into(),
-            r#"token_sidecar_consecutive_failures{site="shop"} 3.0"#.into(),
-            "token_sidecar_subscription_up 1.0".into(),
-            "token_sidecar_canary_round_trip_seconds 0.0007".into(),
-            "token_sidecar_canary_age_seconds 5.0".into(),
-            "token_sidecar_event_subscribers 1.0".into(),
-            "token_sidecar_reconnects_total 1".into(),
-        ];
-        let mut samples = samples(&trial).await;
-        let buckets = samples.extract_if(.., |line| line.contains("_bucket{")).collect::<Vec<_>>();
-        samples.sort();
-        expected.sort();
-        assert_eq!(samples, expected);
+        let expected = format!(
+            r#"build_info{{version="{}"}} 1
+refreshes_total{{site="shop",outcome="refreshed"}} 1
+triggers_total{{site="shop",decision="solve"}} 3
+triggers_total{{site="shop",decision="repeat"}} 1
+messages_total{{site="shop",payload="details"}} 1
+lease_lost_total{{site="shop"}} 1
+pending{{site="shop"}} 1
+token_valid{{site="shop"}} 1
+token_version{{site="shop"}} 1795331585623
+token_expiry_timestamp_seconds{{site="shop"}} 1795417985
+refresh_due_timestamp_seconds{{site="shop"}} 1795338000
+last_attempt_timestamp_seconds{{site="shop"}} 1795332000
+last_success_timestamp_seconds{{site="shop"}} 1795331585
+consecutive_failures{{site="shop"}} 3
+stage_duration_seconds_sum{{stage="solve"}} 17.5
+stage_duration_seconds_count{{stage="solve"}} 1
+subscription_up 1
+reconnects_total 1
+canary_round_trip_seconds 0.0007
+canary_age_seconds 5
+event_subscribers 1"#,
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(samples(&trial).await, expected.lines().collect::<Vec<_>>());
+        let text = trial.get("/metrics").await.text;
         let bucket = |le: &str, count: u32| {
-            format!(r#"token_sidecar_stage_duration_seconds_bucket{{le="{le}",site="shop",stage="solve"}} {count}"#)
+            text.contains(&format!(
+                "token_sidecar_stage_duration_seconds_bucket{{stage=\"solve\",le=\"{le}\"}} {count}\n"
+            ))
         };
-        assert!(buckets.contains(&bucket("10.0", 0)) && buckets.contains(&bucket("20.0", 1)), "{buckets:?}");
+        assert!(bucket("10.0", 0) && bucket("20.0", 1) && bucket("+Inf", 1), "{text}");
     }
 
     #[tokio::test]
-    async fn what_is_not_known_is_left_out() {
+    async fn every_counter_is_there_from_the_start_and_what_is_not_known_is_left_out() {
         let trial = Trial::new();
-        let gauges = samples(&trial).await;
-        let of = |name: &str| gauges.iter().filter(|line| line.starts_with(name)).collect::<Vec<_>>();
-        assert!(of("token_sidecar_token_").is_empty());
-        assert!(of("token_sidecar_canary_").is_empty());
-        assert_eq!(of("token_sidecar_subscription_up"), ["token_sidecar_subscription_up 0.0"]);
+        let text = trial.get("/metrics").await.text;
+        for outcome in ["refreshed", "failed", "superseded", "abandoned"] {
+            let line = format!("token_sidecar_refreshes_total{{site=\"shop\",outcome=\"{outcome}\"}} 0");
+            assert!(text.lines().any(|shown| shown == line), "{line}");
+        }
+        let samples = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!((samples("token_sidecar_token_"), samples("token_sidecar_canary_")), (0, 0));
         trial.look(&Snapshot { current: None, ..snapshot() });
-        assert!(samples(&trial).await.contains(&r#"token_sidecar_token_valid{site="shop"} 0.0"#.to_owned()));
+        assert!(trial.get("/metrics").await.text.contains("token_sidecar_token_valid{site=\"shop\"} 0\n"));
     }
 
     #[tokio::test]
-    async fn the_text_is_open_metrics_and_tells_what_each_number_is() {
-        let answer = Trial::with_two_sites().get("/metrics").await;
-        assert_eq!(answer.header("content-type"), super::OPEN_METRICS);
-        assert!(answer.text.ends_with("# EOF\n"));
-        let named = |kind: &str| {
-            let names = answer.text.lines().filter_map(|line| line.strip_prefix(kind)?.split(' ').next());
-            names.map(str::to_owned).collect::<Vec<_>>()
+    async fn a_hundred_sites_have_fewer_than_3000_samples() {
+        let count = async |trial: Trial| {
+            trial.look(&snapshot());
+            let text = trial.get("/metrics").await.text;
+            text.lines().filter(|line| !line.starts_with('#')).count()
         };
-        let (helps, types) = (named("# HELP "), named("# TYPE "));
-        assert_eq!(helps, types);
-        assert_eq!(helps.len(), 17, "those of which nothing has happened yet are left out");
-        assert!(helps.iter().all(|name| name.starts_with("token_sidecar_")));
-        assert!(answer.text.contains(r#"token_sidecar_lease_lost_total{site="books"} 0"#));
+        let (one, two) = (count(Trial::new()).await, count(Trial::with_sites(&["books"])).await);
+        assert!(one + 99 * (two - one) < 3_000, "{one} for one site, {two} for two");
+    }
+
+    #[tokio::test]
+    async fn the_format_is_what_the_client_takes() {
+        let trial = Trial::new();
+        let get = async |accept: &str| trial.ask("GET", "/metrics", &[("accept", accept)]).await;
+        let is_open_metrics =
+            |answer: &Answer| answer.header("content-type").starts_with("application/openmetrics-text;");
+        for accept in [PROMETHEUS, "application/openmetrics-text", "Application/OpenMetrics-Text; version=1.0.0"] {
+            let answer = get(accept).await;
+            assert!(is_open_metrics(&answer), "{accept}");
+            assert!(answer.text.contains("\n# TYPE token_sidecar_refreshes counter\n"), "{accept}");
+            assert!(answer.text.ends_with("\n# EOF\n"), "{accept}");
+        }
+        for accept in ["", "*/*", "text/plain", "text/html;q=0.9, */*", "application/openmetrics-text;q=0, */*"] {
+            let answer = get(accept).await;
+            assert_eq!(answer.header("content-type"), super::TEXT, "{accept}");
+            assert!(answer.text.contains("\n# TYPE token_sidecar_refreshes_total counter\n"), "{accept}");
+            assert!(!answer.text.contains("EOF"), "{accept}");
+        }
     }
 }

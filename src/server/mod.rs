@@ -11,6 +11,7 @@ mod metrics;
 mod page;
 mod problem;
 mod routes;
+mod shared_page;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub(crate) mod trial;

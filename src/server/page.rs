@@ -1,8 +1,9 @@
 //! `/`: the status page. It is one file and reads `/api/status`, `/api/history` and `/api/events`.
 
-use axum::http::HeaderValue;
+use std::sync::LazyLock;
+
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
@@ -11,19 +12,21 @@ const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
 
-/// `GET /`. The policy allows its style and script by their digests, and nothing else.
-pub(super) async fn show() -> Response {
-    let html = FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT);
-    let policy = format!(
+static HTML: LazyLock<String> = LazyLock::new(|| FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT));
+
+/// Allows the page's style and script by their digests, and nothing else.
+static POLICY: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "default-src 'none'; style-src '{}'; script-src '{}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         digest(STYLE),
         digest(SCRIPT),
-    );
-    let policy = HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-    let headers =
-        [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")), (CONTENT_SECURITY_POLICY, policy)];
-    (headers, html).into_response()
+    )
+});
+
+/// `GET /`.
+pub(super) async fn show() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY.as_str())], HTML.as_str())
 }
 
 fn digest(text: &str) -> String {

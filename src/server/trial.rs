@@ -117,13 +117,15 @@ impl Trial {
         }
     }
 
-    /// The same with a second site.
-    pub(crate) fn with_two_sites() -> Self {
+    /// The same with further sites.
+    pub(crate) fn with_sites(others: &[&str]) -> Self {
         let trial = Self::new();
         let clock = trial.clock.clone();
         let mut status = StatusRegistry::new(Arc::new(move || Duration::from_millis(clock.load(Relaxed))));
         let shop = status.add(&site("shop"), Schedule::parse("0 */3 * * *", "UTC").unwrap());
-        status.add(&site("books"), Schedule::parse("off", "UTC").unwrap());
+        for name in others {
+            status.add(&site(name), Schedule::parse("off", "UTC").unwrap());
+        }
         Self { status: Arc::new(status), shop, ..trial }
     }
 
@@ -172,7 +174,7 @@ pub(in crate::server) async fn ask(
 ) -> Answer {
     let response = begin(context, method, path, headers).await;
     let (head, body) = response.into_parts();
-    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    let bytes = to_bytes(body, usize::MAX).await.unwrap();
     Answer { status: head.status, headers: head.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
 }
 

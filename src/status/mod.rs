@@ -7,7 +7,7 @@ mod registry;
 mod site;
 mod subscription;
 
-pub(crate) use metrics::metrics;
+pub(crate) use metrics::{Format, metrics};
 pub use registry::{MonotonicClock, SiteObserver, StatusRegistry};
 pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};
 pub use subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};

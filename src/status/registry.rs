@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::broadcast;
 
-use super::metrics::Counters;
+use super::metrics::{Counts, StageTimes};
 use super::site::{SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::schedule::Schedule;
@@ -28,22 +28,21 @@ pub struct StatusRegistry {
     clock: MonotonicClock,
     sites: BTreeMap<SiteId, Arc<Entry>>,
     subscription: Mutex<SubscriptionStatus>,
-    counters: Arc<Counters>,
+    stage_times: Arc<Mutex<StageTimes>>,
     events: broadcast::Sender<EventMessage>,
 }
 
 struct Entry {
     schedule: Schedule,
-    record: Mutex<SiteRecord>,
+    state: Mutex<(SiteRecord, Counts)>,
 }
 
 /// Writes the state of one site.
 #[derive(Clone)]
 pub struct SiteObserver {
     clock: MonotonicClock,
-    site: SiteId,
     entry: Arc<Entry>,
-    counters: Arc<Counters>,
+    stage_times: Arc<Mutex<StageTimes>>,
 }
 
 /// An event as subscribers get it.
@@ -61,22 +60,30 @@ impl StatusRegistry {
             clock,
             sites: BTreeMap::new(),
             subscription: Mutex::default(),
-            counters: Arc::new(Counters::new()),
+            stage_times: Arc::default(),
             events: broadcast::Sender::new(EVENT_BUFFER),
         }
     }
 
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
-        let entry = Arc::new(Entry { schedule, record: Mutex::default() });
+        let entry = Arc::new(Entry { schedule, state: Mutex::default() });
         self.sites.insert(site.clone(), Arc::clone(&entry));
-        self.counters.add(site);
-        SiteObserver { clock: Arc::clone(&self.clock), site: site.clone(), entry, counters: Arc::clone(&self.counters) }
+        SiteObserver { clock: Arc::clone(&self.clock), entry, stage_times: Arc::clone(&self.stage_times) }
     }
 
     #[must_use]
     pub fn sites(&self) -> Vec<SiteStatus> {
+        self.counted().into_iter().map(|(status, _)| status).collect()
+    }
+
+    /// The sites with what is counted of each.
+    pub(super) fn counted(&self) -> Vec<(SiteStatus, Counts)> {
         let now = self.now();
-        self.sites.iter().map(|(site, entry)| lock(&entry.record).status(site, &entry.schedule, now)).collect()
+        let sites = self.sites.iter().map(|(site, entry)| {
+            let state = lock(&entry.state);
+            (state.0.status(site, &entry.schedule, now), state.1)
+        });
+        sites.collect()
     }
 
     /// An estimate of the store's clock, from the latest reading; `None` before the first.
@@ -84,8 +91,8 @@ impl StatusRegistry {
     pub fn time(&self) -> Option<Timestamp> {
         let now = self.now();
         let times = self.sites.values().filter_map(|entry| {
-            let record = lock(&entry.record);
-            Some((record.read_at()?, record.time_at(now)?))
+            let state = lock(&entry.state);
+            Some((state.0.read_at()?, state.0.time_at(now)?))
         });
         times.max().map(|(_, time)| time)
     }
@@ -114,8 +121,8 @@ impl StatusRegistry {
         self.events.receiver_count()
     }
 
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(super) fn stage_times(&self) -> StageTimes {
+        *lock(&self.stage_times)
     }
 }
 
@@ -150,8 +157,8 @@ impl SubscriptionObserver for StatusRegistry {
     }
 
     fn message(&self, site: &SiteId, payload: Payload) {
-        if self.knows(site) {
-            self.counters.message(site, payload);
+        if let Some(entry) = self.sites.get(site) {
+            lock(&entry.state).1.messages[payload as usize] += 1;
         }
     }
 
@@ -170,18 +177,16 @@ impl SubscriptionObserver for StatusRegistry {
 
 impl Observer for SiteObserver {
     fn observe(&self, observation: Observation<'_>) {
-        let now = (self.clock)();
-        self.counters.observe(&self.site, &observation);
-        let mut record = lock(&self.entry.record);
+        if let Observation::Timed(step, took) = observation {
+            lock(&self.stage_times).observe(step, took);
+        }
+        let (record, counts) = &mut *lock(&self.entry.state);
+        counts.observe(&observation);
         match observation {
-            Observation::Looked(snapshot) => record.look(snapshot, now),
-            Observation::Entered(step) => record.enter(step, now),
-            Observation::Finished { .. } => record.finish(),
-            Observation::Decided { .. }
-            | Observation::Pending(_)
-            | Observation::Timed(..)
-            | Observation::LeaseLost
-            | Observation::Commit(_) => {}
+            Observation::Looked(snapshot) => record.look(snapshot, (self.clock)()),
+            Observation::Entered(step) => record.enter(step, (self.clock)()),
+            Observation::Finished(_) => record.finish(),
+            _ => {}
         }
     }
 }

@@ -9,9 +9,9 @@ use token_sidecar::domain::extract::{Bare, Cookie, Solution};
 use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
-use token_sidecar::refresh::observation::{CommitResult, DecisionKind, Observation, Observer, OutcomeKind, Step};
+use token_sidecar::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
 use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
-use token_sidecar_client::wire::{Cookies, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, Token};
 use tokio::sync::oneshot;
 
 use crate::world::{AGENT, Shared, spawn};
@@ -79,9 +79,8 @@ pub(crate) enum Mood {
 pub(crate) enum Seen {
     Decided(DecisionKind, u64),
     Entered(Step),
-    Finished(Trigger, OutcomeKind, Option<Stage>),
+    Finished(OutcomeKind),
     LeaseLost,
-    Commit(CommitResult),
 }
 
 pub(crate) struct ModelSource {
@@ -217,9 +216,8 @@ impl Observer for ModelObserver {
         let seen = match observation {
             Observation::Decided { decision, folded } => Seen::Decided(decision, folded),
             Observation::Entered(step) => Seen::Entered(step),
-            Observation::Finished { trigger, outcome, stage } => Seen::Finished(trigger, outcome, stage),
+            Observation::Finished(outcome) => Seen::Finished(outcome),
             Observation::LeaseLost => Seen::LeaseLost,
-            Observation::Commit(result) => Seen::Commit(result),
             Observation::Pending(is_pending) => {
                 self.0.state().ears[self.1].is_pending = is_pending;
                 return;

@@ -1,7 +1,7 @@
 //! Several replicas: one solve for all, whoever dies and whatever is lost.
 
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::refresh::observation::CommitResult;
+use token_sidecar::refresh::observation::OutcomeKind;
 use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
@@ -172,7 +172,7 @@ async fn a_late_holder_that_finds_a_newer_version_drops_its_result_and_leaves_an
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.mend();
     let first = bench.state().token().unwrap().to_owned();
-    bench.until("the late one is superseded", |s| s.saw(&Seen::Commit(CommitResult::Superseded)) == 1).await;
+    bench.until("the late one is superseded", |s| s.saw(&Seen::Finished(OutcomeKind::Superseded)) == 1).await;
     bench.rest().await;
     {
         let state = bench.state();

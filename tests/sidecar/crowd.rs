@@ -228,6 +228,36 @@ fn clients_of_every_kind_do_not_delay_health() {
     sidecar.stop().expect(0);
 }
 
+#[test]
+fn pages_that_many_clients_leave_unread_are_rendered_once() {
+    let world = World::start();
+    let (page, api) = (world.simulator.shop_url(), world.simulator.api_url());
+    let mut toml = String::from("[sites]\nchitai_gorod.enabled = false\n");
+    for n in 0..2_000 {
+        writeln!(toml, "s{n} = {{ page_url = \"{page}\", api_url = \"{api}\", cookie = \"access-token\" }}").unwrap();
+    }
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let file = world.write("sites.toml", &toml);
+    let env = [("SIDECAR_CONFIG", file.to_str().unwrap()), ("RUST_LOG", "warn,token_sidecar=info")];
+    let sidecar = world.begin(&["run"], &env);
+    eventually("every site holds its lock", || (keys_like(&world, "lock") == 2_000).then_some(()));
+    let before = sidecar.peak_kib();
+    for path in ["/metrics", "/api/status", "/readyz"] {
+        let ask = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut unread: Vec<TcpStream> = (0..150).map(|_| open(&sidecar, &ask)).collect();
+        unread.iter_mut().for_each(|stream| assert!(head(stream).starts_with("HTTP/1.1 200 OK")));
+        let asked = now();
+        assert_eq!(sidecar.get("/healthz").status, 200);
+        let (health, peak) = (asked.elapsed(), sidecar.peak_kib());
+        measured(
+            &format!("150 unread {path}"),
+            format!("{before} KiB before, {peak} KiB at most, /healthz {health:.1?}"),
+        );
+        assert!(peak < before + 32 * 1024, "{path}: {before} KiB grew to {peak} KiB");
+    }
+    sidecar.stop().expect(0);
+}
+
 /// A connection to Redis on which words are written and lines are read.
 struct Raw {
     stream: UnixStream,

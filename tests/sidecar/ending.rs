@@ -61,7 +61,7 @@ fn sigterm_while_following_ends_it_at_once_and_the_holder_answers() {
     world.solve_started(1);
     let follower = world.sidecar(&[LONG_GRACE]);
     assert_eq!(world.publish("now"), 2);
-    eventually("it follows", || follower.get("/metrics").body.contains("decision=\"follow\"").then_some(()));
+    eventually("it follows", || (!follower.get("/metrics").body.contains("decision=\"follow\"} 0")).then_some(()));
     stops("while following", follower, AT_ONCE);
     assert!(!is_free(&world), "the holder goes on");
     world.heal();
@@ -111,7 +111,7 @@ fn sigterm_while_following_a_dead_holder_tells_the_parsers_that_wait() {
     world.solve_started(1);
     let follower = world.sidecar(&[LONG_GRACE, long_lock]);
     assert_eq!(world.publish("now"), 2);
-    eventually("it follows", || follower.get("/metrics").body.contains("decision=\"follow\"").then_some(()));
+    eventually("it follows", || (!follower.get("/metrics").body.contains("decision=\"follow\"} 0")).then_some(()));
     holder.kill();
     stops("while following a dead holder", follower, AT_ONCE);
     tells_of_the_end(&events.failed("solve"));

@@ -28,7 +28,8 @@ pub struct Report {
 }
 
 /// How much of a payload could be used; counted in the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Payload {
     /// A JSON object.
     Details,
@@ -36,21 +37,6 @@ pub enum Payload {
     Bare,
     /// More than [`MAX_PAYLOAD_BYTES`]: not parsed.
     Oversized,
-}
-
-impl Payload {
-    /// Every kind, for the metrics.
-    pub const ALL: [Self; 3] = [Self::Details, Self::Bare, Self::Oversized];
-
-    /// The label in the metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Details => "details",
-            Self::Bare => "bare",
-            Self::Oversized => "oversized",
-        }
-    }
 }
 
 impl Report {
