@@ -1,5 +1,5 @@
 //! The layers: defaults < built-in site < TOML file < `.env` < environment < flags. Each is a tree like that of the TOML
-//! file, and all are merged into one.
+//! file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,11 +10,7 @@ use toml::{Table, Value};
 
 use super::environment::{self, BrokenLine, Flag, Inputs};
 use super::error::{ConfigError, nearest};
-use super::redaction::HIDDEN;
-use super::variables;
-
-/// Tables of the process that sites inherit.
-const SHARED: &[&str] = &["flaresolverr"];
+use super::variables::{self, Variables};
 
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESET: &str = include_str!("presets/chitai_gorod.toml");
@@ -58,16 +54,11 @@ impl fmt::Display for Origin {
     }
 }
 
-struct Tree {
-    layer: Layer,
-    process: Table,
-    sites: Table,
-}
-
-/// All layers, the weakest first.
+/// All layers.
 #[derive(Default)]
 pub(super) struct Layers {
-    trees: Vec<Tree>,
+    /// The weakest first.
+    pub(super) trees: Vec<(Layer, Value)>,
     /// The sites that the TOML file names or that are built in.
     pub(super) sites: BTreeSet<SiteId>,
     pub(super) errors: Vec<ConfigError>,
@@ -80,117 +71,87 @@ impl Layers {
     pub(super) fn of(inputs: &Inputs) -> Result<Self, ConfigError> {
         let dotenv = inputs.dotenv.as_ref().map(|file| environment::dotenv(file)).transpose()?.unwrap_or_default();
         let mut layers = Self { flags: inputs.flags.clone(), ..Self::default() };
-        layers.add(Layer::Default, built_in(DEFAULTS)?);
+        layers.trees.push((Layer::Default, built_in(DEFAULTS)?.into()));
         if let Some(zone) = &inputs.zone {
-            layers.add(Layer::System, Table::from_iter([("time_zone".to_owned(), zone.clone().into())]));
+            let zone = Table::from_iter([("time_zone".to_owned(), zone.clone().into())]);
+            layers.trees.push((Layer::System, zone.into()));
         }
         layers.add(Layer::BuiltIn, built_in(PRESET)?);
         if let Some(file) = config_file(inputs, &dotenv.variables) {
             let table = environment::toml(&file)?;
             layers.add(Layer::File(file), table);
         }
+        let variables = Variables::of(&layers.sites);
         if let Some(file) = &inputs.dotenv {
-            layers.add_variables(Layer::DotEnv(file.clone()), &dotenv.variables);
-            layers.check_lines(file, &dotenv.broken);
+            layers.add_variables(&variables, Layer::DotEnv(file.clone()), &dotenv.variables);
+            layers.check_lines(&variables, file, &dotenv.broken);
         }
-        layers.add_variables(Layer::Environment, &inputs.environment);
+        layers.add_variables(&variables, Layer::Environment, &inputs.environment);
         layers.add_flags();
         Ok(layers)
     }
 
-    /// The effective values of the process or of a site.
-    pub(super) fn merged(&self, site: Option<&SiteId>) -> Table {
-        merged(&self.trees, site)
-    }
-
-    /// The values if nothing were set.
-    pub(super) fn defaults(&self, site: Option<&SiteId>) -> Table {
-        merged(&self.trees[..1], site)
-    }
-
-    /// The origin of the value written as `written` in a table, and its path there.
-    pub(super) fn origin(&self, site: Option<&SiteId>, table: &str, written: &str) -> Option<(Origin, String)> {
-        tables(&self.trees, site).into_iter().rev().find_map(|(layer, base, root)| {
-            let mut tables = table.split('.').filter(|name| !name.is_empty());
-            tables.try_fold(root, |root, name| root.get(name)?.as_table())?.get(written)?;
-            let path = join(&join(&base, table), written);
-            let name = match layer {
-                Layer::DotEnv(_) | Layer::Environment => variables::of(&path),
-                Layer::Flags => self.flags.iter().rev().find(|flag| flag.path == path).map(|flag| flag.name.clone()),
-                Layer::Default | Layer::System | Layer::BuiltIn | Layer::File(_) => None,
-            };
-            Some((Origin { layer: layer.clone(), name }, path))
-        })
-    }
-
-    fn add(&mut self, layer: Layer, mut process: Table) {
-        let place = layer.to_string();
-        let wrong = |name: String| {
-            let (place, value, reason) = (place.clone(), HIDDEN.to_owned(), "expected a table".to_owned());
-            ConfigError::Wrong { place, name, value, reason }
+    /// The origin of what is at a path of a layer.
+    pub(super) fn origin(&self, layer: &Layer, path: &str) -> Origin {
+        let name = match layer {
+            Layer::DotEnv(_) | Layer::Environment => variables::of(path),
+            Layer::Flags => self.flags.iter().rev().find(|flag| flag.path == path).map(|flag| flag.name.clone()),
+            Layer::Default | Layer::System | Layer::BuiltIn | Layer::File(_) => None,
         };
-        let sites = match process.remove("sites") {
-            None => Table::new(),
-            Some(Value::Table(sites)) => sites,
-            Some(_) => {
-                self.errors.push(wrong("sites".to_owned()));
-                Table::new()
-            }
-        };
-        for (name, site) in sites.iter().filter(|_| matches!(layer, Layer::BuiltIn | Layer::File(_))) {
-            let key = format!("sites.{name}");
+        Origin { layer: layer.clone(), name }
+    }
+
+    /// Adds a layer that may name sites.
+    fn add(&mut self, layer: Layer, table: Table) {
+        for name in table.get("sites").and_then(Value::as_table).into_iter().flat_map(Table::keys) {
             match SiteId::parse(name) {
-                Some(id) if site.is_table() => {
+                Some(id) => {
                     self.sites.insert(id);
                 }
-                Some(_) => self.errors.push(wrong(key)),
                 None => {
                     let hint = "a site's id is 1 to 64 lower-case letters, digits, _ and -".to_owned();
-                    self.errors.push(ConfigError::Unknown { place: place.clone(), key, hint });
+                    self.errors.push(unknown(&layer, format!("sites.{name}"), hint));
                 }
             }
         }
-        self.trees.push(Tree { layer, process, sites });
+        self.trees.push((layer, table.into()));
     }
 
-    fn add_variables(&mut self, layer: Layer, variables: &BTreeMap<String, String>) {
+    fn add_variables(&mut self, known: &Variables, layer: Layer, variables: &BTreeMap<String, String>) {
         let mut table = Table::new();
-        for (name, path) in variables::all(&self.sites) {
-            if let Some(value) = variables.get(&name).filter(|value| !value.trim().is_empty()) {
-                insert(&mut table, &path, value);
+        for (name, value) in variables {
+            match known.path(name) {
+                Some(path) if !value.trim().is_empty() => insert(&mut table, &path, value),
+                None if name.starts_with(variables::OWN) && name != variables::CONFIG => {
+                    let hint = nearest(name, variables::names()).unwrap_or_else(|| "nothing reads it".to_owned());
+                    self.warnings.push(format!("{layer}: unknown variable {name}: {hint}"));
+                }
+                _ => {}
             }
         }
-        for name in variables.keys().filter(|name| name.starts_with(variables::OWN)) {
-            if !variables::is_known(name, &self.sites) {
-                let known = variables::all(&self.sites).map(|(name, _)| name).chain([variables::CONFIG.to_owned()]);
-                let hint = nearest(name, known).unwrap_or_else(|| "nothing reads it".to_owned());
-                self.warnings.push(format!("{layer}: unknown variable {name}: {hint}"));
-            }
-        }
-        self.add(layer, table);
+        self.trees.push((layer, table.into()));
     }
 
     fn add_flags(&mut self) {
         let mut table = Table::new();
         for flag in &self.flags {
-            let site = match flag.path.strip_prefix("sites.").map(|rest| rest.split_once('.')) {
-                None if flag.path != "sites" => "*",
-                Some(Some((site, _))) => site,
-                _ => "",
-            };
-            if site == "*" || self.sites.contains(site) {
-                insert(&mut table, &flag.path, &flag.value);
-            } else {
-                let sites: Vec<&str> = self.sites.iter().map(SiteId::as_str).collect();
-                let (key, hint) = (flag.path.clone(), format!("the sites are {}", sites.join(", ")));
-                self.errors.push(ConfigError::Unknown { place: format!("flag {}", flag.name), key, hint });
+            let below =
+                flag.path.strip_prefix("sites.").map(|rest| rest.split_once('.').map_or(rest, |(site, _)| site));
+            match below {
+                Some(site) if site != "*" && !self.sites.contains(site) => {
+                    let names = || self.sites.iter().map(ToString::to_string);
+                    let hint = nearest(site, names())
+                        .unwrap_or_else(|| format!("the sites are {}", names().collect::<Vec<_>>().join(", ")));
+                    self.errors.push(unknown(&format!("flag {}", flag.name), flag.path.clone(), hint));
+                }
+                _ => insert(&mut table, &flag.path, &flag.value),
             }
         }
-        self.add(Layer::Flags, table);
+        self.trees.push((Layer::Flags, table.into()));
     }
 
     /// A line that cannot be parsed is an error if it may affect a variable of ours; otherwise another program owns it.
-    fn check_lines(&mut self, file: &Path, broken: &[BrokenLine]) {
+    fn check_lines(&mut self, known: &Variables, file: &Path, broken: &[BrokenLine]) {
         for BrokenLine { number, name, is_open } in broken {
             let place = format!("{}, line {number}", file.display());
             let reason = if *is_open {
@@ -198,7 +159,7 @@ impl Layers {
             } else {
                 "not of the form NAME=value; a value with blanks needs quotes"
             };
-            if *is_open || name.starts_with(variables::OWN) || variables::is_known(name, &self.sites) {
+            if *is_open || name.starts_with(variables::OWN) || known.path(name).is_some() {
                 self.errors.push(ConfigError::File { file: place, reason: reason.to_owned() });
             } else {
                 self.warnings.push(format!("{place} is left out: {reason}"));
@@ -207,66 +168,8 @@ impl Layers {
     }
 }
 
-/// The tables that apply to the process or to a site, the weakest first, each with its path.
-fn tables<'a>(trees: &'a [Tree], site: Option<&SiteId>) -> Vec<(&'a Layer, String, &'a Table)> {
-    let mut tables: Vec<_> = trees.iter().map(|tree| (&tree.layer, String::new(), &tree.process)).collect();
-    for tree in trees {
-        for name in site.iter().flat_map(|site| ["*", site.as_str()]) {
-            let table = tree.sites.get(name).and_then(Value::as_table);
-            tables.extend(table.map(|table| (&tree.layer, format!("sites.{name}"), table)));
-        }
-    }
-    tables
-}
-
-fn merged(trees: &[Tree], site: Option<&SiteId>) -> Table {
-    let (mut shared, mut own) = (Table::new(), Table::new());
-    for (layer, base, table) in tables(trees, site) {
-        merge(if base.is_empty() { &mut shared } else { &mut own }, table, "");
-        let (Layer::Default, Some(site)) = (layer, site) else { continue };
-        for (_, value) in &mut own {
-            if let Value::String(text) = value {
-                *text = text.replace("{site}", site.as_str()).replace("{SITE}", &variables::prefix(site.as_str()));
-            }
-        }
-    }
-    if site.is_some() {
-        shared.retain(|name, _| SHARED.contains(&name));
-    }
-    for (name, shared) in shared.iter_mut().filter_map(|(name, table)| Some((name, table.as_table_mut()?))) {
-        // A proxy is replaced as a whole: one site's password must not reach another site's proxy.
-        let proxy = own.get(name).and_then(|own| own.get("proxy")?.as_table());
-        if proxy.is_some_and(|proxy| !proxy.is_empty()) {
-            shared.remove("proxy");
-        }
-    }
-    merge(&mut shared, &own, "");
-    shared
-}
-
-/// Merges a stronger layer's table into the table named `name`.
-fn merge(table: &mut Table, stronger: &Table, name: &str) {
-    for (key, value) in stronger {
-        match (table.get_mut(key), value) {
-            (Some(Value::Table(table)), Value::Table(stronger)) => merge(table, stronger, key),
-            // A value in place of a table is refused where the table is read, and so are two spellings in one layer.
-            (Some(_), Value::Table(_)) => {}
-            _ => {
-                table.retain(|other, _| !is_same(name, other, key) || stronger.contains_key(other));
-                table.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
-/// Whether two names in a table mean one setting: `…_file` names a file with the value, and headers ignore case.
-pub(super) fn is_same(table: &str, one: &str, other: &str) -> bool {
-    let [one, other] = [one, other].map(|name| name.strip_suffix("_file").unwrap_or(name));
-    if table.ends_with("headers") { one.eq_ignore_ascii_case(other) } else { one == other }
-}
-
-pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() || name.is_empty() { format!("{path}{name}") } else { format!("{path}.{name}") }
+fn unknown(place: &impl fmt::Display, key: String, hint: String) -> ConfigError {
+    ConfigError::Unknown { place: place.to_string(), key, hint }
 }
 
 fn built_in(text: &str) -> Result<Table, ConfigError> {

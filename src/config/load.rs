@@ -1,5 +1,6 @@
 //! Loads the effective settings.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -55,13 +56,13 @@ pub struct Listed {
 /// # Errors
 /// [`ConfigErrors`] has every error, except those that another error hides.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
-    let (config, Listed { warnings, .. }) = with(inputs, Reader::new)?;
+    let (config, Listed { warnings, .. }) = with(inputs, false)?;
     Ok(Loaded { config, warnings })
 }
 
 /// The same, but lists each setting: with thousands of sites the list is far larger than what [`load`] returns.
 pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
-    with(inputs, Reader::listing).map(|(_, listed)| listed)
+    with(inputs, true).map(|(_, listed)| listed)
 }
 
 #[derive(Deserialize)]
@@ -74,12 +75,12 @@ struct ProcessSection {
     flaresolverr: SharedFlaresolverrSection,
     /// Each site is read by itself.
     #[serde(rename = "sites")]
-    _sites: IgnoredAny,
+    _sites: BTreeMap<String, IgnoredAny>,
 }
 
-fn with(inputs: &Inputs, reader: impl FnOnce(Layers) -> Reader) -> Result<(Config, Listed), ConfigErrors> {
+fn with(inputs: &Inputs, lists: bool) -> Result<(Config, Listed), ConfigErrors> {
     let layers = Layers::of(inputs).map_err(|error| ConfigErrors(vec![error]))?;
-    let mut reader = reader(layers);
+    let mut reader = Reader::new(layers, lists);
     let config = read(&mut reader);
     let (settings, warnings, errors) = reader.finish();
     match config {
@@ -90,7 +91,7 @@ fn with(inputs: &Inputs, reader: impl FnOnce(Layers) -> Reader) -> Result<(Confi
 
 fn read(reader: &mut Reader) -> Option<Config> {
     let mut process = reader.section(None);
-    let ProcessSection { redis, server, log, time_zone, shutdown_grace, flaresolverr, .. } = process.read()?;
+    let ProcessSection { redis, server, log, time_zone, shutdown_grace, flaresolverr, .. } = process.read("")?;
     let redis = redis.build(&mut process);
     flaresolverr.proxy.build(&mut process);
     let sites = read_sites(reader, &time_zone.0);
@@ -110,20 +111,16 @@ fn read(reader: &mut Reader) -> Option<Config> {
 fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
     let mut sites: Vec<SiteConfig> = Vec::new();
     for id in reader.sites() {
-        let start = reader.mark();
         let mut section = reader.section(Some(&id));
-        match section.read::<SiteSection>() {
-            Some(site) if !site.enabled => reader.leave_out(start),
-            Some(site) => {
-                if let Some(mut site) = site.build(&mut section, &id, zone) {
-                    // Sites with equal schedules share one: there may be thousands of sites.
-                    if let Some(earlier) = sites.last() {
-                        site.policy.schedule.share(&earlier.policy.schedule);
-                    }
-                    sites.push(site);
-                }
+        if section.read("enabled") != Some(true) {
+            continue;
+        }
+        if let Some(mut site) = section.read("").and_then(|site: SiteSection| site.build(&mut section, &id, zone)) {
+            // Sites with equal schedules share one: there may be thousands of sites.
+            if let Some(earlier) = sites.last() {
+                site.policy.schedule.share(&earlier.policy.schedule);
             }
-            None => {}
+            sites.push(site);
         }
     }
     if sites.is_empty() && reader.is_right_so_far() {

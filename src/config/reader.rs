@@ -1,66 +1,40 @@
 //! Reads the sections of the settings and collects all errors.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use serde::de::DeserializeOwned;
 use token_sidecar_client::wire::SiteId;
-use toml::{Table, Value};
 
 use super::error::ConfigError;
-use super::layers::{Layers, is_same};
+use super::layers::Layers;
 use super::redaction::Secrecy;
 use super::tree::{Error, Place, Scope, Setting};
 
 pub(super) struct Reader {
     layers: Layers,
     /// The paths with errors.
-    refused: BTreeSet<(Option<SiteId>, String)>,
+    refused: Vec<(Option<SiteId>, String)>,
     list: Option<RefCell<Vec<Setting>>>,
-}
-
-/// A point in the reading, to return to.
-pub(super) struct Mark {
-    errors: usize,
-    settings: usize,
 }
 
 /// The settings of the process or of one site.
 pub(super) struct Section<'r> {
     reader: &'r mut Reader,
     site: Option<&'r SiteId>,
-    merged: Table,
 }
 
 impl Reader {
-    pub(super) const fn new(layers: Layers) -> Self {
-        Self { layers, refused: BTreeSet::new(), list: None }
-    }
-
-    /// A reader that also lists the effective settings.
-    pub(super) fn listing(layers: Layers) -> Self {
-        Self { list: Some(RefCell::default()), ..Self::new(layers) }
+    /// `lists` says whether the effective settings are listed too.
+    pub(super) fn new(layers: Layers, lists: bool) -> Self {
+        Self { layers, refused: Vec::new(), list: lists.then(RefCell::default) }
     }
 
     pub(super) fn sites(&self) -> Vec<SiteId> {
         self.layers.sites.iter().cloned().collect()
     }
 
-    pub(super) fn section<'r>(&'r mut self, site: Option<&'r SiteId>) -> Section<'r> {
-        Section { merged: self.layers.merged(site), reader: self, site }
-    }
-
-    pub(super) fn mark(&self) -> Mark {
-        Mark { errors: self.layers.errors.len(), settings: self.list.as_ref().map_or(0, |list| list.borrow().len()) }
-    }
-
-    /// Takes back what was noted and listed since then, except unknown names and the first setting.
-    pub(super) fn leave_out(&mut self, since: Mark) {
-        let errors = self.layers.errors.split_off(since.errors);
-        self.layers.errors.extend(errors.into_iter().filter(|error| matches!(error, ConfigError::Unknown { .. })));
-        if let Some(list) = &mut self.list {
-            list.get_mut().truncate(since.settings + 1);
-        }
+    pub(super) const fn section<'r>(&'r mut self, site: Option<&'r SiteId>) -> Section<'r> {
+        Section { reader: self, site }
     }
 
     pub(super) const fn is_right_so_far(&self) -> bool {
@@ -86,13 +60,13 @@ impl Reader {
 }
 
 impl Section<'_> {
-    /// Reads the whole section. An error is noted and replaced by the default, so that the rest is checked too.
-    pub(super) fn read<T: DeserializeOwned>(&mut self) -> Option<T> {
+    /// Reads the whole section, `""`, or what is at a path. An error is noted, and the default takes the place of the
+    /// value, so that the rest is checked too.
+    pub(super) fn read<T: DeserializeOwned>(&mut self, path: &str) -> Option<T> {
         loop {
-            match T::deserialize(self.place("")) {
+            match T::deserialize(self.place(path)) {
                 Ok(section) => return Some(section),
-                Err(error) if self.is_hopeless(&error) => return None,
-                Err(error) => self.refuse(error),
+                Err(error) => self.refuse(error)?,
             }
         }
     }
@@ -134,39 +108,25 @@ impl Section<'_> {
     }
 
     fn place(&self, path: &str) -> Place<'_> {
-        let Reader { layers, list, .. } = &*self.reader;
-        Place::at(Scope { layers, merged: &self.merged, site: self.site, list: list.as_ref() }, path)
+        let Reader { layers, refused, list } = &*self.reader;
+        Scope { layers, site: self.site, refused, list: list.as_ref() }.at(path)
     }
 
-    /// Notes an error and puts the default in place of the value.
-    fn refuse(&mut self, error: Error) {
-        match error {
-            Error::At { path, error } => {
-                reset(&mut self.merged, Some(&self.reader.layers.defaults(self.site)), "", &path);
-                self.reader.note(error);
-                self.reader.refused.insert((self.site.cloned(), path));
+    /// Notes an error, and that the default counts from now on. `None` if the default is wrong too.
+    fn refuse(&mut self, error: Error) -> Option<()> {
+        let (path, error) = match error {
+            Error::At { path, error } => (path, error),
+            Error::Reason(reason) => {
+                self.reader.conflict(reason);
+                return None;
             }
-            Error::Reason(reason) => self.reader.conflict(reason),
+        };
+        let refused = (self.site.cloned(), path);
+        if self.reader.refused.contains(&refused) {
+            return None;
         }
+        self.reader.note(error);
+        self.reader.refused.push(refused);
+        Some(())
     }
-
-    /// Whether the default is wrong too.
-    fn is_hopeless(&self, error: &Error) -> bool {
-        match error {
-            Error::At { path, .. } => self.reader.refused.contains(&(self.site.cloned(), path.clone())),
-            Error::Reason(_) => true,
-        }
-    }
-}
-
-/// Puts the default in place of the value at a path below the table of this name.
-fn reset(table: &mut Table, defaults: Option<&Table>, name: &str, path: &str) {
-    if let Some((name, below)) = path.split_once('.')
-        && !table.contains_key(path)
-        && let Some(table) = table.get_mut(name).and_then(Value::as_table_mut)
-    {
-        return reset(table, defaults.and_then(|defaults| defaults.get(name)?.as_table()), name, below);
-    }
-    table.retain(|written, _| !is_same(name, written, path));
-    table.extend(defaults.and_then(|defaults| Some((path.to_owned(), defaults.get(path)?.clone()))));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use token_sidecar_client::wire::{KeyNames, SiteId};
 
 use super::reader::Section;
@@ -67,7 +68,9 @@ impl fmt::Debug for ProbeConfig {
 /// `[sites.S]`
 #[derive(Deserialize)]
 pub(super) struct SiteSection {
-    pub(super) enabled: bool,
+    /// Read before all else.
+    #[serde(rename = "enabled")]
+    _enabled: IgnoredAny,
     page_url: Address<Option<WebAddress>>,
     api_url: Address<Option<BaseAddress>>,
     user_id: Option<HeaderValue>,

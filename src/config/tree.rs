@@ -1,7 +1,7 @@
-//! The merged settings as serde reads them.
+//! The settings as serde reads them: a place holds what each layer has there, and the strongest layer's value counts.
 //!
-//! An error needs its place, the origin of the value and its redaction, so the tree has a deserializer of its own. A
-//! reading ends at the first error; `reader` then puts the default in place of the value and reads again.
+//! An error needs its place, the origin of the value and its redaction, so the layers have a deserializer of their own. A
+//! reading ends at the first error; `reader` then notes it and reads again with the default in place of the value.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -13,13 +13,16 @@ use serde::Deserializer;
 use serde::de::value::StrDeserializer;
 use serde::de::{self, DeserializeSeed, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
 use token_sidecar_client::wire::SiteId;
-use toml::{Table, Value};
+use toml::Value;
 
 use super::environment;
 use super::error::{ConfigError, nearest};
-use super::layers::{Layer, Layers, Origin, is_same, join};
+use super::layers::{Layer, Layers, Origin};
 use super::redaction::{self, HIDDEN, Secrecy};
 use super::variables;
+
+/// Tables of the process that sites inherit.
+const SHARED: &[&str] = &["flaresolverr"];
 
 /// An effective setting, to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,20 +39,32 @@ pub struct Setting {
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) layers: &'a Layers,
-    pub(super) merged: &'a Table,
     pub(super) site: Option<&'a SiteId>,
+    /// The paths with errors, for which the default counts.
+    pub(super) refused: &'a [(Option<SiteId>, String)],
     pub(super) list: Option<&'a RefCell<Vec<Setting>>>,
 }
 
-/// A place in the tree.
+/// A place in the tree, the root included.
 pub(super) struct Place<'a> {
     scope: Scope<'a>,
     /// The path of its table, below the site if there is one.
     table: String,
     name: String,
-    /// The values by the names that were written: two if one layer has two spellings of a name.
-    entries: Vec<(&'a str, &'a Value)>,
+    /// The weakest first.
+    entries: Vec<Entry<'a>>,
     secrecy: Secrecy,
+}
+
+/// What one layer has at a place.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    layer: &'a Layer,
+    /// The site of the table, `*` for all sites.
+    site: Option<&'a str>,
+    /// As the layer spells the name: `…_file` names a file with the value, and headers ignore case.
+    name: &'a str,
+    value: &'a Value,
 }
 
 /// A value as a text.
@@ -63,33 +78,74 @@ enum Given<'a> {
 pub(super) enum Error {
     /// What would be valid.
     Reason(String),
-    /// With the path in the merged tree.
+    /// With the path, below the site if there is one.
     At { path: String, error: ConfigError },
 }
 
-impl<'a> Place<'a> {
-    /// The place at a dotted path. The name of a header may contain dots.
-    pub(super) fn at(scope: Scope<'a>, path: &str) -> Self {
-        let (table, name) = match path.split_once(".headers.") {
-            Some((table, name)) => (format!("{table}.headers"), name),
-            None => path.rsplit_once('.').map_or((String::new(), path), |(table, name)| (table.to_owned(), name)),
+impl<'a> Scope<'a> {
+    fn root(self) -> Place<'a> {
+        let of_layer = |(layer, root): &'a (Layer, Value)| {
+            let sites = self.site.iter().flat_map(|site| ["*", site.as_str()]);
+            let sites = sites.filter_map(|site| Some((Some(site), root.get("sites")?.get(site)?)));
+            let process = self.site.is_none().then_some((None, root));
+            let entries = sites.chain(process).map(|(site, value)| Entry { layer, site, name: "", value });
+            entries.collect::<Vec<_>>()
         };
-        let mut tables = table.split('.').filter(|name| !name.is_empty());
-        let found = tables.try_fold(scope.merged, |table, name| table.get(name)?.as_table());
-        Self::new(scope, table, found, name)
+        let entries = self.layers.trees.iter().flat_map(of_layer).collect();
+        Place { scope: self, table: String::new(), name: String::new(), entries, secrecy: Secrecy::Open }
     }
 
-    fn new(scope: Scope<'a>, table: String, found: Option<&'a Table>, name: &str) -> Self {
-        let entries = found.into_iter().flatten().filter(|(written, _)| is_same(&table, written, name));
-        let entries = entries.map(|(written, value)| (written.as_str(), value)).collect();
-        Self { scope, table, name: name.to_owned(), entries, secrecy: Secrecy::Open }
+    /// The place at a dotted path. The name of a header may contain dots.
+    pub(super) fn at(self, path: &str) -> Place<'a> {
+        let (mut place, mut rest) = (self.root(), path);
+        while let Some((name, below)) = rest.split_once('.').filter(|_| place.name != "headers") {
+            (place, rest) = (place.child(name), below);
+        }
+        if rest.is_empty() { place } else { place.child(rest) }
+    }
+
+    fn is_refused(&self, path: &str) -> bool {
+        self.refused.iter().any(|(site, refused)| refused == path && site.as_ref() == self.site)
+    }
+}
+
+impl<'a> Place<'a> {
+    fn child(&self, name: &str) -> Self {
+        let mut entries = Vec::new();
+        if self.scope.site.is_some() && self.name.is_empty() && SHARED.contains(&name) {
+            entries = Scope { site: None, ..self.scope }.root().child(name).entries;
+        }
+        let file = format!("{name}_file");
+        for entry in &self.entries {
+            let Some(table) = entry.value.as_table() else { continue };
+            if self.name == "headers" {
+                let spelled = |other: &str| other.eq_ignore_ascii_case(name) || other.eq_ignore_ascii_case(&file);
+                let found = table.iter().filter(|(name, _)| spelled(name));
+                entries.extend(found.map(|(name, value)| Entry { name, value, ..*entry }));
+            } else {
+                let found = [name, &file].into_iter().filter_map(|name| table.get_key_value(name));
+                entries.extend(found.map(|(name, value)| Entry { name, value, ..*entry }));
+            }
+        }
+        // A proxy is replaced as a whole: one site's password must not reach another site's proxy.
+        let is_own = |entry: &Entry| entry.site.is_some() && entry.value.as_table().is_none_or(|own| !own.is_empty());
+        if name == "proxy" && entries.iter().any(is_own) {
+            entries.retain(is_own);
+        }
+        let child = Self { table: self.path(), name: name.to_owned(), entries, secrecy: Secrecy::Open, ..*self };
+        if self.scope.is_refused(&child.path()) { child.by_default() } else { child }
+    }
+
+    fn by_default(mut self) -> Self {
+        self.entries.retain(|entry| *entry.layer == Layer::Default);
+        self
     }
 
     pub(super) fn with(self, secrecy: Secrecy) -> Self {
         Self { secrecy, ..self }
     }
 
-    /// The path in the merged tree.
+    /// The path, below the site if there is one.
     fn path(&self) -> String {
         join(&self.table, &self.name)
     }
@@ -99,36 +155,35 @@ impl<'a> Place<'a> {
         self.scope.site.map_or_else(|| self.path(), |site| format!("sites.{site}.{}", self.path()))
     }
 
-    /// The origin of the value, and its name there.
-    fn origin(&self) -> (Origin, String) {
-        let found = self.entries.first().and_then(|(written, _)| self.origin_of(written));
-        let (origin, path) = found.unwrap_or_else(|| (Origin { layer: Layer::Default, name: None }, self.full_path()));
-        let name = origin.name.clone().unwrap_or(path);
-        (origin, name)
-    }
-
-    fn origin_of(&self, written: &str) -> Option<(Origin, String)> {
-        self.scope.layers.origin(self.scope.site, &self.table, written)
+    /// The origin of an entry, and its path there.
+    fn origin(&self, entry: Option<&Entry>) -> (Origin, String) {
+        let Some(entry) = entry else { return (Origin { layer: Layer::Default, name: None }, self.full_path()) };
+        let path = join(&self.table, entry.name);
+        let path = entry.site.map_or_else(|| path.clone(), |site| join(&format!("sites.{site}"), &path));
+        (self.scope.layers.origin(entry.layer, &path), path)
     }
 
     /// The file that has the value.
     fn file(&self) -> Option<&'a Value> {
-        let (written, value) = self.entries.first()?;
-        (written.ends_with("_file") && !self.name.ends_with("_file")).then_some(*value)
+        let entry = self.entries.last()?;
+        (entry.name.ends_with("_file") && !self.name.ends_with("_file")).then_some(entry.value)
     }
 
     fn given(&self) -> Result<Given<'a>, Error> {
-        let value = match self.entries[..] {
-            [] => return Ok(Given::Unset),
-            [(_, value)] => value,
-            [_, (other, _), ..] => {
-                let (origin, one) = self.origin();
-                let other = self.origin_of(other).map(|(origin, path)| origin.name.unwrap_or(path)).unwrap_or_default();
-                return Err(self.error(ConfigError::Twice { place: origin.layer.to_string(), one, other }));
+        let Some(entry) = self.entries.last() else { return Ok(Given::Unset) };
+        let other = self.entries.iter().rev().nth(1);
+        if let Some(other) = other.filter(|other| std::ptr::eq(other.layer, entry.layer) && other.site == entry.site) {
+            let name = |entry| {
+                let (origin, path) = self.origin(Some(entry));
+                origin.name.unwrap_or(path)
+            };
+            let (place, one, other) = (entry.layer.to_string(), name(other), name(entry));
+            return Err(self.error(ConfigError::Twice { place, one, other }));
+        }
+        match (self.file(), entry.value) {
+            (Some(_), _) if !self.secrecy.is_secret() => {
+                Err(self.unknown(entry, format!("did you mean {}?", self.name)))
             }
-        };
-        match (self.file(), value) {
-            (Some(_), _) if !self.secrecy.is_secret() => Err(self.unknown(format!("did you mean {}?", self.name))),
             (Some(Value::String(file)), _) => {
                 let secret = environment::secret(Path::new(file));
                 secret.map(|text| Given::Text(text.into())).map_err(|reason| self.wrong(&format!("{file:?}"), reason))
@@ -136,7 +191,13 @@ impl<'a> Place<'a> {
             (Some(_), _) => Err(self.wrong(HIDDEN, "expected a file's name".to_owned())),
             // An empty text unsets what a weaker layer has set.
             (None, Value::String(text)) if text.trim().is_empty() => Ok(Given::Unset),
-            (None, Value::String(text)) => Ok(Given::Text(text.into())),
+            (None, Value::String(text)) => Ok(Given::Text(match self.scope.site {
+                Some(site) if *entry.layer == Layer::Default => {
+                    let (id, prefix) = (site.as_str(), variables::prefix(site.as_str()));
+                    text.replace("{site}", id).replace("{SITE}", &prefix).into()
+                }
+                _ => text.into(),
+            })),
             (None, other) => Ok(Given::Other(other)),
         }
     }
@@ -161,7 +222,7 @@ impl<'a> Place<'a> {
     /// Lists an effective setting.
     fn note(&self, shown: impl FnOnce() -> Option<String>) {
         if let Some(list) = self.scope.list {
-            let (origin, _) = self.origin();
+            let (origin, _) = self.origin(self.entries.last());
             list.borrow_mut().push(Setting { path: self.full_path(), value: shown(), origin, secrecy: self.secrecy });
         }
     }
@@ -194,15 +255,18 @@ impl<'a> Place<'a> {
     }
 
     fn wrong(&self, value: &str, reason: String) -> Error {
-        let (origin, name) = self.origin();
-        let place = origin.layer.to_string();
+        self.wrong_in(self.entries.last(), value, reason)
+    }
+
+    fn wrong_in(&self, entry: Option<&Entry>, value: &str, reason: String) -> Error {
+        let (origin, path) = self.origin(entry);
+        let (place, name) = (origin.layer.to_string(), origin.name.unwrap_or(path));
         self.error(ConfigError::Wrong { place, name, value: value.to_owned(), reason })
     }
 
-    fn unknown(&self, hint: String) -> Error {
-        let found = self.entries.first().and_then(|(written, _)| self.origin_of(written));
-        let (place, key) = found.map(|(origin, path)| (origin.to_string(), path)).unwrap_or_default();
-        self.error(ConfigError::Unknown { place, key, hint })
+    fn unknown(&self, entry: &Entry, hint: String) -> Error {
+        let (origin, key) = self.origin(Some(entry));
+        self.error(ConfigError::Unknown { place: origin.to_string(), key, hint })
     }
 
     pub(super) fn missing(&self, reason: String) -> Error {
@@ -215,32 +279,19 @@ impl<'a> Place<'a> {
         Error::At { path: self.path(), error }
     }
 
-    fn as_table(&self) -> Result<Option<&'a Table>, Error> {
-        match self.entries.first() {
-            _ if self.name.is_empty() => Ok(Some(self.scope.merged)),
-            None => Ok(None),
-            Some((_, Value::Table(table))) => Ok(Some(table)),
+    /// The names in this table, which must be one in every layer.
+    fn names(&self) -> Result<impl Iterator<Item = (&Entry<'a>, &'a str)>, Error> {
+        match self.entries.iter().find(|entry| !entry.value.is_table()) {
             // It may be anything, even a secret.
-            Some(_) => Err(self.wrong(HIDDEN, "expected a table".to_owned())),
+            Some(entry) => Err(self.wrong_in(Some(entry), HIDDEN, "expected a table".to_owned())),
+            None => Ok(self.entries.iter().flat_map(|entry| {
+                entry.value.as_table().into_iter().flatten().map(move |(name, _)| (entry, name.as_str()))
+            })),
         }
     }
 
-    /// Refuses names in this table that are not in `fields`.
-    fn check_names(&self, table: Option<&'a Table>, fields: &[&str]) -> Result<(), Error> {
-        let is_known =
-            |name: &str| fields.contains(&name.strip_suffix("_file").unwrap_or(name)) || fields.contains(&name);
-        let mut names = table.into_iter().flat_map(Table::keys);
-        let Some(name) = names.find(|name| !is_known(name)) else { return Ok(()) };
-        let suffix = if name.ends_with("_file") { "_file" } else { "" };
-        let hint = nearest(name, fields.iter().map(|field| format!("{field}{suffix}"))).unwrap_or_else(|| {
-            let known: BTreeSet<&str> = fields.iter().copied().collect();
-            format!("known here are {}", known.into_iter().collect::<Vec<_>>().join(", "))
-        });
-        Err(Self::new(self.scope, self.path(), table, name).unknown(hint))
-    }
-
-    fn entries<I>(&self, table: Option<&'a Table>, names: I, secrecy: Secrecy) -> Entries<'a, I> {
-        Entries { scope: self.scope, path: self.path(), table, names, secrecy, value: None }
+    fn members<I>(&self, names: I, secrecy: Secrecy) -> Members<'_, 'a, I> {
+        Members { table: self, names, secrecy, value: None }
     }
 }
 
@@ -311,12 +362,10 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let table = self.as_table()?;
-        let names = table.into_iter().flat_map(Table::keys);
-        let names = names.map(|name| name.strip_suffix("_file").unwrap_or(name).to_ascii_lowercase());
+        let names = self.names()?.map(|(_, name)| name.strip_suffix("_file").unwrap_or(name).to_ascii_lowercase());
         let names: BTreeSet<String> = names.collect();
         // Only the name can tell whether a value with a user-defined name is a secret.
-        visitor.visit_map(self.entries(table, names.into_iter(), Secrecy::Header))
+        visitor.visit_map(self.members(names.iter().map(String::as_str), Secrecy::Header))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -325,9 +374,19 @@ impl<'de> Deserializer<'de> for Place<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let table = self.as_table()?;
-        self.check_names(table, fields)?;
-        visitor.visit_map(self.entries(table, fields.iter().map(|&name| name.to_owned()), Secrecy::Open))
+        for (entry, name) in self.names()? {
+            let (bare, file) = name.strip_suffix("_file").map_or((name, ""), |bare| (bare, "_file"));
+            let is_known = fields.contains(&bare) || fields.contains(&name);
+            if is_known || self.scope.is_refused(&join(&self.path(), name)) {
+                continue;
+            }
+            let hint = nearest(name, fields.iter().map(|field| format!("{field}{file}"))).unwrap_or_else(|| {
+                let known: BTreeSet<&str> = fields.iter().copied().collect();
+                format!("known here are {}", known.into_iter().collect::<Vec<_>>().join(", "))
+            });
+            return Err(self.child(name).unknown(&Entry { name, ..*entry }, hint));
+        }
+        visitor.visit_map(self.members(fields.iter().copied(), Secrecy::Open))
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -341,22 +400,20 @@ impl<'de> Deserializer<'de> for Place<'_> {
 }
 
 /// The places in a table: every field, set or not, or every name in it.
-struct Entries<'a, I> {
-    scope: Scope<'a>,
-    path: String,
-    table: Option<&'a Table>,
+struct Members<'p, 'a, I> {
+    table: &'p Place<'a>,
     names: I,
     secrecy: Secrecy,
     value: Option<Place<'a>>,
 }
 
-impl<'de, I: Iterator<Item = String>> MapAccess<'de> for Entries<'_, I> {
+impl<'de, 'n, I: Iterator<Item = &'n str>> MapAccess<'de> for Members<'_, '_, I> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some(name) = self.names.next() else { return Ok(None) };
-        self.value = Some(Place::new(self.scope, self.path.clone(), self.table, &name).with(self.secrecy));
-        seed.deserialize(word(&name)).map(Some)
+        self.value = Some(self.table.child(name).with(self.secrecy));
+        seed.deserialize(word(name)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -384,6 +441,10 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 
 fn word(text: &str) -> StrDeserializer<'_, Error> {
     text.trim().into_deserializer()
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() || name.is_empty() { format!("{path}{name}") } else { format!("{path}.{name}") }
 }
 
 impl de::Error for Error {

@@ -1,6 +1,6 @@
 //! The environment variables and the settings that they set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use token_sidecar_client::wire::SiteId;
 
@@ -47,6 +47,31 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SIDECAR_ENV_FILE", "sites.*.env_file"),
 ];
 
+/// The variables of the configured sites.
+pub(super) struct Variables {
+    /// The sites by their prefixes.
+    sites: BTreeMap<String, SiteId>,
+}
+
+impl Variables {
+    pub(super) fn of(sites: &BTreeSet<SiteId>) -> Self {
+        Self { sites: sites.iter().map(|site| (prefix(site.as_str()), site.clone())).collect() }
+    }
+
+    /// The path that a variable sets.
+    pub(super) fn path(&self, name: &str) -> Option<String> {
+        VARIABLES.iter().find_map(|(known, path)| match known.strip_prefix("{SITE}") {
+            None => (*known == name).then(|| (*path).to_owned()),
+            Some(suffix) => Some(path.replacen('*', self.sites.get(name.strip_suffix(suffix)?)?.as_str(), 1)),
+        })
+    }
+}
+
+/// The variables that are not those of one site.
+pub(super) fn names() -> impl Iterator<Item = String> {
+    VARIABLES.iter().map(|(name, _)| *name).chain([CONFIG]).filter(|name| !name.starts_with('{')).map(str::to_owned)
+}
+
 /// The prefix of a site's variables and of its `.env` line: `shop-2` has `SHOP_2`.
 pub(super) fn prefix(site: &str) -> String {
     let name = site.to_uppercase().replace('-', "_");
@@ -62,22 +87,6 @@ pub(super) fn of(path: &str) -> Option<String> {
     };
     let (name, _) = VARIABLES.iter().find(|(_, path)| *path == pattern)?;
     Some(name.replace("{SITE}", &prefix(site)))
-}
-
-/// Every variable that is read, with the path that it sets.
-pub(super) fn all(sites: &BTreeSet<SiteId>) -> impl Iterator<Item = (String, String)> {
-    VARIABLES.iter().flat_map(move |(name, path)| {
-        if !name.starts_with("{SITE}") {
-            return vec![((*name).to_owned(), (*path).to_owned())];
-        }
-        let of_site =
-            |site: &SiteId| (name.replace("{SITE}", &prefix(site.as_str())), path.replacen('*', site.as_str(), 1));
-        sites.iter().map(of_site).collect()
-    })
-}
-
-pub(super) fn is_known(name: &str, sites: &BTreeSet<SiteId>) -> bool {
-    name == CONFIG || VARIABLES.iter().any(|(known, _)| *known == name) || all(sites).any(|(known, _)| known == name)
 }
 
 #[cfg(test)]
