@@ -19,6 +19,7 @@ use super::site::{SiteConfig, SiteSection};
 use super::source::SharedFlaresolverrSection;
 use super::tree::Setting;
 use super::value::{SECOND, Span, Zone};
+use crate::domain::schedule::Schedule;
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
@@ -109,19 +110,19 @@ fn read(reader: &mut Reader) -> Option<Config> {
 }
 
 fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
+    // Sites with equal schedules share one: there may be thousands of sites.
+    let mut parsed: BTreeMap<String, Schedule> = BTreeMap::new();
+    let mut schedule = |text: &str| match parsed.get(text) {
+        Some(schedule) => Ok(schedule.clone()),
+        None => Schedule::parse(text, zone).inspect(|schedule| _ = parsed.insert(text.to_owned(), schedule.clone())),
+    };
     let mut sites: Vec<SiteConfig> = Vec::new();
     for id in reader.sites() {
         let mut section = reader.section(Some(&id));
         if section.read("enabled") != Some(true) {
             continue;
         }
-        if let Some(mut site) = section.read("").and_then(|site: SiteSection| site.build(&mut section, &id, zone)) {
-            // Sites with equal schedules share one: there may be thousands of sites.
-            if let Some(earlier) = sites.last() {
-                site.policy.schedule.share(&earlier.policy.schedule);
-            }
-            sites.push(site);
-        }
+        sites.extend(section.read("").and_then(|site: SiteSection| site.build(&mut section, &id, &mut schedule)));
     }
     if sites.is_empty() && reader.is_right_so_far() {
         reader.conflict("no site is enabled".to_owned());

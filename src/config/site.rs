@@ -16,7 +16,7 @@ use super::template::Placeholders;
 use super::value::{self, BaseAddress, BearerToken, DAY, HOUR, HeaderValue, Name, RedisKey, SECOND, ScheduleText};
 use super::value::{Span, VariableName, WebAddress};
 use crate::domain::extract::CookieRule;
-use crate::domain::schedule::Schedule;
+use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
 
 /// One site. `Debug` hides what may be secret.
@@ -112,15 +112,19 @@ struct ProbeSection {
 }
 
 impl SiteSection {
-    /// Builds a site; cron expressions count in `zone`.
-    pub(super) fn build(self, site: &mut Section, id: &SiteId, zone: &str) -> Option<SiteConfig> {
+    pub(super) fn build(
+        self,
+        site: &mut Section,
+        id: &SiteId,
+        schedule: &mut dyn FnMut(&str) -> Result<Schedule, ScheduleError>,
+    ) -> Option<SiteConfig> {
         let placeholders = Placeholders {
             site: id.to_string(),
             api: self.api_url.0.map(|api| api.0),
             city_id: self.city_id.map(|city| city.0),
             user_id: self.user_id.map(|user| user.0),
         };
-        let schedule = Schedule::parse(&self.schedule.0, zone).map_err(|error| error.to_string());
+        let schedule = schedule(&self.schedule.0).map_err(|error| error.to_string());
         let schedule = site.check("schedule", Secrecy::Open, schedule);
         let (backoff_initial, backoff_max) = (self.backoff_initial.0, self.backoff_max.0);
         if backoff_initial > backoff_max {

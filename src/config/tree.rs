@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::rc::Rc;
 
 use serde::Deserializer;
 use serde::de::value::StrDeserializer;
@@ -49,7 +50,7 @@ pub(super) struct Scope<'a> {
 pub(super) struct Place<'a> {
     scope: Scope<'a>,
     /// The path of its table, below the site if there is one.
-    table: String,
+    table: Rc<str>,
     name: String,
     /// The weakest first.
     entries: Vec<Entry<'a>>,
@@ -92,38 +93,39 @@ impl<'a> Scope<'a> {
             entries.collect::<Vec<_>>()
         };
         let entries = self.layers.trees.iter().flat_map(of_layer).collect();
-        Place { scope: self, table: String::new(), name: String::new(), entries, secrecy: Secrecy::Open }
+        Place { scope: self, table: Rc::default(), name: String::new(), entries, secrecy: Secrecy::Open }
     }
 
     /// The place at a dotted path. The name of a header may contain dots.
     pub(super) fn at(self, path: &str) -> Place<'a> {
         let (mut place, mut rest) = (self.root(), path);
         while let Some((name, below)) = rest.split_once('.').filter(|_| place.name != "headers") {
-            (place, rest) = (place.child(name), below);
+            (place, rest) = (place.child(&place.path().into(), name), below);
         }
-        if rest.is_empty() { place } else { place.child(rest) }
+        if rest.is_empty() { place } else { place.child(&place.path().into(), rest) }
     }
 
-    fn is_refused(&self, path: &str) -> bool {
-        self.refused.iter().any(|(site, refused)| refused == path && site.as_ref() == self.site)
+    fn is_refused(&self, table: &str, name: &str) -> bool {
+        self.refused.iter().any(|(site, refused)| site.as_ref() == self.site && *refused == join(table, name))
     }
 }
 
 impl<'a> Place<'a> {
-    fn child(&self, name: &str) -> Self {
+    /// A place in this table, whose path is `table`.
+    fn child(&self, table: &Rc<str>, name: &str) -> Self {
         let mut entries = Vec::new();
         if self.scope.site.is_some() && self.name.is_empty() && SHARED.contains(&name) {
-            entries = Scope { site: None, ..self.scope }.root().child(name).entries;
+            entries = Scope { site: None, ..self.scope }.root().child(table, name).entries;
         }
         let file = format!("{name}_file");
         for entry in &self.entries {
-            let Some(table) = entry.value.as_table() else { continue };
+            let Some(written) = entry.value.as_table() else { continue };
             if self.name == "headers" {
                 let spelled = |other: &str| other.eq_ignore_ascii_case(name) || other.eq_ignore_ascii_case(&file);
-                let found = table.iter().filter(|(name, _)| spelled(name));
+                let found = written.iter().filter(|(name, _)| spelled(name));
                 entries.extend(found.map(|(name, value)| Entry { name, value, ..*entry }));
             } else {
-                let found = [name, &file].into_iter().filter_map(|name| table.get_key_value(name));
+                let found = [name, &file].into_iter().filter_map(|name| written.get_key_value(name));
                 entries.extend(found.map(|(name, value)| Entry { name, value, ..*entry }));
             }
         }
@@ -132,13 +134,10 @@ impl<'a> Place<'a> {
         if name == "proxy" && entries.iter().any(is_own) {
             entries.retain(is_own);
         }
-        let child = Self { table: self.path(), name: name.to_owned(), entries, secrecy: Secrecy::Open, ..*self };
-        if self.scope.is_refused(&child.path()) { child.by_default() } else { child }
-    }
-
-    fn by_default(mut self) -> Self {
-        self.entries.retain(|entry| *entry.layer == Layer::Default);
-        self
+        if self.scope.is_refused(table, name) {
+            entries.retain(|entry| *entry.layer == Layer::Default);
+        }
+        Self { table: Rc::clone(table), name: name.to_owned(), entries, secrecy: Secrecy::Open, ..*self }
     }
 
     pub(super) fn with(self, secrecy: Secrecy) -> Self {
@@ -192,7 +191,7 @@ impl<'a> Place<'a> {
             // An empty text unsets what a weaker layer has set.
             (None, Value::String(text)) if text.trim().is_empty() => Ok(Given::Unset),
             (None, Value::String(text)) => Ok(Given::Text(match self.scope.site {
-                Some(site) if *entry.layer == Layer::Default => {
+                Some(site) if *entry.layer == Layer::Default && text.contains('{') => {
                     let (id, prefix) = (site.as_str(), variables::prefix(site.as_str()));
                     text.replace("{site}", id).replace("{SITE}", &prefix).into()
                 }
@@ -291,7 +290,7 @@ impl<'a> Place<'a> {
     }
 
     fn members<I>(&self, names: I, secrecy: Secrecy) -> Members<'_, 'a, I> {
-        Members { table: self, names, secrecy, value: None }
+        Members { table: self, path: self.path().into(), names, secrecy, value: None }
     }
 }
 
@@ -374,17 +373,17 @@ impl<'de> Deserializer<'de> for Place<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
+        let path = self.path();
         for (entry, name) in self.names()? {
             let (bare, file) = name.strip_suffix("_file").map_or((name, ""), |bare| (bare, "_file"));
-            let is_known = fields.contains(&bare) || fields.contains(&name);
-            if is_known || self.scope.is_refused(&join(&self.path(), name)) {
+            if fields.contains(&bare) || fields.contains(&name) || self.scope.is_refused(&path, name) {
                 continue;
             }
             let hint = nearest(name, fields.iter().map(|field| format!("{field}{file}"))).unwrap_or_else(|| {
                 let known: BTreeSet<&str> = fields.iter().copied().collect();
                 format!("known here are {}", known.into_iter().collect::<Vec<_>>().join(", "))
             });
-            return Err(self.child(name).unknown(&Entry { name, ..*entry }, hint));
+            return Err(self.child(&path.into(), name).unknown(&Entry { name, ..*entry }, hint));
         }
         visitor.visit_map(self.members(fields.iter().copied(), Secrecy::Open))
     }
@@ -402,6 +401,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
 /// The places in a table: every field, set or not, or every name in it.
 struct Members<'p, 'a, I> {
     table: &'p Place<'a>,
+    path: Rc<str>,
     names: I,
     secrecy: Secrecy,
     value: Option<Place<'a>>,
@@ -412,7 +412,7 @@ impl<'de, 'n, I: Iterator<Item = &'n str>> MapAccess<'de> for Members<'_, '_, I>
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
         let Some(name) = self.names.next() else { return Ok(None) };
-        self.value = Some(self.table.child(name).with(self.secrecy));
+        self.value = Some(self.table.child(&self.path, name).with(self.secrecy));
         seed.deserialize(word(name)).map(Some)
     }
 

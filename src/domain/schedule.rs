@@ -74,14 +74,6 @@ impl Schedule {
         Ok(Self { rule, offset: Duration::ZERO, text: text.into() })
     }
 
-    /// Shares the parsed crontab of another schedule of the same zone, where both have the same text.
-    pub fn share(&mut self, other: &Self) {
-        if self.text == other.text {
-            self.rule.clone_from(&other.rule);
-            self.text = Arc::clone(&other.text);
-        }
-    }
-
     /// The same instants, each delayed by a share of `jitter` that is derived from the site's name alone: all replicas
     /// of a site agree, and many sites do not tick at once.
     #[must_use]
@@ -196,20 +188,6 @@ mod tests {
         assert_eq!(tick("chitai_gorod"), tick("chitai_gorod"));
         assert_ne!(tick("chitai_gorod"), tick("wildberries"));
         assert!(tick("chitai_gorod") >= base && tick("chitai_gorod") < later(base, Duration::from_secs(300)));
-    }
-
-    #[test]
-    fn a_schedule_shares_what_was_read_from_the_same_text_alone() {
-        let read = |text| Schedule::parse(text, "UTC").unwrap().spread("x", Duration::from_secs(300));
-        let now: Timestamp = "2026-11-22T07:10:00Z".parse().unwrap();
-        let first = read("0 */3 * * *");
-        for (text, is_shared) in [("0 */3 * * *", true), ("0 */4 * * *", false)] {
-            let mut schedule = read(text);
-            let due = schedule.next_after(now);
-            schedule.share(&first);
-            assert_eq!(Arc::ptr_eq(&schedule.text, &first.text), is_shared, "{text}");
-            assert_eq!(schedule.next_after(now), due, "{text}");
-        }
     }
 
     #[test]
