@@ -54,10 +54,16 @@ async fn each_server_is_asked_in_the_way_that_costs_the_least() {
         ("3.5.2", true, 0, vec!["get+w"], vec!["get+w"]),
         ("3.10.0", true, 0, vec!["get+w"], vec!["get+w"]),
         ("3.5.2", false, 0, vec!["get+w"], vec!["get+w"]),
-        ("3.5.0", true, 1, vec!["get+sc", "get+sc", "destroy+s"], vec!["get+sc", "destroy+s"]),
-        ("3.5.0", true, 0, vec!["get+sc", "destroy+s"], vec!["get+sc", "destroy+s"]),
-        ("3.5.0", false, 1, vec!["get+w", "get+sc", "get+sc", "destroy+s"], vec!["get+sc", "destroy+s"]),
-        ("", false, 1, vec!["get+w", "get+sc", "get+sc", "destroy+s"], vec!["get+sc", "destroy+s"]),
+        ("3.5.0", true, 1, vec!["get+sc", "get+sc", "list", "destroy+s"], vec!["get+sc", "list", "destroy+s"]),
+        ("3.5.0", true, 0, vec!["get+sc", "list", "destroy+s"], vec!["get+sc", "list", "destroy+s"]),
+        (
+            "3.5.0",
+            false,
+            1,
+            vec!["get+w", "get+sc", "get+sc", "list", "destroy+s"],
+            vec!["get+sc", "list", "destroy+s"],
+        ),
+        ("", false, 1, vec!["get+w", "get+sc", "get+sc", "list", "destroy+s"], vec!["get+sc", "list", "destroy+s"]),
     ] {
         let stub = server(version, index, late);
         let source = Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap();
@@ -153,6 +159,23 @@ async fn a_session_that_was_left_and_is_not_there_yet_is_looked_for_three_times(
         solvers.destroy_abandoned_sessions().await;
     }
     assert_eq!(shapes(&stub), ["get+sc", "destroy+s", "destroy+s", "destroy+s"]);
+}
+
+/// As the sidecar that was killed during a solve would have destroyed it.
+#[tokio::test]
+async fn a_session_that_a_killed_sidecar_has_left_is_destroyed_once_its_time_is_over() {
+    let [overdue, in_use] = ["token-sidecar-1795331970-0123456789abcdef", "token-sidecar-9795331970-0123456789abcdef"];
+    let sessions = json!([overdue, in_use, "token-sidecar-x", "another-1795331970-1", 7, ""]);
+    let stub = Stub::new(move |request, _| match request.command() {
+        "GET / HTTP/1.1" => Act::Json(200, json!({"version": "3.5.0"})),
+        "request.get" => page("3.5.0", &[TOKEN]),
+        _ => Act::Json(200, json!({"status": "ok", "sessions": sessions})),
+    });
+    Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve().await.unwrap();
+    let seen = stub.seen();
+    let destroyed = seen.iter().filter(|request| request.command() == "sessions.destroy");
+    let destroyed: Vec<_> = destroyed.map(|request| &request.body["session"]).collect();
+    assert_eq!(destroyed, [&seen[1].body["session"], &json!(overdue)]);
 }
 
 #[tokio::test]

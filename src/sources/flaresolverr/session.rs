@@ -9,12 +9,20 @@ use serde_json::json;
 use super::error::FlaresolverrError;
 use super::solver::{Solver, lock};
 use super::wire::Reply;
+use crate::clock::SystemClock;
 
 /// How often to try to destroy a session: it may not exist yet, while the request that creates it is still
 /// queued.
 const ATTEMPTS: u8 = 3;
 
 const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);
+const LIST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What the ids of our sessions begin with; the end of the session's time follows, in seconds since 1970.
+const PREFIX: &str = "token-sidecar-";
+
+/// How many overdue sessions are destroyed after one solve.
+const MAX_OVERDUE: usize = 16;
 
 /// A session for one solve. Once dropped it is among the abandoned ones.
 pub(super) struct OwnSession {
@@ -23,9 +31,11 @@ pub(super) struct OwnSession {
 }
 
 impl OwnSession {
-    pub(super) fn new(solver: &Arc<Solver>) -> Self {
+    /// `longest` is how long the session may be in use.
+    pub(super) fn new(solver: &Arc<Solver>, longest: Duration) -> Self {
+        let until = SystemClock::wall().as_second().saturating_add_unsigned(longest.as_secs());
         // Ids need not be secret, only unique: the keys of the standard hasher are random.
-        let id = format!("token-sidecar-{:016x}", RandomState::new().hash_one(0));
+        let id = format!("{PREFIX}{until}-{:016x}", RandomState::new().hash_one(0));
         Self { solver: Arc::clone(solver), id }
     }
 }
@@ -64,7 +74,26 @@ impl Solver {
         }
     }
 
+    /// Adds the sessions of killed sidecars to the abandoned ones. One whose time is not over may be in use.
+    pub(super) async fn find_overdue(&self) {
+        let listed = self.send(&json!({"cmd": "sessions.list"}), LIST_TIMEOUT).await.unwrap_or_default();
+        let now = SystemClock::wall().as_second();
+        let mut overdue = listed.sessions;
+        overdue.retain(|id| end_of(id).is_some_and(|until| until < now));
+        overdue.truncate(MAX_OVERDUE);
+        if !overdue.is_empty() {
+            tracing::info!(sessions = overdue.len(), "a sidecar was killed during a solve: destroying its sessions");
+        }
+        lock(&self.abandoned).extend(overdue.into_iter().map(|id| (id, 0)));
+    }
+
     async fn send_destroy(&self, session: &str) -> Result<Reply, FlaresolverrError> {
         self.send(&json!({"cmd": "sessions.destroy", "session": session}), DESTROY_TIMEOUT).await
     }
+}
+
+/// When the time of one of our sessions is over; `None` for any other session.
+fn end_of(id: &str) -> Option<i64> {
+    let (until, _) = id.strip_prefix(PREFIX)?.split_once('-')?;
+    until.parse().ok()
 }

@@ -37,6 +37,9 @@ pub(super) struct Reply {
     pub(super) user_agent: Option<String>,
     #[serde(deserialize_with = "lenient")]
     pub(super) solution: Option<Page>,
+    /// Only in the answer to `sessions.list`.
+    #[serde(deserialize_with = "lenient_ids")]
+    pub(super) sessions: Vec<String>,
 }
 
 /// A page that was opened. Its `status` is 200 and its `headers` are empty whatever the site answered.
@@ -109,6 +112,12 @@ fn parse<T: DeserializeOwned>(json: &str) -> Option<T> {
 
 fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(|json| parse(json.get()))
+}
+
+fn lenient_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let json = <&RawValue>::deserialize(deserializer)?;
+    let ids: Vec<serde_json::Value> = serde_json::from_str(json.get()).unwrap_or_default();
+    Ok(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect())
 }
 
 /// A list of cookies, of which at most [`MAX_COOKIES`] are kept.
