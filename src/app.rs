@@ -253,7 +253,6 @@ fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
 }
 
 /// The wall clock, for times that people read.
-#[must_use]
 pub fn wall_clock() -> jiff::Timestamp {
     SystemClock::wall()
 }

@@ -13,14 +13,12 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
     pub fn start() -> Self {
         Self { origin: Instant::now() }
     }
 
     /// The wall clock, for times that people read and for comparison with Redis' clock.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn wall() -> Timestamp {
         Timestamp::now()

@@ -24,7 +24,6 @@ pub struct Delays {
 
 impl Delays {
     /// Delays after failures: from `initial`, doubled each time, `max` at most.
-    #[must_use]
     pub const fn new(initial: Duration, max: Duration) -> Self {
         Self { initial, max }
     }

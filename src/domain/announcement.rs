@@ -9,7 +9,6 @@ use super::lifetime::between;
 use super::snapshot::{Current, Failing, Refresh, Snapshot};
 
 /// A new token. The version is 0 here: the store assigns it.
-#[must_use]
 pub fn refreshed(
     site: &SiteId,
     key: &str,
@@ -35,7 +34,6 @@ pub fn refreshed(
 
 /// The current token, announced again; `None` where there is none. A token that another program wrote is announced with
 /// `minimum_version` at least.
-#[must_use]
 pub fn repeated(
     site: &SiteId,
     key: &str,
@@ -62,7 +60,6 @@ pub fn repeated(
 }
 
 /// A failed attempt, or the back-off after it, announced again.
-#[must_use]
 pub fn failed(site: &SiteId, cause: FailedCause, failing: &Failing, snapshot: &Snapshot) -> Failed {
     Failed {
         site: site.to_string(),
@@ -77,7 +74,6 @@ pub fn failed(site: &SiteId, cause: FailedCause, failing: &Failing, snapshot: &S
 }
 
 /// A refresh that was abandoned because the process stops.
-#[must_use]
 pub fn stopped(site: &SiteId, snapshot: &Snapshot) -> Failed {
     let failing = Failing {
         // The abandoned refresh counts: the contract has no failure without an attempt.

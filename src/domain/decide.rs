@@ -28,7 +28,6 @@ pub enum Decision {
 }
 
 /// Decides about everything that is pending at once. `now` is an estimate of the store's clock.
-#[must_use]
 pub fn decide(snapshot: &Snapshot, pending: &Pending, policy: &Policy, now: Timestamp) -> Decision {
     if pending.is_empty() {
         return Decision::Nothing;

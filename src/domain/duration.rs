@@ -24,7 +24,6 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 }
 
 /// Formats a span, its largest units first.
-#[must_use]
 pub fn text(span: Duration) -> String {
     if span.as_millis() == 0 {
         return "0s".to_owned();

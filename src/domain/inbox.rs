@@ -137,7 +137,6 @@ impl Inbox {
     }
 
     /// Whether triggers wait for the outcome of another replica's refresh.
-    #[must_use]
     pub const fn has_joined(&self) -> bool {
         self.joined.is_some()
     }
@@ -161,13 +160,11 @@ impl Inbox {
         std::mem::take(&mut self.pending.uncounted)
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.joined.is_none()
     }
 
     /// Whether a message or a manual trigger waits for an answer.
-    #[must_use]
     pub fn is_asked(&self) -> bool {
         self.pending.is_asked() || self.joined.as_ref().is_some_and(|joined| joined.pending.is_asked())
     }

@@ -14,7 +14,6 @@ const MIN_TTL: Duration = Duration::from_secs(1);
 
 /// The TTL of the token's key: the smaller of `token_ttl` and the time until `exp` minus a margin. The margin is a
 /// tenth of the token's life, 60 s at most. `None` where the TTL is under a second: the token counts as expired.
-#[must_use]
 pub fn time_to_live(claims: Claims, token_ttl: Duration, now: Timestamp) -> Option<Duration> {
     let Some(expires_at) = claims.expires_at else { return Some(token_ttl) };
     let left = between(now, expires_at);
@@ -26,7 +25,6 @@ pub fn time_to_live(claims: Claims, token_ttl: Duration, now: Timestamp) -> Opti
 
 /// When to renew what was stored at `stored_at` and ends at `ends_at`: ahead by a tenth of that time, at least 60 s, at
 /// most half of it.
-#[must_use]
 pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
     let left = between(stored_at, ends_at);
     let lead = (left / 10).max(MIN_LEAD).min(left / 2);
@@ -34,19 +32,16 @@ pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
 }
 
 /// When to renew what ends at `ends_at` where the time of storing is not known: ahead by the least lead.
-#[must_use]
 pub fn renew_at_latest(ends_at: Timestamp) -> Timestamp {
     ends_at.checked_sub(MIN_LEAD).unwrap_or(ends_at)
 }
 
 /// The time from `from` to `to`; zero where `to` is earlier.
-#[must_use]
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }
 
 /// `at` plus a span, limited to the greatest timestamp.
-#[must_use]
 pub fn later(at: Timestamp, span: Duration) -> Timestamp {
     let span = SignedDuration::try_from(span).unwrap_or(SignedDuration::MAX);
     at.saturating_add(span).unwrap_or(Timestamp::MAX)

@@ -28,7 +28,6 @@ impl Fingerprints {
         false
     }
 
-    #[must_use]
     pub fn contains(&self, fingerprint: Fingerprint) -> bool {
         self.iter().any(|held| held == fingerprint)
     }
@@ -37,7 +36,6 @@ impl Fingerprints {
         self.held.iter().flatten().copied()
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held[0].is_none()
     }
@@ -108,7 +106,6 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcome that an event announces; `None` for a repeated announcement.
-    #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
             Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
@@ -121,7 +118,6 @@ impl Outcome {
 
     /// Combines two outcomes into one that answers what either answers. Two different ones answer everything before
     /// them.
-    #[must_use]
     pub fn and_then(self, later: Self) -> Self {
         if self == later { self } else { Self::Failed }
     }
@@ -199,25 +195,21 @@ impl Pending {
         settled.uncounted
     }
 
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.implicit.is_none() && !self.is_explicit()
     }
 
     /// Whether a trigger asks for a new token.
-    #[must_use]
     pub fn is_explicit(&self) -> bool {
         self.is_asked() || self.tick.is_some() || self.expiry || self.retry
     }
 
     /// Whether a message or a manual trigger is pending.
-    #[must_use]
     pub fn is_asked(&self) -> bool {
         self.forced.is_some() || self.unnamed || !self.reported.is_empty()
     }
 
     /// Whether a client may be waiting for an answer: one that sent a message, or one whose message was lost in a gap.
-    #[must_use]
     pub fn wants_answer(&self) -> bool {
         self.is_asked() || self.implicit.is_some()
     }

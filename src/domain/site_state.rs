@@ -20,7 +20,6 @@ pub struct StoreClock {
 
 impl StoreClock {
     /// The estimate at this reading of the monotonic clock.
-    #[must_use]
     pub fn now(self, clock: Duration) -> Timestamp {
         later(self.at, clock.saturating_sub(self.read_at))
     }
@@ -62,7 +61,6 @@ pub struct SiteState {
 
 impl SiteState {
     /// The state after the first reading.
-    #[must_use]
     pub fn new(reading: Reading, schedule: &Schedule) -> Self {
         let Reading { snapshot, read_at } = reading;
         Self {
@@ -160,7 +158,6 @@ impl SiteState {
     }
 
     /// When the next timed trigger is due, by Redis' clock.
-    #[must_use]
     pub fn next_due(&self) -> Option<Timestamp> {
         let retry = self.snapshot.failing.as_ref().map(|f| f.retry_at);
         [self.tick, self.renewal(), retry].into_iter().flatten().min()
@@ -185,33 +182,27 @@ impl SiteState {
         }
     }
 
-    #[must_use]
     pub const fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
 
-    #[must_use]
     pub const fn clock(&self) -> StoreClock {
         self.clock
     }
 
-    #[must_use]
     pub const fn freshness(&self) -> Freshness {
         self.freshness
     }
 
-    #[must_use]
     pub const fn minimum_version(&self) -> u64 {
         self.minimum_version
     }
 
-    #[must_use]
     pub const fn rejected(&self) -> &Fingerprints {
         &self.rejected
     }
 
     /// The failure that Redis could not note.
-    #[must_use]
     pub fn unrecorded(&self) -> Option<&Failing> {
         self.unrecorded.as_deref()
     }

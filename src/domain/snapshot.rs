@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
-use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger, whole_second_up};
+use serde::{Deserialize, Serialize};
+use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger, rounded_up};
 
 use super::lifetime::{later, renew_at, renew_at_latest};
 
@@ -58,7 +58,7 @@ pub struct Failing {
     /// At least 1.
     pub attempts: u32,
     /// No attempt before this, unless forced. Serialized in whole seconds, rounded up.
-    #[serde(serialize_with = "up")]
+    #[serde(serialize_with = "rounded_up")]
     pub retry_at: Timestamp,
     pub stage: Stage,
     /// The error of the last attempt, without secrets.
@@ -68,30 +68,25 @@ pub struct Failing {
 }
 
 impl Snapshot {
-    #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.current.as_ref().map(|c| c.token.fingerprint())
     }
 
     /// When a sidecar stored the current token; `None` where another program did.
-    #[must_use]
     pub fn refreshed_at(&self) -> Option<Timestamp> {
         self.current.as_ref().and_then(Current::refresh).map(|r| r.at)
     }
 
     /// Whether a refresh has completed at `due` or later. A time of storing in the future does not count.
-    #[must_use]
     pub fn is_refreshed_since(&self, due: Timestamp, now: Timestamp) -> bool {
         self.refreshed_at().is_some_and(|at| due <= at && at <= later(now, CLOCK_TOLERANCE))
     }
 
     /// Whether failures forbid another attempt for now.
-    #[must_use]
     pub fn backs_off(&self, now: Timestamp) -> bool {
         self.failing.as_ref().is_some_and(|f| now < f.retry_at)
     }
 
-    #[must_use]
     pub fn attempts(&self) -> u32 {
         self.failing.as_ref().map_or(0, |f| f.attempts)
     }
@@ -99,7 +94,6 @@ impl Snapshot {
 
 impl Current {
     /// The refresh that stored it; `None` where another program did.
-    #[must_use]
     pub const fn refresh(&self) -> Option<&Refresh> {
         match &self.provenance {
             Provenance::Sidecar(refresh) => Some(refresh),
@@ -108,7 +102,6 @@ impl Current {
     }
 
     /// When it stops working: the end of the token or of its key, whichever comes first.
-    #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
         let expires_at = self.token.claims().expires_at;
         match (expires_at, self.key_ends_at) {
@@ -118,13 +111,11 @@ impl Current {
     }
 
     /// Whether the token or its key has expired.
-    #[must_use]
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.ends_at().is_some_and(|end| end <= now)
     }
 
     /// When to renew it: at the last moment where the time of storing is not known.
-    #[must_use]
     pub fn renew_at(&self) -> Option<Timestamp> {
         let ends_at = self.ends_at()?;
         Some(self.refresh().map_or_else(|| renew_at_latest(ends_at), |r| renew_at(r.at, ends_at)))
@@ -132,7 +123,6 @@ impl Current {
 
     /// Whether it was stored less than `window` before `now`. A time of storing in the future, as after the clock was
     /// set back, counts as long ago.
-    #[must_use]
     pub fn is_younger_than(&self, window: Duration, now: Timestamp) -> bool {
         self.refresh().is_some_and(|r| r.at <= later(now, CLOCK_TOLERANCE) && now < later(r.at, window))
     }
@@ -140,7 +130,3 @@ impl Current {
 
 /// How far a time of storing may lie ahead of the estimate of the store's clock and still count as now.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
-
-fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    whole_second_up(*at).serialize(serializer)
-}

@@ -19,7 +19,6 @@ pub struct StoredToken {
 
 impl StoredToken {
     /// The stored token of a state; `None` where there is none, or where another program wrote it.
-    #[must_use]
     pub fn of(snapshot: &Snapshot) -> Option<Self> {
         let current = snapshot.current.as_ref()?;
         let refresh = current.refresh()?;
@@ -33,7 +32,6 @@ impl StoredToken {
     }
 
     /// Whether both are the outcome of the same refresh.
-    #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.version == other.version && self.token == other.token
     }

@@ -49,7 +49,6 @@ enum EnvFileError {
 
 impl EnvFile {
     /// The line `key=…` of the file at `path`.
-    #[must_use]
     pub const fn new(path: PathBuf, key: String) -> Self {
         Self { path, key, has_advised: false }
     }

@@ -14,9 +14,6 @@ pub const MAX_ENTRIES: usize = 1000;
 type Fields = HashMap<Vec<u8>, Vec<u8>>;
 
 /// The latest attempts, newest first.
-///
-/// # Errors
-/// [`LinkError`] where Redis is away or refuses.
 pub async fn latest(link: &Link, keys: &KeyNames, limit: usize) -> Result<Vec<HistoryEntry>, LinkError> {
     let mut command = redis::cmd("XREVRANGE");
     command.arg(keys.companion("history")).arg("+").arg("-").arg("COUNT").arg(limit.clamp(1, MAX_ENTRIES));

@@ -66,7 +66,7 @@ impl State {
     fn refresh(&self) -> Option<Refresh> {
         Some(Refresh {
             at: Timestamp::from_millisecond(self.text("refreshed_ms")?.parse().ok()?).ok()?,
-            trigger: Trigger::parse(self.text("trigger")?)?,
+            trigger: self.text("trigger")?.parse().ok()?,
             source: self.text("source")?.to_owned(),
             user_agent: self.text("user_agent").map(str::to_owned),
         })
@@ -77,8 +77,8 @@ impl State {
             attempts,
             // A time that cannot be read counts as past.
             retry_at: self.text("retry_at").and_then(|at| at.parse().ok()).unwrap_or(at),
-            trigger: self.text("retry_trigger").and_then(Trigger::parse).unwrap_or(Trigger::Invalid),
-            stage: self.text("retry_stage").map_or(Stage::Solve, Stage::parse),
+            trigger: self.text("retry_trigger").and_then(|label| label.parse().ok()).unwrap_or(Trigger::Invalid),
+            stage: self.text("retry_stage").and_then(|label| label.parse().ok()).unwrap_or(Stage::Solve),
             error: self.text("last_error").unwrap_or_default().to_owned(),
         }
     }

@@ -164,7 +164,7 @@ impl Store for RedisStore {
     async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
         let event = &failed.event;
         let mut history = self.history(event.trigger, &failed.source, &failed.timings, &failed.note);
-        history.extend(["stage", event.stage.as_str(), "error", &event.error].map(str::to_owned));
+        history.extend(["stage", event.stage.into_str(), "error", &event.error].map(str::to_owned));
         let message = Event::Failed(event.clone());
         let args = json!({
             "claim": self.lock_value(&failed.claim),

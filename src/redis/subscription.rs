@@ -64,9 +64,6 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis no longer counts this
     /// process as a subscriber. `ready` is cancelled with the first subscription.
-    ///
-    /// # Errors
-    /// Where Redis refuses us before it has ever let us in: a wrong password, no permission.
     pub async fn run(self, ready: CancellationToken, stop: CancellationToken) -> Result<(), LinkError> {
         let mut losses = 0;
         let mut logged = None;

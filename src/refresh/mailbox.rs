@@ -39,12 +39,10 @@ impl Mailbox {
     }
 
     /// Takes all that has arrived since the last call.
-    #[must_use]
     pub fn take(&self) -> Arrived {
         std::mem::take(&mut *self.arrived())
     }
 
-    #[must_use]
     pub fn outcomes(&self) -> u64 {
         self.outcomes.load(Ordering::Relaxed)
     }

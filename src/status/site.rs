@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
-use token_sidecar_client::wire::{SiteId, Trigger, whole_second_down};
+use serde::{Deserialize, Serialize};
+use token_sidecar_client::wire::{SiteId, Trigger, rounded_down};
 
 use crate::domain::lifetime::later;
 use crate::domain::schedule::Schedule;
@@ -18,22 +18,22 @@ pub struct SiteStatus {
     pub state: TokenState,
     pub token: Option<TokenStatus>,
     /// When the next refresh begins by itself: at the next tick or ahead of the token's end, whichever comes first.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub refresh_at: Option<Timestamp>,
     /// The next tick of the schedule.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub next_tick: Option<Timestamp>,
     pub refresh: Option<RefreshStatus>,
     /// Failures in a row.
     pub failing: Option<Failing>,
     /// When an attempt last began in this process, or succeeded in any.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub last_attempt_at: Option<Timestamp>,
     /// When a token was last stored, by any process.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub last_success_at: Option<Timestamp>,
     /// `None` until the state is read for the first time.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub read_at: Option<Timestamp>,
 }
 
@@ -56,13 +56,13 @@ pub struct TokenStatus {
     /// 0 if another program wrote the token.
     pub version: u64,
     /// When a sidecar stored it.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub refreshed_at: Option<Timestamp>,
     /// The expiry in the token itself, if it has one.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub expires_at: Option<Timestamp>,
     /// When its key expires.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub key_ends_at: Option<Timestamp>,
     pub trigger: Option<Trigger>,
     pub source: Option<String>,
@@ -74,7 +74,7 @@ pub struct RefreshStatus {
     /// `None` if another replica does it.
     pub stage: Option<Step>,
     /// When that step began.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub since: Option<Timestamp>,
 }
 
@@ -229,11 +229,6 @@ impl TokenStatus {
     pub fn ends_at(&self) -> Option<Timestamp> {
         [self.expires_at, self.key_ends_at].into_iter().flatten().min()
     }
-}
-
-#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    at.map(whole_second_down).serialize(serializer)
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ fn alike(line: &str) -> String {
         let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
         let replaced = if bare.bytes().any(|b| b.is_ascii_digit()) {
             "0"
-        } else if Trigger::parse(bare).is_some() {
+        } else if bare.parse::<Trigger>().is_ok() {
             "trigger"
         } else {
             bare

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 use token_sidecar::status::{HistoryEntry, SiteStatus};
 use token_sidecar_client::wire::{Event, Payload, Report, Stage, Trigger};
 
@@ -191,10 +192,10 @@ fn a_schema_requires_all_that_is_written_and_lists_all_words() {
             list.sort_unstable();
         }
         assert_eq!((&required, &described), (&names, &names), "{name}");
-        let triggers: Vec<&str> = Trigger::ALL.iter().map(|t| t.as_str()).collect();
+        let triggers: Vec<&str> = Trigger::VARIANTS.iter().map(|t| t.into_str()).collect();
         assert_eq!(schema["properties"]["trigger"]["enum"], json!(triggers));
     }
-    let stages: Vec<&str> = Stage::ALL.iter().map(|s| s.as_str()).collect();
+    let stages: Vec<&str> = Stage::VARIANTS.iter().map(|s| s.into_str()).collect();
     assert_eq!(schema("token-failed")["properties"]["stage"]["enum"], json!(stages));
 }
 

@@ -230,7 +230,7 @@ impl Keys {
             outcome: "failed",
             trigger: event.trigger,
             source: failed.source.clone(),
-            stage: event.stage.as_str(),
+            stage: event.stage.into_str(),
             error: event.error.clone(),
             version: self.meta.version,
         });

@@ -6,7 +6,6 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// The file with `key` set to `value` in every line that sets it, or in a new line at the end; `None` if that changes
 /// nothing. `value` must have no character that a line or quotes cannot hold.
-#[must_use]
 pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     let body = if file.starts_with(BOM) { BOM.len() } else { 0 };
     let mut edited = file[..body].to_vec();

@@ -5,12 +5,9 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
-/// A connection for commands.
 #[derive(Clone)]
 pub enum Commands {
-    /// To one server.
     Single(MultiplexedConnection),
-    /// To all nodes of a Cluster.
     Cluster(ClusterConnection),
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-/// How Redis is reached.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// `redis://`, `rediss://` or `unix://`, user, password and database included. With Sentinel or Cluster the
@@ -12,9 +11,7 @@ pub struct RedisConfig {
     pub url: SecretString,
     /// The password, where the URL has none.
     pub password: Option<SecretString>,
-    /// For `rediss://`.
     pub tls: TlsConfig,
-    /// How the server is found.
     pub topology: Topology,
 }
 
@@ -23,20 +20,15 @@ pub struct RedisConfig {
 pub struct TlsConfig {
     /// The authorities to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The client's certificate.
     pub cert_file: Option<PathBuf>,
-    /// The client's key.
     pub key_file: Option<PathBuf>,
 }
 
-/// How the server is found.
 #[derive(Debug, Clone)]
 pub enum Topology {
-    /// At the URL.
     Single,
     /// The Sentinels know where the master is.
     Sentinel {
-        /// The Sentinels' URLs.
         nodes: Vec<SecretString>,
         /// The name under which they watch the master.
         master: String,

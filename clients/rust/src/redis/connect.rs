@@ -51,9 +51,6 @@ impl std::fmt::Debug for Kind {
 
 impl Connector {
     /// Reads the certificates and checks the URLs; connects to nothing.
-    ///
-    /// # Errors
-    /// A [`LinkError::Config`] that names the setting.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
         let certificates = certificates(config)?;
         let base = info(&config.url, config.password.as_ref(), "redis.url")?;
@@ -106,15 +103,11 @@ impl Connector {
     }
 
     /// A connector to one server, over streams that `dial` opens.
-    #[must_use]
     pub const fn over(dial: Dial) -> Self {
         Self { kind: Kind::Dialled(dial) }
     }
 
     /// A connection for commands.
-    ///
-    /// # Errors
-    /// [`LinkError`] says whether Redis is away or refuses us.
     pub async fn commands(&self) -> Result<Commands, LinkError> {
         let settings = config();
         let connecting = async {
@@ -132,9 +125,6 @@ impl Connector {
 
     /// A connection for a subscription: each push is handed to `receive` as it is read. On a Cluster any node will do,
     /// since messages go to all of them.
-    ///
-    /// # Errors
-    /// [`LinkError`] says whether Redis is away or refuses us.
     pub async fn subscription(
         &self,
         receive: impl Fn(PushInfo) + Send + Sync + 'static,
@@ -156,9 +146,6 @@ impl Connector {
     }
 
     /// How many subscribers a channel has; on a Cluster all nodes are asked.
-    ///
-    /// # Errors
-    /// [`LinkError`] says whether Redis is away or refuses us.
     pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
         let mut commands = self.commands().await?;
         let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
@@ -168,7 +155,6 @@ impl Connector {
     }
 
     /// Whether the keys are spread over a Cluster.
-    #[must_use]
     pub const fn is_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster { .. })
     }

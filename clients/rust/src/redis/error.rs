@@ -22,7 +22,6 @@ pub enum LinkError {
 }
 
 /// Sorts an error of the client library. The text of the result never holds what was sent.
-#[must_use]
 pub fn classify(error: &RedisError) -> LinkError {
     let text = one_line(error);
     let refused = match error.kind() {

@@ -20,9 +20,6 @@ pub struct Events {
 
 impl Events {
     /// Subscribes to these channels.
-    ///
-    /// # Errors
-    /// [`LinkError`] where Redis is away or refuses.
     pub async fn on(connector: &Connector, channels: &[String]) -> Result<Self, LinkError> {
         let (sender, received) = mpsc::channel(CAPACITY);
         let sender = std::sync::Mutex::new(Some(sender));
@@ -42,18 +39,12 @@ impl Events {
     }
 
     /// The payload of the next message.
-    ///
-    /// # Errors
-    /// [`LinkError::Away`] where the connection broke: messages may have been missed, so subscribe and read again.
     pub async fn raw(&mut self) -> Result<Vec<u8>, LinkError> {
         let payload = self.received.recv().await;
         payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))
     }
 
     /// The next event; messages that are none are skipped.
-    ///
-    /// # Errors
-    /// See [`Self::raw`].
     pub async fn next(&mut self) -> Result<Event, LinkError> {
         loop {
             if let Some(event) = Event::parse(&self.raw().await?) {

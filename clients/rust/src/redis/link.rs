@@ -34,21 +34,15 @@ struct State {
 
 impl Link {
     /// A link that connects when it is first used.
-    #[must_use]
     pub fn new(connector: Connector) -> Self {
         Self { connector, state: Mutex::default(), turns: Semaphore::new(COMMANDS_AT_ONCE) }
     }
 
-    /// What opens its connections.
-    #[must_use]
     pub const fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// Runs a script.
-    ///
-    /// # Errors
-    /// [`LinkError`]; after `Away` the script may have run or not.
+    /// Runs a script. After [`LinkError::Away`] it may have run or not, as any command.
     pub async fn script<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
@@ -57,10 +51,6 @@ impl Link {
         self.settle(answer, generation).await
     }
 
-    /// Runs a command.
-    ///
-    /// # Errors
-    /// [`LinkError`]; after `Away` the command may have run or not.
     pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
@@ -69,9 +59,6 @@ impl Link {
     }
 
     /// Runs a command on any node of a Cluster, without waiting for a turn: a canary measures the way alone.
-    ///
-    /// # Errors
-    /// [`LinkError`]; after `Away` the command may have run or not.
     pub async fn anywhere<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
         let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));

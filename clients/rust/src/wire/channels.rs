@@ -3,10 +3,8 @@
 use super::event::Event;
 use super::site::SiteId;
 
-/// What a channel of a site is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// Reports that the token does not work.
     Invalid,
     /// Announcements of outcomes.
     Event,
@@ -28,13 +26,9 @@ pub struct Channels {
 }
 
 impl Channels {
-    /// `token:updated` of every site.
     pub const ALL_UPDATED: &'static str = "token:updated";
-    /// `token:failed` of every site.
     pub const ALL_FAILED: &'static str = "token:failed";
 
-    /// The channels of one site.
-    #[must_use]
     pub fn of(site: &SiteId) -> Self {
         Self {
             invalid: format!("{site}:token:invalid"),
@@ -44,7 +38,6 @@ impl Channels {
         }
     }
 
-    /// All four.
     pub fn all(self) -> [String; 4] {
         [self.invalid, self.updated, self.failed, self.canary]
     }

@@ -1,7 +1,5 @@
 //! The messages that the sidecar publishes, as the contract writes them.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -22,30 +20,23 @@ pub enum Event {
 /// A token is ready to be read. Instants are written in whole seconds, UTC.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updated {
-    /// The site's id.
     pub site: String,
-    /// Whether the token is new.
     pub cause: UpdatedCause,
     /// Grows with every token, also over a restart or a flush of Redis.
     pub version: u64,
-    /// Names the token: the first 16 hex digits of its SHA-256.
     pub fingerprint: String,
     /// The key to read it from.
     pub key: String,
     /// How many seconds the key still lasts; `None` where it has no end.
     pub ttl: Option<u64>,
-    /// When the token itself ends, where it has an `exp`.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub expires_at: Option<Timestamp>,
     /// When the sidecar will renew it by itself.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub refresh_at: Option<Timestamp>,
-    /// When it was stored, where that is known.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub refreshed_at: Option<Timestamp>,
-    /// Why the refresh was started.
     pub trigger: Trigger,
-    /// Which source the token came from.
     pub source: String,
 }
 
@@ -62,24 +53,20 @@ pub enum UpdatedCause {
 /// An attempt ended without a new token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
-    /// The site's id.
     pub site: String,
-    /// Whether the failure is new.
     #[serde(default = "repeated")]
     pub cause: FailedCause,
-    /// The stage that failed.
     pub stage: Stage,
-    /// What happened, without any secret.
+    /// Without any secret.
     pub error: String,
     /// Failures in a row so far.
     pub attempt: u32,
-    /// When the sidecar tries again by itself; whole seconds, rounded up.
-    #[serde(serialize_with = "up")]
+    /// When the sidecar tries again by itself; written in whole seconds, rounded up.
+    #[serde(serialize_with = "rounded_up")]
     pub retry_at: Timestamp,
     /// Until when the stored token is good, as far as is known.
-    #[serde(serialize_with = "down")]
+    #[serde(serialize_with = "rounded_down")]
     pub valid_until: Option<Timestamp>,
-    /// Why the refresh was started.
     pub trigger: Trigger,
 }
 
@@ -98,8 +85,22 @@ const fn repeated() -> FailedCause {
 }
 
 /// A step of a refresh that can fail, as it stands in `token:failed`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "lowercase", from = "String")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Stage {
     /// A source gave no answer that can be used.
     Solve,
@@ -111,55 +112,24 @@ pub enum Stage {
     Store,
 }
 
-impl Stage {
-    /// Every stage, in their order.
-    pub const ALL: [Self; 4] = [Self::Solve, Self::Extract, Self::Verify, Self::Store];
-
-    /// Its name in messages, keys, logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Solve => "solve",
-            Self::Extract => "extract",
-            Self::Verify => "verify",
-            Self::Store => "store",
-        }
-    }
-
-    /// Reads the label back; an unknown one counts as `solve`.
-    #[must_use]
-    pub fn parse(label: &str) -> Self {
-        Self::ALL.into_iter().find(|stage| stage.as_str() == label).unwrap_or(Self::Solve)
-    }
-}
-
 impl From<String> for Stage {
+    /// An unknown label counts as `solve`.
     fn from(label: String) -> Self {
-        Self::parse(&label)
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        label.parse().unwrap_or(Self::Solve)
     }
 }
 
 impl Event {
-    /// Parses a message; `None` where it is no event.
-    #[must_use]
+    /// `None` where the message is no event.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         serde_json::from_slice(payload).ok()
     }
 
-    /// The message as it is published.
-    #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
     /// The version of the token that this message is about.
-    #[must_use]
     pub const fn version(&self) -> Option<u64> {
         match self {
             Self::Updated(updated) => Some(updated.version),
@@ -167,8 +137,6 @@ impl Event {
         }
     }
 
-    /// The site's id.
-    #[must_use]
     pub fn site(&self) -> &str {
         match self {
             Self::Updated(updated) => &updated.site,
@@ -177,24 +145,23 @@ impl Event {
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
-pub(crate) fn down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes an instant in whole seconds, rounded down.
+pub fn rounded_down<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     at.map(whole_second_down).serialize(serializer)
 }
 
-pub(crate) fn up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes an instant in whole seconds, rounded up.
+pub fn rounded_up<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     whole_second_up(*at).serialize(serializer)
 }
 
 /// The whole second at or after `at`.
-#[must_use]
 pub fn whole_second_up(at: Timestamp) -> Timestamp {
     let whole = whole_second_down(at);
     if whole < at { whole.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX) } else { whole }
 }
 
 /// The whole second at or before `at`.
-#[must_use]
 pub fn whole_second_down(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_millisecond().div_euclid(1000)).unwrap_or(at)
 }

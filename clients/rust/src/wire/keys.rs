@@ -3,28 +3,23 @@
 /// The names of a site's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyNames {
-    /// The bare token.
     pub token: String,
-    /// The cookies as a JSON object.
     pub cookies: String,
 }
 
 impl KeyNames {
     /// The key of a companion of the token's key, in the same hash slot.
-    #[must_use]
     pub fn companion(&self, name: &str) -> String {
         let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
         [open, &self.token, close, name].concat()
     }
 
     /// Whether both keys lie in the same slot of a Cluster: their hashed parts are the same.
-    #[must_use]
     pub fn share_a_slot(&self) -> bool {
         hashed(&self.token) == hashed(&self.cookies)
     }
 
     /// Whether the companions lie in the slot of the token's key: not so where its braces hold no tag.
-    #[must_use]
     pub fn has_companions(&self) -> bool {
         hashed(&self.companion("meta")) == hashed(&self.token)
     }

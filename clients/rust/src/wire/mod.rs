@@ -1,5 +1,7 @@
 //! What stands in Redis: the names of keys and channels, the messages, and what the keys hold.
 
+#![expect(missing_docs, reason = "most fields are the contract's, which says what they hold")]
+
 mod channels;
 mod claims;
 mod cookies;
@@ -13,7 +15,8 @@ mod trigger;
 pub use channels::{Channels, Topic};
 pub use claims::Claims;
 pub use cookies::Cookies;
-pub use event::{Event, Failed, FailedCause, Stage, Updated, UpdatedCause, whole_second_down, whole_second_up};
+pub use event::{Event, Failed, FailedCause, Stage, Updated, UpdatedCause};
+pub use event::{rounded_down, rounded_up, whole_second_down, whole_second_up};
 pub use keys::KeyNames;
 pub use report::{MAX_PAYLOAD_BYTES, Payload, Report, tidy};
 pub use site::SiteId;

@@ -10,15 +10,12 @@ pub struct SiteId(Arc<str>);
 
 impl SiteId {
     /// Accepts 1 to 64 lower-case letters, digits, `_` and `-`, beginning with a letter or digit.
-    #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-';
         let first = name.bytes().next()?;
         (name.len() <= 64 && first.is_ascii_alphanumeric() && name.bytes().all(allowed)).then(|| Self(name.into()))
     }
 
-    /// The name.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

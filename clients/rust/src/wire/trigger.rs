@@ -1,12 +1,24 @@
 //! Why a refresh was started.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
-/// Why a refresh was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Why a refresh was started: its label in messages, keys, logs and metrics is its name in lower case.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Trigger {
     /// A message on `S:token:invalid`.
     Invalid,
@@ -24,45 +36,4 @@ pub enum Trigger {
     Vanished,
     /// A token was found and adopted.
     Bootstrap,
-}
-
-impl Trigger {
-    /// Every trigger, for tables and metrics.
-    pub const ALL: [Self; 8] = [
-        Self::Invalid,
-        Self::Manual,
-        Self::Schedule,
-        Self::Expiry,
-        Self::Startup,
-        Self::Reconnect,
-        Self::Vanished,
-        Self::Bootstrap,
-    ];
-
-    /// Its name in messages, keys, logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Invalid => "invalid",
-            Self::Manual => "manual",
-            Self::Schedule => "schedule",
-            Self::Expiry => "expiry",
-            Self::Startup => "startup",
-            Self::Reconnect => "reconnect",
-            Self::Vanished => "vanished",
-            Self::Bootstrap => "bootstrap",
-        }
-    }
-
-    /// Reads the name back.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.as_str() == word)
-    }
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
