@@ -41,11 +41,11 @@ impl Jitter for Delays {
         delay(PAUSE_INITIAL, PAUSE_MAX, repetition)
     }
 
-    fn heartbeat(&self, longest: Duration) -> Duration {
+    fn interval(&self, longest: Duration) -> Duration {
         longest.mul_f64(0.75 + fastrand::f64() / 4.0)
     }
 
-    fn up_to(&self, longest: Duration) -> Duration {
+    fn random_span(&self, longest: Duration) -> Duration {
         longest.mul_f64(fastrand::f64())
     }
 

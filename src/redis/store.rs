@@ -7,14 +7,12 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, Script};
 use serde_json::json;
 use token_sidecar_client::redis::{Link, LinkError};
-use token_sidecar_client::wire::{Channels, Event, KeyNames, SiteId, Trigger, whole_second_down};
+use token_sidecar_client::wire::{Channels, Event, Failed, KeyNames, SiteId, whole_second_down};
 
 use super::scripts;
-use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
-use crate::domain::verdict::Timings;
 use crate::refresh::ports::{
-    Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded, Store, StoreError,
+    AttemptEnd, Checked, ClaimId, KeyTtl, Lease, NewToken, Record, Recorded, Store, StoreError,
 };
 
 /// How far an estimate of Redis' clock may be off.
@@ -81,11 +79,22 @@ impl RedisStore {
         [everywhere.to_owned(), here.to_owned()]
     }
 
+    /// Runs a script that acts only in the state that it is decided on.
+    async fn checked(&self, script: &Script, args: serde_json::Value) -> Result<Checked, StoreError> {
+        let (outcome, snapshot): (String, Snapshot) = self.run(script, args).await?;
+        Ok(if outcome == "done" { Checked::Done(snapshot) } else { Checked::Changed(snapshot) })
+    }
+
     /// Fields of the history, as a flat list of names and values.
-    fn history(&self, trigger: Trigger, source: &str, timings: &Timings, note: &Note) -> Vec<String> {
+    fn history(&self, record: &Record) -> Vec<String> {
+        let Record { source, timings, note, end, .. } = record;
+        let trigger = match end {
+            AttemptEnd::Token(new) => new.event.trigger,
+            AttemptEnd::Failure(failed) => failed.trigger,
+        };
         let mut fields = vec![
             ("trigger", trigger.to_string()),
-            ("source", source.to_owned()),
+            ("source", source.clone()),
             ("solve_ms", millis(timings.solve).to_string()),
             ("extract_ms", millis(timings.extract).to_string()),
             ("verify_ms", millis(timings.verify).to_string()),
@@ -93,6 +102,12 @@ impl RedisStore {
         ];
         fields.extend(note.reason.clone().map(|reason| ("reason", reason)));
         fields.extend(note.source.clone().map(|reporter| ("reporter", reporter)));
+        match end {
+            AttemptEnd::Token(new) => fields.push(("fingerprint", new.event.fingerprint.clone())),
+            AttemptEnd::Failure(Failed { stage, error, .. }) => {
+                fields.extend([("stage", stage.to_string()), ("error", error.clone())]);
+            }
+        }
         fields.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }
 }
@@ -106,94 +121,80 @@ impl Store for RedisStore {
         Ok(self.link.command(redis::cmd("EXISTS").arg(&self.site.keys.token)).await?)
     }
 
-    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Claimed, StoreError> {
-        let args = json!({ "claim": self.lock_value(claim), "etag": etag });
-        let (outcome, snapshot): (String, Snapshot) = self.run(&CLAIM, args).await?;
-        Ok(match outcome.as_str() {
-            "taken" => Claimed::Taken(snapshot.at),
-            _ => Claimed::Changed(Box::new(snapshot)),
-        })
+    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {
+        self.checked(&CLAIM, json!({ "claim": self.lock_value(claim), "etag": etag })).await
     }
 
-    async fn renew(&self, claim: &ClaimId, seen: u64) -> Result<Lease, StoreError> {
-        let args = json!({ "claim": self.lock_value(claim), "seen": seen });
+    async fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> Result<Lease, StoreError> {
+        let args = json!({ "claim": self.lock_value(claim), "version_at_claim": version_at_claim });
         let outcome: String = self.run(&RENEW, args).await?;
         Ok(if outcome == "held" { Lease::Held } else { Lease::Lost })
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        let Commit { candidate, event, .. } = commit;
-        let (ttl, adopts) = match commit.ttl {
-            KeyTtl::New(ttl) => (ttl, false),
-            KeyTtl::Kept(ttl) => (ttl, true),
+    async fn record(&self, record: &Record) -> Result<Recorded, StoreError> {
+        let (script, event) = match &record.end {
+            AttemptEnd::Token(new) => (&COMMIT, Event::Updated(new.event.clone())),
+            AttemptEnd::Failure(failed) => (&FAIL, Event::Failed(failed.clone())),
         };
-        let mut history = self.history(event.trigger, &event.source, &commit.timings, &commit.note);
-        history.extend(["fingerprint".to_owned(), event.fingerprint.clone()]);
-        let event = Event::Updated(event.clone());
-        let args = json!({
-            "claim": self.lock_value(&commit.claim),
-            "seen": commit.seen,
-            "floor": commit.floor,
-            "now": commit.now.as_millisecond(),
+        let mut args = json!({
+            "claim": self.lock_value(&record.claim),
+            "version_at_claim": record.version_at_claim,
+            "now": record.now.as_millisecond(),
             "tolerance": millis(CLOCK_TOLERANCE),
-            "token": candidate.token.expose(),
-            "cookies": candidate.cookies.to_json(),
-            "ttl": millis(ttl),
-            "adopts": adopts,
             "channels": self.channels_for(&event),
             "message": event.to_json(),
-            "meta": [
-                "fingerprint", commit.event.fingerprint,
-                "refreshed_at", instant(commit.event.refreshed_at),
-                "refreshed_ms", commit.now.as_millisecond().to_string(),
-                "expires_at", instant(commit.event.expires_at),
-                "trigger", commit.event.trigger,
-                "source", commit.event.source,
-                "user_agent", candidate.user_agent.as_deref().unwrap_or_default(),
-            ],
-            "history": history,
+            "history": self.history(record),
         });
-        let (outcome, snapshot): (String, Snapshot) = self.run(&COMMIT, args).await?;
-        Ok(match outcome.as_str() {
-            "stored" => Committed::Stored(snapshot),
-            "clock" => Committed::Clock(snapshot),
-            _ => Committed::Superseded(snapshot),
-        })
-    }
-
-    async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
-        let event = &failed.event;
-        let mut history = self.history(event.trigger, &failed.source, &failed.timings, &failed.note);
-        history.extend(["stage", event.stage.into_str(), "error", &event.error].map(str::to_owned));
-        let message = Event::Failed(event.clone());
-        let args = json!({
-            "claim": self.lock_value(&failed.claim),
-            "seen": failed.seen,
-            "attempt": event.attempt,
-            "now": failed.now.as_millisecond(),
-            "tolerance": millis(CLOCK_TOLERANCE),
-            "channels": self.channels_for(&message),
-            "message": message.to_json(),
-            "meta": [
-                "retry_at", instant(Some(event.retry_at)),
-                "retry_trigger", event.trigger,
-                "retry_stage", event.stage,
-                "last_error", event.error,
-            ],
-            "history": history,
-        });
-        let (outcome, snapshot): (String, Snapshot) = self.run(&FAIL, args).await?;
+        match &record.end {
+            AttemptEnd::Token(new) => {
+                let NewToken { candidate, ttl, event, minimum_version } = &**new;
+                args["token"] = candidate.token.expose().into();
+                args["cookies"] = candidate.cookies.to_json().into();
+                args["ttl"] = millis(ttl.span()).into();
+                args["adopts"] = matches!(ttl, KeyTtl::Kept(_)).into();
+                args["minimum_version"] = (*minimum_version).into();
+                args["meta"] = json!([
+                    "fingerprint",
+                    event.fingerprint,
+                    "refreshed_at",
+                    instant(event.refreshed_at),
+                    "refreshed_ms",
+                    record.now.as_millisecond().to_string(),
+                    "expires_at",
+                    instant(event.expires_at),
+                    "trigger",
+                    event.trigger,
+                    "source",
+                    event.source,
+                    "user_agent",
+                    candidate.user_agent.as_deref().unwrap_or_default(),
+                ]);
+            }
+            AttemptEnd::Failure(failed) => {
+                args["attempt"] = failed.attempt.into();
+                args["meta"] = json!([
+                    "retry_at",
+                    instant(Some(failed.retry_at)),
+                    "retry_trigger",
+                    failed.trigger,
+                    "retry_stage",
+                    failed.stage,
+                    "last_error",
+                    failed.error,
+                ]);
+            }
+        }
+        let (outcome, snapshot): (String, Snapshot) = self.run(script, args).await?;
         Ok(match outcome.as_str() {
             "done" => Recorded::Done(snapshot),
             "clock" => Recorded::Clock(snapshot),
-            _ => Recorded::Dropped(snapshot),
+            _ => Recorded::Superseded(snapshot),
         })
     }
 
-    async fn announce(&self, etag: &str, event: &Event) -> Result<Announced, StoreError> {
+    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked, StoreError> {
         let args = json!({ "etag": etag, "channels": self.channels_for(event), "message": event.to_json() });
-        let (outcome, snapshot): (String, Snapshot) = self.run(&ANNOUNCE, args).await?;
-        Ok(if outcome == "announced" { Announced::Done(snapshot) } else { Announced::Changed(snapshot) })
+        self.checked(&ANNOUNCE, args).await
     }
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {

@@ -169,7 +169,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
     /// Publishes canaries until one does not come back.
     async fn canary_loop(&self, incoming: &Incoming) -> LinkError {
         loop {
-            self.clock.sleep(self.jitter.heartbeat(CANARY_INTERVAL)).await;
+            self.clock.sleep(self.jitter.interval(CANARY_INTERVAL)).await;
             if let Err(error) = self.canary(incoming).await {
                 return error;
             }

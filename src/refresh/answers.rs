@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::driver::{Driver, Stop, Woken};
 use super::observation::DecisionKind;
-use super::ports::{Announced, Store as _, StoreError};
+use super::ports::{Checked, Store as _, StoreError};
 use super::site::Ports;
 use crate::domain::announcement;
 use crate::domain::snapshot::Failing;
@@ -34,17 +34,16 @@ impl<P: Ports> Driver<P> {
             self.decided(decision);
             self.inbox.answer();
         } else {
-            match self.site.store.announce(&self.state.snapshot().etag, &event).await? {
-                Announced::Done(snapshot) => {
-                    self.decided(decision);
-                    self.inbox.answer();
-                    self.learn(snapshot);
-                }
-                Announced::Changed(snapshot) => {
+            let done = match self.site.store.announce(&self.state.snapshot().etag, &event).await? {
+                Checked::Done(snapshot) => snapshot,
+                Checked::Changed(snapshot) => {
                     self.learn(snapshot);
                     return Ok(());
                 }
-            }
+            };
+            self.decided(decision);
+            self.inbox.answer();
+            self.learn(done);
         }
         self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
         Ok(())

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::commit::Claim;
 use super::observation::{Observation, Observer, Step};
-use super::ports::{Clock, Jitter, Probe, Source};
+use super::ports::{Clock, Jitter, KeyTtl, Probe, Source, SourceError};
 use super::site::{Ports, SiteContext};
 use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
 use crate::domain::lifetime::time_to_live;
@@ -25,8 +25,7 @@ pub(super) struct Found {
     pub(super) candidate: Candidate,
     pub(super) source: String,
     pub(super) trigger: Trigger,
-    pub(super) ttl: Duration,
-    pub(super) expires_at: Option<Timestamp>,
+    pub(super) ttl: KeyTtl,
     pub(super) timings: Timings,
 }
 
@@ -49,20 +48,27 @@ impl<P: Ports> SiteContext<P> {
     /// Tries the sources in order until one returns a token that may be stored.
     pub(super) async fn attempt(&self, claim: &Claim<'_>) -> Result<Box<Found>, AttemptError> {
         let mut timings = Timings::default();
-        let mut failures: Vec<Failure> = Vec::new();
-        let mut tried: Vec<&str> = Vec::with_capacity(self.sources.len());
-
-        if let Some(found) = self.bootstrapped(claim, &mut timings).await {
-            return Ok(found);
+        if let Some(token) = self.bootstrap.as_ref().filter(|_| claim.offers_bootstrap) {
+            let bare = Some(Bare(token.expose().to_owned()));
+            let solution = Ok(Solution { bare, ..Solution::default() });
+            match self.prove(solution, claim, &mut timings).await {
+                Ok((candidate, ttl)) => {
+                    let (source, trigger) = (BOOTSTRAP.to_owned(), Trigger::Bootstrap);
+                    return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
+                }
+                Err(Next::Source(failure) | Next::End(failure)) => {
+                    tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");
+                }
+            }
         }
+        let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
             tried.push(source.name());
-            match self.try_source(source, claim, &mut timings).await {
+            let solution = self.timed(Step::Solve, &mut timings.solve, source.solve()).await;
+            match self.prove(solution, claim, &mut timings).await {
                 Ok((candidate, ttl)) => {
-                    let expires_at = candidate.token.claims().expires_at;
-                    let source = source.name().to_owned();
-                    let trigger = claim.trigger;
-                    return Ok(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }));
+                    let (source, trigger) = (source.name().to_owned(), claim.trigger);
+                    return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
                 }
                 Err(Next::Source(failure)) => {
                     tracing::info!(
@@ -80,74 +86,39 @@ impl<P: Ports> SiteContext<P> {
         Err(AttemptError { failure: summary(failures), source: tried.join(","), timings })
     }
 
-    /// The configured token, if it works.
-    async fn bootstrapped(&self, claim: &Claim<'_>, timings: &mut Timings) -> Option<Box<Found>> {
-        if !claim.offers_bootstrap {
-            return None;
-        }
-        let bare = Bare(self.bootstrap.as_ref()?.expose().to_owned());
-        let solution = Solution { bare: Some(bare), ..Solution::default() };
-        match Box::pin(self.prove(&solution, claim, timings)).await {
-            Ok((candidate, ttl)) => {
-                let expires_at = candidate.token.claims().expires_at;
-                let (source, timings) = (BOOTSTRAP.to_owned(), *timings);
-                let trigger = Trigger::Bootstrap;
-                Some(Box::new(Found { candidate, source, trigger, ttl, expires_at, timings }))
-            }
-            Err(Next::Source(failure) | Next::End(failure)) => {
-                tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");
-                None
-            }
-        }
-    }
-
-    async fn try_source(
-        &self,
-        source: &P::Source,
-        claim: &Claim<'_>,
-        timings: &mut Timings,
-    ) -> Result<(Candidate, Duration), Next> {
-        self.observer.observe(Observation::Entered(Step::Solve));
+    /// Observes a step and adds up how long it takes.
+    async fn timed<T>(&self, step: Step, total: &mut Duration, work: impl Future<Output = T>) -> T {
+        self.observer.observe(Observation::Entered(step));
         let began = self.clock.now();
-        let answer = source.solve().await;
+        let done = work.await;
         let took = self.clock.now().saturating_sub(began);
-        timings.solve += took;
-        self.observer.observe(Observation::Timed(Step::Solve, took));
-        match answer {
-            Ok(solution) => Box::pin(self.prove(&solution, claim, timings)).await,
-            Err(error) => Err(Next::Source(Failure { stage: Stage::Solve, error: error.message, pace: error.pace })),
-        }
+        *total += took;
+        self.observer.observe(Observation::Timed(step, took));
+        done
     }
 
     /// Extracts the candidate from an answer and verifies it.
     async fn prove(
         &self,
-        solution: &Solution,
+        solution: Result<Solution, SourceError>,
         claim: &Claim<'_>,
         timings: &mut Timings,
-    ) -> Result<(Candidate, Duration), Next> {
-        self.observer.observe(Observation::Entered(Step::Extract));
-        let began = self.clock.now();
-        let now = claim.state.clock().now(began);
-        let extracted =
-            extract::candidate(solution, &self.cookie, &self.page, claim.state.rejected(), now).and_then(|c| {
-                let ttl = time_to_live(c.token.claims(), self.policy.token_ttl, now).ok_or(ExtractError::Expired)?;
-                Ok((c, ttl))
-            });
-        let took = self.clock.now().saturating_sub(began);
-        timings.extract += took;
-        self.observer.observe(Observation::Timed(Step::Extract, took));
-        let (candidate, ttl) = extracted.map_err(|error| {
-            Next::Source(Failure { stage: Stage::Extract, error: error.to_string(), pace: Pace::Ordinary })
-        })?;
+    ) -> Result<(Candidate, KeyTtl), Next> {
+        let failure = |stage, error, pace| Failure { stage, error, pace };
+        let solution = solution.map_err(|e| Next::Source(failure(Stage::Solve, e.message, e.pace)))?;
+        let now = claim.state.clock().now(self.clock.now());
+        let extracting = async {
+            let rejected = claim.state.rejected();
+            let candidate = extract::candidate(&solution, &self.cookie, &self.page, rejected, now)?;
+            let ttl = time_to_live(candidate.token.claims(), self.policy.token_ttl, now);
+            Ok((candidate, KeyTtl::New(ttl.ok_or(ExtractError::Expired)?)))
+        };
+        let extracted: Result<_, ExtractError> = self.timed(Step::Extract, &mut timings.extract, extracting).await;
+        let (candidate, ttl) =
+            extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string(), Pace::Ordinary)))?;
 
-        self.observer.observe(Observation::Entered(Step::Verify));
-        let began = self.clock.now();
-        let verdict = self.verify(&candidate).await;
-        let took = self.clock.now().saturating_sub(began);
-        timings.verify += took;
-        self.observer.observe(Observation::Timed(Step::Verify, took));
-        let failure = |error| Failure { stage: Stage::Verify, error, pace: Pace::Ordinary };
+        let verdict = self.timed(Step::Verify, &mut timings.verify, self.verify(&candidate)).await;
+        let failure = |error| failure(Stage::Verify, error, Pace::Ordinary);
         match verdict {
             Verdict::Accepted => Ok((candidate, ttl)),
             Verdict::Refused(error) => Err(Next::Source(failure(format!("the API refused a fresh token: {error}")))),

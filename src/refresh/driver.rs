@@ -5,9 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::commit::{Claim, RefreshOutcome, Work};
+use super::commit::{Claim, RefreshOutcome};
 use super::observation::{DecisionKind, Observation, Observer};
-use super::ports::{ClaimId, Claimed, Clock, Jitter, Store, StoreError};
+use super::ports::{Checked, ClaimId, Clock, Jitter, Store, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::inbox::Inbox;
@@ -71,7 +71,7 @@ pub(super) enum Woken {
 impl<P: Ports> Driver<P> {
     fn new(site: Box<SiteContext<P>>, reading: Reading) -> Self {
         // A random start: sites that start together do not send their heartbeats together.
-        let heartbeat_at = site.clock.now() + site.jitter.up_to(HEARTBEAT);
+        let heartbeat_at = site.clock.now() + site.jitter.random_span(HEARTBEAT);
         Self {
             state: SiteState::new(reading, &site.policy.schedule),
             site,
@@ -131,7 +131,7 @@ impl<P: Ports> Driver<P> {
             Ok(()) => self.errors = 0,
             Err(error) => {
                 self.errors = self.errors.saturating_add(1);
-                Box::pin(self.endure(error, stop)).await;
+                Box::pin(self.recover(error, stop)).await;
             }
         }
     }
@@ -208,7 +208,7 @@ impl<P: Ports> Driver<P> {
         );
         let note = pending.note.clone();
         let claim = Claim { id, trigger, note, state: &self.state, offers_bootstrap };
-        let outcome = Box::pin(self.site.refresh(&claim, Work::Attempt, &mut self.inbox, &stop.now)).await;
+        let outcome = Box::pin(self.site.refresh(&claim, None, &mut self.inbox, &stop.now)).await;
         let id = claim.id;
         if offers_bootstrap {
             self.site.bootstrap = None;
@@ -232,12 +232,12 @@ impl<P: Ports> Driver<P> {
             }
         };
         match claimed {
-            Ok(Claimed::Taken(at)) => {
-                self.state.confirm(StoreClock { at, read_at: self.clock() });
+            Ok(Checked::Done(snapshot)) => {
+                self.state.confirm(StoreClock { at: snapshot.at, read_at: self.clock() });
                 Ok(Some(id))
             }
-            Ok(Claimed::Changed(snapshot)) => {
-                self.learn(*snapshot);
+            Ok(Checked::Changed(snapshot)) => {
+                self.learn(snapshot);
                 Ok(None)
             }
             Err(StoreError::Refused(error)) => {
@@ -275,10 +275,10 @@ impl<P: Ports> Driver<P> {
                 self.learn(*snapshot);
             }
             RefreshOutcome::Unrecorded(failing) => {
-                let told = self.tell_unrecorded(failing).await;
+                let announced = self.announce_unrecorded(failing).await;
                 // Redis could not record the outcome, so the lock is still held.
                 self.site.vacate(claim).await;
-                return told;
+                return announced;
             }
             RefreshOutcome::Abandoned => {}
         }
@@ -304,7 +304,7 @@ impl<P: Ports> Driver<P> {
             self.inbox.pending.fold(Arrival::Vanished);
         }
         self.inbox.compare(self.state.snapshot());
-        self.heartbeat_at = read_at + self.site.jitter.heartbeat(HEARTBEAT);
+        self.heartbeat_at = read_at + self.site.jitter.interval(HEARTBEAT);
         self.publish();
     }
 
@@ -344,7 +344,7 @@ impl<P: Ports> Driver<P> {
 
     /// Checks cheaply whether the key exists, and reads the state where that has changed.
     async fn heartbeat(&mut self) -> Result<(), StoreError> {
-        self.heartbeat_at = self.clock() + self.site.jitter.heartbeat(HEARTBEAT);
+        self.heartbeat_at = self.clock() + self.site.jitter.interval(HEARTBEAT);
         if self.site.store.has_token().await? == self.state.snapshot().current.is_some() {
             return Ok(());
         }

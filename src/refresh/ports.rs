@@ -20,22 +20,17 @@ pub trait Store: Send + Sync {
     fn has_token(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Takes the lock, if it is free and the state still has this `etag`.
-    fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Claimed, StoreError>> + Send;
+    fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Checked, StoreError>> + Send;
 
-    /// Extends the lock by its TTL. A lock that is gone is taken again while the version is still the one seen at
-    /// the claim.
-    fn renew(&self, claim: &ClaimId, seen: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
+    /// Extends the lock by its TTL. A lock that is gone is taken again while the version is still that at the claim.
+    fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
-    /// Stores a token, announces it and frees the lock, or does nothing. Idempotent for one claim: a repeated call
-    /// returns the same answer.
-    fn commit(&self, commit: &Commit) -> impl Future<Output = Result<Committed, StoreError>> + Send;
-
-    /// Records a failed attempt, announces it and frees the lock. Does nothing where another replica has taken the
-    /// lock. Idempotent for one claim.
-    fn fail(&self, failed: &FailedAttempt) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
+    /// Stores a token or records a failure, announces it and frees the lock, or does nothing. Idempotent for one claim:
+    /// a repeated call returns the same answer.
+    fn record(&self, record: &Record) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
     /// Announces the state again, if it still has this `etag` and the lock is free.
-    fn announce(&self, etag: &str, event: &Event) -> impl Future<Output = Result<Announced, StoreError>> + Send;
+    fn announce(&self, etag: &str, event: &Event) -> impl Future<Output = Result<Checked, StoreError>> + Send;
 
     /// Frees the lock without an outcome and publishes that to the other replicas.
     fn vacate(&self, claim: &ClaimId) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -81,10 +76,10 @@ pub trait Jitter: Send + Sync {
     fn pause(&self, repetition: u32) -> Duration;
 
     /// A recurring interval: up to a quarter shorter than `longest`.
-    fn heartbeat(&self, longest: Duration) -> Duration;
+    fn interval(&self, longest: Duration) -> Duration;
 
     /// A random span up to `longest`.
-    fn up_to(&self, longest: Duration) -> Duration;
+    fn random_span(&self, longest: Duration) -> Duration;
 
     fn claim_id(&self) -> ClaimId;
 }
@@ -93,12 +88,13 @@ pub trait Jitter: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimId(pub String);
 
+/// The answer to a step that the store takes only in the state that it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Claimed {
-    /// The lock is taken and the state unchanged; the time is that of the store's clock.
-    Taken(Timestamp),
+pub enum Checked {
+    /// Done; the state at that moment.
+    Done(Snapshot),
     /// The state has changed or the lock is held: decide again.
-    Changed(Box<Snapshot>),
+    Changed(Snapshot),
 }
 
 /// The state of a claim after a renewal.
@@ -109,22 +105,36 @@ pub enum Lease {
     Lost,
 }
 
+/// An attempt that has ended, as it is written to the store.
 #[derive(Debug, Clone)]
-pub struct Commit {
+pub struct Record {
     pub claim: ClaimId,
-    /// The version seen at the claim. The store refuses the commit where a newer one is stored.
-    pub seen: u64,
-    /// The greatest version this process has seen: the new one is above it.
-    pub floor: u64,
+    /// The store does nothing where it has a newer version.
+    pub version_at_claim: u64,
+    /// The estimate of the store's clock; the store refuses one that is too far off.
+    pub now: Timestamp,
+    /// The source of the token, or all that were tried.
+    pub source: String,
+    pub timings: Timings,
+    /// What the reporters said, for the history.
+    pub note: Note,
+    pub end: AttemptEnd,
+}
+
+#[derive(Debug, Clone)]
+pub enum AttemptEnd {
+    Token(Box<NewToken>),
+    Failure(Failed),
+}
+
+#[derive(Debug, Clone)]
+pub struct NewToken {
     pub candidate: Candidate,
     pub ttl: KeyTtl,
     /// What is published; the store fills in the version.
     pub event: Updated,
-    pub timings: Timings,
-    /// The estimate of the store's clock; the store refuses one that is too far off.
-    pub now: Timestamp,
-    /// What the reporters said, for the history.
-    pub note: Note,
+    /// The greatest version this process has seen: the new one is above it.
+    pub minimum_version: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,47 +144,21 @@ pub enum KeyTtl {
     Kept(Duration),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Committed {
-    /// Stored and announced, by this call or an earlier one.
-    Stored(Snapshot),
-    /// A newer token is stored: nothing was written or announced.
-    Superseded(Snapshot),
-    /// The estimate of the store's clock was too far off: try again with a better one.
-    Clock(Snapshot),
-}
-
-#[derive(Debug, Clone)]
-pub struct FailedAttempt {
-    pub claim: ClaimId,
-    /// The version seen at the claim.
-    pub seen: u64,
-    pub event: Failed,
-    /// See [`Commit::now`].
-    pub now: Timestamp,
-    /// The sources that were tried.
-    pub source: String,
-    pub timings: Timings,
-    /// See [`Commit::note`].
-    pub note: Note,
+impl KeyTtl {
+    pub const fn span(self) -> Duration {
+        let (Self::New(span) | Self::Kept(span)) = self;
+        span
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// Recorded and announced, by this call or an earlier one.
+    /// Written and announced, by this call or an earlier one.
     Done(Snapshot),
-    /// Another replica has taken the lock: its outcome counts.
-    Dropped(Snapshot),
+    /// A newer token is stored, or another replica has taken the lock: nothing was written.
+    Superseded(Snapshot),
     /// The estimate of the store's clock was too far off: try again with a better one.
     Clock(Snapshot),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Announced {
-    /// Published; the state at that moment.
-    Done(Snapshot),
-    /// The state has changed: decide again.
-    Changed(Snapshot),
 }
 
 /// Why a source returned no answer.

@@ -15,7 +15,7 @@ use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
 
 impl<P: Ports> Driver<P> {
     /// Waits until Redis answers again, or announces a failure where it refuses.
-    pub(super) async fn endure(&mut self, error: StoreError, stop: &Stop) {
+    pub(super) async fn recover(&mut self, error: StoreError, stop: &Stop) {
         match error {
             StoreError::Away(error) => {
                 if self.errors == 1 {
@@ -30,11 +30,11 @@ impl<P: Ports> Driver<P> {
                     self.state.expire();
                 }
             }
-            StoreError::Refused(error) => self.endure_refusal(&error, stop).await,
+            StoreError::Refused(error) => self.recover_from_refusal(&error, stop).await,
         }
     }
 
-    async fn endure_refusal(&mut self, error: &str, stop: &Stop) {
+    async fn recover_from_refusal(&mut self, error: &str, stop: &Stop) {
         let now = self.now();
         let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at);
         let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
@@ -61,7 +61,7 @@ impl<P: Ports> Driver<P> {
     pub(super) async fn fail_unrecorded(&mut self, trigger: Trigger, error: &str) -> Result<(), StoreError> {
         let attempts = self.state.snapshot().attempts().saturating_add(1);
         let delay = self.site.jitter.backoff(attempts, Pace::Ordinary);
-        self.tell_unrecorded(Box::new(Failing {
+        self.announce_unrecorded(Box::new(Failing {
             attempts,
             retry_at: whole_second_up(later(self.now(), delay)),
             trigger,
@@ -72,7 +72,7 @@ impl<P: Ports> Driver<P> {
     }
 
     /// Announces a failure that Redis cannot record; it is kept in this process instead.
-    pub(super) async fn tell_unrecorded(&mut self, failing: Box<Failing>) -> Result<(), StoreError> {
+    pub(super) async fn announce_unrecorded(&mut self, failing: Box<Failing>) -> Result<(), StoreError> {
         self.state.keep_unrecorded(failing);
         let Some(event) = self.state.unrecorded().map(|failing| self.failed(failing, FailedCause::Attempt)) else {
             return Ok(());

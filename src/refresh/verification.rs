@@ -1,10 +1,10 @@
 //! Implicit triggers: the stored token is verified first, and stays if it works.
 
 use super::attempt::Found;
-use super::commit::{Claim, Work};
+use super::commit::Claim;
 use super::driver::{Driver, Stop};
 use super::observation::DecisionKind;
-use super::ports::{Clock as _, Probe as _, StoreError};
+use super::ports::{Clock as _, KeyTtl, Probe as _, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::extract::Candidate;
@@ -76,17 +76,16 @@ impl<P: Ports> Driver<P> {
         let token_ttl = self.site.policy.token_ttl;
         let left = current.key_ends_at.map_or(token_ttl, |end| between(self.now(), end));
         let found = Found {
-            ttl: time_to_live(claims, left, self.now()).unwrap_or(left),
+            ttl: KeyTtl::Kept(time_to_live(claims, left, self.now()).unwrap_or(left)),
             candidate: Candidate { token: current.token, cookies, user_agent: None },
             source: "redis".to_owned(),
             trigger: Trigger::Bootstrap,
-            expires_at: claims.expires_at,
             timings: Timings::default(),
         };
         let note = self.inbox.pending.note.clone();
         let claim = Claim { id, trigger: Trigger::Bootstrap, note, state: &self.state, offers_bootstrap: false };
-        let work = Work::Adopt(Box::new(found));
-        let outcome = Box::pin(self.site.refresh(&claim, work, &mut self.inbox, &stop.now)).await;
+        let found = Some(Box::new(found));
+        let outcome = Box::pin(self.site.refresh(&claim, found, &mut self.inbox, &stop.now)).await;
         let id = claim.id;
         self.conclude(&id, outcome).await
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use token_sidecar::refresh::ports::{
-    Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, KeyTtl, Lease, Recorded,
-};
-use token_sidecar_client::wire::{Cookies, Event, Fingerprint, Token, Trigger, Updated, whole_second_down};
+use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, KeyTtl, Lease, NewToken, Record, Recorded};
+use token_sidecar_client::wire::{Cookies, Event, Failed, Fingerprint, Token, Trigger, Updated, whole_second_down};
 
 /// How far an estimate of the store's clock may be off, in ms.
 const TOLERANCE: i64 = 500;
@@ -127,26 +125,22 @@ impl Keys {
         self.token.is_some()
     }
 
-    pub(crate) fn claim(&mut self, now: i64, etag: &str, claim: &ClaimId) -> Claimed {
+    pub(crate) fn claim(&mut self, now: i64, etag: &str, claim: &ClaimId) -> Checked {
         let before = self.look(now);
         match &self.lock {
-            Some(lock) if lock.holder == claim.0 => {
-                self.take_lock(now, claim);
-                return Claimed::Taken(before.at);
-            }
-            Some(_) => return Claimed::Changed(Box::new(before)),
-            None if before.etag != etag => return Claimed::Changed(Box::new(before)),
-            None => {}
+            Some(lock) if lock.holder == claim.0 => {}
+            None if before.etag == etag => {}
+            _ => return Checked::Changed(before),
         }
         self.take_lock(now, claim);
-        Claimed::Taken(before.at)
+        Checked::Done(before)
     }
 
-    pub(crate) fn renew(&mut self, now: i64, claim: &ClaimId, seen: u64) -> Lease {
+    pub(crate) fn renew(&mut self, now: i64, claim: &ClaimId, version_at_claim: u64) -> Lease {
         self.expire(now);
         let ours = match &self.lock {
             Some(lock) => lock.holder == claim.0,
-            None => self.meta.version <= seen && self.meta.claim != claim.0,
+            None => self.meta.version <= version_at_claim && self.meta.claim != claim.0,
         };
         if !ours {
             return Lease::Lost;
@@ -155,87 +149,87 @@ impl Keys {
         Lease::Held
     }
 
-    pub(crate) fn commit(&mut self, now: i64, commit: &Commit) -> Committed {
+    pub(crate) fn record(&mut self, now: i64, record: &Record) -> Recorded {
         self.expire(now);
-        let fingerprint = commit.candidate.token.fingerprint();
+        if self.meta.claim == record.claim.0 {
+            return Recorded::Done(self.look(now));
+        }
+        match &record.end {
+            AttemptEnd::Token(new) => self.commit(now, record, new),
+            AttemptEnd::Failure(failed) => self.fail(now, record, failed),
+        }
+    }
+
+    fn commit(&mut self, now: i64, record: &Record, new: &NewToken) -> Recorded {
+        let NewToken { candidate, ttl: key_ttl, event, minimum_version } = new;
         let mut entry = Entry {
             outcome: "superseded",
-            trigger: commit.event.trigger,
-            source: commit.event.source.clone(),
+            trigger: event.trigger,
+            source: record.source.clone(),
             stage: "",
             error: String::new(),
             version: self.meta.version,
         };
-        if self.meta.claim == commit.claim.0 {
-            return Committed::Stored(self.look(now));
-        }
-        if self.meta.version > commit.seen {
+        if self.meta.version > record.version_at_claim {
             self.history.push(entry);
-            self.free(&commit.claim);
-            return Committed::Superseded(self.look(now));
+            self.free(&record.claim);
+            return Recorded::Superseded(self.look(now));
         }
-        let mut ttl = match commit.ttl {
-            KeyTtl::New(ttl) | KeyTtl::Kept(ttl) => millis(ttl),
-        };
-        if matches!(commit.ttl, KeyTtl::Kept(_)) {
-            let Some(held) = self.token.as_ref().filter(|v| v.text == commit.candidate.token.expose()) else {
-                self.free(&commit.claim);
-                return Committed::Superseded(self.look(now));
+        let mut ttl = millis(key_ttl.span());
+        if matches!(key_ttl, KeyTtl::Kept(_)) {
+            let Some(held) = self.token.as_ref().filter(|v| v.text == candidate.token.expose()) else {
+                self.free(&record.claim);
+                return Recorded::Superseded(self.look(now));
             };
             ttl = held.ends.map_or(ttl, |ends| ends - now);
         }
-        if (now - commit.now.as_millisecond()).abs() > TOLERANCE {
-            return Committed::Clock(self.look(now));
+        if (now - record.now.as_millisecond()).abs() > TOLERANCE {
+            return Recorded::Clock(self.look(now));
         }
-        let version = u64::try_from(now).unwrap().max(self.meta.version + 1).max(commit.floor + 1);
+        let version = u64::try_from(now).unwrap().max(self.meta.version + 1).max(minimum_version + 1);
         (entry.outcome, entry.version) = ("refreshed", version);
         self.history.push(entry);
-        self.published.push(Wire::Event(Event::Updated(Updated { version, ..commit.event.clone() })));
+        self.published.push(Wire::Event(Event::Updated(Updated { version, ..event.clone() })));
         let refresh = Refresh {
-            at: commit.now,
-            trigger: commit.event.trigger,
-            source: commit.event.source.clone(),
-            user_agent: commit.candidate.user_agent.clone(),
+            at: record.now,
+            trigger: event.trigger,
+            source: event.source.clone(),
+            user_agent: candidate.user_agent.clone(),
         };
         self.meta = Meta {
             version,
-            claim: commit.claim.0.clone(),
-            fingerprint: Some(fingerprint),
+            claim: record.claim.0.clone(),
+            fingerprint: Some(candidate.token.fingerprint()),
             refresh: Some(refresh),
             failing: None,
         };
         let ends = Some(now + ttl);
-        self.token = Some(Value { text: commit.candidate.token.expose().to_owned(), ends });
-        self.cookies = Some(Value { text: commit.candidate.cookies.to_json(), ends });
-        self.free(&commit.claim);
-        Committed::Stored(self.look(now))
+        self.token = Some(Value { text: candidate.token.expose().to_owned(), ends });
+        self.cookies = Some(Value { text: candidate.cookies.to_json(), ends });
+        self.free(&record.claim);
+        Recorded::Done(self.look(now))
     }
 
-    pub(crate) fn fail(&mut self, now: i64, failed: &FailedAttempt) -> Recorded {
-        self.expire(now);
-        if self.meta.claim == failed.claim.0 {
-            return Recorded::Done(self.look(now));
-        }
-        let held_by_another = self.lock.as_ref().is_some_and(|l| l.holder != failed.claim.0);
+    fn fail(&mut self, now: i64, record: &Record, event: &Failed) -> Recorded {
+        let held_by_another = self.lock.as_ref().is_some_and(|l| l.holder != record.claim.0);
         let noted = self.meta.failing.as_ref().map_or(0, |f| f.attempts);
-        if held_by_another || self.meta.version > failed.seen || noted >= failed.event.attempt {
-            self.free(&failed.claim);
-            return Recorded::Dropped(self.look(now));
+        if held_by_another || self.meta.version > record.version_at_claim || noted >= event.attempt {
+            self.free(&record.claim);
+            return Recorded::Superseded(self.look(now));
         }
-        if (now - failed.now.as_millisecond()).abs() > TOLERANCE {
+        if (now - record.now.as_millisecond()).abs() > TOLERANCE {
             return Recorded::Clock(self.look(now));
         }
-        let event = &failed.event;
         self.history.push(Entry {
             outcome: "failed",
             trigger: event.trigger,
-            source: failed.source.clone(),
+            source: record.source.clone(),
             stage: event.stage.into_str(),
             error: event.error.clone(),
             version: self.meta.version,
         });
         self.published.push(Wire::Event(Event::Failed(event.clone())));
-        self.meta.claim.clone_from(&failed.claim.0);
+        self.meta.claim.clone_from(&record.claim.0);
         self.meta.failing = Some(Failing {
             attempts: event.attempt,
             retry_at: whole_second_down(event.retry_at),
@@ -243,17 +237,17 @@ impl Keys {
             stage: event.stage,
             error: event.error.clone(),
         });
-        self.free(&failed.claim);
+        self.free(&record.claim);
         Recorded::Done(self.look(now))
     }
 
-    pub(crate) fn announce(&mut self, now: i64, etag: &str, event: &Event) -> Announced {
+    pub(crate) fn announce(&mut self, now: i64, etag: &str, event: &Event) -> Checked {
         let before = self.look(now);
         if before.lock.is_some() || before.etag != etag {
-            return Announced::Changed(before);
+            return Checked::Changed(before);
         }
         self.published.push(Wire::Event(event.clone()));
-        Announced::Done(before)
+        Checked::Done(before)
     }
 
     pub(crate) fn vacate(&mut self, now: i64, claim: &ClaimId) {

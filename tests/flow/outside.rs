@@ -252,11 +252,11 @@ impl Jitter for ModelChance {
         self.spread((Duration::from_millis(100) * (1 << (repetition - 1).min(10))).min(Duration::from_secs(2)))
     }
 
-    fn heartbeat(&self, longest: Duration) -> Duration {
+    fn interval(&self, longest: Duration) -> Duration {
         longest
     }
 
-    fn up_to(&self, longest: Duration) -> Duration {
+    fn random_span(&self, longest: Duration) -> Duration {
         longest
     }
 

@@ -1,9 +1,7 @@
 //! The store as one replica sees it: the keys behind a network that can fail before and after a step.
 
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::refresh::ports::{
-    Announced, ClaimId, Claimed, Commit, Committed, FailedAttempt, Lease, Recorded, Store, StoreError,
-};
+use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, Lease, Record, Recorded, Store, StoreError};
 use token_sidecar_client::wire::Event;
 
 use crate::keys::{Keys, TOKEN_KEY};
@@ -85,23 +83,23 @@ impl Store for ModelStore {
         self.call(Op::HasToken, Keys::has_token).await
     }
 
-    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Claimed, StoreError> {
+    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {
         self.call(Op::Claim, |keys, now| keys.claim(now, etag, claim)).await
     }
 
-    async fn renew(&self, claim: &ClaimId, seen: u64) -> Result<Lease, StoreError> {
-        self.call(Op::Renew, |keys, now| keys.renew(now, claim, seen)).await
+    async fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> Result<Lease, StoreError> {
+        self.call(Op::Renew, |keys, now| keys.renew(now, claim, version_at_claim)).await
     }
 
-    async fn commit(&self, commit: &Commit) -> Result<Committed, StoreError> {
-        self.call(Op::Commit, |keys, now| keys.commit(now, commit)).await
+    async fn record(&self, record: &Record) -> Result<Recorded, StoreError> {
+        let op = match record.end {
+            AttemptEnd::Token(_) => Op::Commit,
+            AttemptEnd::Failure(_) => Op::Fail,
+        };
+        self.call(op, |keys, now| keys.record(now, record)).await
     }
 
-    async fn fail(&self, failed: &FailedAttempt) -> Result<Recorded, StoreError> {
-        self.call(Op::Fail, |keys, now| keys.fail(now, failed)).await
-    }
-
-    async fn announce(&self, etag: &str, event: &Event) -> Result<Announced, StoreError> {
+    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked, StoreError> {
         self.call(Op::Announce, |keys, now| keys.announce(now, etag, event)).await
     }
 

@@ -108,7 +108,7 @@ async fn a_master_without_its_replicas_is_away() {
     let store = store(&server);
     let seen = store.look().await.unwrap();
     away(store.claim(&seen.etag, &id("a")).await, "NOREPLICAS");
-    away(store.commit(&commit("a", &seen, "new")).await, "NOREPLICAS");
+    away(store.record(&commit("a", &seen, "new")).await, "NOREPLICAS");
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_disk_that_fails_is_a_refusal() {
     server.until("INFO persistence", |info| info.contains("rdb_last_bgsave_status:err"));
     let store = store(&server);
     let seen = store.look().await.unwrap();
-    let answer = store.commit(&commit("a", &seen, "topsecrettoken")).await;
+    let answer = store.record(&commit("a", &seen, "topsecrettoken")).await;
     let Err(StoreError::Refused(error)) = answer else { panic!("{answer:?}") };
     assert!(error.starts_with("MISCONF") && !error.contains("topsecret"), "{error}");
 }

@@ -14,7 +14,7 @@ use token_sidecar::domain::pending::Note;
 use token_sidecar::domain::snapshot::{Failing, Refresh, Snapshot};
 use token_sidecar::domain::verdict::Timings;
 use token_sidecar::redis::RedisStore;
-use token_sidecar::refresh::ports::{ClaimId, Claimed, Commit, FailedAttempt, KeyTtl, Store};
+use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, KeyTtl, NewToken, Record, Store};
 use token_sidecar_client::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
 use token_sidecar_client::wire::{Cookies, FailedCause, KeyNames, SiteId, Stage, Token, Trigger};
 
@@ -76,22 +76,26 @@ pub(crate) fn lock_value(claim: &str) -> String {
 pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
     let seen = store.look().await.unwrap();
     match store.claim(&seen.etag, &id(claim)).await.unwrap() {
-        Claimed::Taken(at) => Snapshot { at, ..seen },
-        Claimed::Changed(now) => panic!("the lock was not to be had: {now:?}"),
+        Checked::Done(now) => Snapshot { at: now.at, ..seen },
+        Checked::Changed(now) => panic!("the lock was not to be had: {now:?}"),
     }
 }
 
-pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Commit {
+pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Record {
     let token = Token::parse(token).unwrap();
     let cookies = format!(r#"{{"access-token":"Bearer%20{}","x":"%2F"}}"#, token.expose());
     let refresh = Refresh { at: seen.at, trigger: Trigger::Invalid, source: "flaresolverr".into(), user_agent: None };
-    Commit {
-        claim: id(claim),
-        seen: seen.version,
-        floor: 0,
+    let new = NewToken {
+        minimum_version: 0,
         event: announcement::refreshed(&site(), TOKEN, &token, &refresh, DAY, None),
         candidate: Candidate { token, cookies: Cookies::from_json(&cookies), user_agent: Some("Agent/1".into()) },
         ttl: KeyTtl::New(DAY),
+    };
+    Record {
+        claim: id(claim),
+        version_at_claim: seen.version,
+        end: AttemptEnd::Token(Box::new(new)),
+        source: "flaresolverr".into(),
         timings: Timings {
             solve: Duration::from_millis(1_500),
             extract: Duration::from_millis(2),
@@ -102,7 +106,13 @@ pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Commit {
     }
 }
 
-pub(crate) fn failed(claim: &str, seen: &Snapshot) -> FailedAttempt {
+/// The token of a record.
+pub(crate) fn new_token(record: &mut Record) -> &mut NewToken {
+    let AttemptEnd::Token(new) = &mut record.end else { panic!("a failure") };
+    new
+}
+
+pub(crate) fn failed(claim: &str, seen: &Snapshot) -> Record {
     let failing = Failing {
         attempts: seen.attempts() + 1,
         retry_at: Timestamp::from_second(seen.at.as_second() + 60).unwrap(),
@@ -110,10 +120,10 @@ pub(crate) fn failed(claim: &str, seen: &Snapshot) -> FailedAttempt {
         stage: Stage::Solve,
         error: "FlareSolverr: timeout after 60 s".into(),
     };
-    FailedAttempt {
+    Record {
         claim: id(claim),
-        seen: seen.version,
-        event: announcement::failed(&site(), FailedCause::Attempt, &failing, seen),
+        version_at_claim: seen.version,
+        end: AttemptEnd::Failure(announcement::failed(&site(), FailedCause::Attempt, &failing, seen)),
         now: seen.at,
         source: "flaresolverr,http".into(),
         timings: Timings { solve: Duration::from_secs(60), ..Timings::default() },

@@ -4,7 +4,7 @@
 
 use token_sidecar::domain::snapshot::Provenance;
 use token_sidecar::redis::history::latest;
-use token_sidecar::refresh::ports::{Committed, Recorded, Store, StoreError};
+use token_sidecar::refresh::ports::{Recorded, Store, StoreError};
 
 use crate::fixture::{
     COOKIES, HISTORY, LOCK, META, TOKEN, claimed, commit, digest, failed, id, keys, link, meta, store,
@@ -30,7 +30,7 @@ async fn a_value_that_is_no_token_is_no_token() {
     }
     // It is overwritten like an empty key.
     let seen = claimed(&store, "a").await;
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "new");
 }
 
@@ -114,15 +114,15 @@ async fn garbage_in_meta_is_read_as_nothing_and_ends_with_the_next_commit() {
         let seen = claimed(&store, "a").await;
         assert_eq!((seen.version, &seen.failing), (0, &None), "{shown:?}");
         assert_eq!(seen.current.as_ref().unwrap().provenance, Provenance::Foreign, "{shown:?}");
-        let answer = store.fail(&failed("a", &seen)).await.unwrap();
+        let answer = store.record(&failed("a", &seen)).await.unwrap();
         let Recorded::Done(noted) = answer else { panic!("{shown:?}: {answer:?}") };
         assert_eq!(noted.attempts(), 1, "{shown:?}");
 
         set_meta(&server, "failures", value);
         set_meta(&server, "version", value);
         let seen = claimed(&store, "b").await;
-        let answer = store.commit(&commit("b", &seen, "new")).await.unwrap();
-        let Committed::Stored(stored) = answer else { panic!("{shown:?}: {answer:?}") };
+        let answer = store.record(&commit("b", &seen, "new")).await.unwrap();
+        let Recorded::Done(stored) = answer else { panic!("{shown:?}: {answer:?}") };
         assert_eq!(meta(&server, "version"), Some(stored.version.to_string()), "{shown:?}");
         assert!(stored.version > 1_000_000_000_000 && stored.failing.is_none(), "{shown:?}");
     }
@@ -136,7 +136,7 @@ async fn the_greatest_version_counts_and_the_next_one_is_above_it() {
     set_meta(&server, "version", greatest.to_string().as_bytes());
     let seen = claimed(&store, "a").await;
     assert_eq!(seen.version, greatest);
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     assert_eq!(meta(&server, "version"), Some((greatest + 1).to_string()), "to the last digit");
 }
 
@@ -149,7 +149,7 @@ async fn failures_are_counted_on_where_the_rest_of_meta_is_garbage() {
     let seen = claimed(&store, "a").await;
     assert_eq!(seen.attempts(), 5);
     assert!(seen.failing.as_ref().unwrap().retry_at <= seen.at, "an end that cannot be read has passed");
-    let answer = store.fail(&failed("a", &seen)).await.unwrap();
+    let answer = store.record(&failed("a", &seen)).await.unwrap();
     let Recorded::Done(noted) = answer else { panic!("{answer:?}") };
     assert_eq!(noted.attempts(), 6);
 }
@@ -195,7 +195,7 @@ async fn a_history_that_somebody_else_wrote_into_is_read() {
     add(&[b"outcome", b"\xff\xfe", b"version", b"many"]);
     add(&[b"\xff", b"", b"", b"\x00"]);
     let seen = claimed(&store(&server), "a").await;
-    assert!(matches!(store(&server).fail(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store(&server).record(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
     let entries = latest(&link, &keys(), 10).await.unwrap();
     let outcomes: Vec<_> = entries.iter().map(|entry| entry.outcome.as_str()).collect();
     assert_eq!(outcomes, ["failed", "", "\u{fffd}\u{fffd}"], "the newest first");

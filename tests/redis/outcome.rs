@@ -5,12 +5,12 @@
 use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::refresh::ports::{Claimed, Committed, KeyTtl, Recorded, Store, StoreError};
+use token_sidecar::refresh::ports::{AttemptEnd, Checked, KeyTtl, Recorded, Store, StoreError};
 use token_sidecar_client::wire::{Fingerprint, Stage};
 
 use crate::fixture::{
     COOKIES, DAY, HISTORY, LOCK, Listener, META, TOKEN, claimed, commit, digest, failed, history, id, lock_value, meta,
-    outcomes, store,
+    new_token, outcomes, store,
 };
 use crate::support::redis_server::RedisServer;
 
@@ -37,9 +37,9 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
     let seen = claimed(&store, "a").await;
     let mut listener = Listener::new(&server);
     let mut commit = commit("a", &seen, "abc.def");
-    commit.event.expires_at = Some(at("2036-11-24T05:53:05Z"));
-    commit.event.refresh_at = Some(at("2036-11-22T09:00:00Z"));
-    let Committed::Stored(stored) = store.commit(&commit).await.unwrap() else { panic!("it is to be stored") };
+    new_token(&mut commit).event.expires_at = Some(at("2036-11-24T05:53:05Z"));
+    new_token(&mut commit).event.refresh_at = Some(at("2036-11-22T09:00:00Z"));
+    let Recorded::Done(stored) = store.record(&commit).await.unwrap() else { panic!("it is to be stored") };
 
     assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "abc.def");
     assert_eq!(server.ask::<String>(&format!("GET {COOKIES}")), r#"{"access-token":"Bearer%20abc.def","x":"%2F"}"#);
@@ -135,8 +135,7 @@ async fn whoever_reads_the_key_on_the_message_reads_this_version_or_a_later_one(
     for n in 0..COMMITS {
         let claim = n.to_string();
         let seen = claimed(&store, &claim).await;
-        let Committed::Stored(stored) = store.commit(&commit(&claim, &seen, &format!("token-{n}"))).await.unwrap()
-        else {
+        let Recorded::Done(stored) = store.record(&commit(&claim, &seen, &format!("token-{n}"))).await.unwrap() else {
             panic!("it is to be stored")
         };
         assert!(stored.version > last);
@@ -151,16 +150,16 @@ async fn a_commit_that_is_repeated_is_done_once() {
     let store = store(&server);
     let seen = claimed(&store, "a").await;
     let commit = commit("a", &seen, "new");
-    let Committed::Stored(first) = store.commit(&commit).await.unwrap() else { panic!("it is to be stored") };
+    let Recorded::Done(first) = store.record(&commit).await.unwrap() else { panic!("it is to be stored") };
     let before = digest(&server);
     let mut listener = Listener::new(&server);
-    let Committed::Stored(second) = store.commit(&commit).await.unwrap() else { panic!("it was stored") };
+    let Recorded::Done(second) = store.record(&commit).await.unwrap() else { panic!("it was stored") };
     assert_eq!((first.version, first.etag), (second.version, second.etag));
     assert_eq!(digest(&server), before);
     assert!(listener.heard(&server).is_empty(), "nothing is published twice");
     // Not even while somebody else holds the lock.
     claimed(&store, "b").await;
-    assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit).await.unwrap(), Recorded::Done(_)));
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("b"));
 }
 
@@ -171,13 +170,13 @@ async fn a_late_commit_is_fenced_off_by_a_newer_version() {
     let seen = claimed(&store, "late").await;
     let _: i64 = server.ask(&format!("DEL {LOCK}"));
     let theirs = claimed(&store, "quick").await;
-    let Committed::Stored(stored) = store.commit(&commit("quick", &theirs, "newer")).await.unwrap() else {
+    let Recorded::Done(stored) = store.record(&commit("quick", &theirs, "newer")).await.unwrap() else {
         panic!("nobody else has stored")
     };
     let before: Vec<Option<String>> = [TOKEN, COOKIES].map(|k| server.ask(&format!("GET {k}"))).into();
     let fields: Vec<(String, String)> = server.ask(&format!("HGETALL {META}"));
     let mut listener = Listener::new(&server);
-    let Committed::Superseded(now) = store.commit(&commit("late", &seen, "older")).await.unwrap() else {
+    let Recorded::Superseded(now) = store.record(&commit("late", &seen, "older")).await.unwrap() else {
         panic!("the fence is down")
     };
     assert_eq!((now.version, now.fingerprint()), (stored.version, Some(Fingerprint::of("newer"))));
@@ -195,7 +194,7 @@ async fn a_late_commit_without_its_lock_counts_while_nobody_else_has_stored() {
     let store = store(&server);
     let seen = claimed(&store, "late").await;
     let _: () = server.ask(&format!("SET {LOCK} another PX 9000"));
-    assert!(matches!(store.commit(&commit("late", &seen, "late")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("late", &seen, "late")).await.unwrap(), Recorded::Done(_)));
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), "another", "a lock is freed by its holder alone");
 }
 
@@ -204,20 +203,20 @@ async fn a_redis_that_came_back_empty_counts_as_version_0() {
     let mut server = RedisServer::start();
     let store = store(&server);
     let seen = claimed(&store, "a").await;
-    let Committed::Stored(first) = store.commit(&commit("a", &seen, "one")).await.unwrap() else { panic!("stored") };
+    let Recorded::Done(first) = store.record(&commit("a", &seen, "one")).await.unwrap() else { panic!("stored") };
     let seen = claimed(&store, "b").await;
     server.restart_empty();
     let mut commit = commit("b", &seen, "two");
-    commit.floor = first.version + 1_000_000_000;
+    new_token(&mut commit).minimum_version = first.version + 1_000_000_000;
     let stored = loop {
-        match store.commit(&commit).await {
-            Ok(Committed::Stored(stored)) => break stored,
-            Ok(Committed::Clock(now)) => commit.now = now.at,
-            Ok(Committed::Superseded(_)) => panic!("an empty Redis has nothing newer"),
+        match store.record(&commit).await {
+            Ok(Recorded::Done(stored)) => break stored,
+            Ok(Recorded::Clock(now)) => commit.now = now.at,
+            Ok(Recorded::Superseded(_)) => panic!("an empty Redis has nothing newer"),
             Err(_) => {}
         }
     };
-    assert_eq!(stored.version, commit.floor + 1, "above all that this process has seen");
+    assert_eq!(stored.version, new_token(&mut commit).minimum_version + 1, "above all that this process has seen");
 }
 
 #[tokio::test]
@@ -228,7 +227,7 @@ async fn a_version_is_above_the_stored_one_even_where_the_clock_is_behind() {
     let _: i64 = server.ask(&format!("HSET {META} version {ahead}"));
     let seen = claimed(&store, "a").await;
     assert_eq!(seen.version, ahead);
-    let Committed::Stored(stored) = store.commit(&commit("a", &seen, "new")).await.unwrap() else { panic!("stored") };
+    let Recorded::Done(stored) = store.record(&commit("a", &seen, "new")).await.unwrap() else { panic!("stored") };
     assert_eq!(stored.version, ahead + 1);
 }
 
@@ -243,13 +242,11 @@ async fn an_outcome_under_a_wrong_clock_is_refused_with_the_right_one() {
         let wrong = Timestamp::from_millisecond(seen.at.as_millisecond() + off).unwrap();
         let mut commit = commit("a", &seen, "new");
         commit.now = wrong;
-        let Committed::Clock(now) = store.commit(&commit).await.unwrap() else {
-            panic!("the clock is off by {off} ms")
-        };
+        let Recorded::Clock(now) = store.record(&commit).await.unwrap() else { panic!("the clock is off by {off} ms") };
         assert!(now.at >= seen.at && now.at.as_second() - seen.at.as_second() <= 2);
         let mut failed = failed("a", &seen);
         failed.now = wrong;
-        assert!(matches!(store.fail(&failed).await.unwrap(), Recorded::Clock(_)), "the clock is off by {off} ms");
+        assert!(matches!(store.record(&failed).await.unwrap(), Recorded::Clock(_)), "the clock is off by {off} ms");
     }
     assert_eq!(digest(&server), before, "the lock included");
     assert!(listener.heard(&server).is_empty());
@@ -263,10 +260,8 @@ async fn adopting_keeps_the_ttl_that_the_key_has() {
         let _: () = server.ask_words(&["SET", TOKEN, written, "PX", &ttl.to_string()]);
         let seen = claimed(&store, "a").await;
         let mut commit = commit("a", &seen, "foreign");
-        commit.ttl = KeyTtl::Kept(DAY);
-        let Committed::Stored(_) = store.commit(&commit).await.unwrap() else {
-            panic!("{written:?} is the same token")
-        };
+        new_token(&mut commit).ttl = KeyTtl::Kept(DAY);
+        let Recorded::Done(_) = store.record(&commit).await.unwrap() else { panic!("{written:?} is the same token") };
         for key in [TOKEN, COOKIES] {
             let left = ttl_of(&server, key);
             assert!((ttl - 10_000..=ttl).contains(&left), "{key}: {left}");
@@ -282,16 +277,16 @@ async fn adopting_gives_a_ttl_to_a_key_without_one_and_stops_at_another_token() 
     let _: () = server.ask(&format!("SET {TOKEN} foreign"));
     let seen = claimed(&store, "a").await;
     let mut commit = commit("a", &seen, "foreign");
-    commit.ttl = KeyTtl::Kept(DAY);
-    assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Stored(_)));
+    new_token(&mut commit).ttl = KeyTtl::Kept(DAY);
+    assert!(matches!(store.record(&commit).await.unwrap(), Recorded::Done(_)));
     assert!((86_390_000..=86_400_000).contains(&ttl_of(&server, TOKEN)));
 
     let seen = claimed(&store, "b").await;
     let _: () = server.ask(&format!("SET {TOKEN} yet-another"));
     commit.claim = id("b");
-    commit.seen = seen.version;
+    commit.version_at_claim = seen.version;
     let mut listener = Listener::new(&server);
-    assert!(matches!(store.commit(&commit).await.unwrap(), Committed::Superseded(_)));
+    assert!(matches!(store.record(&commit).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "yet-another");
     assert!(listener.heard(&server).is_empty());
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
@@ -304,13 +299,14 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
     let seen = claimed(&store, "a").await;
     let mut listener = Listener::new(&server);
     let failed = failed("a", &seen);
-    let Recorded::Done(noted) = store.fail(&failed).await.unwrap() else { panic!("it is to be noted") };
+    let Recorded::Done(noted) = store.record(&failed).await.unwrap() else { panic!("it is to be noted") };
 
+    let AttemptEnd::Failure(event) = &failed.end else { panic!("a token") };
     let failing = noted.failing.clone().unwrap();
-    assert_eq!((failing.attempts, failing.retry_at), (1, failed.event.retry_at));
-    assert_eq!((failing.trigger, failing.stage), (failed.event.trigger, Stage::Solve));
+    assert_eq!((failing.attempts, failing.retry_at), (1, event.retry_at));
+    assert_eq!((failing.trigger, failing.stage), (event.trigger, Stage::Solve));
     assert_eq!(failing.error, "FlareSolverr: timeout after 60 s");
-    let retry_at = failed.event.retry_at.to_string();
+    let retry_at = event.retry_at.to_string();
     for (field, value) in [
         ("failures", "1"),
         ("retry_at", retry_at.as_str()),
@@ -347,7 +343,7 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
 
     // Asked again, as after a lost answer.
     let before = digest(&server);
-    assert!(matches!(store.fail(&failed).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed).await.unwrap(), Recorded::Done(_)));
     assert_eq!(digest(&server), before);
     assert!(listener.heard(&server).is_empty());
 }
@@ -359,11 +355,11 @@ async fn failures_are_counted_until_a_token_is_stored() {
     for attempt in 1..=3 {
         let claim = format!("f{attempt}");
         let seen = claimed(&store, &claim).await;
-        assert!(matches!(store.fail(&failed(&claim, &seen)).await.unwrap(), Recorded::Done(_)));
+        assert!(matches!(store.record(&failed(&claim, &seen)).await.unwrap(), Recorded::Done(_)));
         assert_eq!(store.look().await.unwrap().attempts(), attempt);
     }
     let seen = claimed(&store, "a").await;
-    let Committed::Stored(stored) = store.commit(&commit("a", &seen, "new")).await.unwrap() else { panic!("stored") };
+    let Recorded::Done(stored) = store.record(&commit("a", &seen, "new")).await.unwrap() else { panic!("stored") };
     assert_eq!(stored.failing, None);
     for field in ["retry_at", "last_error", "retry_trigger", "retry_stage"] {
         assert_eq!(meta(&server, field), None, "{field}");
@@ -380,20 +376,20 @@ async fn a_failure_is_dropped_where_somebody_else_has_the_site() {
     let _: () = server.ask(&format!("SET {LOCK} {} PX 9000", lock_value("b")));
     let before = digest(&server);
     let mut listener = Listener::new(&server);
-    assert!(matches!(store.fail(&failed("a", &seen)).await.unwrap(), Recorded::Dropped(_)));
+    assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(digest(&server), before);
 
     // Somebody else has failed meanwhile.
-    assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
     listener.heard(&server);
     let before = digest(&server);
-    assert!(matches!(store.fail(&failed("a", &seen)).await.unwrap(), Recorded::Dropped(_)));
+    assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(digest(&server), before);
 
     // Somebody else has stored a newer token.
     let seen = claimed(&store, "c").await;
     let _: i64 = server.ask(&format!("HSET {META} version 9000000000000"));
-    assert!(matches!(store.fail(&failed("c", &seen)).await.unwrap(), Recorded::Dropped(_)));
+    assert!(matches!(store.record(&failed("c", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0, "but the lock is freed");
     assert!(listener.heard(&server).is_empty());
     assert_eq!(outcomes(&server), ["failed"]);
@@ -405,7 +401,7 @@ async fn a_failure_without_its_lock_is_noted_while_nobody_else_works_on_it() {
     let store = store(&server);
     let seen = claimed(&store, "a").await;
     let _: i64 = server.ask(&format!("DEL {LOCK}"));
-    assert!(matches!(store.fail(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
 }
 
 #[tokio::test]
@@ -417,7 +413,7 @@ async fn the_history_is_capped() {
     for n in 0..150 {
         let claim = format!("a{n}");
         let seen = claimed(&store, &claim).await;
-        assert!(matches!(store.commit(&commit(&claim, &seen, "new")).await.unwrap(), Committed::Stored(_)));
+        assert!(matches!(store.record(&commit(&claim, &seen, "new")).await.unwrap(), Recorded::Done(_)));
     }
     let length: i64 = server.ask(&format!("XLEN {HISTORY}"));
     assert!((1000..1200).contains(&length), "{length}");
@@ -431,10 +427,10 @@ async fn two_late_holders_store_one_token() {
     for round in 0..50 {
         let seen = stores[0].look().await.unwrap();
         let commits = [commit(&format!("a{round}"), &seen, "one"), commit(&format!("b{round}"), &seen, "two")];
-        let answers = tokio::join!(stores[0].commit(&commits[0]), stores[1].commit(&commits[1]));
+        let answers = tokio::join!(stores[0].record(&commits[0]), stores[1].record(&commits[1]));
         let stored = [answers.0.unwrap(), answers.1.unwrap()]
             .into_iter()
-            .filter(|answer| matches!(answer, Committed::Stored(_)))
+            .filter(|answer| matches!(answer, Recorded::Done(_)))
             .count();
         assert_eq!(stored, 1, "round {round}");
     }
@@ -450,7 +446,7 @@ async fn a_commit_whose_answer_is_lost_is_found_done() {
     let lost = {
         server.freeze();
         tokio::time::pause();
-        let lost = store.commit(&commit("a", &seen, "new")).await;
+        let lost = store.record(&commit("a", &seen, "new")).await;
         tokio::time::resume();
         server.thaw();
         lost
@@ -458,10 +454,10 @@ async fn a_commit_whose_answer_is_lost_is_found_done() {
     assert!(matches!(lost, Err(StoreError::Away(_))), "{lost:?}");
     let mut again = commit("a", &seen, "new");
     let stored = loop {
-        match store.commit(&again).await.unwrap() {
-            Committed::Stored(stored) => break stored,
-            Committed::Clock(now) => again.now = now.at,
-            Committed::Superseded(_) => panic!("it is its own commit"),
+        match store.record(&again).await.unwrap() {
+            Recorded::Done(stored) => break stored,
+            Recorded::Clock(now) => again.now = now.at,
+            Recorded::Superseded(_) => panic!("it is its own commit"),
         }
     };
     assert_eq!(stored.fingerprint(), Some(Fingerprint::of("new")));
@@ -474,8 +470,8 @@ async fn a_claim_that_is_repeated_after_its_outcome_is_not_taken() {
     let server = RedisServer::start();
     let store = store(&server);
     let seen = claimed(&store, "a").await;
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
-    assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Changed(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Checked::Changed(_)));
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
 }
 
@@ -486,7 +482,7 @@ async fn a_stop_in_the_middle_of_a_commit_leaves_all_or_nothing() {
     let working = async {
         for n in 0.. {
             let Ok(seen) = store.look().await else { return };
-            if store.commit(&commit(&format!("c{n}"), &seen, &format!("token-{n}"))).await.is_err() {
+            if store.record(&commit(&format!("c{n}"), &seen, &format!("token-{n}"))).await.is_err() {
                 return;
             }
         }

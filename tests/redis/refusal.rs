@@ -15,8 +15,8 @@ async fn refused_without_a_trace(server: &RedisServer, url: &str, word: &str) {
     let before = digest(server);
     let mut listener = Listener::new(server);
     let seen = store.look().await.unwrap();
-    let commit = store.commit(&commit("a", &seen, "topsecrettoken")).await.map(|_| ());
-    let fail = store.fail(&failed("a", &seen)).await.map(|_| ());
+    let commit = store.record(&commit("a", &seen, "topsecrettoken")).await.map(|_| ());
+    let fail = store.record(&failed("a", &seen)).await.map(|_| ());
     for error in [commit, fail] {
         let Err(StoreError::Refused(error)) = error else { panic!("refused it must be: {error:?}") };
         assert!(error.contains(word), "{error:?} has no {word}");
@@ -43,8 +43,8 @@ async fn a_key_of_another_type_stops_an_outcome_before_anything_is_written() {
         let before = digest(&server);
         let mut listener = Listener::new(&server);
         for answer in [
-            store.commit(&commit("a", &seen, "new")).await.map(|_| ()),
-            store.fail(&failed("a", &seen)).await.map(|_| ()),
+            store.record(&commit("a", &seen, "new")).await.map(|_| ()),
+            store.record(&failed("a", &seen)).await.map(|_| ()),
         ] {
             let Err(StoreError::Refused(error)) = answer else { panic!("{key}: {answer:?}") };
             assert!(error.starts_with("WRONGTYPE") && error.contains(key), "{error}");
@@ -92,12 +92,12 @@ async fn a_user_who_may_not_do_all_of_a_commit_does_none_of_it() {
         let mut listener = Listener::new(&server);
         let store = store_on(&link_of(&config(&server.url_with("app:pass@"))));
         let seen = store.look().await.unwrap();
-        let answer = store.commit(&commit("a", &seen, "new")).await;
+        let answer = store.record(&commit("a", &seen, "new")).await;
         let Err(StoreError::Refused(error)) = answer else { panic!("{why}: {answer:?}") };
         assert!(error.starts_with("NOPERM"), "{why}: {error}");
         assert_eq!(digest(&server), before, "{why}: nothing is written");
         assert_eq!(listener.heard(&server), [], "{why}: nothing is said");
-        let again = store.commit(&commit("a", &seen, "new")).await;
+        let again = store.record(&commit("a", &seen, "new")).await;
         assert!(again.is_err(), "{why}: {again:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Behind Sentinel: the master is found, and found again after a failover.
 
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::refresh::ports::{Claimed, Committed, Store, StoreError};
+use token_sidecar::refresh::ports::{Checked, Recorded, Store, StoreError};
 use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::{Fingerprint, Trigger};
 
@@ -15,17 +15,17 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
     let seen = loop {
         let Ok(seen) = store.look().await else { continue };
         match store.claim(&seen.etag, &id(claim)).await {
-            Ok(Claimed::Taken(at)) => break Snapshot { at, ..seen },
-            Ok(Claimed::Changed(now)) => assert_eq!(now.lock, None, "nobody else works here"),
+            Ok(Checked::Done(now)) => break Snapshot { at: now.at, ..seen },
+            Ok(Checked::Changed(now)) => assert_eq!(now.lock, None, "nobody else works here"),
             Err(_) => {}
         }
     };
     let mut commit = commit(claim, &seen, token);
     loop {
-        match store.commit(&commit).await {
-            Ok(Committed::Stored(stored)) => return stored,
-            Ok(Committed::Clock(now)) => commit.now = now.at,
-            Ok(Committed::Superseded(now)) => panic!("nobody else commits: {now:?}"),
+        match store.record(&commit).await {
+            Ok(Recorded::Done(stored)) => return stored,
+            Ok(Recorded::Clock(now)) => commit.now = now.at,
+            Ok(Recorded::Superseded(now)) => panic!("nobody else commits: {now:?}"),
             Err(_) => {}
         }
     }

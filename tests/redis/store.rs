@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use token_sidecar::domain::snapshot::Provenance;
 use token_sidecar::redis::RedisStore;
-use token_sidecar::refresh::ports::{Announced, Claimed, Committed, Lease, Recorded, Store};
+use token_sidecar::refresh::ports::{Checked, Lease, Recorded, Store};
 use token_sidecar_client::wire::{Event, Fingerprint, Trigger, Updated, UpdatedCause};
 
 use crate::fixture::{
@@ -55,7 +55,7 @@ async fn a_token_that_somebody_else_wrote_is_the_current_one() {
 
     // Ours, until somebody else writes over it.
     let seen = claimed(&store, "c").await;
-    assert!(matches!(store.commit(&commit("c", &seen, "ours")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("c", &seen, "ours")).await.unwrap(), Recorded::Done(_)));
     let Provenance::Sidecar(refresh) = store.look().await.unwrap().current.unwrap().provenance else {
         panic!("the sidecar stored it")
     };
@@ -70,18 +70,18 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     let server = RedisServer::start();
     let (one, two) = (store(&server), store(&server));
     let seen = one.look().await.unwrap();
-    let Claimed::Taken(at) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
-    assert!(at >= seen.at);
+    let Checked::Done(taken) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
+    assert!(taken.at >= seen.at);
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
-    let Claimed::Changed(now) = two.claim(&seen.etag, &id("b")).await.unwrap() else { panic!("it is held") };
+    let Checked::Changed(now) = two.claim(&seen.etag, &id("b")).await.unwrap() else { panic!("it is held") };
     assert!(is_full(now.lock.unwrap()), "the answer says how long");
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
 
     // The answer was lost: asked again, it is still ours, and for as long as if it were taken now.
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 500"));
-    assert!(matches!(one.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Taken(_)));
+    assert!(matches!(one.claim(&seen.etag, &id("a")).await.unwrap(), Checked::Done(_)));
     assert!(is_full(lock_ttl(&server)));
 }
 
@@ -138,12 +138,12 @@ async fn a_claim_on_a_state_that_has_changed_is_not_taken() {
         } else {
             server.ask_words(&change)
         };
-        let Claimed::Changed(now) = store.claim(&seen.etag, &id("c")).await.unwrap() else { panic!("{why}") };
+        let Checked::Changed(now) = store.claim(&seen.etag, &id("c")).await.unwrap() else { panic!("{why}") };
         assert_ne!(now.etag, seen.etag, "{why}");
         assert_eq!(now.lock, None, "{why}");
-        seen = *now;
+        seen = now;
     }
-    assert!(matches!(store.claim(&seen.etag, &id("c")).await.unwrap(), Claimed::Taken(_)));
+    assert!(matches!(store.claim(&seen.etag, &id("c")).await.unwrap(), Checked::Done(_)));
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn of_many_replicas_one_gets_the_lock() {
         async move { store.claim(&etag, &id(&n.to_string())).await.unwrap() }
     });
     for claim in claims.collect::<Vec<_>>() {
-        taken += u32::from(matches!(claim.await, Claimed::Taken(_)));
+        taken += u32::from(matches!(claim.await, Checked::Done(_)));
     }
     assert_eq!(taken, 1);
 }
@@ -185,7 +185,7 @@ async fn a_lock_that_is_gone_is_taken_again_unless_the_work_has_ended() {
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Lost);
     let newest = store.look().await.unwrap().version;
     assert_eq!(store.renew(&id("a"), newest).await.unwrap(), Lease::Lost, "its outcome is known");
@@ -194,7 +194,7 @@ async fn a_lock_that_is_gone_is_taken_again_unless_the_work_has_ended() {
 
     // The same after a failure.
     let seen = claimed(&store, "c").await;
-    assert!(matches!(store.fail(&failed("c", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed("c", &seen)).await.unwrap(), Recorded::Done(_)));
     assert_eq!(store.renew(&id("c"), seen.version).await.unwrap(), Lease::Lost);
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
 }
@@ -255,15 +255,15 @@ async fn the_state_is_announced_while_it_is_true_and_nobody_works_on_another() {
     let before = digest(&server);
     let mut listener = Listener::new(&server);
     let event = repeated("foreign");
-    assert!(matches!(store.announce(&seen.etag, &event).await.unwrap(), Announced::Done(_)));
+    assert!(matches!(store.announce(&seen.etag, &event).await.unwrap(), Checked::Done(_)));
     let sent: Vec<_> = ["token:updated", "chitai_gorod:token:updated"].map(|c| (c.to_owned(), event.to_json())).into();
     assert_eq!(listener.heard(&server), sent);
     assert_eq!(digest(&server), before, "an announcement writes nothing");
 
     let _: () = server.ask(&format!("SET {TOKEN} another"));
-    let Announced::Changed(now) = store.announce(&seen.etag, &event).await.unwrap() else { panic!("it has changed") };
+    let Checked::Changed(now) = store.announce(&seen.etag, &event).await.unwrap() else { panic!("it has changed") };
     claimed(&store, "a").await;
-    assert!(matches!(store.announce(&now.etag, &event).await.unwrap(), Announced::Changed(_)), "somebody works on it");
+    assert!(matches!(store.announce(&now.etag, &event).await.unwrap(), Checked::Changed(_)), "somebody works on it");
     assert!(listener.heard(&server).is_empty());
 
     store.publish(&event).await.unwrap();
@@ -280,14 +280,14 @@ async fn scripts_that_were_flushed_are_loaded_again() {
     flush();
     let seen = store.look().await.unwrap();
     flush();
-    assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Claimed::Taken(_)));
+    assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Checked::Done(_)));
     flush();
     assert_eq!(store.renew(&id("a"), 0).await.unwrap(), Lease::Held);
     flush();
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     let seen = claimed(&store, "b").await;
     flush();
-    assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
     flush();
     store.vacate(&id("b")).await.unwrap();
     assert_eq!(meta(&server, "failures").as_deref(), Some("1"));
@@ -298,7 +298,7 @@ async fn a_restart_with_data_keeps_what_was_stored() {
     let mut server = RedisServer::start();
     let store = store(&server);
     let seen = claimed(&store, "a").await;
-    let Committed::Stored(stored) = store.commit(&commit("a", &seen, "kept")).await.unwrap() else { panic!("stored") };
+    let Recorded::Done(stored) = store.record(&commit("a", &seen, "kept")).await.unwrap() else { panic!("stored") };
     server.restart_with_data();
     let after = loop {
         if let Ok(after) = store.look().await {

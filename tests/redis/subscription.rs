@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
 use token_sidecar::domain::pending::Pending;
-use token_sidecar::refresh::ports::{Clock as _, Committed, Recorded, Store};
+use token_sidecar::refresh::ports::{Clock as _, Recorded, Store};
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
 
@@ -69,7 +69,7 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     let seen = claimed(&store, "a").await;
     publish(&server, INVALID, &report(old));
     publish(&server, INVALID, b"now");
-    assert!(matches!(store.commit(&commit("a", &seen, "new")).await.unwrap(), Committed::Stored(_)));
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     publish(&server, INVALID, &report(new));
     subscription.mailbox_until("the report on the new token", |mailbox| mailbox.pending().reported.contains(new)).await;
     assert_eq!(subscription.mailbox().outcomes(), 1);
@@ -79,7 +79,7 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
 
     let seen = claimed(&store, "b").await;
     publish(&server, INVALID, b"before");
-    assert!(matches!(store.fail(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
+    assert!(matches!(store.record(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
     publish(&server, INVALID, &report(old));
     subscription.mailbox_until("the report after the failure", |mailbox| !mailbox.is_empty()).await;
     subscription.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;

@@ -131,7 +131,7 @@ fn a_commit_whose_answer_is_lost_counts_once() {
     proxy.is(Network::Deaf);
     world.heal();
     events.refreshed();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
     let began = now();
     proxy.is(Network::Fine);
     sidecar.says_times("token updated", 2);
@@ -184,7 +184,7 @@ fn a_holder_that_is_cut_off_is_replaced_and_its_late_result_dropped() {
     measured("a holder that is cut off: another one solves after", seconds(began.elapsed()));
     world.heal();
     let event = events.refreshed();
-    holder.says("failed to store the new token: trying again");
+    holder.says("failed to write the outcome: trying again");
     proxy.is(Network::Fine);
     holder.says("another replica was faster");
     assert_eq!(world.meta("version"), Some(event["version"].to_string()));

@@ -56,7 +56,7 @@ fn a_redis_that_is_away_in_mid_solve_gets_the_token_when_it_is_back() {
     world.solve_started(1);
     world.redis.kill();
     world.heal();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
     world.redis.revive();
     let began = now();
     eventually("a token", || world.token());
@@ -123,7 +123,7 @@ fn sigterm_while_redis_is_away_ends_it_within_the_grace() {
     world.solve_started(1);
     world.redis.kill();
     world.heal();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
     let began = now();
     sidecar.stop().expect(0);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());

@@ -111,10 +111,10 @@ impl Laws {
     }
 
     /// Redis' answer to a commit or failure of a claim.
-    pub(crate) fn settling(&mut self, claim: &str, word: &[u8]) {
-        match word {
-            b"stored" | b"done" => self.settled = Some(claim.to_owned()),
-            b"superseded" | b"dropped" if self.settled.as_deref() == Some(claim) => {
+    pub(crate) fn settling(&mut self, claim: &str, outcome: &[u8]) {
+        match outcome {
+            b"done" => self.settled = Some(claim.to_owned()),
+            b"superseded" if self.settled.as_deref() == Some(claim) => {
                 self.broke("what was done is never denied to whoever asks again".to_owned());
             }
             _ => {}

@@ -49,7 +49,7 @@ impl Mutation {
     pub(crate) fn applied(self, script: &str, process: usize) -> String {
         let own = format!("'failures@{process}'");
         let (guard, broken) = match self {
-            Self::NoFence => ("if current > args.seen then", "if false then"),
+            Self::NoFence => ("if current > args.version_at_claim then", "if false then"),
             Self::BlindLockDelete => ("if redis.call('GET', LOCK) == args.claim then", "if true then"),
             Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == args.claim then", "if false then"),
             Self::NoEtag => ("if etag() == args.etag and ", "if "),

@@ -234,11 +234,11 @@ impl Jitter for Dice {
         self.spread((Duration::from_millis(100) * (1 << (repetition - 1).min(10))).min(Duration::from_secs(2)))
     }
 
-    fn heartbeat(&self, longest: Duration) -> Duration {
+    fn interval(&self, longest: Duration) -> Duration {
         longest.mul_f64(0.75 + 0.25 * (self.throw() % 1000) as f64 / 1000.0)
     }
 
-    fn up_to(&self, longest: Duration) -> Duration {
+    fn random_span(&self, longest: Duration) -> Duration {
         longest.mul_f64((self.throw() % 1000) as f64 / 1000.0)
     }
 

@@ -249,11 +249,11 @@ impl World {
                     _ => None,
                 };
                 match (name, outcome) {
-                    (Some("claim"), Some(Reply::Bulk(word))) if word == b"taken" => {
+                    (Some("claim"), Some(Reply::Bulk(outcome))) if outcome == b"done" => {
                         state.processes[process].claimed = at;
                     }
-                    (Some("commit" | "fail"), Some(Reply::Bulk(word))) => {
-                        state.laws.settling(&scripts::claim(command).unwrap(), word);
+                    (Some("commit" | "fail"), Some(Reply::Bulk(outcome))) => {
+                        state.laws.settling(&scripts::claim(command).unwrap(), outcome);
                     }
                     _ => {}
                 }

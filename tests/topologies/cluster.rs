@@ -110,7 +110,7 @@ fn a_slot_that_moves_loses_neither_a_token_under_way_nor_a_trigger() {
     let moving = Moving::begin(&cluster);
     moving.carry(&[keys::TOKEN, COOKIES]);
     world.heal();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
 
     // All of them are on the new node, but the old one still has the slot: it says ASK.
     let began = now();

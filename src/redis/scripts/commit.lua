@@ -1,6 +1,6 @@
--- Stores a token, announces it and frees the lock, or does none of it. {'stored', 'superseded' or 'clock', state}.
+-- Stores a token, announces it and frees the lock, or does none of it. {'done', 'superseded' or 'clock', state}.
 if redis.call('HGET', META, 'claim') == args.claim then
-  return { 'stored', state() } -- asked before, and the answer was lost
+  return { 'done', state() } -- asked before, and the answer was lost
 end
 local refused = forbidden({
   { 'XADD', HISTORY, '*', 'f', 'v' }, { 'PUBLISH', args.channels[1], 'm' }, { 'PUBLISH', args.channels[2], 'm' },
@@ -9,7 +9,7 @@ local refused = forbidden({
 })
 if refused then return refused end
 local current = version()
-if current > args.seen then
+if current > args.version_at_claim then
   record('outcome', 'superseded', 'version', string.format('%.0f', current))
   free()
   return { 'superseded', state() }
@@ -34,7 +34,7 @@ if math.abs(now - args.now) > args.tolerance then
   return { 'clock', state() }
 end
 
-local next_version = string.format('%.0f', math.max(now, current + 1, args.floor + 1))
+local next_version = string.format('%.0f', math.max(now, current + 1, args.minimum_version + 1))
 -- The message has 0 for its version. It is replaced as text: cjson writes no more than 14 digits of a number.
 local message = string.gsub(args.message, '"version":0', '"version":' .. next_version, 1)
 local entry = record('outcome', 'refreshed', 'version', next_version)
@@ -48,4 +48,4 @@ redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error
 redis.call('SET', TOKEN, args.token, 'PX', ttl)
 redis.call('SET', COOKIES, args.cookies, 'PX', ttl)
 free()
-return { 'stored', state() }
+return { 'done', state() }

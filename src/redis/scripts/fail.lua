@@ -1,4 +1,4 @@
--- Notes a failed attempt, announces it and frees the lock, or does none of it. {'done', 'dropped' or 'clock', state}.
+-- Notes a failed attempt, announces it and frees the lock, or does none of it. {'done', 'superseded' or 'clock', state}.
 if redis.call('HGET', META, 'claim') == args.claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
@@ -8,9 +8,9 @@ local refused = forbidden({
 })
 if refused then return refused end
 local holder = redis.call('GET', LOCK)
-if (holder and holder ~= args.claim) or version() > args.seen or failures() >= args.attempt then
+if (holder and holder ~= args.claim) or version() > args.version_at_claim or failures() >= args.attempt then
   free()
-  return { 'dropped', state() } -- another replica works on it, or has had an outcome
+  return { 'superseded', state() } -- another replica works on it, or has had an outcome
 end
 if math.abs(now_ms() - args.now) > args.tolerance then
   return { 'clock', state() }

@@ -102,7 +102,7 @@ end
 -- script: where Redis refuses writes, nothing has happened yet.
 local function record(...)
   local entry = { ... }
-  for _, word in ipairs(args.history) do table.insert(entry, word) end
+  for _, field in ipairs(args.history) do table.insert(entry, field) end
   return redis.call('XADD', HISTORY, 'MAXLEN', '~', '1000', '*', unpack(entry))
 end
 
