@@ -3,10 +3,9 @@
 use tokio::task::JoinSet;
 
 use super::AppError;
-use super::process::ProductionPorts;
+use super::process::Site;
 use crate::domain::site_state::Reading;
 use crate::refresh::ports::{Clock as _, Store as _, StoreError};
-use crate::refresh::site::SiteContext;
 use token_sidecar_client::redis::{Events, Link, LinkError};
 use token_sidecar_client::wire::Channels;
 
@@ -14,14 +13,14 @@ use token_sidecar_client::wire::Channels;
 const LOOKS_AT_ONCE: usize = 256;
 
 /// A site and its first reading, where Redis has answered.
-pub(super) type Admitted = (Box<SiteContext<ProductionPorts>>, Option<Reading>);
+pub(super) type Admitted = (Site, Option<Reading>);
 
 /// Checks the permissions on the channels of all sites, and reads the state of each. Fails where Redis refuses.
 pub(super) async fn admitted(
     link: &Link,
-    mut sites: impl ExactSizeIterator<Item = Box<SiteContext<ProductionPorts>>>,
+    mut sites: impl ExactSizeIterator<Item = Site>,
 ) -> Result<Vec<Admitted>, AppError> {
-    knock(link).await?;
+    check_channels(link).await?;
     let mut admitted = Vec::with_capacity(sites.len());
     while sites.len() > 0 {
         let looks: JoinSet<_> = sites.by_ref().take(LOOKS_AT_ONCE).map(look).collect();
@@ -34,7 +33,7 @@ pub(super) async fn admitted(
 
 /// Subscribes for a moment to the channels that announce all sites: a user without permission to subscribe to a channel
 /// cannot publish on it either. Fails only where Redis refuses.
-pub(super) async fn knock(link: &Link) -> Result<(), AppError> {
+async fn check_channels(link: &Link) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     match Events::on(link.connector(), &everywhere).await {
         Err(error @ LinkError::Refused(_)) => Err(error.into()),
@@ -44,7 +43,7 @@ pub(super) async fn knock(link: &Link) -> Result<(), AppError> {
 
 /// Reads the state of a site. Fails only where Redis refuses. A Redis that is unreachable, or a key of another type at
 /// one site, must not stop the other sites: the driver waits for it.
-pub(super) async fn look(site: Box<SiteContext<ProductionPorts>>) -> Result<Admitted, AppError> {
+async fn look(site: Site) -> Result<Admitted, AppError> {
     let reading = match site.store.look().await {
         Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),
         Err(StoreError::Away(_)) => None,

@@ -2,24 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use secrecy::ExposeSecret as _;
+use token_sidecar_client::redis::{Connector, Link, RedisConfig};
+use token_sidecar_client::wire::{Channels, Event, SiteId, Token};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::AppError;
 use crate::clock::SystemClock;
 use crate::config::SiteConfig;
+use crate::domain::announcement;
+use crate::domain::inbox::Inbox;
+use crate::domain::pending::Arrival;
 use crate::domain::stored::StoredToken;
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
-use crate::redis::RedisStore;
+use crate::redis::subscription::Subscription;
+use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
-use crate::refresh::ports::Clock as _;
+use crate::refresh::ports::{Clock as _, Store as _};
 use crate::refresh::site::{Ports, SiteContext};
+use crate::server::HistoryReader;
 use crate::sources::{AnySource, Solvers};
-use crate::status::{SiteObserver, StatusRegistry};
+use crate::status::{HistoryEntry, SiteObserver, StatusRegistry, SubscriptionState};
 use crate::verify::HttpProbe;
-use secrecy::ExposeSecret as _;
-use token_sidecar_client::redis::{Connector, Link, RedisConfig};
-use token_sidecar_client::wire::{SiteId, Token};
-use tokio::sync::watch;
+
+/// How long each last step of a shutdown may take.
+pub(super) const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// From the first to the longest pause before a failed output is tried again.
+const OUTPUT_RETRIES: Delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// The ports of a running sidecar.
 #[derive(Debug)]
@@ -34,76 +50,134 @@ impl Ports for ProductionPorts {
     type Observer = SiteObserver;
 }
 
+pub(super) type Site = Box<SiteContext<ProductionPorts>>;
+
 pub(super) struct Process {
-    pub(super) clock: SystemClock,
     pub(super) link: Arc<Link>,
-    pub(super) solvers: Solvers,
-    pub(super) status: StatusRegistry,
+    pub(super) status: Arc<StatusRegistry>,
     pub(super) instance: Arc<str>,
-    pub(super) contacts: Contacts,
-    pub(super) outputs: Vec<Output>,
+    clock: SystemClock,
+    solvers: Solvers,
+    contacts: BTreeMap<SiteId, Contact>,
+    outputs: TaskTracker,
 }
 
-/// An output and where it receives the stored token from.
-pub(super) type Output = (EnvFile, watch::Receiver<Option<StoredToken>>);
-
-pub(super) type Contacts = BTreeMap<SiteId, Contact>;
-
 /// What other parts of the process use of a running site.
-pub(super) struct Contact {
-    pub(super) mailbox: Arc<Mailbox>,
-    pub(super) store: RedisStore,
+struct Contact {
+    mailbox: Arc<Mailbox>,
+    store: RedisStore,
 }
 
 impl Process {
-    pub(super) fn new(redis: &RedisConfig) -> Result<Self, AppError> {
+    /// Assembles the sites and starts their outputs. Consumes the settings, to free their memory.
+    pub(super) fn new(redis: &RedisConfig, sites: Vec<SiteConfig>) -> Result<(Arc<Self>, Vec<Site>), AppError> {
         let clock = SystemClock::start();
-        let connector = Connector::new(redis)?;
-        Ok(Self {
-            clock,
-            link: Arc::new(Link::new(connector)),
-            solvers: Solvers::default(),
-            status: StatusRegistry::new(Arc::new(move || clock.now())),
-            instance: instance().into(),
-            contacts: Contacts::new(),
-            outputs: Vec::new(),
-        })
+        let link = Arc::new(Link::new(Connector::new(redis)?));
+        let instance: Arc<str> = instance().into();
+        let (solvers, mut status) = (Solvers::default(), StatusRegistry::new(Arc::new(move || clock.now())));
+        let (mut contacts, mut outputs, mut assembled) = (BTreeMap::new(), Vec::new(), Vec::with_capacity(sites.len()));
+        for config in sites {
+            let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } =
+                config;
+            let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &solvers));
+            let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
+            sources.shrink_to_fit();
+            let bootstrap = bootstrap.map(|secret| {
+                Token::parse(secret.expose_secret())
+                    .map(Box::new)
+                    .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))
+            });
+            let mailbox = Arc::new(Mailbox::default());
+            let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, Arc::clone(&instance));
+            contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
+            let stored = watch::Sender::new(None);
+            outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
+            assembled.push(Box::new(SiteContext {
+                observer: status.add(&id, policy.schedule.clone()),
+                id,
+                policy,
+                cookie,
+                page,
+                bootstrap: bootstrap.transpose()?,
+                mailbox,
+                store,
+                sources,
+                probe: HttpProbe::new(&probe)?,
+                stored,
+                clock,
+                jitter: Delays::new(config.backoff_initial, config.backoff_max),
+            }));
+        }
+        let status = Arc::new(status);
+        let outputs = started(outputs, &status);
+        Ok((Arc::new(Self { link, status, instance, clock, solvers, contacts, outputs }), assembled))
     }
 
-    /// Assembles a site and consumes its settings, to free their memory.
-    pub(super) fn site(&mut self, config: SiteConfig) -> Result<Box<SiteContext<ProductionPorts>>, AppError> {
-        let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } = config;
-        let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &self.solvers));
-        let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
-        sources.shrink_to_fit();
-        let bootstrap = bootstrap.map(|secret| {
-            Token::parse(secret.expose_secret())
-                .map(Box::new)
-                .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))
-        });
-        let mailbox = Arc::new(Mailbox::default());
-        let (link, instance) = (Arc::clone(&self.link), Arc::clone(&self.instance));
-        let store = RedisStore::new(link, id.clone(), keys, policy.lock_ttl, instance);
-        let contact = Contact { mailbox: Arc::clone(&mailbox), store: store.clone() };
-        self.contacts.insert(id.clone(), contact);
-        let stored = watch::Sender::new(None);
-        self.outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
-        Ok(Box::new(SiteContext {
-            observer: self.status.add(&id, policy.schedule.clone()),
-            id,
-            policy,
-            cookie,
-            page,
-            bootstrap: bootstrap.transpose()?,
-            mailbox,
-            store,
-            sources,
-            probe: HttpProbe::new(&probe)?,
-            stored,
-            clock: self.clock,
-            jitter: Delays::new(config.backoff_initial, config.backoff_max),
-        }))
+    pub(super) fn subscription(&self) -> Subscription<SystemClock, Delays, StatusRegistry> {
+        let contacts = self.contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox)));
+        let (link, status, instance) = (Arc::clone(&self.link), Arc::clone(&self.status), self.instance.to_string());
+        // Only its pauses and intervals are used, which all delays have in common.
+        Subscription::new(link, self.clock, OUTPUT_RETRIES, status, instance, contacts.collect())
     }
+
+    /// Sends a manual trigger to a site of this process.
+    pub(super) fn refresh(&self, site: &SiteId) -> bool {
+        let contact = self.contacts.get(site);
+        if let Some(contact) = contact {
+            contact.mailbox.post(Arrival::Manual);
+        }
+        contact.is_some()
+    }
+
+    /// Announces `failed` for sites with unanswered reports, unless another replica is subscribed: that one has received
+    /// them too. Must be called after this process has unsubscribed.
+    pub(super) async fn answer(&self, mut unanswered: BTreeMap<SiteId, Inbox>) {
+        for (site, contact) in &self.contacts {
+            let inbox = unanswered.remove(site).unwrap_or_default();
+            if let Err(error) = self.answer_site(site, contact, inbox).await {
+                tracing::warn!(%site, %error, "failed to announce the shutdown to waiting parsers");
+            }
+        }
+    }
+
+    async fn answer_site(&self, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), AppError> {
+        inbox.take_in(contact.mailbox.take());
+        if !inbox.is_asked() || self.link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
+            return Ok(());
+        }
+        let snapshot = contact.store.look().await?;
+        tracing::info!(%site, "reports are unanswered at shutdown: announcing a failure");
+        let failed = announcement::stopped(site, &snapshot);
+        Ok(contact.store.publish(&Event::Failed(failed)).await?)
+    }
+
+    /// Gives what goes on beside the drivers a moment to end.
+    pub(super) async fn leave(&self) {
+        let leaving = async { tokio::join!(self.outputs.wait(), self.solvers.destroy_abandoned_sessions()) };
+        let _left_behind = timeout(LAST_MOMENT, leaving).await;
+    }
+}
+
+impl HistoryReader for Process {
+    fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>> {
+        async move {
+            let contact = self.contacts.get(site).ok_or_else(|| format!("unknown site {site}"))?;
+            history::latest(&self.link, contact.store.keys(), limit).await.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+}
+
+/// Starts the outputs. Each ends after the driver of its site.
+fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status: &Arc<StatusRegistry>) -> TaskTracker {
+    let tasks = TaskTracker::new();
+    for (file, stored) in outputs {
+        let status = Arc::clone(status);
+        let is_connected = move || matches!(status.subscription().state, SubscriptionState::Up { .. });
+        tasks.spawn(file.run(stored, OUTPUT_RETRIES, is_connected));
+    }
+    tasks.close();
+    tasks
 }
 
 /// The name of this process in the history and in canaries: the host and a random id.

@@ -4,23 +4,25 @@ use super::patience::PATIENCE;
 use super::{Exit, Stopped, screen, under_signals};
 use crate::app;
 use crate::config::{Config, SiteConfig};
-use crate::refresh::driver::Once;
+use crate::refresh::driver::ManualOutcome;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
     let once = under_signals(async |shutdown| app::refresh(config, site, PATIENCE, shutdown).await).await??;
     match once {
-        Once::Refreshed(snapshot) => {
+        ManualOutcome::Refreshed(snapshot) => {
             let fingerprint = snapshot.fingerprint().map(|f| f.to_string()).unwrap_or_default();
             screen::line(format!("{}: new token {fingerprint}, version {}", site.id, snapshot.version))?;
             Ok(Exit::Done)
         }
-        Once::Failed(failing) => Err(Stopped::because(
+        ManualOutcome::Failed(failing) => Err(Stopped::because(
             Exit::TryAgain,
             format!(
                 "{}: no new token: {} failed: {}; the sidecar tries again at {}",
                 site.id, failing.stage, failing.error, failing.retry_at
             ),
         )),
-        Once::Stopped => Err(Stopped::because(Exit::TryAgain, "stopped before the refresh ended; its lock is free")),
+        ManualOutcome::Stopped => {
+            Err(Stopped::because(Exit::TryAgain, "stopped before the refresh ended; its lock is free"))
+        }
     }
 }

@@ -35,7 +35,7 @@ pub fn decide(snapshot: &Snapshot, pending: &Pending, policy: &Policy, now: Time
     if snapshot.lock.is_some() {
         return Decision::Follow;
     }
-    if let Some(trigger) = pending.forced {
+    if let Some(trigger) = pending.forced() {
         return Decision::Solve(trigger);
     }
     if let Some(trigger) = adoptable(snapshot, pending, now) {
@@ -354,7 +354,7 @@ mod tests {
         #[test]
         fn backing_off_never_solves_unless_forced(snapshot in snapshots(), pending in pendings(), rest in 1i64..600) {
             let snapshot = failing(rest, snapshot);
-            let pending = Pending { forced: None, ..pending };
+            let pending = Pending { manual: false, force: false, ..pending };
             prop_assert!(!matches!(decided(&snapshot, &pending), Decision::Solve(_) | Decision::Defer(_)));
         }
 

@@ -136,6 +136,14 @@ impl Inbox {
         self.pending = joined.pending;
     }
 
+    /// Forgets a manual trigger.
+    pub fn drop_manual(&mut self) {
+        self.pending.manual = false;
+        if let Some(joined) = &mut self.joined {
+            joined.pending.manual = false;
+        }
+    }
+
     /// Whether triggers wait for the outcome of another replica's refresh.
     pub const fn has_joined(&self) -> bool {
         self.joined.is_some()
@@ -249,7 +257,7 @@ mod tests {
         assert!(inbox.has_joined() && !inbox.is_empty() && inbox.is_asked());
         inbox.pending.fold(Arrival::Message(Report::default()));
         inbox.compare(&state(2, "new", false));
-        assert_eq!((inbox.pending.forced, inbox.pending.unnamed), (None, true));
+        assert_eq!((inbox.pending.forced(), inbox.pending.unnamed), (None, true));
     }
 
     #[test]
@@ -261,7 +269,7 @@ mod tests {
         assert!(inbox.has_joined() && inbox.pending.is_empty());
         inbox.pending.fold(report("old"));
         inbox.compare(&state(1, "old", false));
-        assert!(!inbox.has_joined() && inbox.pending.forced.is_some() && !inbox.pending.reported.is_empty());
+        assert!(!inbox.has_joined() && inbox.pending.manual && !inbox.pending.reported.is_empty());
     }
 
     #[test]

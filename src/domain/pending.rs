@@ -7,52 +7,37 @@ use token_sidecar_client::wire::{Event, FailedCause, Fingerprint, Report, Trigge
 /// flood of reports cannot displace a valid one.
 pub const MAX_FINGERPRINTS: usize = 8;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Fingerprints {
-    held: [Option<Fingerprint>; MAX_FINGERPRINTS],
-}
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Fingerprints(Vec<Fingerprint>);
 
 impl Fingerprints {
     /// Returns `false` where there is no room.
     pub fn insert(&mut self, fingerprint: Fingerprint) -> bool {
-        for slot in &mut self.held {
-            match slot {
-                Some(held) if *held == fingerprint => return true,
-                Some(_) => {}
-                None => {
-                    *slot = Some(fingerprint);
-                    return true;
-                }
-            }
+        if !self.contains(fingerprint) && self.0.len() < MAX_FINGERPRINTS {
+            self.0.push(fingerprint);
         }
-        false
+        self.contains(fingerprint)
     }
 
     pub fn contains(&self, fingerprint: Fingerprint) -> bool {
-        self.iter().any(|held| held == fingerprint)
+        self.0.contains(&fingerprint)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Fingerprint> {
-        self.held.iter().flatten().copied()
+        self.0.iter().copied()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.held[0].is_none()
-    }
-
-    fn retain(&mut self, keep: impl Fn(Fingerprint) -> bool) {
-        let mut kept = Self::default();
-        for fingerprint in self.iter().filter(|f| keep(*f)) {
-            kept.insert(fingerprint);
-        }
-        *self = kept;
+        self.0.is_empty()
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pending {
-    /// A solve is wanted in any state: by a message with `force`, or by a manual trigger.
-    pub forced: Option<Trigger>,
+    /// A manual trigger: a solve is wanted in any state.
+    pub manual: bool,
+    /// A message with `force`: the same.
+    pub force: bool,
     /// A report without a fingerprint, or with one that cannot be parsed.
     pub unnamed: bool,
     pub reported: Fingerprints,
@@ -123,75 +108,61 @@ impl Outcome {
     }
 }
 
+impl From<Arrival> for Pending {
+    fn from(arrival: Arrival) -> Self {
+        let mut pending = Self { uncounted: 1, ..Self::default() };
+        match arrival {
+            Arrival::Message(report) => {
+                pending.force = report.force;
+                pending.unnamed = report.fingerprint.is_none() && !report.force;
+                pending.reported = Fingerprints(report.fingerprint.into_iter().collect());
+                pending.note = Note { reason: report.reason, source: report.source };
+            }
+            Arrival::Manual => pending.manual = true,
+            Arrival::Tick(due) => pending.tick = Some(due),
+            Arrival::Expiry => pending.expiry = true,
+            Arrival::Retry => pending.retry = true,
+            Arrival::Startup => pending.implicit = Some(Trigger::Startup),
+            Arrival::Reconnect => pending.implicit = Some(Trigger::Reconnect),
+            Arrival::Vanished => pending.implicit = Some(Trigger::Vanished),
+        }
+        pending
+    }
+}
+
 impl Pending {
     pub fn fold(&mut self, arrival: Arrival) {
-        self.uncounted += 1;
-        match arrival {
-            Arrival::Message(report) => self.fold_report(report),
-            Arrival::Manual => self.forced = Some(Trigger::Manual),
-            Arrival::Tick(due) => self.tick = self.tick.max(Some(due)),
-            Arrival::Expiry => self.expiry = true,
-            Arrival::Retry => self.retry = true,
-            Arrival::Startup => self.implicit = Some(Trigger::Startup),
-            Arrival::Reconnect => self.implicit = self.implicit.or(Some(Trigger::Reconnect)),
-            Arrival::Vanished => self.implicit = self.implicit.or(Some(Trigger::Vanished)),
-        }
-    }
-
-    fn fold_report(&mut self, report: Report) {
-        if report.force {
-            self.forced = self.forced.or(Some(Trigger::Invalid));
-        }
-        match report.fingerprint {
-            Some(fingerprint) if self.reported.insert(fingerprint) => {}
-            Some(_) => self.unnamed = true,
-            None if !report.force => self.unnamed = true,
-            None => {}
-        }
-        if report.reason.is_some() {
-            self.note.reason = report.reason;
-        }
-        if report.source.is_some() {
-            self.note.source = report.source;
-        }
+        self.absorb(arrival.into());
     }
 
     /// Merges in what arrived later than all of this.
     pub fn absorb(&mut self, later: Self) {
-        self.forced = match (self.forced, later.forced) {
-            (Some(Trigger::Manual), _) | (_, Some(Trigger::Manual)) => Some(Trigger::Manual),
-            (one, other) => one.or(other),
-        };
+        self.manual |= later.manual;
+        self.force |= later.force;
         for fingerprint in later.reported.iter() {
             self.unnamed |= !self.reported.insert(fingerprint);
         }
         self.unnamed |= later.unnamed;
-        self.implicit = match (self.implicit, later.implicit) {
-            (_, Some(Trigger::Startup)) => Some(Trigger::Startup),
-            (one, other) => one.or(other),
-        };
+        if later.implicit == Some(Trigger::Startup) || self.implicit.is_none() {
+            self.implicit = later.implicit;
+        }
         self.tick = self.tick.max(later.tick);
         self.expiry |= later.expiry;
         self.retry |= later.retry;
-        self.note = Note {
-            reason: later.note.reason.or(self.note.reason.take()),
-            source: later.note.source.or(self.note.source.take()),
-        };
+        self.note.reason = later.note.reason.or(self.note.reason.take());
+        self.note.source = later.note.source.or(self.note.source.take());
         self.uncounted += later.uncounted;
     }
 
     /// Removes what an attempt that has just ended answers, and returns how many uncounted triggers that were. A report
     /// on the token that the attempt stored stays: its sender knew that token, so the report is newer.
     pub fn settle(&mut self, outcome: Outcome) -> u64 {
-        let reported = match outcome {
-            Outcome::Failed => Fingerprints::default(),
-            Outcome::Refreshed(stored) => {
-                let mut left = self.reported;
-                left.retain(|f| f == stored);
-                left
-            }
-        };
-        let settled = std::mem::replace(self, Self { reported, ..Self::default() });
+        let settled = std::mem::take(self);
+        if let Outcome::Refreshed(stored) = outcome
+            && settled.reported.contains(stored)
+        {
+            self.reported.insert(stored);
+        }
         settled.uncounted
     }
 
@@ -206,7 +177,12 @@ impl Pending {
 
     /// Whether a message or a manual trigger is pending.
     pub fn is_asked(&self) -> bool {
-        self.forced.is_some() || self.unnamed || !self.reported.is_empty()
+        self.forced().is_some() || self.unnamed || !self.reported.is_empty()
+    }
+
+    /// What wants a solve in any state.
+    pub fn forced(&self) -> Option<Trigger> {
+        self.manual.then_some(Trigger::Manual).or(self.force.then_some(Trigger::Invalid))
     }
 
     /// Whether a client may be waiting for an answer: one that sent a message, or one whose message was lost in a gap.
@@ -332,6 +308,6 @@ mod tests {
         pending.fold(Arrival::Message(Report { force: true, ..Report::default() }));
         pending.fold(Arrival::Manual);
         pending.fold(Arrival::Message(Report { force: true, ..Report::default() }));
-        assert_eq!(pending.forced, Some(Trigger::Manual));
+        assert_eq!(pending.forced(), Some(Trigger::Manual));
     }
 }

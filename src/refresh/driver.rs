@@ -54,7 +54,7 @@ pub struct Stop {
 
 /// How a refresh on demand ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Once {
+pub enum ManualOutcome {
     Refreshed(Box<Snapshot>),
     Failed(Failing),
     /// Stopped before the refresh ended.
@@ -88,11 +88,7 @@ impl<P: Ports> Driver<P> {
     pub async fn run(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Inbox {
         let site = site.into();
         site.mailbox.post(Arrival::Startup);
-        let Some(reading) = first_reading(&site, reading, &stop).await else {
-            let mut inbox = Inbox::default();
-            inbox.take_in(site.mailbox.take());
-            return inbox;
-        };
+        let Some(reading) = first_reading(&site, reading, &stop).await else { return unanswered(&site) };
         let mut driver = Self::new(site, reading);
         driver.publish();
         while !stop.graceful.is_cancelled() {
@@ -102,27 +98,35 @@ impl<P: Ports> Driver<P> {
         driver.inbox
     }
 
-    /// One forced refresh: in this process, or in the replica that holds the lock.
-    pub async fn once(site: impl Into<Box<SiteContext<P>>>, reading: Option<Reading>, stop: Stop) -> Once {
+    /// One forced refresh: in this process, or in the replica that holds the lock. Returns also what is left unanswered.
+    pub async fn refresh_once(
+        site: impl Into<Box<SiteContext<P>>>,
+        reading: Option<Reading>,
+        stop: Stop,
+    ) -> (ManualOutcome, Inbox) {
         let site = site.into();
-        let Some(reading) = first_reading(&site, reading, &stop).await else { return Once::Stopped };
+        let Some(reading) = first_reading(&site, reading, &stop).await else {
+            return (ManualOutcome::Stopped, unanswered(&site));
+        };
         let before = reading.snapshot.version;
         let mut driver = Self::new(site, reading);
         driver.inbox.pending.fold(Arrival::Manual);
-        while !stop.graceful.is_cancelled() {
+        let mut outcome = ManualOutcome::Stopped;
+        while outcome == ManualOutcome::Stopped && !stop.graceful.is_cancelled() {
             driver.step(&stop).await;
             let snapshot = driver.state.snapshot();
             if !driver.inbox.is_empty() {
                 continue;
             }
             if snapshot.version > before {
-                return Once::Refreshed(Box::new(snapshot.clone()));
-            }
-            if let Some(failing) = &snapshot.failing {
-                return Once::Failed(Failing::clone(failing));
+                outcome = ManualOutcome::Refreshed(Box::new(snapshot.clone()));
+            } else if let Some(failing) = &snapshot.failing {
+                outcome = ManualOutcome::Failed(Failing::clone(failing));
             }
         }
-        Once::Stopped
+        driver.take_in();
+        driver.inbox.drop_manual();
+        (outcome, driver.inbox)
     }
 
     /// One turn. After an error the pause grows until a turn succeeds: Redis may answer some commands and fail others.
@@ -196,10 +200,10 @@ impl<P: Ports> Driver<P> {
         let Some(id) = self.claim(trigger).await? else { return Ok(()) };
         let folded = self.decided(DecisionKind::Solve);
         let pending = &self.inbox.pending;
-        if (pending.unnamed || pending.forced.is_some()) && pending.reported.is_empty() {
+        if (pending.unnamed || pending.forced().is_some()) && pending.reported.is_empty() {
             self.state.clear_rejected();
         }
-        let offers_bootstrap = pending.forced.is_none() && self.state.snapshot().current.is_none();
+        let offers_bootstrap = pending.forced().is_none() && self.state.snapshot().current.is_none();
         tracing::info!(
             site = %self.site.id, %trigger, folded,
             reason = pending.note.reason.as_deref().unwrap_or_default(),
@@ -429,6 +433,12 @@ async fn first_reading<P: Ports>(site: &SiteContext<P>, known: Option<Reading>, 
             return None;
         }
     }
+}
+
+fn unanswered<P: Ports>(site: &SiteContext<P>) -> Inbox {
+    let mut inbox = Inbox::default();
+    inbox.take_in(site.mailbox.take());
+    inbox
 }
 
 async fn pause<P: Ports>(site: &SiteContext<P>, span: Duration, stop: &Stop) -> Woken {

@@ -11,7 +11,7 @@ use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
 use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::stored::StoredToken;
-use token_sidecar::refresh::driver::{Driver, Once, Stop};
+use token_sidecar::refresh::driver::{Driver, ManualOutcome, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::site::SiteContext;
 use token_sidecar_client::wire::{Fingerprint, SiteId, Token, Trigger};
@@ -139,10 +139,10 @@ impl Bench {
     }
 
     /// The command `refresh`: a process of its own for one refresh, and how it ends.
-    pub(crate) fn refresh_once(&self) -> (impl Future<Output = Once> + use<>, Stop) {
+    pub(crate) fn refresh_once(&self) -> (impl Future<Output = ManualOutcome> + use<>, Stop) {
         let stop = Stop::default();
-        let once = tokio::time::timeout(PATIENCE, spawn(Driver::once(self.site(), None, stop.clone())));
-        (async { once.await.unwrap().unwrap() }, stop)
+        let once = tokio::time::timeout(PATIENCE, spawn(Driver::refresh_once(self.site(), None, stop.clone())));
+        (async { once.await.unwrap().unwrap().0 }, stop)
     }
 
     /// A site of another process, which hears the channels.

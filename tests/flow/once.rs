@@ -1,7 +1,7 @@
 //! The command `refresh`: one refresh by a process of its own, beside the replicas.
 
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::refresh::driver::Once;
+use token_sidecar::refresh::driver::ManualOutcome;
 use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;
@@ -13,7 +13,7 @@ use crate::world::{ms, secs};
 async fn one_refresh_on_demand_stores_a_token_and_ends() {
     let bench = Bench::calm(2).await;
     let (once, _) = bench.refresh_once();
-    let Once::Refreshed(snapshot) = once.await else { panic!("a new token") };
+    let ManualOutcome::Refreshed(snapshot) = once.await else { panic!("a new token") };
     assert_eq!(snapshot.current.unwrap().token.expose(), "token-1");
     bench.rest().await;
     assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Manual);
@@ -27,7 +27,7 @@ async fn it_follows_a_refresh_that_is_under_way_elsewhere() {
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     let (once, _) = bench.refresh_once();
-    assert!(matches!(once.await, Once::Refreshed(_)));
+    assert!(matches!(once.await, ManualOutcome::Refreshed(_)));
     bench.rest().await;
     assert_eq!(bench.state().solves.started, 1);
     assert_eq!(bench.state().events.len(), 1);
@@ -44,7 +44,7 @@ async fn it_reports_the_failure_of_its_own_attempt_and_of_one_that_it_follows() 
             bench.until("a solve", |s| s.solves.started == 1).await;
         }
         let (once, _) = bench.refresh_once();
-        let Once::Failed(failing) = once.await else { panic!("a failure") };
+        let ManualOutcome::Failed(failing) = once.await else { panic!("a failure") };
         assert_eq!((failing.error.as_str(), failing.attempts), ("solver: down", 1));
         bench.rest().await;
         assert_eq!(bench.state().solves.started, 1);
@@ -60,7 +60,7 @@ async fn it_solves_while_the_site_backs_off() {
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     let asked = bench.shared.elapsed();
     let (once, _) = bench.refresh_once();
-    assert!(matches!(once.await, Once::Refreshed(_)));
+    assert!(matches!(once.await, ManualOutcome::Refreshed(_)));
     assert!(bench.shared.elapsed() - asked < secs(18));
     bench.finish().await;
 }
@@ -73,7 +73,7 @@ async fn it_ends_as_failed_where_the_store_takes_nothing() {
             bench.spoil_all(op, Fault::Refused);
         }
         let (once, _) = bench.refresh_once();
-        let Once::Failed(failing) = once.await else { panic!("a failure") };
+        let ManualOutcome::Failed(failing) = once.await else { panic!("a failure") };
         assert_eq!(failing.stage, Stage::Store);
         assert!(bench.shared.elapsed() < secs(60));
         bench.mend();
@@ -88,7 +88,7 @@ async fn it_frees_the_lock_where_it_is_stopped() {
     bench.until("a solve", |s| s.solves.started == 1).await;
     stop.graceful.cancel();
     stop.now.cancel();
-    assert_eq!(once.await, Once::Stopped);
+    assert_eq!(once.await, ManualOutcome::Stopped);
     bench.pass(ms(10)).await;
     assert!(bench.state().keys.lock.is_none());
     bench.finish().await;

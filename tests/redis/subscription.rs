@@ -54,7 +54,7 @@ async fn any_payload_reaches_the_mailbox() {
     let kinds: Vec<_> = payloads.iter().map(|(_, kind)| (site(), *kind)).collect();
     assert_eq!(subscription.told(|told| told.messages.clone()), kinds);
     let inbox = subscription.mailbox().take();
-    assert!(inbox.unnamed && inbox.forced.is_none(), "an oversized payload has no details");
+    assert!(inbox.unnamed && inbox.forced().is_none(), "an oversized payload has no details");
     assert_eq!(inbox.reported.iter().collect::<Vec<_>>(), [Fingerprint::of("test")]);
     assert_eq!((inbox.note.reason.as_deref(), inbox.note.source.as_deref()), (Some("401"), Some("p1")));
 }
