@@ -40,13 +40,22 @@ pub(crate) fn claim(command: &Command) -> Option<String> {
 /// A command and what came of it, in a line of the story.
 pub(crate) fn line(process: usize, command: &Command, reply: &Reply) -> String {
     let who = if process == SOMEBODY { "somebody".to_owned() } else { format!("sidecar {process}") };
-    let words = || command.iter().map(|w| String::from_utf8_lossy(w)).collect::<Vec<_>>().join(" ");
+    let words = || command.iter().map(|w| text(w)).collect::<Vec<_>>().join(" ");
     let what = match name(command) {
         Some(script) => script.to_owned(),
         None if command[0] == b"SCRIPT" => "SCRIPT LOAD".to_owned(),
         None => words(),
     };
     format!("{who}: {what} → {}", shown(reply))
+}
+
+/// A word of a command or a payload, without the random part of a canary, which no seed decides.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    match text.split_once(':') {
+        Some((instance, _)) if instance.starts_with("sidecar-") => format!("{instance}:…"),
+        _ => text.into_owned(),
+    }
 }
 
 /// A reply in words, with all that is in it.

@@ -184,7 +184,7 @@ impl World {
             state.chronicle.tell(at, || scripts::line(process, command, &done.reply));
         }
         for message in &done.published {
-            state.chronicle.tell(at, || format!("  {} {}", message.channel, String::from_utf8_lossy(&message.payload)));
+            state.chronicle.tell(at, || format!("  {} {}", message.channel, scripts::text(&message.payload)));
             state.deliver(&message.channel, &message.payload);
             if ANSWERS.contains(&message.channel.as_str())
                 && let Some(event) = Event::parse(&message.payload)
