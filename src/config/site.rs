@@ -15,7 +15,7 @@ use super::source::{FlaresolverrSection, Headers, HttpSection, SourceConfig, fil
 use super::template::Placeholders;
 use super::value::{self, BaseAddress, BearerToken, DAY, HOUR, HeaderValue, Name, RedisKey, SECOND, ScheduleText};
 use super::value::{Span, VariableName, WebAddress};
-use crate::domain::extract::CookieRule;
+use crate::domain::extract::{Charset, CookieRule};
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
 
@@ -79,6 +79,7 @@ pub(super) struct SiteSection {
     cookie: Option<Name>,
     cookie_fallbacks: Vec<Name>,
     cookie_prefix: String,
+    token_charset: Charset,
     token_key: RedisKey,
     cookies_key: RedisKey,
     sources: Vec<SourceKind>,
@@ -167,6 +168,7 @@ impl SiteSection {
             name,
             fallbacks: self.cookie_fallbacks.into_iter().map(|name| name.0).collect(),
             prefix: self.cookie_prefix,
+            charset: self.token_charset,
         };
         let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
         let flaresolverr = self.flaresolverr.build(site, id, page.clone(), wanted);

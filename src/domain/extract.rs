@@ -1,14 +1,20 @@
 //! Finds the cookie that holds the token in a source's answer.
 
-use std::cell::LazyCell;
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use token_sidecar_client::wire::{Cookies, Token, TokenError};
+use token_sidecar_client::excerpt::excerpt;
+use token_sidecar_client::wire::{Cookies, Fingerprint, Token, TokenError, whole_second_down};
 use url::Url;
 
+use super::lifetime::time_to_live;
 use super::pending::Fingerprints;
+
+/// The longest user agent; browsers' have some 200 characters.
+const MAX_USER_AGENT: usize = 512;
 
 /// A cookie as a browser holds it; the value is raw, still percent-encoded.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,8 +29,8 @@ pub struct Cookie {
     pub expires_at: Option<Timestamp>,
 }
 
-impl std::fmt::Debug for Cookie {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cookie({} of {}{})", self.name, self.domain, self.path)
     }
 }
@@ -43,14 +49,14 @@ pub struct Solution {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bare(pub String);
 
-impl std::fmt::Debug for Bare {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Bare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Bare(…)")
     }
 }
 
 /// Where a site keeps its token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CookieRule {
     /// The name of the cookie that holds the token. The cookies key always has this cookie.
     pub name: String,
@@ -58,6 +64,18 @@ pub struct CookieRule {
     pub fallbacks: Vec<String>,
     /// What precedes the token in the decoded cookie, for instance `Bearer `.
     pub prefix: String,
+    pub charset: Charset,
+}
+
+/// Which characters a token of the site may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Charset {
+    /// Those of a `b64token` of RFC 6750.
+    #[default]
+    B64token,
+    /// All that a [`Token`] may have.
+    Visible,
 }
 
 /// A token that may become the current one, with the cookies and the user agent of its answer.
@@ -74,69 +92,128 @@ pub enum ExtractError {
     /// The answer has cookies, but none under a configured name.
     #[error("no cookie `{wanted}` among the {count} of the answer")]
     Absent { wanted: String, count: usize },
-    #[error("the token of the answer is malformed: {0}")]
-    Malformed(#[from] TokenError),
-    /// It expires within a second.
-    #[error("the token of the answer has expired")]
-    Expired,
-    /// It is a token that was reported as refused.
-    #[error("the answer has the token {0}, which was reported as refused")]
-    Reported(token_sidecar_client::wire::Fingerprint),
+    /// Where the answer has candidates, and why none of them is taken.
+    #[error("{}", list(.0))]
+    Unusable(Vec<(String, CandidateError)>),
 }
 
-/// Finds the token in an answer. `refused` are the tokens that were reported. The caller checks whether the token has
-/// expired.
+/// Why a value is not taken as the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CandidateError {
+    #[error("is malformed: {0}")]
+    Malformed(#[from] TokenError),
+    #[error("is no b64token (RFC 6750); `token_charset = \"visible\"` allows more characters")]
+    Charset,
+    /// It expires within a second.
+    #[error("has expired")]
+    Expired,
+    #[error("is {0}, which was reported as refused")]
+    Reported(Fingerprint),
+    /// A browser that still has the cookie has another clock.
+    #[error("is in a cookie that ended at {ended} by Redis' clock ({now}); is that clock right?")]
+    Ended { ended: Timestamp, now: Timestamp },
+}
+
+fn list(unusable: &[(String, CandidateError)]) -> String {
+    let each = unusable.iter().map(|(place, error)| format!("the token of {place} {error}"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// Finds the token in an answer, and its time to live. The first usable one is taken: that of the first name, and of
+/// several cookies with one name that which fits the page best. `refused` are the tokens that were reported.
 pub fn candidate(
     solution: &Solution,
     rule: &CookieRule,
     page: &str,
     refused: &Fingerprints,
+    token_ttl: Duration,
     now: Timestamp,
-) -> Result<Candidate, ExtractError> {
-    let page = LazyCell::new(|| Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok());
-    let live: Vec<&Cookie> =
-        solution.cookies.iter().filter(|c| !c.value.is_empty() && c.expires_at.is_none_or(|end| now < end)).collect();
-    let mut cookies = best_of(&live, || page.as_ref());
-    let (place, raw) = match &solution.bare {
-        Some(bare) => (None, bare.0.clone()),
-        None => std::iter::once(&rule.name)
-            .chain(&rule.fallbacks)
-            .find_map(|name| Some((Some(name), decoded(cookies.get(name)?))))
-            .ok_or_else(|| ExtractError::Absent { wanted: rule.name.clone(), count: solution.cookies.len() })?,
+) -> Result<(Candidate, Duration), ExtractError> {
+    let usable = |raw: &str| {
+        let token = rule.token(raw)?;
+        if refused.contains(token.fingerprint()) {
+            return Err(CandidateError::Reported(token.fingerprint()));
+        }
+        let ttl = time_to_live(token.claims(), token_ttl, now).ok_or(CandidateError::Expired)?;
+        Ok((token, ttl))
     };
-    let token = Token::parse(raw.strip_prefix(rule.prefix.as_str()).unwrap_or(&raw))?;
-    if refused.contains(token.fingerprint()) {
-        return Err(ExtractError::Reported(token.fingerprint()));
-    }
-    if place != Some(&rule.name) {
+    let page = Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok();
+    // A server deletes a cookie by an end in 1970.
+    let is_deleted = |cookie: &Cookie| cookie.expires_at.is_some_and(|end| end.as_second() < 86_400);
+    let mut held: Vec<_> = solution.cookies.iter().filter(|c| !c.value.is_empty() && !is_deleted(c)).collect();
+    held.sort_by_cached_key(|cookie| Reverse(Fit::of(cookie, page.as_ref())));
+    let is_live = |cookie: &Cookie| cookie.expires_at.is_none_or(|end| now < end);
+    let best_last = held.iter().rev().filter(|cookie| is_live(cookie));
+    let mut cookies: Cookies = best_last.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
+    let user_agent = solution.user_agent.as_deref().and_then(user_agent);
+    let found = |token, cookies, ttl| Ok((Candidate { token, cookies, user_agent }, ttl));
+
+    if let Some(bare) = &solution.bare {
+        let (token, ttl) =
+            usable(&bare.0).map_err(|error| ExtractError::Unusable(vec![("the answer".to_owned(), error)]))?;
         rule.add(&token, &mut cookies);
+        return found(token, cookies, ttl);
     }
-    Ok(Candidate { token, cookies, user_agent: solution.user_agent.clone() })
+    let mut unusable = Vec::new();
+    for name in std::iter::once(&rule.name).chain(&rule.fallbacks) {
+        for cookie in held.iter().filter(|cookie| cookie.name == *name) {
+            let outcome = match cookie.expires_at {
+                Some(ended) if !is_live(cookie) => Err(CandidateError::Ended { ended, now: whole_second_down(now) }),
+                _ => usable(&cookie.value),
+            };
+            match outcome {
+                Ok((token, ttl)) => {
+                    cookies.insert(name, cookie.value.clone());
+                    rule.add(&token, &mut cookies);
+                    return found(token, cookies, ttl);
+                }
+                Err(error) => {
+                    let place = excerpt(&format!("{}{}", cookie.domain, cookie.path), 60);
+                    let place = format!("the cookie `{name}`{}{place}", if place.is_empty() { "" } else { " of " });
+                    unusable.push((place, error));
+                }
+            }
+        }
+    }
+    // A solver may send a thousand.
+    unusable.truncate(4);
+    Err(if unusable.is_empty() {
+        ExtractError::Absent { wanted: rule.name.clone(), count: solution.cookies.len() }
+    } else {
+        ExtractError::Unusable(unusable)
+    })
 }
 
 impl CookieRule {
+    /// The token in the raw value of a cookie. Some servers put the value into quotes, or write a blank as a plus.
+    fn token(&self, raw: &str) -> Result<Token, CandidateError> {
+        let decoded = decoded(raw);
+        let value = decoded.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(&decoded);
+        let prefixes = ["Bearer+", &self.prefix.replace(' ', "+"), &self.prefix];
+        let bare = prefixes.into_iter().find_map(|prefix| value.strip_prefix(prefix).filter(|_| !prefix.is_empty()));
+        let token = Token::parse(bare.unwrap_or(value))?;
+        match self.charset {
+            Charset::B64token if !token.is_b64token() => Err(CandidateError::Charset),
+            _ => Ok(token),
+        }
+    }
+
     /// Puts the token among the cookies under the configured name, encoded as a browser would send it.
     pub fn add(&self, token: &Token, cookies: &mut Cookies) {
-        let held = cookies.get(&self.name).map(decoded);
-        let holds =
-            held.and_then(|value| Token::parse(value.strip_prefix(self.prefix.as_str()).unwrap_or(&value)).ok());
-        if holds.as_ref() != Some(token) {
+        let held = cookies.get(&self.name).and_then(|raw| self.token(raw).ok());
+        if held.as_ref() != Some(token) {
             let value = format!("{}{}", self.prefix, token.expose());
             cookies.insert(&self.name, utf8_percent_encode(&value, COOKIE_VALUE).to_string());
         }
     }
 }
 
-/// For each name the cookie that fits the page best. `page` is called only where a name occurs twice.
-fn best_of<'a>(cookies: &[&Cookie], page: impl Fn() -> Option<&'a Url>) -> Cookies {
-    let mut best: BTreeMap<&str, &Cookie> = BTreeMap::new();
-    for cookie in cookies {
-        let held = best.entry(&cookie.name).or_insert(cookie);
-        if !std::ptr::eq(*held, *cookie) && Fit::of(held, page()) < Fit::of(cookie, page()) {
-            *held = cookie;
-        }
-    }
-    best.into_iter().map(|(name, cookie)| (name.to_owned(), cookie.value.clone())).collect()
+/// A user agent that a header can carry; nothing else is taken for one.
+#[must_use]
+pub fn user_agent(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_sendable = text.len() <= MAX_USER_AGENT && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    (is_sendable && !text.is_empty()).then(|| text.to_owned())
 }
 
 fn decoded(raw: &str) -> String {
@@ -211,12 +288,17 @@ fn path_match(cookie: &str, page: &str) -> Match {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use token_sidecar_client::wire::Fingerprint;
 
+    const DAY: Duration = Duration::from_secs(86_400);
     const PAGE: &str = "https://www.shop.test/";
 
     fn rule() -> CookieRule {
-        CookieRule { name: "access-token".into(), fallbacks: vec!["bearer_token".into()], prefix: "Bearer ".into() }
+        let fallbacks = vec!["bearer_token".into()];
+        CookieRule { name: "access-token".into(), fallbacks, prefix: "Bearer ".into(), ..CookieRule::default() }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_795_331_911).unwrap()
     }
 
     fn cookie(name: &str, value: &str, domain: &str, path: &str) -> Cookie {
@@ -224,8 +306,17 @@ mod tests {
     }
 
     fn found(cookies: Vec<Cookie>) -> Result<Candidate, ExtractError> {
-        let solution = Solution { cookies, url: PAGE.into(), ..Solution::default() };
-        candidate(&solution, &rule(), PAGE, &Fingerprints::default(), Timestamp::UNIX_EPOCH)
+        taken(&Solution { cookies, url: PAGE.into(), ..Solution::default() }, &rule())
+    }
+
+    fn taken(solution: &Solution, rule: &CookieRule) -> Result<Candidate, ExtractError> {
+        let mut refused = Fingerprints::default();
+        refused.insert(Fingerprint::of("reported"));
+        candidate(solution, rule, PAGE, &refused, DAY, now()).map(|(candidate, _)| candidate)
+    }
+
+    fn said(cookies: Vec<Cookie>) -> String {
+        found(cookies).unwrap_err().to_string()
     }
 
     fn token_of(cookies: Vec<Cookie>) -> String {
@@ -275,43 +366,120 @@ mod tests {
     #[test]
     fn a_bare_token_is_put_among_the_cookies_as_a_browser_would_have_it() {
         let solution = Solution { bare: Some(Bare("Bearer a.b/c+d==".into())), ..Solution::default() };
-        let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let found = taken(&solution, &rule()).unwrap();
         assert_eq!(found.token.expose(), "a.b/c+d==");
         assert_eq!(found.cookies.to_json(), r#"{"access-token":"Bearer%20a.b%2Fc%2Bd%3D%3D"}"#);
     }
 
     #[test]
-    fn an_error_does_not_contain_the_value() {
-        assert_eq!(
-            found(vec![cookie("x", "y", "", "")]).map(|_| ()),
-            Err(ExtractError::Absent { wanted: "access-token".into(), count: 1 })
-        );
-        for (value, error) in [
-            ("Bearer%20", TokenError::Empty),
-            ("Bearer%20a%20b", TokenError::Malformed),
-            ("%FF%FE", TokenError::Malformed),
-            ("a%0AInjected", TokenError::Malformed),
+    fn a_value_in_quotes_or_with_a_plus_for_its_blank_is_read() {
+        for value in [
+            r#""Bearer abc.def""#,
+            r#""Bearer%20abc.def""#,
+            "%22Bearer%20abc.def%22",
+            "%22abc.def%22",
+            "Bearer+abc.def",
+            r#""Bearer+abc.def""#,
+            "Bearer%2Babc.def",
         ] {
-            let found = found(vec![cookie("access-token", value, "", "")]).map(|_| ());
-            assert_eq!(found, Err(ExtractError::Malformed(error)), "{value}");
+            let found = found(vec![cookie("access-token", value, "www.shop.test", "/")]).unwrap();
+            assert_eq!(found.token.expose(), "abc.def", "{value}");
+            assert_eq!(found.cookies.get("access-token"), Some(value), "the raw value stays");
+        }
+        assert_eq!(token_of(vec![cookie("access-token", "Bearer+a+b", "", "")]), "a+b");
+        assert!(said(vec![cookie("access-token", r#"""abc"""#, "", "")]).contains("malformed"));
+    }
+
+    #[test]
+    fn an_unusable_candidate_hides_no_usable_one() {
+        let good = cookie("access-token", "good", ".shop.test", "/");
+        let fallback = cookie("bearer_token", "good", "", "");
+        let mut ended = cookie("access-token", "ended", "www.shop.test", "/");
+        ended.expires_at = Some(now());
+        let expired = "e30.eyJleHAiOjF9.c2ln";
+        for bad in ["Bearer%20", "a b", "reported", expired, "12|abc", "\u{7f}"]
+            .map(|value| cookie("access-token", value, "www.shop.test", "/"))
+            .into_iter()
+            .chain([ended])
+        {
+            let found = found(vec![bad.clone(), good.clone()]).unwrap();
+            assert_eq!(
+                (found.token.expose(), found.cookies.get("access-token")),
+                ("good", Some("good")),
+                "{}",
+                bad.value
+            );
+            let found = self::found(vec![bad.clone(), fallback.clone()]).unwrap();
+            assert_eq!(found.token.expose(), "good", "{}", bad.value);
+            assert_eq!(found.cookies.get("access-token"), Some("Bearer%20good"), "{}", bad.value);
         }
     }
 
     #[test]
-    fn empty_and_expired_cookies_are_ignored() {
-        let mut old = cookie("access-token", "old", "www.shop.test", "/");
-        old.expires_at = Timestamp::from_second(-1).ok();
-        assert_eq!(token_of(vec![old, cookie("access-token", "new", ".shop.test", "/")]), "new");
-        assert!(found(vec![cookie("access-token", "", "www.shop.test", "/")]).is_err());
+    fn an_error_names_each_candidate_and_why_it_is_not_taken() {
+        assert_eq!(said(vec![cookie("x", "y", "", "")]), "no cookie `access-token` among the 1 of the answer");
+        assert_eq!(
+            said(vec![
+                cookie("bearer_token", "reported", "", ""),
+                cookie("access-token", "a%20b", ".shop.test", "/"),
+                cookie("access-token", "Bearer%20", "www.shop.test", "/"),
+            ]),
+            "the token of the cookie `access-token` of www.shop.test/ is malformed: the value is empty; \
+             the token of the cookie `access-token` of .shop.test/ is malformed: the value has a character that a \
+             bearer token cannot have; the token of the cookie `bearer_token` is 8e752bb9817c0632, which was reported as refused"
+        );
+        let expired = Solution { bare: Some(Bare("e30.eyJleHAiOjF9.c2ln".into())), ..Solution::default() };
+        assert_eq!(taken(&expired, &rule()).unwrap_err().to_string(), "the token of the answer has expired");
     }
 
     #[test]
-    fn the_very_token_that_was_reported_is_no_candidate() {
-        let mut refused = Fingerprints::default();
-        refused.insert(Fingerprint::of("abc"));
-        let solution = Solution { bare: Some(Bare("abc".into())), ..Solution::default() };
-        let found = candidate(&solution, &rule(), PAGE, &refused, Timestamp::UNIX_EPOCH).map(|_| ());
-        assert_eq!(found, Err(ExtractError::Reported(Fingerprint::of("abc"))));
+    fn empty_and_deleted_cookies_are_no_candidates() {
+        let mut deleted = cookie("access-token", "old", "www.shop.test", "/");
+        deleted.expires_at = Some(Timestamp::UNIX_EPOCH);
+        let empty = cookie("access-token", "", "www.shop.test", "/");
+        assert!(said(vec![deleted, empty]).starts_with("no cookie `access-token`"));
+    }
+
+    #[test]
+    fn a_cookie_that_has_ended_by_redis_clock_is_named_with_the_clock() {
+        let mut ended = cookie("access-token", "secret", "www.shop.test", "/");
+        ended.expires_at = Some(now());
+        assert_eq!(
+            said(vec![ended]),
+            "the token of the cookie `access-token` of www.shop.test/ is in a cookie that ended at 2026-11-22T07:18:31Z \
+             by Redis' clock (2026-11-22T07:18:31Z); is that clock right?"
+        );
+    }
+
+    #[test]
+    fn a_token_that_is_no_b64token_is_taken_where_the_site_allows_it() {
+        let solution = Solution {
+            cookies: vec![cookie("access-token", "Bearer%2012%7Cabc", "www.shop.test", "/")],
+            ..Solution::default()
+        };
+        let refused = taken(&solution, &rule()).unwrap_err().to_string();
+        assert!(refused.contains("token_charset"), "{refused}");
+        let visible = CookieRule { charset: Charset::Visible, ..rule() };
+        assert_eq!(taken(&solution, &visible).unwrap().token.expose(), "12|abc");
+        let bare = Solution { bare: Some(Bare("12|abc".into())), ..Solution::default() };
+        assert_eq!(taken(&bare, &visible).unwrap().cookies.get("access-token"), Some("Bearer%2012%7Cabc"));
+    }
+
+    #[test]
+    fn a_user_agent_that_no_header_carries_is_absent() {
+        for (agent, read) in [
+            (" Mozilla/5.0 (X11) Chrome/156 ", Some("Mozilla/5.0 (X11) Chrome/156")),
+            ("", None),
+            ("a\r\nX: y", None),
+            ("a\u{1b}[31m", None),
+            ("a\0", None),
+            ("Браузер", None),
+            (&"x".repeat(513), None),
+        ] {
+            let mut solution = Solution { bare: Some(Bare("abc".into())), ..Solution::default() };
+            solution.user_agent = Some(agent.to_owned());
+            assert_eq!(taken(&solution, &rule()).unwrap().user_agent.as_deref(), read, "{agent:?}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn ttl(exp: Option<i64>, iat: Option<i64>, now: i64) -> Option<Duration> {
-        let claims = Claims { expires_at: exp.map(at), issued_at: iat.map(at) };
+        let claims = Claims { expires_at: exp.map(at), issued_at: iat.map(at), ..Claims::default() };
         time_to_live(claims, DAY, at(now))
     }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use redis::{FromRedisValue, ParsingError, Value};
 use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger};
 
+use crate::domain::extract::user_agent;
 use crate::domain::lifetime::later;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
 
@@ -68,7 +69,7 @@ impl State {
             at: Timestamp::from_millisecond(self.text("refreshed_ms")?.parse().ok()?).ok()?,
             trigger: self.text("trigger")?.parse().ok()?,
             source: self.text("source")?.to_owned(),
-            user_agent: self.text("user_agent").map(str::to_owned),
+            user_agent: self.text("user_agent").and_then(user_agent),
         })
     }
 

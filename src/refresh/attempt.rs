@@ -8,8 +8,7 @@ use super::commit::Claim;
 use super::observation::{Observation, Observer, Step};
 use super::ports::{Clock, Jitter, KeyTtl, Probe, Source, SourceError};
 use super::site::{Ports, SiteContext};
-use crate::domain::extract::{self, Bare, Candidate, ExtractError, Solution};
-use crate::domain::lifetime::time_to_live;
+use crate::domain::extract::{self, Bare, Candidate, Solution};
 use crate::domain::site::Verify;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Stage, Trigger};
@@ -107,15 +106,15 @@ impl<P: Ports> SiteContext<P> {
         let failure = |stage, error, pace| Failure { stage, error, pace };
         let solution = solution.map_err(|e| Next::Source(failure(Stage::Solve, e.message, e.pace)))?;
         let now = claim.state.clock().now(self.clock.now());
-        let extracting = async {
-            let rejected = claim.state.rejected();
-            let candidate = extract::candidate(&solution, &self.cookie, &self.page, rejected, now)?;
-            let ttl = time_to_live(candidate.token.claims(), self.policy.token_ttl, now);
-            Ok((candidate, KeyTtl::New(ttl.ok_or(ExtractError::Expired)?)))
-        };
-        let extracted: Result<_, ExtractError> = self.timed(Step::Extract, &mut timings.extract, extracting).await;
+        let (rejected, ttl) = (claim.state.rejected(), self.policy.token_ttl);
+        let extracting = async { extract::candidate(&solution, &self.cookie, &self.page, rejected, ttl, now) };
+        let extracted = self.timed(Step::Extract, &mut timings.extract, extracting).await;
         let (candidate, ttl) =
             extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string(), Pace::Ordinary)))?;
+        let ttl = KeyTtl::New(ttl);
+        if candidate.token.claims().has_odd_end {
+            tracing::warn!(site = %self.id, "the exp of the token is no time: it counts as absent");
+        }
 
         let verdict = self.timed(Step::Verify, &mut timings.verify, self.verify(&candidate)).await;
         let failure = |error| failure(Stage::Verify, error, Pace::Ordinary);

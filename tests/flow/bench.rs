@@ -154,7 +154,12 @@ impl Bench {
         SiteContext {
             id: SiteId::parse(SITE).unwrap(),
             policy: self.setup.policy.clone(),
-            cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
+            cookie: CookieRule {
+                name: "access-token".into(),
+                fallbacks: Vec::new(),
+                prefix: "Bearer ".into(),
+                ..CookieRule::default()
+            },
             page: "https://www.shop.test/".to_owned(),
             bootstrap: self.setup.bootstrap.map(|t| Box::new(Token::parse(t).unwrap())),
             mailbox,

@@ -210,9 +210,15 @@ async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_written() {
     many.cookies.retain(|c| c.name != "access-token");
     for (answer, error) in [
         (Answer::Page(many), "no cookie `access-token` among the 1 of the answer"),
-        (Answer::Token("not%20a%20token".into()), "the token of the answer is malformed: the value has a character"),
-        (Answer::Token("%20".into()), "the token of the answer is malformed: the value is empty"),
-        (Answer::Token(jwt(10)), "the token of the answer has expired"),
+        (
+            Answer::Token("not%20a%20token".into()),
+            "the token of the cookie `access-token` of .shop.test/ is malformed: the value has",
+        ),
+        (
+            Answer::Token("%20".into()),
+            "the token of the cookie `access-token` of www.shop.test/ is malformed: the value is empty",
+        ),
+        (Answer::Token(jwt(10)), "the token of the cookie `access-token` of .shop.test/ has expired"),
     ] {
         let bench = Bench::calm(1).await;
         bench.state().outputs.clear();

@@ -92,7 +92,12 @@ impl Replica {
         let site = SiteContext::<Surroundings> {
             id: id.clone(),
             policy,
-            cookie: CookieRule { name: "access-token".into(), fallbacks: Vec::new(), prefix: "Bearer ".into() },
+            cookie: CookieRule {
+                name: "access-token".into(),
+                fallbacks: Vec::new(),
+                prefix: "Bearer ".into(),
+                ..CookieRule::default()
+            },
             page: "https://www.shop.test/".to_owned(),
             bootstrap: None,
             mailbox: Arc::clone(&mailbox),

@@ -11,7 +11,12 @@ use token_sidecar::sources::{AnySource, HttpSource, Solvers};
 use crate::stub::{Act, Stub, answer, redirect};
 
 fn rule() -> CookieRule {
-    CookieRule { name: "access-token".into(), fallbacks: vec!["bearer_token".into()], prefix: "Bearer ".into() }
+    CookieRule {
+        name: "access-token".into(),
+        fallbacks: vec!["bearer_token".into()],
+        prefix: "Bearer ".into(),
+        ..CookieRule::default()
+    }
 }
 
 fn config(url: &str, token: TokenPlace) -> HttpConfig {

@@ -63,8 +63,10 @@ fn replay(cases: &[Case], times: usize) -> Stub {
     Stub::new(move |_, count| Act::Bytes(answers[count / times % answers.len()].clone()))
 }
 
+const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 fn rule() -> CookieRule {
-    CookieRule { name: "access-token".into(), fallbacks: vec![], prefix: "Bearer ".into() }
+    CookieRule { name: "access-token".into(), fallbacks: vec![], prefix: "Bearer ".into(), ..CookieRule::default() }
 }
 
 #[tokio::test]
@@ -86,7 +88,7 @@ async fn every_recorded_answer_is_cookies_or_a_short_reason() {
                     case.name
                 );
                 let has_token = cookies.iter().any(|c| c["name"] == "access-token" && c["value"] != "");
-                let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), Timestamp::UNIX_EPOCH);
+                let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), DAY, Timestamp::UNIX_EPOCH);
                 assert_eq!(found.is_ok(), has_token, "{}: {found:?}", case.name);
                 tokens += usize::from(found.is_ok());
             }
@@ -173,9 +175,9 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         let outcome = source.solve().await;
         shown += &format!("{outcome:?}");
         let Ok(solution) = outcome else { continue };
-        let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), Timestamp::UNIX_EPOCH);
+        let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), DAY, Timestamp::UNIX_EPOCH);
         shown += &format!("{found:?}");
-        if let (Ok(found), 0) = (found, at % 10) {
+        if let (Ok((found, _)), 0) = (found, at % 10) {
             write(folder.path().join(".env"), &found.token).await;
             write(folder.path().to_owned(), &found.token).await;
         }

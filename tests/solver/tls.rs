@@ -25,7 +25,12 @@ fn http_source(url: &str, token: TokenPlace) -> HttpSource {
         token,
         timeout: Duration::from_secs(5),
     };
-    let rule = CookieRule { name: "access-token".into(), fallbacks: vec![], prefix: "Bearer ".into() };
+    let rule = CookieRule {
+        name: "access-token".into(),
+        fallbacks: vec![],
+        prefix: "Bearer ".into(),
+        ..CookieRule::default()
+    };
     HttpSource::new(&config, &rule).unwrap()
 }
 

@@ -45,8 +45,9 @@ export function fingerprint(token: string): string {
 
 /** The token in what a key holds, read as the sidecar reads it: nothing where it can be none. */
 export function bare(stored: string | null): string | undefined {
-  const token = /^(?:bearer\s+)?([\w.~+/-]{1,8192}={0,8192})$/i.exec((stored ?? "").trim())?.[1];
-  return token === undefined || token.length > 8192 || /^bearer$/i.test(token) ? undefined : token;
+  // Visible ASCII without quotes and $ % , ; \ .
+  const token = /^(?:bearer\s+)?([!#&(-+\--:<-[\]-_a-~]{1,8192})$/i.exec((stored ?? "").trim())?.[1];
+  return token === undefined || /^bearer$/i.test(token) ? undefined : token;
 }
 
 /** What a sidecar has published; anybody else's text is nothing. */

@@ -72,7 +72,7 @@ test("what can be no token is none, and a scheme is no part of one", async (t) =
     await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("first") });
   });
   const client = world.client();
-  const none = ["", Buffer.from([0xff, 0xfe]), "a token", "Bearer", "bearer Bearer", "токен", "a".repeat(8193), "a".repeat(10_000_000)];
+  const none = ["", Buffer.from([0xff, 0xfe]), "a token", "Bearer", "bearer Bearer", "a%20b", '"a"', "токен", "a".repeat(8193), "a".repeat(10_000_000)];
   for (const stored of none) {
     const asked = reports.length;
     await world.redis.set(TOKEN, stored);
@@ -83,6 +83,12 @@ test("what can be no token is none, and a scheme is no part of one", async (t) =
   await assert.rejects(client.waitNewer("Bearer first", { timeout: 500 }), TimedOut);
   const named = reports.slice(none.length).map((report) => report.fingerprint);
   assert.deepEqual(named, [fingerprint("first"), fingerprint("first")]);
+});
+
+test("a token that is no b64token is given", async (t) => {
+  const world = await World.start(t);
+  await world.redis.set(TOKEN, "12|abc=!");
+  assert.equal(await world.client().get(), "12|abc=!");
 });
 
 test("what is not there is said plainly", async (t) => {

@@ -34,8 +34,8 @@ def test_a_stored_token_is_given_and_nothing_is_said(parser: Parser, stand_in: S
 
 @pytest.mark.parametrize(
     "stored",
-    [b"", b"\xff\xfe", b"a token", b"Bearer", b"bearer Bearer", "токен".encode(), b"a" * 8193, b"a" * 10_000_000],
-    ids=["nothing", "no text", "two words", "a scheme", "two schemes", "other letters", "8 KiB", "10 MB"],
+    [b"", b"\xff\xfe", b"a token", b"Bearer", b"bearer Bearer", b'"a"', "токен".encode(), b"a" * 8193, b"a" * 10_000_000],
+    ids=["nothing", "no text", "two words", "a scheme", "two schemes", "quotes", "other letters", "8 KiB", "10 MB"],
 )
 def test_what_can_be_no_token_is_none(parser: Parser, stand_in: StandIn, stored: bytes) -> None:
     stand_in.server.client.set(TOKEN, stored)
@@ -53,6 +53,11 @@ def test_a_token_is_given_and_named_without_what_stands_in_front_of_it(parser: P
     with pytest.raises(TimedOut):
         parser.do("wait_newer", "Bearer first", timeout=0.2)
     assert stand_in.report()["fingerprint"] == fingerprint("first")
+
+
+def test_a_token_that_is_no_b64token_is_given(parser: Parser, stand_in: StandIn) -> None:
+    stand_in.store("12|abc=!")
+    assert parser.do("get") == "12|abc=!"
 
 
 def test_a_missing_token_is_asked_for_without_a_fingerprint(parser: Parser, stand_in: StandIn) -> None:

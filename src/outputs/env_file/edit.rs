@@ -8,6 +8,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// nothing. `value` must have no character that a line or quotes cannot hold.
 pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     let body = if file.starts_with(BOM) { BOM.len() } else { 0 };
+    // A shell that reads the file would take `|` for a pipe.
+    let is_plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b));
+    let bare = if is_plain { value.to_owned() } else { format!("'{value}'") };
     let mut edited = file[..body].to_vec();
     let mut rest = &file[body..];
     let mut is_set = false;
@@ -16,7 +19,8 @@ pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
         if entry.name.as_ref().is_some_and(|name| &rest[name.clone()] == key.as_bytes()) {
             is_set = true;
             edited.extend_from_slice(&rest[..entry.value.start]);
-            edited.extend_from_slice(value.as_bytes());
+            let is_quoted = edited.last().is_some_and(|b| b"'\"`".contains(b));
+            edited.extend_from_slice(if is_quoted { value } else { &bare }.as_bytes());
             edited.extend_from_slice(&rest[entry.value.end..entry.end]);
         } else {
             edited.extend_from_slice(&rest[..entry.end]);
@@ -28,7 +32,7 @@ pub fn edit(file: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
         if edited.len() > body && !edited.ends_with(b"\n") {
             edited.extend_from_slice(line_end);
         }
-        for part in [key.as_bytes(), b"=", value.as_bytes(), line_end] {
+        for part in [key.as_bytes(), b"=", bare.as_bytes(), line_end] {
             edited.extend_from_slice(part);
         }
     }
@@ -167,6 +171,17 @@ mod tests {
         ] {
             assert_eq!(edited(file).as_deref(), Some(expected), "{file:?}");
             assert_eq!(edited(expected), None, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_a_shell_would_not_read_is_quoted() {
+        for (file, expected) in
+            [("", "KEY='1|a'\n"), ("KEY=old # why\n", "KEY='1|a' # why\n"), ("KEY=\"old\"\n", "KEY=\"1|a\"\n")]
+        {
+            let edited = edit(file.as_bytes(), "KEY", "1|a").unwrap_or_default();
+            assert_eq!(String::from_utf8_lossy(&edited), expected);
+            assert_eq!(edit(expected.as_bytes(), "KEY", "1|a"), None);
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Claims {
     pub expires_at: Option<Timestamp>,
     /// `iat`: when it was issued.
     pub issued_at: Option<Timestamp>,
+    /// Whether there is an `exp` that cannot be a time; it counts as absent.
+    pub has_odd_end: bool,
 }
 
 #[derive(Deserialize)]
@@ -40,16 +42,25 @@ impl Claims {
             return Self::default();
         }
         let Ok(payload) = serde_json::from_slice::<Payload>(&json) else { return Self::default() };
-        Self { expires_at: numeric_date(&payload.exp), issued_at: numeric_date(&payload.iat) }
+        let (exp, iat) = (number(&payload.exp), number(&payload.iat));
+        let expires_at = exp.and_then(time);
+        // Some issuers write 0 or -1 for "never".
+        let is_never = payload.exp.is_null() || exp.is_some_and(|exp| exp <= 0.0);
+        Self { expires_at, issued_at: iat.and_then(time), has_odd_end: expires_at.is_none() && !is_never }
     }
 }
 
-/// A `NumericDate` of RFC 7519: seconds since the epoch, a fraction allowed.
-fn numeric_date(value: &serde_json::Value) -> Option<Timestamp> {
-    let seconds = value.as_f64().filter(|s| s.is_finite())?.floor();
-    #[expect(clippy::cast_possible_truncation, reason = "a float-to-int cast saturates, and the range is checked next")]
-    let whole = seconds as i64;
-    Timestamp::from_second(whole).ok()
+fn number(value: &serde_json::Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A `NumericDate` of RFC 7519: seconds since the epoch, a fraction allowed. Some issuers count in milliseconds,
+/// microseconds or nanoseconds: no such number is a time of this millennium in seconds.
+fn time(number: f64) -> Option<Timestamp> {
+    let (_, unit) = [(1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9)].into_iter().find(|(end, _)| number < *end)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is at most 1e11")]
+    let seconds = (number / unit).floor() as i64;
+    Timestamp::from_second(seconds).ok().filter(|_| number > 0.0)
 }
 
 #[cfg(test)]
@@ -70,15 +81,43 @@ mod tests {
     #[test]
     fn times_are_read_from_the_payload() {
         let both = claims(r#"{"exp":1795500000,"iat":1795332000,"iss":"/api/v1/auth/anonymous","type":10}"#);
-        assert_eq!(both, Claims { expires_at: at(1_795_500_000), issued_at: at(1_795_332_000) });
+        assert_eq!(both, Claims { expires_at: at(1_795_500_000), issued_at: at(1_795_332_000), has_odd_end: false });
         assert_eq!(claims(r#"{"exp":1795500000.9}"#).expires_at, at(1_795_500_000));
     }
 
     #[test]
+    fn an_end_in_milliseconds_or_less_is_recognised_by_its_size() {
+        for exp in [
+            "1795500000",
+            "\"1795500000\"",
+            "1795500000123",
+            "1795500000123456",
+            "1795500000123456789",
+            "1.795500000e12",
+        ] {
+            let claims = claims(&format!(r#"{{"exp":{exp},"iat":{exp}}}"#));
+            assert_eq!((claims.expires_at, claims.issued_at), (at(1_795_500_000), at(1_795_500_000)), "{exp}");
+        }
+    }
+
+    #[test]
+    fn an_end_of_0_or_below_is_none() {
+        for exp in ["0", "-1", "-1795500000", "-1e300", "\"0\"", "null"] {
+            assert_eq!(claims(&format!(r#"{{"exp":{exp}}}"#)), Claims::default(), "{exp}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_no_time_is_absent_and_known_as_such() {
+        for exp in ["\"soon\"", "1e300", "true", "{}", "\"NaN\"", "[1795500000]"] {
+            let read = claims(&format!(r#"{{"exp":{exp}}}"#));
+            assert_eq!(read, Claims { has_odd_end: true, ..Claims::default() }, "{exp}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_says_nothing() {
-        for payload in
-            ["{}", "[]", "[1795500000]", "7", "not json", r#"{"exp":"soon"}"#, r#"{"exp":1e300}"#, r#"{"exp":null}"#]
-        {
+        for payload in ["{}", "[]", "[1795500000]", "7", "not json"] {
             assert_eq!(claims(payload), Claims::default(), "{payload}");
         }
         for bare in ["opaque", "a.b", "a.b.c.d", "a.!.c", "..."] {

@@ -13,7 +13,7 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// The scheme that may stand before a token.
 const SCHEME: &str = "bearer";
 
-/// A bare bearer token: a `b64token` of RFC 6750, section 2.1, without `Bearer `.
+/// A bare bearer token, without `Bearer `: visible ASCII without quotes and ``$ % , ; \``.
 ///
 /// Prints as its [`Fingerprint`]; the secret itself leaves only through [`Token::expose`].
 #[derive(Clone)]
@@ -32,8 +32,8 @@ pub enum TokenError {
     /// Longer than [`MAX_TOKEN_BYTES`].
     #[error("the value is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
-    /// A character that RFC 6750 does not allow.
-    #[error("the value has a character that a bearer token cannot have (RFC 6750, b64token)")]
+    /// A blank, a quote, or another character beyond those of a [`Token`].
+    #[error("the value has a character that a bearer token cannot have")]
     Malformed,
 }
 
@@ -41,7 +41,7 @@ impl Token {
     /// Reads a value with or without `Bearer ` in front.
     ///
     /// # Errors
-    /// [`TokenError`] where what is left is not a `b64token` of at most [`MAX_TOKEN_BYTES`].
+    /// [`TokenError`] where what is left is not a token of at most [`MAX_TOKEN_BYTES`].
     pub fn parse(value: &str) -> Result<Self, TokenError> {
         let bare = without_scheme(value.trim());
         // `Bearer Bearer` is no token either: parsed again, nothing would be left of it.
@@ -51,12 +51,17 @@ impl Token {
         if bare.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let body = bare.trim_end_matches('=');
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-        if body.is_empty() || !body.bytes().all(allowed) {
+        if !bare.bytes().all(|b| b.is_ascii_graphic() && !b"\"'`$%,;\\".contains(&b)) {
             return Err(TokenError::Malformed);
         }
         Ok(Self { secret: SecretString::from(bare), fingerprint: Fingerprint::of(bare), claims: Claims::of(bare) })
+    }
+
+    /// Whether it is a `b64token` of RFC 6750, section 2.1, as most tokens are.
+    #[must_use]
+    pub fn is_b64token(&self) -> bool {
+        let body = self.expose().trim_end_matches('=');
+        !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
     }
 
     /// The bare token, for the places that must have it: Redis, the `.env` and the API.
@@ -158,21 +163,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_b64token_is_refused_with_its_reason() {
+    fn what_is_no_token_is_refused_with_its_reason() {
         let long = "a".repeat(MAX_TOKEN_BYTES + 1);
         for (value, error) in [
             ("", TokenError::Empty),
             ("Bearer ", TokenError::Empty),
             ("Bearer Bearer", TokenError::Empty),
-            ("==", TokenError::Malformed),
             ("a b", TokenError::Malformed),
-            ("a=b", TokenError::Malformed),
+            ("a,b", TokenError::Malformed),
+            ("\"a\"", TokenError::Malformed),
             ("a%20b", TokenError::Malformed),
             ("tökén", TokenError::Malformed),
             ("a\nSET x y", TokenError::Malformed),
             (&long, TokenError::TooLong),
         ] {
             assert_eq!(Token::parse(value), Err(error), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn some_tokens_are_no_b64token() {
+        for (value, is_b64token) in [("a.b-c_d~e+f/g==", true), ("12|abc", false), ("a=b", false), ("==", false)] {
+            assert_eq!(Token::parse(value).map(|token| token.is_b64token()), Ok(is_b64token), "{value}");
         }
     }
 
