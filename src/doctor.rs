@@ -93,7 +93,7 @@ impl Doctor {
         }
         if site.policy.verify != Verify::Off {
             let store = redis_is_reached.then(|| self.store(site));
-            findings.push(check_api(store.as_ref(), &HttpProbe::new(&site.probe)?, site).await);
+            findings.push(check_api(store.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
         }
         Ok(findings)
     }

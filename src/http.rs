@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use percent_encoding::percent_decode_str;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
-use token_sidecar_client::excerpt::excerpt;
 use url::{Host, Url};
 
 pub use self::error::{BodyError, ClientError, RequestError, TlsProblem};
@@ -67,18 +66,6 @@ pub(crate) fn address(text: &str, what: &'static str) -> Result<Url, ClientError
 /// Host and port of an address, for messages: never its user, password, path or query.
 pub(crate) fn peer(url: &Url) -> String {
     format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
-}
-
-pub(crate) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, ClientError> {
-    let mut map = HeaderMap::new();
-    for (name, value) in pairs {
-        let refused = || ClientError::Header(excerpt(name, 60));
-        let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refused())?;
-        let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| refused())?;
-        value.set_sensitive(true);
-        map.append(key, value);
-    }
-    Ok(map)
 }
 
 /// User and password of an address. They are sent as a header; messages show the address without them.
@@ -218,14 +205,6 @@ mod tests {
         }
         let url = address(" https://user:secret@solver.test/v1?key=hidden ", "it").unwrap();
         assert_eq!(peer(&url), "solver.test:443");
-    }
-
-    #[test]
-    fn headers_that_cannot_be_sent_are_named_without_their_value() {
-        let pair = |name: &str, value: &str| [(name.to_owned(), value.to_owned())];
-        assert_eq!(headers(&pair("x", "a\nb")), Err(ClientError::Header("x".into())));
-        assert_eq!(headers(&pair("x y", "secret")), Err(ClientError::Header("x y".into())));
-        assert_eq!(format!("{:?}", headers(&pair("x", "secret")).unwrap()), r#"{"x": Sensitive}"#);
     }
 
     #[test]

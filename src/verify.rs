@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::config::ProbeConfig;
 use crate::domain::verdict::Verdict;
-use crate::http::{self, Answer, BodyError, Client, ClientError, Login, RequestError, Route};
+use crate::http::{self, Answer, BodyError, Client, ClientError, RequestError, Route};
 use crate::refresh::ports::Probe;
 
 /// Enough of an answer to tell JSON from a web page.
@@ -23,22 +23,19 @@ const SHORTEST_SECRET: usize = 8;
 
 /// Sends the token to one URL of the API.
 pub struct HttpProbe {
-    client: Client,
-    url: Url,
+    /// `None` if the API is unknown.
+    api: Option<(Client, Url)>,
     headers: HeaderMap,
     timeout: Duration,
 }
 
 impl HttpProbe {
     /// # Errors
-    /// [`ClientError`] if the URL or a header is invalid, or no CA certificates are installed.
-    pub fn new(config: &ProbeConfig) -> Result<Self, ClientError> {
-        let mut url = http::address(&config.url, "the API")?;
-        // `Authorization` carries the token.
-        Login::take(&mut url);
-        let headers = http::headers(&config.headers)?;
-        let client = Client::new(&url, Route::Environment)?;
-        Ok(Self { client, url, headers, timeout: config.timeout })
+    /// [`ClientError`] if no CA certificates are installed.
+    pub fn new(config: ProbeConfig) -> Result<Self, ClientError> {
+        let ProbeConfig { url, headers, timeout } = config;
+        let api = url.map(|url| Ok((Client::new(&url, Route::Environment)?, url))).transpose()?;
+        Ok(Self { api, headers, timeout })
     }
 
     /// Sends one request.
@@ -51,9 +48,10 @@ impl HttpProbe {
         cookies: &Cookies,
         user_agent: Option<&str>,
     ) -> Result<Verdict, RequestError> {
-        let mut request = Request::new(Method::GET, self.url.clone());
+        let Some((client, url)) = &self.api else { return Ok(Verdict::Unclear("no API is configured".to_owned())) };
+        let mut request = Request::new(Method::GET, url.clone());
         *request.headers_mut() = self.headers(token, cookies, user_agent);
-        let answer = self.client.exchange(request, MAX_ANSWER, self.timeout).await?;
+        let answer = client.exchange(request, MAX_ANSWER, self.timeout).await?;
         Ok(verdict(&answer, |message| self.without_secrets(message, token, cookies)))
     }
 
@@ -97,7 +95,7 @@ impl Probe for HttpProbe {
 
 impl fmt::Debug for HttpProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpProbe({})", http::peer(&self.url))
+        write!(f, "HttpProbe({:?})", self.api.as_ref().map(|(_, url)| http::peer(url)))
     }
 }
 
@@ -217,8 +215,8 @@ mod tests {
     #[test]
     fn defect_5_verification_has_the_user_agent_of_the_solver() {
         let config = |headers: &[(&str, &str)]| ProbeConfig {
-            url: "http://127.0.0.1:1/".into(),
-            headers: headers.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            url: "http://127.0.0.1:1/".parse().ok(),
+            headers: headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect(),
             timeout: Duration::from_secs(1),
         };
         let token = Token::parse("abc").unwrap();
@@ -227,8 +225,8 @@ mod tests {
             assert_eq!(headers[AUTHORIZATION], "Bearer abc");
             headers[USER_AGENT].to_str().unwrap().to_owned()
         };
-        let plain = HttpProbe::new(&config(&[])).unwrap();
-        let named = HttpProbe::new(&config(&[("user-agent", "Ours/1"), ("Authorization", "Basic x")])).unwrap();
+        let plain = HttpProbe::new(config(&[])).unwrap();
+        let named = HttpProbe::new(config(&[("user-agent", "Ours/1"), ("Authorization", "Basic x")])).unwrap();
         assert_eq!(sent(&plain, Some("Mozilla/5.0 Chrome/156")), "Mozilla/5.0 Chrome/156");
         assert_eq!(sent(&named, Some("Mozilla/5.0 Chrome/156")), "Mozilla/5.0 Chrome/156");
         assert_eq!(sent(&named, None), "Ours/1");

@@ -47,7 +47,7 @@ pub(crate) fn check(data: &[u8]) {
         ..Inputs::default()
     };
     let (shown, is_loaded) = match load(&inputs) {
-        Ok(loaded) => (format!("{loaded:?}\n{:?}\n{}", list(&inputs), loaded.warnings.join("\n")), true),
+        Ok(loaded) => (format!("{:?}\n{}", list(&inputs), loaded.warnings.join("\n")), true),
         Err(errors) => {
             let lines: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
             assert!(!lines.is_empty(), "refused without a reason");

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use secrecy::ExposeSecret as _;
 use token_sidecar_client::redis::{Connector, Link, RedisConfig};
-use token_sidecar_client::wire::{Channels, Event, SiteId, Token};
+use token_sidecar_client::wire::{Channels, Event, SiteId};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -82,11 +81,6 @@ impl Process {
             let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &solvers));
             let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
             sources.shrink_to_fit();
-            let bootstrap = bootstrap.map(|secret| {
-                Token::parse(secret.expose_secret())
-                    .map(Box::new)
-                    .map_err(|error| AppError::Config(format!("the bootstrap token of {id} cannot be used: {error}")))
-            });
             let mailbox = Arc::new(Mailbox::default());
             let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, Arc::clone(&instance));
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
@@ -98,11 +92,11 @@ impl Process {
                 policy,
                 cookie,
                 page,
-                bootstrap: bootstrap.transpose()?,
+                bootstrap: bootstrap.map(Box::new),
                 mailbox,
                 store,
                 sources,
-                probe: HttpProbe::new(&probe)?,
+                probe: HttpProbe::new(probe)?,
                 stored,
                 clock,
                 jitter: Delays::new(config.backoff_initial, config.backoff_max),

@@ -305,8 +305,16 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_for_a_site_that_is_not_there_is_refused() {
-        let error = Given::nothing().flag("--set", "sites.shop.debounce", "1s").refused();
-        assert_eq!(error, "flag --set: unknown key sites.shop.debounce: the sites are chitai_gorod");
+    fn a_flag_for_an_unknown_site_or_key_is_refused_with_the_nearest() {
+        let refused = |path| Given::nothing().flag("--set", path, "1s").refused();
+        for (path, hint) in [
+            ("sites.shop.debounce", "the sites are chitai_gorod"),
+            ("sites.chitai_gorad.debounce", "did you mean chitai_gorod?"),
+            ("sites.chitai_gorod.debounse", "did you mean debounce?"),
+            ("sites.*.debounse", "did you mean debounce?"),
+            ("chitai_gorod.debounce", "did you mean sites.chitai_gorod.debounce?"),
+        ] {
+            assert_eq!(refused(path), format!("flag --set: unknown key {path}: {hint}"));
+        }
     }
 }

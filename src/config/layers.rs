@@ -135,17 +135,19 @@ impl Layers {
     fn add_flags(&mut self) {
         let mut table = Table::new();
         for flag in &self.flags {
-            let below =
-                flag.path.strip_prefix("sites.").map(|rest| rest.split_once('.').map_or(rest, |(site, _)| site));
-            match below {
-                Some(site) if site != "*" && !self.sites.contains(site) => {
-                    let names = || self.sites.iter().map(ToString::to_string);
-                    let hint = nearest(site, names())
-                        .unwrap_or_else(|| format!("the sites are {}", names().collect::<Vec<_>>().join(", ")));
-                    self.errors.push(unknown(&format!("flag {}", flag.name), flag.path.clone(), hint));
+            let site = flag.path.strip_prefix("sites.");
+            let name = site.unwrap_or(&flag.path).split('.').next().unwrap_or_default();
+            let names = || self.sites.iter().map(ToString::to_string);
+            let hint = match (site, self.sites.contains(name)) {
+                (None, true) => format!("did you mean sites.{}?", flag.path),
+                (Some(_), false) if name != "*" => nearest(name, names())
+                    .unwrap_or_else(|| format!("the sites are {}", names().collect::<Vec<_>>().join(", "))),
+                _ => {
+                    insert(&mut table, &flag.path, &flag.value);
+                    continue;
                 }
-                _ => insert(&mut table, &flag.path, &flag.value),
-            }
+            };
+            self.errors.push(unknown(&format!("flag {}", flag.name), flag.path.clone(), hint));
         }
         self.trees.push((Layer::Flags, table.into()));
     }
@@ -205,6 +207,7 @@ fn insert(table: &mut Table, path: &str, value: &str) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::fixture::Given;
 
@@ -230,8 +233,8 @@ mod tests {
             "[sites.chitai_gorod]\ncity_id = 213\n[sites.chitai_gorod.probe.headers]\nPlatform = \"\"\nx-y = \"z\"",
         );
         let probe = &given.loaded().config.sites[0].probe;
-        assert!(probe.url.contains("customerCityId=213&"));
-        let names: Vec<&str> = probe.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(probe.url.as_ref().unwrap().as_str().contains("customerCityId=213&"));
+        let names: Vec<&str> = probe.headers.keys().map(|name| name.as_str()).collect();
         assert_eq!(names, ["initial-feature", "shop-brand", "x-y"]);
         assert_eq!(given.setting("sites.chitai_gorod.cookie"), ("access-token".to_owned(), "built-in site".to_owned()));
     }
@@ -297,7 +300,7 @@ mod tests {
         let given = Given::nothing();
         let file = given.write("key", "hunter2\n");
         let given = given.toml(&format!("[sites.chitai_gorod.probe.headers]\nx-api-key_file = {file:?}"));
-        assert!(given.loaded().config.sites[0].probe.headers.contains(&("x-api-key".to_owned(), "hunter2".to_owned())));
+        assert_eq!(given.loaded().config.sites[0].probe.headers["x-api-key"], "hunter2");
         assert_eq!(given.setting("sites.chitai_gorod.probe.headers.x-api-key").0, "(hidden)");
     }
 

@@ -1,25 +1,24 @@
 //! One site: where its token comes from, how it is verified, where it is stored.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use token_sidecar_client::wire::{KeyNames, SiteId};
+use token_sidecar_client::wire::{KeyNames, SiteId, Token};
+use url::Url;
 
 use super::reader::Section;
-use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
+use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::source::{FlaresolverrSection, Headers, HttpSection, SourceConfig, fill, headers};
 use super::template::Placeholders;
-use super::value::{self, BaseAddress, BearerToken, DAY, HOUR, HeaderValue, Name, RedisKey, SECOND, ScheduleText};
-use super::value::{Span, VariableName, WebAddress};
+use super::value::{BaseAddress, BearerToken, DAY, HOUR, Name, RedisKey, SECOND, ScheduleText, Span, Text};
+use super::value::{VariableName, WebAddress};
 use crate::domain::extract::{Charset, CookieRule};
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
 
-/// One site. `Debug` hides what may be secret.
 #[derive(Clone)]
 pub struct SiteConfig {
     pub id: SiteId,
@@ -33,36 +32,20 @@ pub struct SiteConfig {
     pub probe: ProbeConfig,
     pub backoff_initial: Duration,
     pub backoff_max: Duration,
-    pub bootstrap: Option<SecretString>,
+    pub bootstrap: Option<Token>,
     /// A `.env` that is kept current.
     pub env_file: Option<PathBuf>,
     /// The line of the `.env` that holds the bare token.
     pub env_key: String,
 }
 
-impl fmt::Debug for SiteConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("SiteConfig");
-        shown.field("id", &self.id).field("sources", &self.sources).field("probe", &self.probe);
-        shown.finish_non_exhaustive()
-    }
-}
-
-/// The verification request: a `GET` with `Authorization: Bearer …`. `Debug` hides what may be secret.
+/// The verification request: a `GET` with `Authorization: Bearer …`.
 #[derive(Clone)]
 pub struct ProbeConfig {
-    /// The whole URL with its query; empty if nothing is verified and the API is unknown.
-    pub url: String,
-    pub headers: Vec<(String, String)>,
+    /// With its query; `None` if nothing is verified and the API is unknown.
+    pub url: Option<Url>,
+    pub headers: HeaderMap,
     pub timeout: Duration,
-}
-
-impl fmt::Debug for ProbeConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let url = redaction::address(&self.url);
-        f.debug_struct("ProbeConfig").field("url", &url).field("headers", &headers).finish_non_exhaustive()
-    }
 }
 
 /// `[sites.S]`
@@ -73,8 +56,8 @@ pub(super) struct SiteSection {
     _enabled: IgnoredAny,
     page_url: Address<Option<WebAddress>>,
     api_url: Address<Option<BaseAddress>>,
-    user_id: Option<HeaderValue>,
-    city_id: Option<HeaderValue>,
+    user_id: Option<Text>,
+    city_id: Option<Text>,
     bootstrap_token: Secret<Option<BearerToken>>,
     cookie: Option<Name>,
     cookie_fallbacks: Vec<Name>,
@@ -154,9 +137,9 @@ impl SiteSection {
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
         }
-        let page = match (self.page_url.0, &http) {
-            (Some(page), _) => Some(page.0),
-            (None, Some(http)) if kinds == [SourceKind::Http] => Some(http.url.clone()),
+        let page: Option<String> = match (self.page_url.0, &http) {
+            (Some(page), _) => Some(page.0.into()),
+            (None, Some(http)) if kinds == [SourceKind::Http] => Some(http.url.clone().into()),
             (None, _) => {
                 site.missing("page_url", "expected the page to open, such as https://shop.test/");
                 None
@@ -208,14 +191,14 @@ impl ProbeSection {
         verify: Verify,
     ) -> Option<ProbeConfig> {
         let headers = headers(self.headers, "probe.headers", site, placeholders);
-        if headers.iter().any(|(name, _)| name == "authorization") {
+        if headers.contains_key(AUTHORIZATION) {
             let text = format!("sites.{id}.probe.headers: authorization carries the token that is proved");
             site.conflict(&[], text);
         }
         let url = match placeholders.address(&self.url.0) {
             // Without verification the API may be unknown.
-            Err(_) if verify == Verify::Off && placeholders.api.is_none() => Ok(String::new()),
-            filled => filled.and_then(|url| value::address(&url)),
+            Err(_) if verify == Verify::Off && placeholders.api.is_none() => Ok(None),
+            filled => filled.map(Some),
         };
         let url = fill(site, "probe.url", Secrecy::SecretAddress, url)?;
         Some(ProbeConfig { url, headers, timeout: self.timeout.0 })
@@ -223,7 +206,7 @@ impl ProbeSection {
 }
 
 #[cfg(test)]
-#[expect(clippy::panic, reason = "a test fails by panicking")]
+#[expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::FlaresolverrConfig;
     use super::super::fixture::Given;
@@ -241,9 +224,9 @@ mod tests {
             site("page_url = \"https://shop.test/\"\napi_url = \"https://shop.test/api/me/\"\ncookie = \"auth\"");
         assert_eq!((site.keys.token.as_str(), site.keys.cookies.as_str()), ("shop_token", "shop_cookies"));
         assert_eq!(site.env_key, "SHOP_BEARER_TOKEN");
-        assert_eq!(site.probe.url, "https://shop.test/api/me");
+        assert_eq!(site.probe.url.map(String::from).as_deref(), Some("https://shop.test/api/me"));
         assert_eq!((site.cookie.prefix.as_str(), site.cookie.fallbacks.len()), ("", 0));
-        assert_eq!(site.sources.iter().map(SourceConfig::name).collect::<Vec<_>>(), ["flaresolverr"]);
+        assert!(matches!(site.sources[..], [SourceConfig::Flaresolverr(_)]));
     }
 
     #[test]
@@ -254,8 +237,8 @@ mod tests {
         );
         let [SourceConfig::Http(http)] = site.sources.as_slice() else { panic!("one source") };
         assert_eq!((http.method.as_str(), http.url.as_str()), ("GET", "https://shop.test/shop"));
-        assert_eq!(http.token, super::super::TokenPlace::Header("X-Token".to_owned()));
-        assert_eq!((site.page.as_str(), site.probe.url.as_str()), ("https://shop.test/shop", ""));
+        assert_eq!(http.token, super::super::TokenPlace::Header("x-token".parse().unwrap()));
+        assert_eq!((site.page.as_str(), site.probe.url), ("https://shop.test/shop", None));
     }
 
     #[test]
@@ -265,12 +248,11 @@ mod tests {
                 "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\nhttp.body = \"{{}}\"\n{more}"
             ));
             let Some(SourceConfig::Http(http)) = site.sources.into_iter().next() else { panic!("a plain request") };
-            (http.method, http.headers)
+            (http.method.to_string(), http.headers["content-type"].to_str().unwrap().to_owned())
         };
-        let header = |value: &str| vec![("content-type".to_owned(), value.to_owned())];
-        assert_eq!(http(""), ("POST".to_owned(), header("application/json")));
+        assert_eq!(http(""), ("POST".to_owned(), "application/json".to_owned()));
         let more = "http.method = \"PUT\"\nhttp.headers = { Content-Type = \"text/plain\" }";
-        assert_eq!(http(more), ("PUT".to_owned(), header("text/plain")));
+        assert_eq!(http(more), ("PUT".to_owned(), "text/plain".to_owned()));
     }
 
     #[test]

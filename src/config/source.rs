@@ -4,46 +4,38 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::SecretString;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use token_sidecar_client::wire::SiteId;
+use url::Url;
 
 use super::reader::Section;
 use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
 use super::template::Placeholders;
-use super::value::{self, ByText, Concurrency, Method, Parsed, ProxyAddress, SECOND, SolverAddress, Span};
+use super::value::{self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SolverAddress, Span};
 
 /// The longest solve, answer or wait.
 const LONGEST: u64 = 600 * SECOND;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum SourceConfig {
     Flaresolverr(FlaresolverrConfig),
     Http(HttpConfig),
 }
 
-impl SourceConfig {
-    /// The name in messages, keys and metrics.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Flaresolverr(_) => "flaresolverr",
-            Self::Http(_) => "http",
-        }
-    }
-}
-
-/// A browser behind FlareSolverr's v1 API. `Debug` hides what may be secret.
+/// A browser behind FlareSolverr's v1 API.
 #[derive(Clone)]
 pub struct FlaresolverrConfig {
     /// Includes `/v1`; may contain credentials.
     pub url: SecretString,
     pub page: String,
+    /// The cookies that end the wait: the site's token cookie and its fallbacks.
+    pub wanted: Vec<String>,
     pub max_timeout: Duration,
     /// How long to wait for a cookie that a script of the page sets late; `None` means no wait.
     pub wait: Option<Duration>,
-    /// The cookies that end the wait: the site's token cookie and its fallbacks.
-    pub wanted: Vec<String>,
     pub session: Option<String>,
     pub proxy: Option<ProxyConfig>,
     /// Leaves out images, style sheets and fonts (`disableMedia`).
@@ -59,13 +51,12 @@ pub struct ProxyConfig {
     pub password: Option<SecretString>,
 }
 
-/// A plain request whose answer contains the token. `Debug` hides what may be secret.
+/// A plain request whose answer contains the token.
 #[derive(Clone)]
 pub struct HttpConfig {
-    pub url: String,
-    pub method: String,
-    pub headers: Vec<(String, String)>,
-    /// Its `Content-Type` is among the headers.
+    pub url: Url,
+    pub method: Method,
+    pub headers: HeaderMap,
     pub body: Option<String>,
     pub token: TokenPlace,
     pub timeout: Duration,
@@ -77,36 +68,16 @@ pub enum TokenPlace {
     Json(String),
     /// In a cookie of `Set-Cookie`: the site's token cookie or its fallbacks.
     Cookie,
-    Header(String),
+    Header(HeaderName),
 }
 
 impl fmt::Debug for FlaresolverrConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let page = redaction::address(&self.page);
-        f.debug_struct("FlaresolverrConfig").field("url", &self.url).field("page", &page).finish_non_exhaustive()
+        write!(f, "FlaresolverrConfig({})", redaction::address(&self.page))
     }
 }
 
-impl fmt::Debug for HttpConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
-        let url = redaction::address(&self.url);
-        f.debug_struct("HttpConfig").field("url", &url).field("headers", &headers).finish_non_exhaustive()
-    }
-}
-
-/// `[flaresolverr]`
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "read so that it is right even where each site has its own, which falls back on it")]
-pub(super) struct SharedFlaresolverrSection {
-    url: SecretAddress<SolverAddress>,
-    max_timeout: Span<SECOND, LONGEST>,
-    concurrency: Concurrency,
-    disable_media: bool,
-    pub(super) proxy: ProxySection,
-}
-
-/// `[sites.S.flaresolverr]`
+/// `[flaresolverr]`, and `[sites.S.flaresolverr]`, which inherits it.
 #[derive(Deserialize)]
 pub(super) struct FlaresolverrSection {
     url: SecretAddress<SolverAddress>,
@@ -115,7 +86,7 @@ pub(super) struct FlaresolverrSection {
     disable_media: bool,
     wait: Span<0, LONGEST>,
     session: Option<String>,
-    proxy: ProxySection,
+    pub(super) proxy: ProxySection,
 }
 
 #[derive(Deserialize)]
@@ -129,10 +100,10 @@ pub(super) struct ProxySection {
 #[derive(Deserialize)]
 pub(super) struct HttpSection {
     url: SecretAddress<Option<String>>,
-    method: Option<Method>,
+    method: Option<HttpMethod>,
     headers: Headers,
     body: Secret<Option<String>>,
-    token: TokenPlace,
+    token: Place,
     timeout: Span<100, LONGEST>,
 }
 
@@ -155,9 +126,9 @@ impl FlaresolverrSection {
         FlaresolverrConfig {
             url: self.url.0.0,
             page,
+            wanted,
             max_timeout: self.max_timeout.0,
             wait: Some(self.wait.0).filter(|wait| !wait.is_zero()),
-            wanted,
             session: self.session,
             proxy,
             disable_media: self.disable_media,
@@ -183,48 +154,24 @@ impl HttpSection {
     /// `None` if the site has no such source.
     pub(super) fn build(self, site: &mut Section, placeholders: &Placeholders) -> Option<HttpConfig> {
         let mut headers = headers(self.headers, "http.headers", site, placeholders);
-        let url = self.url.0?;
-        let url = placeholders.address(&url).and_then(|url| value::address(&url));
+        let url = placeholders.address(&self.url.0?);
         let url = fill(site, "http.url", Secrecy::SecretAddress, url)?;
         let body = self.body.0;
-        if body.is_some() && !headers.iter().any(|(name, _)| name == "content-type") {
-            headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        if body.is_some() {
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
-        let method = self.method.map_or(if body.is_some() { "POST" } else { "GET" }, |method| method.0).to_owned();
-        Some(HttpConfig { url, method, headers, body, token: self.token, timeout: self.timeout.0 })
-    }
-}
-
-impl TokenPlace {
-    fn parse(text: &str) -> Parsed<Self> {
-        let place = match text.trim().split_once(':') {
-            None if text.trim() == "cookie" => Some(Self::Cookie),
-            Some(("json", pointer)) if pointer.starts_with('/') => Some(Self::Json(pointer.to_owned())),
-            Some(("header", name)) => value::name(name.trim()).ok().map(Self::Header),
-            _ => None,
-        };
-        place.ok_or_else(|| "expected json:/pointer/to/it, cookie or header:NAME".to_owned())
-    }
-}
-
-impl<'de> Deserialize<'de> for TokenPlace {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(ByText(Self::parse))
+        let method = self.method.map_or(if body.is_some() { Method::POST } else { Method::GET }, |method| method.0);
+        Some(HttpConfig { url, method, headers, body, token: self.token.0, timeout: self.timeout.0 })
     }
 }
 
 /// Fills in a table of headers and leaves out those that come out empty.
-pub(super) fn headers(
-    templates: Headers,
-    table: &str,
-    site: &mut Section,
-    placeholders: &Placeholders,
-) -> Vec<(String, String)> {
+pub(super) fn headers(templates: Headers, table: &str, site: &mut Section, placeholders: &Placeholders) -> HeaderMap {
     let filled = templates.into_iter().filter_map(|(name, template)| {
         let value = placeholders.header(&template?).and_then(|value| value::header(&value));
-        let value = value::name(&name).map_err(|reason| format!("{reason} to the left of =")).and(value);
-        let value = fill(site, &format!("{table}.{name}"), Secrecy::Header, value)?;
-        (!value.is_empty()).then_some((name, value))
+        let header = value::header_name(&name).map_err(|reason| format!("{reason} to the left of ="));
+        let header = header.and_then(|name| Ok((name, value?)));
+        fill(site, &format!("{table}.{name}"), Secrecy::Header, header).filter(|(_, value)| !value.is_empty())
     });
     filled.collect()
 }

@@ -12,6 +12,9 @@
 use std::borrow::Cow;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use url::Url;
+
+use super::value::{self, Parsed};
 
 /// What the placeholders of a site stand for.
 pub(super) struct Placeholders {
@@ -29,16 +32,16 @@ enum Target {
 
 impl Placeholders {
     /// Fills in an address.
-    pub(super) fn address(&self, template: &str) -> Result<String, String> {
-        self.fill(template, Target::Address)
+    pub(super) fn address(&self, template: &str) -> Parsed<Url> {
+        value::address(&self.fill(template, Target::Address)?)
     }
 
     /// Fills in the value of a header.
-    pub(super) fn header(&self, template: &str) -> Result<String, String> {
+    pub(super) fn header(&self, template: &str) -> Parsed<String> {
         self.fill(template, Target::Header)
     }
 
-    fn fill(&self, template: &str, target: Target) -> Result<String, String> {
+    fn fill(&self, template: &str, target: Target) -> Parsed<String> {
         let mut filled = String::new();
         let mut rest = template;
         while let Some(at) = rest.find(['{', '}']) {
@@ -59,7 +62,7 @@ impl Placeholders {
         Ok(filled)
     }
 
-    fn value_of(&self, name: &str, target: Target) -> Result<Cow<'_, str>, String> {
+    fn value_of(&self, name: &str, target: Target) -> Parsed<Cow<'_, str>> {
         let given = |value: &Option<String>| -> Cow<'static, str> {
             let value = value.clone().unwrap_or_default();
             match target {
@@ -108,7 +111,7 @@ mod tests {
             ("{api_parent}/v1/auth", "https://shop.test/api/v1/auth"),
             ("{api}/{{{site}}}?user={user_id}", "https://shop.test/api/v2/{shop}?user="),
         ] {
-            assert_eq!(placeholders().address(template).as_deref(), Ok(address));
+            assert_eq!(placeholders().fill(template, Target::Address).as_deref(), Ok(address));
         }
         assert_eq!(placeholders().header("city {city_id}").as_deref(), Ok("city 39 & more"));
     }

@@ -11,8 +11,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde::Deserializer;
-use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeSeed, IntoDeserializer as _, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
+use serde::de::{self, IntoDeserializer, Visitor};
 use token_sidecar_client::wire::SiteId;
 use toml::Value;
 
@@ -55,6 +55,8 @@ pub(super) struct Place<'a> {
     /// The weakest first.
     entries: Vec<Entry<'a>>,
     secrecy: Secrecy,
+    /// The place is this item of a list.
+    item: Option<String>,
 }
 
 /// What one layer has at a place.
@@ -69,17 +71,19 @@ struct Entry<'a> {
 }
 
 /// A value as a text.
-enum Given<'a> {
-    Unset,
-    Text(Cow<'a, str>),
-    Other(&'a Value),
+struct Given<'a> {
+    text: Cow<'a, str>,
+    /// The value, if it is not a text.
+    other: Option<&'a Value>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// What would be valid.
+    #[error("{0}")]
     Reason(String),
     /// With the path, below the site if there is one.
+    #[error("{error}")]
     At { path: String, error: ConfigError },
 }
 
@@ -93,7 +97,7 @@ impl<'a> Scope<'a> {
             entries.collect::<Vec<_>>()
         };
         let entries = self.layers.trees.iter().flat_map(of_layer).collect();
-        Place { scope: self, table: Rc::default(), name: String::new(), entries, secrecy: Secrecy::Open }
+        Place { scope: self, table: Rc::default(), name: String::new(), entries, secrecy: Secrecy::Open, item: None }
     }
 
     /// The place at a dotted path. The name of a header may contain dots.
@@ -137,7 +141,7 @@ impl<'a> Place<'a> {
         if self.scope.is_refused(table, name) {
             entries.retain(|entry| *entry.layer == Layer::Default);
         }
-        Self { table: Rc::clone(table), name: name.to_owned(), entries, secrecy: Secrecy::Open, ..*self }
+        Self { table: Rc::clone(table), name: name.to_owned(), entries, secrecy: Secrecy::Open, item: None, ..*self }
     }
 
     pub(super) fn with(self, secrecy: Secrecy) -> Self {
@@ -168,49 +172,50 @@ impl<'a> Place<'a> {
         (entry.name.ends_with("_file") && !self.name.ends_with("_file")).then_some(entry.value)
     }
 
-    fn given(&self) -> Result<Given<'a>, Error> {
-        let Some(entry) = self.entries.last() else { return Ok(Given::Unset) };
+    /// `None` if it is not set.
+    fn given(&self) -> Result<Option<Given<'_>>, Error> {
+        let text = |text| Ok(Some(Given { text, other: None }));
+        if let Some(item) = &self.item {
+            return text(item.into());
+        }
+        let Some(entry) = self.entries.last() else { return Ok(None) };
         let other = self.entries.iter().rev().nth(1);
         if let Some(other) = other.filter(|other| std::ptr::eq(other.layer, entry.layer) && other.site == entry.site) {
-            let name = |entry| {
+            let [one, other] = [other, entry].map(|entry| {
                 let (origin, path) = self.origin(Some(entry));
                 origin.name.unwrap_or(path)
-            };
-            let (place, one, other) = (entry.layer.to_string(), name(other), name(entry));
+            });
+            let place = entry.layer.to_string();
             return Err(self.error(ConfigError::Twice { place, one, other }));
         }
         match (self.file(), entry.value) {
             (Some(_), _) if !self.secrecy.is_secret() => {
                 Err(self.unknown(entry, format!("did you mean {}?", self.name)))
             }
-            (Some(Value::String(file)), _) => {
-                let secret = environment::secret(Path::new(file));
-                secret.map(|text| Given::Text(text.into())).map_err(|reason| self.wrong(&format!("{file:?}"), reason))
-            }
+            (Some(Value::String(file)), _) => environment::secret(Path::new(file))
+                .map_or_else(|reason| Err(self.wrong(&format!("{file:?}"), reason)), |secret| text(secret.into())),
             (Some(_), _) => Err(self.wrong(HIDDEN, "expected a file's name".to_owned())),
             // An empty text unsets what a weaker layer has set.
-            (None, Value::String(text)) if text.trim().is_empty() => Ok(Given::Unset),
-            (None, Value::String(text)) => Ok(Given::Text(match self.scope.site {
-                Some(site) if *entry.layer == Layer::Default && text.contains('{') => {
-                    let (id, prefix) = (site.as_str(), variables::prefix(site.as_str()));
-                    text.replace("{site}", id).replace("{SITE}", &prefix).into()
+            (None, Value::String(given)) if given.trim().is_empty() => Ok(None),
+            (None, Value::String(given)) => text(match self.scope.site.map(SiteId::as_str) {
+                Some(site) if *entry.layer == Layer::Default && given.contains('{') => {
+                    given.replace("{site}", site).replace("{SITE}", &variables::prefix(site)).into()
                 }
-                _ => text.into(),
-            })),
-            (None, other) => Ok(Given::Other(other)),
+                _ => given.into(),
+            }),
+            (None, other) => Ok(Some(Given { text: other.to_string().into(), other: Some(other) })),
         }
     }
 
     /// Reads a text, or a value of another kind that can be read as one.
     fn read<T>(self, is_text: fn(&Value) -> bool, read: impl FnOnce(&str) -> Result<T, Error>) -> Result<T, Error> {
         let given = self.given()?;
-        self.note(|| given.text().map(|text| self.show(&text)));
-        let result = match (read(&given.text().unwrap_or_default()), &given) {
+        self.note(|| given.as_ref().map(|given| self.show(&given.text)));
+        let is_other = given.as_ref().and_then(|given| given.other).is_some_and(|other| !is_text(other));
+        let result = match read(given.as_ref().map_or("", |given| &given.text)) {
             // The expected kind is known where the value is read.
-            (Ok(_), Given::Other(value)) if !is_text(value) => {
-                Err(Error::Reason("expected a text in quotes".to_owned()))
-            }
-            (result, _) => result,
+            Ok(_) if is_other => Err(Error::Reason("expected a text in quotes".to_owned())),
+            result => result,
         };
         result.map_err(|error| match error {
             Error::Reason(reason) => self.refuse(reason),
@@ -234,23 +239,20 @@ impl<'a> Place<'a> {
     pub(super) fn refuse(&self, reason: String) -> Error {
         match (self.file(), self.given()) {
             (Some(file), _) => self.wrong(&file.to_string(), reason),
-            (None, Ok(Given::Unset)) => self.missing(reason),
-            (None, Ok(Given::Text(text))) => self.wrong_text(&text, reason),
-            (None, Ok(Given::Other(value))) => self.wrong(&self.show(&value.to_string()), reason),
             (None, Err(error)) => error,
+            (None, Ok(None)) => self.missing(reason),
+            (None, Ok(Some(Given { text, other }))) => {
+                let mut shown = self.show(&text);
+                if shown != HIDDEN && other.is_none() {
+                    if let Some((end, _)) = shown.char_indices().nth(120) {
+                        shown.truncate(end);
+                        shown.push('…');
+                    }
+                    shown = format!("{shown:?}");
+                }
+                self.wrong(&shown, reason)
+            }
         }
-    }
-
-    fn wrong_text(&self, text: &str, reason: String) -> Error {
-        let mut shown = self.show(text);
-        if shown == HIDDEN {
-            return self.wrong(HIDDEN, reason);
-        }
-        if let Some((end, _)) = shown.char_indices().nth(120) {
-            shown.truncate(end);
-            shown.push('…');
-        }
-        self.wrong(&format!("{shown:?}"), reason)
     }
 
     fn wrong(&self, value: &str, reason: String) -> Error {
@@ -258,9 +260,9 @@ impl<'a> Place<'a> {
     }
 
     fn wrong_in(&self, entry: Option<&Entry>, value: &str, reason: String) -> Error {
-        let (origin, path) = self.origin(entry);
-        let (place, name) = (origin.layer.to_string(), origin.name.unwrap_or(path));
-        self.error(ConfigError::Wrong { place, name, value: value.to_owned(), reason })
+        let (Origin { layer, name }, path) = self.origin(entry);
+        let (place, name, value) = (layer.to_string(), name.unwrap_or(path), value.to_owned());
+        self.error(ConfigError::Wrong { place, name, value, reason })
     }
 
     fn unknown(&self, entry: &Entry, hint: String) -> Error {
@@ -289,18 +291,19 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn members<I>(&self, names: I, secrecy: Secrecy) -> Members<'_, 'a, I> {
-        Members { table: self, path: self.path().into(), names, secrecy, value: None }
-    }
-}
-
-impl Given<'_> {
-    fn text(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Unset => None,
-            Self::Text(text) => Some(Cow::Borrowed(text)),
-            Self::Other(value) => Some(value.to_string().into()),
-        }
+    /// Hands the places in this table to a visitor, whether they are set or not.
+    fn visit<'de, V: Visitor<'de>>(
+        &self,
+        names: impl Iterator<Item = impl AsRef<str>>,
+        secrecy: Secrecy,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let path = self.path().into();
+        let places = names.map(|name| {
+            let place = self.child(&path, name.as_ref()).with(secrecy);
+            (name.as_ref().to_owned(), place)
+        });
+        visitor.visit_map(MapDeserializer::new(places))
     }
 }
 
@@ -328,7 +331,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if matches!(self.given()?, Given::Unset) {
+        if self.given()?.is_none() {
             self.note(|| None);
             return visitor.visit_none();
         }
@@ -343,12 +346,12 @@ impl<'de> Deserializer<'de> for Place<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let items: Option<Vec<String>> = match self.given()? {
-            Given::Unset => Some(Vec::new()),
-            Given::Text(text) => {
+            None => Some(Vec::new()),
+            Some(Given { text, other: None }) => {
                 let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
                 Some(items.map(str::to_owned).collect())
             }
-            Given::Other(value) => {
+            Some(Given { other: Some(value), .. }) => {
                 value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect())
             }
         };
@@ -357,14 +360,24 @@ impl<'de> Deserializer<'de> for Place<'_> {
             let shown: Vec<String> = items.iter().map(|item| self.show(item)).collect();
             (!shown.is_empty()).then(|| shown.join(", "))
         });
-        visitor.visit_seq(Items { place: self, items: items.into_iter() })
+        let scope = Scope { list: None, ..self.scope };
+        let (table, name, entries) = (&self.table, &self.name, &self.entries);
+        let places = items.into_iter().map(|item| Place {
+            scope,
+            table: Rc::clone(table),
+            name: name.clone(),
+            entries: entries.clone(),
+            secrecy: self.secrecy,
+            item: Some(item),
+        });
+        visitor.visit_seq(SeqDeserializer::new(places))
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let names = self.names()?.map(|(_, name)| name.strip_suffix("_file").unwrap_or(name).to_ascii_lowercase());
         let names: BTreeSet<String> = names.collect();
         // Only the name can tell whether a value with a user-defined name is a secret.
-        visitor.visit_map(self.members(names.iter().map(String::as_str), Secrecy::Header))
+        self.visit(names.into_iter(), Secrecy::Header, visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -385,7 +398,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
             });
             return Err(self.child(&path.into(), name).unknown(&Entry { name, ..*entry }, hint));
         }
-        visitor.visit_map(self.members(fields.iter().copied(), Secrecy::Open))
+        self.visit(fields.iter(), Secrecy::Open, visitor)
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -398,44 +411,11 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 }
 
-/// The places in a table: every field, set or not, or every name in it.
-struct Members<'p, 'a, I> {
-    table: &'p Place<'a>,
-    path: Rc<str>,
-    names: I,
-    secrecy: Secrecy,
-    value: Option<Place<'a>>,
-}
+impl<'de> IntoDeserializer<'de, Error> for Place<'_> {
+    type Deserializer = Self;
 
-impl<'de, 'n, I: Iterator<Item = &'n str>> MapAccess<'de> for Members<'_, '_, I> {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(name) = self.names.next() else { return Ok(None) };
-        self.value = Some(self.table.child(&self.path, name).with(self.secrecy));
-        seed.deserialize(word(name)).map(Some)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let value = self.value.take().ok_or_else(|| Error::Reason("a value without its name".to_owned()))?;
-        seed.deserialize(value)
-    }
-}
-
-struct Items<'a> {
-    place: Place<'a>,
-    items: std::vec::IntoIter<String>,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some(item) = self.items.next() else { return Ok(None) };
-        seed.deserialize(word(&item)).map(Some).map_err(|error| match error {
-            Error::Reason(reason) => self.place.wrong_text(&item, reason),
-            at @ Error::At { .. } => at,
-        })
+    fn into_deserializer(self) -> Self {
+        self
     }
 }
 
@@ -457,16 +437,5 @@ impl de::Error for Error {
             [others @ .., last] if !others.is_empty() => format!("expected {} or {last}", others.join(", ")),
             known => format!("expected {}", known.concat()),
         })
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Reason(reason) => f.write_str(reason),
-            Self::At { error, .. } => write!(f, "{error}"),
-        }
     }
 }

@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
+use reqwest::Method;
+use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use super::source::TokenPlace;
 use crate::domain::duration;
 use crate::domain::schedule::is_utc;
 
@@ -40,18 +43,19 @@ texts! {
     LogFilter(Targets) = log_filter;
     Zone(String) = zone;
     ScheduleText(String) = schedule;
-    WebAddress(String) = address;
+    WebAddress(Url) = address;
     BaseAddress(String) = base_address;
     SolverAddress(SecretString) = |text| solver_address(text).map(SecretString::from);
     ProxyAddress(String) = proxy_address;
     RedisAddress(SecretString) = redis_address;
-    BearerToken(SecretString) = token;
+    BearerToken(Token) = token;
     AdminToken(SecretString) = admin_token;
     Name(String) = name;
-    HeaderValue(String) = header;
+    Text(String) = |text| header(text).map(|_| text.trim().to_owned());
     RedisKey(String) = redis_key;
     VariableName(String) = variable;
-    Method(&'static str) = method;
+    HttpMethod(Method) = method;
+    Place(TokenPlace) = place;
 }
 
 /// A duration between two bounds in milliseconds.
@@ -110,10 +114,20 @@ fn concurrency(text: &str) -> Parsed<usize> {
     number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
 }
 
-fn method(text: &str) -> Parsed<&'static str> {
-    const METHODS: [&str; 4] = ["GET", "POST", "PUT", "PATCH"];
-    let method = METHODS.into_iter().find(|method| *method == text.trim());
+fn method(text: &str) -> Parsed<Method> {
+    let method =
+        [Method::GET, Method::POST, Method::PUT, Method::PATCH].into_iter().find(|method| method == text.trim());
     method.ok_or_else(|| "expected GET, POST, PUT or PATCH".to_owned())
+}
+
+fn place(text: &str) -> Parsed<TokenPlace> {
+    let place = match text.trim().split_once(':') {
+        None if text.trim() == "cookie" => Some(TokenPlace::Cookie),
+        Some(("json", pointer)) if pointer.starts_with('/') => Some(TokenPlace::Json(pointer.to_owned())),
+        Some(("header", name)) => header_name(name.trim()).ok().map(TokenPlace::Header),
+        _ => None,
+    };
+    place.ok_or_else(|| "expected json:/pointer/to/it, cookie or header:NAME".to_owned())
 }
 
 /// A schedule, parsed completely once the time zone is known.
@@ -146,23 +160,23 @@ pub(super) fn zone(text: &str) -> Parsed<String> {
 }
 
 /// The address of a page or an API, without credentials.
-pub(super) fn address(text: &str) -> Parsed<String> {
+pub(super) fn address(text: &str) -> Parsed<Url> {
     let url = web(text, &["http", "https"], "https://shop.test/")?;
     if has_credentials(&url) {
         return Err(
             "user and password cannot stand in this address: an `authorization` header can hold them".to_owned()
         );
     }
-    Ok(text.trim().to_owned())
+    Ok(url)
 }
 
 /// The base address of an API, without a slash at its end.
 fn base_address(text: &str) -> Parsed<String> {
-    let address = address(text)?;
-    if address.contains(['?', '#']) {
+    let url = address(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
         return Err("expected an address without a query".to_owned());
     }
-    Ok(address.trim_end_matches('/').to_owned())
+    Ok(text.trim().trim_end_matches('/').to_owned())
 }
 
 /// The address of a FlareSolverr; the default path is `/v1`.
@@ -199,9 +213,8 @@ fn redis_address(text: &str) -> Parsed<SecretString> {
 }
 
 /// A bearer token, with or without `Bearer `, percent-encoded or not.
-fn token(text: &str) -> Parsed<SecretString> {
-    let decoded = percent_decode_str(text).decode_utf8_lossy();
-    Token::parse(&decoded).map(|token| SecretString::from(token.expose())).map_err(|error| error.to_string())
+fn token(text: &str) -> Parsed<Token> {
+    Token::parse(&percent_decode_str(text).decode_utf8_lossy()).map_err(|error| error.to_string())
 }
 
 /// What a header can carry after `Bearer `.
@@ -214,16 +227,20 @@ fn admin_token(text: &str) -> Parsed<SecretString> {
     }
 }
 
-/// The name of a cookie or a header: a `token` of RFC 9110.
-pub(super) fn name(text: &str) -> Parsed<String> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let legal = !text.is_empty() && text.bytes().all(allowed);
-    if legal { Ok(text.to_owned()) } else { Err("expected a name without blanks and separators".to_owned()) }
+/// The name of a cookie: a `token` of RFC 9110, as those of headers are.
+fn name(text: &str) -> Parsed<String> {
+    header_name(text).map(|_| text.to_owned())
 }
 
-pub(super) fn header(text: &str) -> Parsed<String> {
-    let legal = text.bytes().all(|b| b == b'\t' || b == b' ' || b.is_ascii_graphic());
-    if legal { Ok(text.trim().to_owned()) } else { Err("expected ASCII on one line".to_owned()) }
+pub(super) fn header_name(text: &str) -> Parsed<HeaderName> {
+    text.parse().map_err(|_| "expected a name without blanks and separators".to_owned())
+}
+
+pub(super) fn header(text: &str) -> Parsed<HeaderValue> {
+    let value = Some(text.trim()).filter(|text| text.is_ascii()).and_then(|text| text.parse::<HeaderValue>().ok());
+    let mut value = value.ok_or_else(|| "expected ASCII on one line".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn redis_key(text: &str) -> Parsed<String> {
@@ -250,7 +267,6 @@ fn web(text: &str, schemes: &[&str], example: &str) -> Parsed<Url> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     #[test]
     fn the_address_of_a_redis_is_checked() {
@@ -302,7 +318,7 @@ mod tests {
     #[test]
     fn a_bootstrap_token_may_be_as_the_browser_had_it() {
         for text in ["abc.def", "Bearer abc.def", "Bearer%20abc.def"] {
-            assert_eq!(token(text).map(|t| t.expose_secret().to_owned()), Ok("abc.def".to_owned()));
+            assert_eq!(token(text).map(|t| t.expose().to_owned()), Ok("abc.def".to_owned()));
         }
         assert!(token("abc def").is_err());
     }

@@ -18,10 +18,6 @@ const SHOWN: usize = 120;
 pub enum ClientError {
     #[error("the URL of {0} is no http:// or https:// address")]
     Url(&'static str),
-    #[error("the header `{0}` has characters that a header cannot have")]
-    Header(String),
-    #[error("`{0}` is no HTTP method")]
-    Method(String),
     #[error("no TLS for {peer}: {cause}; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?")]
     NoAuthorities {
         /// Host and port.

@@ -2,16 +2,15 @@
 
 use std::fmt;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
-use reqwest::{Method, Request, StatusCode};
+use reqwest::header::{HeaderValue, USER_AGENT};
+use reqwest::{Request, StatusCode};
 use token_sidecar_client::excerpt::excerpt;
-use url::Url;
 
 use super::set_cookie;
 use crate::config::{HttpConfig, TokenPlace};
 use crate::domain::extract::{Bare, CookieRule, Solution};
 use crate::domain::verdict::Pace;
-use crate::http::{self, Answer, Client, ClientError, Login, RequestError, Route};
+use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
 use crate::refresh::ports::SourceError;
 
 /// Far more than an answer with a token has.
@@ -20,9 +19,6 @@ const MAX_ANSWER: usize = 1 << 20;
 pub struct HttpSource {
     client: Client,
     config: HttpConfig,
-    method: Method,
-    url: Url,
-    headers: HeaderMap,
     wanted: Vec<String>,
 }
 
@@ -45,25 +41,12 @@ impl HttpSource {
     /// Builds the source. `rule` names the cookies that hold the token.
     ///
     /// # Errors
-    /// [`ClientError`] if the URL, the method or a header is invalid, or no CA certificates are installed.
+    /// [`ClientError`] if no CA certificates are installed.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
-        let mut url = http::address(&config.url, "the source `http`")?;
-        let method = Method::from_bytes(config.method.to_ascii_uppercase().as_bytes())
-            .map_err(|_| ClientError::Method(excerpt(&config.method, 20)))?;
-        let mut headers = http::headers(&config.headers)?;
-        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
-        if let Some(login) = Login::take(&mut url).as_ref().and_then(Login::header) {
-            headers.entry(AUTHORIZATION).or_insert(login);
-        }
+        let mut config = config.clone();
+        config.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
         let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
-        Ok(Self {
-            client: Client::new(&url, Route::Environment)?,
-            config: config.clone(),
-            method,
-            url,
-            headers,
-            wanted,
-        })
+        Ok(Self { client: Client::new(&config.url, Route::Environment)?, config, wanted })
     }
 
     /// Sends the request and takes the token from the answer.
@@ -71,16 +54,16 @@ impl HttpSource {
     /// # Errors
     /// [`HttpSourceError`] if there is no answer, or no token in it.
     pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
-        let mut request = Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = self.headers.clone();
+        let mut request = Request::new(self.config.method.clone(), self.config.url.clone());
+        *request.headers_mut() = self.config.headers.clone();
         *request.body_mut() = self.config.body.clone().map(Into::into);
         let answer = self.client.exchange(request, MAX_ANSWER, self.config.timeout).await?;
-        self.read(&answer).map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.url), problem })
+        self.read(&answer).map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.config.url), problem })
     }
 
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
         let place = &self.config.token;
-        let cookies = set_cookie::cookies(&answer.headers, &self.url);
+        let cookies = set_cookie::cookies(&answer.headers, &self.config.url);
         let has_wanted = cookies.iter().any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name));
         // A server may set its cookie in a redirect, which then need not be followed.
         let is_redirect_with_cookie = *place == TokenPlace::Cookie && answer.status.is_redirection() && has_wanted;
@@ -98,9 +81,9 @@ impl HttpSource {
             }
             TokenPlace::Json(pointer) => Some(text_at(answer, pointer)?),
         };
-        let user_agent = self.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let user_agent = self.config.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Cookies are matched by host and path; the query may be secret.
-        let mut url = self.url.clone();
+        let mut url = self.config.url.clone();
         url.set_query(None);
         Ok(Solution { cookies, bare: bare.map(Bare), url: url.into(), user_agent })
     }
@@ -108,7 +91,7 @@ impl HttpSource {
 
 impl fmt::Debug for HttpSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpSource({})", http::peer(&self.url))
+        write!(f, "HttpSource({})", http::peer(&self.config.url))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde_json::json;
 use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
 use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
@@ -21,9 +23,9 @@ fn rule() -> CookieRule {
 
 fn config(url: &str, token: TokenPlace) -> HttpConfig {
     HttpConfig {
-        url: url.into(),
-        method: "post".into(),
-        headers: vec![("Content-Type".into(), "application/json".into())],
+        url: url.parse().unwrap(),
+        method: Method::POST,
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
         body: Some("{}".into()),
         token,
         timeout: Duration::from_secs(5),
@@ -48,9 +50,11 @@ async fn the_token_is_found_where_it_is_said_to_be() {
         Act::Bytes(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
     });
     let solvers = Solvers::default();
-    for (place, bare) in
-        [(pointer(), Some("Bearer abc")), (TokenPlace::Cookie, None), (TokenPlace::Header("x-token".into()), Some("h"))]
-    {
+    for (place, bare) in [
+        (pointer(), Some("Bearer abc")),
+        (TokenPlace::Cookie, None),
+        (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
+    ] {
         let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &solvers).unwrap();
         let solution = source.solve().await.unwrap();
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| Bare(bare.into()))));
@@ -67,23 +71,21 @@ async fn the_token_is_found_where_it_is_said_to_be() {
 async fn a_user_agent_that_is_configured_is_sent_and_told() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
     let mut config = config(&stub.url, TokenPlace::Json(String::new()));
-    config.headers.push(("User-Agent".into(), "Shop/1".into()));
+    config.headers.insert(USER_AGENT, HeaderValue::from_static("Shop/1"));
     let solution = HttpSource::new(&config, &rule()).unwrap().fetch().await.unwrap();
     assert_eq!(solution.user_agent.as_deref(), Some("Shop/1"));
     assert_eq!(stub.seen()[0].header("user-agent"), Some("Shop/1"));
 }
 
 #[tokio::test]
-async fn a_password_and_a_key_of_the_url_are_sent_and_not_handed_on() {
+async fn a_key_of_the_url_is_sent_and_not_handed_on() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
-    let url = stub.url.replace("://", "://user:hunter2@") + "?key=hidden";
+    let url = format!("{}?key=hidden", stub.url);
     let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
     let solution = source.fetch().await.unwrap();
     assert_eq!(solution.url, stub.url);
     assert_eq!(format!("{source:?}"), format!("HttpSource({})", &stub.url["http://".len()..stub.url.len() - 3]));
-    let request = &stub.seen()[0];
-    assert_eq!(request.line, "POST /v1?key=hidden HTTP/1.1");
-    assert_eq!(request.header("authorization"), Some("Basic dXNlcjpodW50ZXIy"));
+    assert_eq!(stub.seen()[0].line, "POST /v1?key=hidden HTTP/1.1");
 }
 
 #[tokio::test]
@@ -92,9 +94,8 @@ async fn a_redirect_is_not_followed_and_neither_header_nor_body_travels() {
     for status in [301, 302, 303, 307, 308] {
         let target = elsewhere.url.clone();
         let stub = Stub::new(move |_, _| redirect(status, &target));
-        let url = stub.url.replace("://", "://user:hunter2@");
-        let mut config = config(&url, TokenPlace::Json(String::new()));
-        config.headers.push(("x-key".into(), "hunter3".into()));
+        let mut config = config(&stub.url, TokenPlace::Json(String::new()));
+        config.headers.insert("x-key", HeaderValue::from_static("hunter3"));
         config.body = Some(r#"{"password":"hunter4"}"#.into());
         let message = HttpSource::new(&config, &rule()).unwrap().fetch().await.unwrap_err().to_string();
         assert!(message.contains("a redirect") && !message.contains("hunter"), "{message}");
@@ -120,7 +121,7 @@ async fn what_brings_no_token_is_told_in_a_line() {
         (Act::Bytes(answer(200, "application/json", &"[".repeat(100_000))), pointer(), "no JSON"),
         (page(), pointer(), "no JSON, but a web page"),
         (page(), TokenPlace::Cookie, "sets no cookie `access-token`, but a web page"),
-        (page(), TokenPlace::Header("x-token".into()), "no header `x-token`"),
+        (page(), TokenPlace::Header("x-token".parse().unwrap()), "no header `x-token`"),
         (Act::Json(401, json!({})), pointer(), "HTTP 401"),
         (Act::Bytes(answer(403, "text/html", "<html>")), pointer(), "HTTP 403: blocked, but a web page"),
         (Act::Json(429, json!({})), pointer(), "HTTP 429: too many requests"),
@@ -134,15 +135,4 @@ async fn what_brings_no_token_is_told_in_a_line() {
         assert!(message.starts_with("http: ") && message.contains("127.0.0.1:"), "{message} names no server");
         assert!(message.contains(part), "{message} has no {part:?}");
     }
-}
-
-#[tokio::test]
-async fn settings_that_cannot_work_are_errors_and_no_panics() {
-    let error = |change: &dyn Fn(&mut HttpConfig)| {
-        let mut config = config("http://api.test/", TokenPlace::Cookie);
-        change(&mut config);
-        HttpSource::new(&config, &rule()).unwrap_err().to_string()
-    };
-    assert_eq!(error(&|c| c.url = "x".into()), "the URL of the source `http` is no http:// or https:// address");
-    assert_eq!(error(&|c| c.method = "GE T".into()), "`GE T` is no HTTP method");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use serde_json::json;
 use token_sidecar::config::ProbeConfig;
 use token_sidecar::domain::verdict::Verdict;
@@ -14,8 +15,8 @@ use crate::child::is_child;
 use crate::stub::{Act, Stub, config, page};
 
 async fn verified(url: &str) -> Verdict {
-    let config = ProbeConfig { url: url.into(), headers: vec![], timeout: Duration::from_secs(5) };
-    HttpProbe::new(&config).unwrap().verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
+    let config = ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout: Duration::from_secs(5) };
+    HttpProbe::new(config).unwrap().verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
+use reqwest::header::HeaderMap;
 use serde_json::json;
 use token_sidecar::config::{HttpConfig, ProbeConfig, TokenPlace};
 use token_sidecar::domain::extract::CookieRule;
@@ -18,9 +20,9 @@ use crate::support::tls_front::TlsFront;
 
 fn http_source(url: &str, token: TokenPlace) -> HttpSource {
     let config = HttpConfig {
-        url: url.into(),
-        method: "GET".into(),
-        headers: vec![],
+        url: url.parse().unwrap(),
+        method: Method::GET,
+        headers: HeaderMap::new(),
         body: None,
         token,
         timeout: Duration::from_secs(5),
@@ -39,7 +41,7 @@ async fn verified(url: &str) -> Verdict {
 }
 
 async fn verified_within(url: &str, timeout: Duration) -> Verdict {
-    let probe = HttpProbe::new(&ProbeConfig { url: url.into(), headers: vec![], timeout }).unwrap();
+    let probe = HttpProbe::new(ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout }).unwrap();
     probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
 }
 
@@ -138,9 +140,14 @@ fn without_ca_certificates_tls_is_an_error_that_says_so_and_no_panic() {
     if !is_child(name, &[("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]) {
         return;
     }
-    let built =
-        |url: &str| HttpProbe::new(&ProbeConfig { url: url.into(), headers: vec![], timeout: Duration::from_secs(1) });
-    let error = built("https://user:hunter2@api.test/").unwrap_err().to_string();
+    let built = |url: &str| {
+        HttpProbe::new(ProbeConfig {
+            url: url.parse().ok(),
+            headers: HeaderMap::new(),
+            timeout: Duration::from_secs(1),
+        })
+    };
+    let error = built("https://api.test/").unwrap_err().to_string();
     assert!(error.starts_with("no TLS for api.test:443: ") && error.contains("ca-certificates"), "{error}");
     assert!(built("http://api.test/").is_ok());
 }
