@@ -68,7 +68,11 @@ impl Doctor {
         let info: Result<String, LinkError> = self.link.anywhere(redis::cmd("INFO").arg("server")).await;
         let version = match info {
             Ok(info) => version(&info),
-            Err(LinkError::Refused(error)) if error.contains("NOPERM") => {
+            // No permission, or INFO is renamed.
+            Err(LinkError::Refused(error)) => {
+                Finding::works("Redis", format!("reached; its version is unknown (INFO: {error})"))
+            }
+            Err(LinkError::Denied(error)) if error.contains("NOPERM") => {
                 Finding::works("Redis", "reached; its version is unknown (no permission for INFO)")
             }
             Err(error) => return vec![Finding::broken("Redis", &error, cure_of(&error))],
@@ -260,15 +264,10 @@ const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'sta
 
 fn cure_of(error: &LinkError) -> &'static str {
     match error {
-        // The Redis library does not pass on the server's message for a wrong password.
-        LinkError::Refused(text)
-            if ["WRONGPASS", "NOAUTH", "authentication failed"].iter().any(|word| text.contains(word)) =>
-        {
-            "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects"
-        }
-        LinkError::Refused(text) if text.contains("NOPERM") => {
+        LinkError::Denied(text) | LinkError::Refused(text) if text.contains("NOPERM") => {
             "give the Redis user the keys, channels and commands of compose/users.acl"
         }
+        LinkError::Denied(_) => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
         LinkError::Untrusted(text) if text.contains("certificate of Redis") => {
             "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
         }

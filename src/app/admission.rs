@@ -15,7 +15,7 @@ const LOOKS_AT_ONCE: usize = 256;
 /// A site and its first reading, where Redis has answered.
 pub(super) type Admitted = (Site, Option<Reading>);
 
-/// Checks the permissions on the channels of all sites, and reads the state of each. Fails where Redis refuses.
+/// Checks the permissions on the channels of all sites, and reads the state of each. Fails where one is missing.
 pub(super) async fn admitted(
     link: &Link,
     mut sites: impl ExactSizeIterator<Item = Site>,
@@ -32,23 +32,22 @@ pub(super) async fn admitted(
 }
 
 /// Subscribes for a moment to the channels that announce all sites: a user without permission to subscribe to a channel
-/// cannot publish on it either. Fails only where Redis refuses.
+/// cannot publish on it either.
 async fn check_channels(link: &Link) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     match Events::on(link.connector(), &everywhere).await {
-        Err(error @ LinkError::Refused(_)) => Err(error.into()),
+        Err(error @ LinkError::Denied(_)) => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// Reads the state of a site. Fails only where Redis refuses. A Redis that is unreachable, or a key of another type at
-/// one site, must not stop the other sites: the driver waits for it.
+/// Reads the state of a site. Fails only where a permission is missing. A Redis that is unreachable, or a key of another
+/// type at one site, must not stop the other sites: the driver waits for it.
 async fn look(site: Site) -> Result<Admitted, AppError> {
     let reading = match site.store.look().await {
         Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),
-        Err(StoreError::Away(_)) => None,
-        Err(StoreError::Refused(error)) if error.contains("WRONGTYPE") => None,
-        Err(error @ StoreError::Refused(_)) => return Err(error.into()),
+        Err(StoreError::Refused(error)) if error.starts_with("NOPERM") => return Err(StoreError::Refused(error).into()),
+        Err(_) => None,
     };
     Ok((site, reading))
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use redis::{FromRedisValue, Script};
+use redis::FromRedisValue;
 use serde_json::json;
 use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::{Channels, Event, Failed, KeyNames, SiteId, whole_second_down};
@@ -18,13 +18,16 @@ use crate::refresh::ports::{
 /// How far an estimate of Redis' clock may be off.
 const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 
-static LOOK: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::LOOK));
-static CLAIM: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::CLAIM));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::RENEW));
-static COMMIT: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::COMMIT));
-static FAIL: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::FAIL));
-static ANNOUNCE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::ANNOUNCE));
-static VACATE: LazyLock<Script> = LazyLock::new(|| Script::new(scripts::VACATE));
+/// The text of a script, and its SHA-1.
+type Script = (&'static str, LazyLock<String>);
+
+static LOOK: Script = (scripts::LOOK, LazyLock::new(|| hash(scripts::LOOK)));
+static CLAIM: Script = (scripts::CLAIM, LazyLock::new(|| hash(scripts::CLAIM)));
+static RENEW: Script = (scripts::RENEW, LazyLock::new(|| hash(scripts::RENEW)));
+static COMMIT: Script = (scripts::COMMIT, LazyLock::new(|| hash(scripts::COMMIT)));
+static FAIL: Script = (scripts::FAIL, LazyLock::new(|| hash(scripts::FAIL)));
+static ANNOUNCE: Script = (scripts::ANNOUNCE, LazyLock::new(|| hash(scripts::ANNOUNCE)));
+static VACATE: Script = (scripts::VACATE, LazyLock::new(|| hash(scripts::VACATE)));
 
 /// The keys and channels of one site.
 #[derive(Debug, Clone)]
@@ -56,15 +59,17 @@ impl RedisStore {
     async fn run<T: FromRedisValue>(&self, script: &Script, mut args: serde_json::Value) -> Result<T, StoreError> {
         let StoredSite { keys, lock_ttl, .. } = &*self.site;
         args["lock_ttl"] = millis(*lock_ttl).into();
-        let mut invocation = script.prepare_invoke();
-        invocation
-            .key(&keys.token)
-            .key(&keys.cookies)
-            .key(keys.companion("meta"))
-            .key(keys.companion("lock"))
-            .key(keys.companion("history"))
-            .arg(args.to_string());
-        Ok(self.link.script(&invocation).await?)
+        let args = args.to_string();
+        let call = |verb, script: &str| {
+            let mut call = redis::cmd(verb);
+            call.arg(script).arg(5).arg(&keys.token).arg(&keys.cookies);
+            for companion in ["meta", "lock", "history"] {
+                call.arg(keys.companion(companion));
+            }
+            call.arg(&args).clone()
+        };
+        let (text, hash) = script;
+        Ok(self.link.script(&call("EVALSHA", hash), || call("EVAL", text)).await?)
     }
 
     /// The lock's value. It states its TTL: other replicas may have another one configured.
@@ -219,7 +224,9 @@ impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
-            LinkError::Config(message) | LinkError::Refused(message) => Self::Refused(message),
+            LinkError::Config(message) | LinkError::Refused(message) | LinkError::Denied(message) => {
+                Self::Refused(message)
+            }
         }
     }
 }
@@ -231,6 +238,10 @@ impl From<StoreError> for LinkError {
             StoreError::Refused(message) => Self::Refused(message),
         }
     }
+}
+
+fn hash(script: &str) -> String {
+    redis::Script::new(script).get_hash().to_owned()
 }
 
 fn millis(span: Duration) -> u64 {

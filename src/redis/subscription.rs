@@ -70,7 +70,8 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         loop {
             let Err(error) = self.session(&mut losses, &ready, &stop).await else { return Ok(()) };
             let will_pass = matches!(error, LinkError::Away(_));
-            if !will_pass && !ready.is_cancelled() {
+            // What is not about us, a proxy in front of Redis may have said.
+            if !will_pass && !matches!(error, LinkError::Refused(_)) && !ready.is_cancelled() {
                 return Err(error);
             }
             losses += 1;

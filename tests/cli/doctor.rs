@@ -44,6 +44,13 @@ fn without_a_sidecar_and_a_token_it_is_0_and_says_what_is_missing() {
 }
 
 #[test]
+fn a_redis_that_hides_its_version_is_no_failure() {
+    let redis = RedisServer::start_with(&["rename-command INFO \"\""]);
+    let world = World::with(redis, Settings::default());
+    world.call(&["doctor"]).expect(0).prints("its version is unknown");
+}
+
+#[test]
 fn an_unreachable_redis_is_1() {
     let world = World::start();
     let nowhere = Port::hold();

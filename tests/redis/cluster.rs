@@ -93,9 +93,9 @@ async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
     let mut config = config_of(&cluster, &[0, 1, 2]);
     config.password = Some("wrongsecret".into());
     let connector = Connector::new(&config).unwrap();
-    let Err(LinkError::Refused(error)) = connector.commands().await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(error)) = connector.commands().await else { panic!("it is refused for good") };
     assert!(!error.contains("wrongsecret"), "{error}");
-    let Err(LinkError::Refused(_)) = connector.subscribers("c").await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(_)) = connector.subscribers("c").await else { panic!("it is refused for good") };
     config.password = Some("right".into());
     refreshed(&store_in_one_slot(&link_of(&config)), "a", "one").await;
 }

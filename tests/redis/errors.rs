@@ -21,8 +21,8 @@ fn away<T: std::fmt::Debug>(answer: Result<T, StoreError>, word: &str) {
     assert!(error.contains(word), "{error}");
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, LinkError>, word: &str) -> String {
-    let Err(LinkError::Refused(error)) = answer else { panic!("{word} stays: {answer:?}") };
+fn denied<T: std::fmt::Debug>(answer: Result<T, LinkError>, word: &str) -> String {
+    let Err(LinkError::Denied(error)) = answer else { panic!("{word} stays: {answer:?}") };
     assert!(error.contains(word), "{error}");
     error
 }
@@ -34,15 +34,15 @@ async fn wrong_credentials_are_a_refusal_on_either_connection() {
     let server = RedisServer::start_with(&["requirepass right", "user app on >right ~* &* +@all"]);
     for (credentials, word) in [
         ("", "NOAUTH"),
-        (":wrongsecret@", "authentication failed"),
-        ("app:wrongsecret@", "authentication failed"),
-        ("nobody:wrongsecret@", "authentication failed"),
+        (":wrongsecret@", "WRONGPASS"),
+        ("app:wrongsecret@", "WRONGPASS"),
+        ("nobody:wrongsecret@", "WRONGPASS"),
     ] {
         let config = config(&server.url_with(credentials));
-        let error = refused(ping(&link_of(&config)).await, word);
+        let error = denied(ping(&link_of(&config)).await, word);
         assert!(!error.contains("wrongsecret"), "{error}");
         let word = if credentials.is_empty() { "NOAUTH" } else { "WRONGPASS" };
-        let error = refused(Connector::new(&config).unwrap().subscription(ignore).await.map(|_| ()), word);
+        let error = denied(Connector::new(&config).unwrap().subscription(ignore).await.map(|_| ()), word);
         assert!(!error.contains("wrongsecret"), "{error}");
     }
     ping(&link_of(&config(&server.url_with("app:right@")))).await.unwrap();
@@ -52,7 +52,7 @@ async fn wrong_credentials_are_a_refusal_on_either_connection() {
 async fn a_missing_permission_is_a_refusal_that_names_it() {
     let server = RedisServer::start_with(&["user app on >right ~* resetchannels -@all +ping +hello"]);
     let link = link_of(&config(&server.url_with("app:right@")));
-    let error = refused(link.command::<String>(redis::cmd("GET").arg("k")).await, "NOPERM");
+    let error = denied(link.command::<String>(redis::cmd("GET").arg("k")).await, "NOPERM");
     assert!(error.contains("'get'"), "{error}");
 }
 
@@ -168,7 +168,9 @@ async fn no_error_repeats_what_was_sent() {
     ]);
     let config = config(&server.url_with("app:right@"));
     let connector = Connector::new(&config).unwrap();
-    let error = refused(connector.subscription(ignore).await.map(|_| ()), "HELLO");
+    let answer = connector.subscription(ignore).await.map(|_| ());
+    let Err(LinkError::Away(error)) = answer else { panic!("{answer:?}") };
+    assert!(error.contains("HELLO"), "{error}");
     assert!(!error.contains("right") && !error.contains("app"), "{error}");
     let store = store_on(&link_of(&config));
     let answer = store.look().await;

@@ -137,7 +137,7 @@ async fn a_port_where_nobody_listens_is_away() {
 async fn a_refusal_ends_when_somebody_acts() {
     let server = RedisServer::start();
     let link = link_of(&config(&server.url_with("app:right@")));
-    assert!(matches!(ping(&link).await, Err(LinkError::Refused(_))));
+    assert!(matches!(ping(&link).await, Err(LinkError::Denied(_))));
     let _: () = server.ask("ACL SETUSER app on >right ~* &* +@all");
     loop {
         match ping(&link).await {

@@ -271,6 +271,14 @@ async fn the_state_is_announced_while_it_is_true_and_nobody_works_on_another() {
 }
 
 #[tokio::test]
+async fn where_script_is_forbidden_a_script_is_run_by_its_text() {
+    let server = RedisServer::start_with(&["rename-command SCRIPT \"\""]);
+    let store = store(&server);
+    let seen = claimed(&store, "a").await;
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
+}
+
+#[tokio::test]
 async fn scripts_that_were_flushed_are_loaded_again() {
     let server = RedisServer::start();
     let store = store(&server);

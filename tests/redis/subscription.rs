@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use token_sidecar::clock::SystemClock;
@@ -11,9 +11,12 @@ use token_sidecar::domain::pending::Pending;
 use token_sidecar::refresh::ports::{Clock as _, Recorded, Store};
 use token_sidecar_client::redis::LinkError;
 use token_sidecar_client::wire::{Fingerprint, Payload, SiteId, Trigger};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::fixture::{Listener, claimed, commit, config, failed, id, site, store};
 use crate::running::{Intervals, Running};
+use crate::support::listener;
 use crate::support::proxy::{Network, Proxy};
 use crate::support::redis_server::RedisServer;
 
@@ -248,7 +251,7 @@ async fn a_wrong_password_at_the_start_is_the_end() {
     let server = RedisServer::start_with(&["requirepass right"]);
     let mut subscription =
         Running::begin(&config(&server.url_with(":wrongsecret@")), Intervals::PRODUCTION, vec![site()]);
-    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("WRONGPASS") && !error.contains("wrongsecret"), "{error}");
     assert!(!subscription.ready.is_cancelled());
 }
@@ -258,7 +261,7 @@ async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_
     let server = RedisServer::start_with(&["user app on >pass ~* resetchannels &token:* +@all"]);
     let config = config(&server.url_with("app:pass@"));
     let mut subscription = Running::begin(&config, Intervals::PRODUCTION, vec![site()]);
-    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("NOPERM") && error.contains("channel"), "{error}");
 
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
@@ -273,8 +276,39 @@ async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_
 async fn publishing_without_permission_is_the_end_at_the_start_too() {
     let server = RedisServer::start_with(&["user app on >pass ~* &* +@all -publish"]);
     let mut subscription = Running::begin(&config(&server.url_with("app:pass@")), Intervals::PRODUCTION, vec![site()]);
-    let Err(LinkError::Refused(error)) = subscription.ended().await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("'publish'"), "{error}");
+}
+
+/// A proxy that answers everything with this error on its first connections, and then passes them on.
+fn failing_proxy(server: u16, error: &'static str) -> listener::Listener {
+    let connections = AtomicUsize::new(0);
+    listener::Listener::start(move |mut client| {
+        let fails = connections.fetch_add(1, Ordering::Relaxed) < 6;
+        async move {
+            let mut bytes = vec![0; 1 << 16];
+            if fails {
+                while client.read(&mut bytes).await.is_ok_and(|n| n > 0) {
+                    let _ = client.write_all(format!("-{error}\r\n").repeat(4).as_bytes()).await;
+                }
+            } else {
+                let mut server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            }
+        }
+    })
+}
+
+#[tokio::test]
+async fn errors_of_a_proxy_in_front_of_redis_are_waited_for() {
+    let server = RedisServer::start_with(&["requirepass right"]);
+    for (error, said) in [("upstream failure", "failure"), ("ERR server closed the connection", "server closed")] {
+        let proxy = failing_proxy(server.port(), error);
+        let config = config(&format!("redis://:right@127.0.0.1:{}/", proxy.port()));
+        let subscription = Running::begin(&config, Intervals::PRODUCTION, vec![site()]);
+        subscription.until("an error", |told| told.disconnected.iter().any(|why| why.contains(said))).await;
+        subscription.ready().await;
+    }
 }
 
 #[tokio::test]

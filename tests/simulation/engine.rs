@@ -61,13 +61,13 @@ impl Model {
     fn run(&mut self, process: usize, command: &Command) -> Reply {
         let text = |n: usize| String::from_utf8_lossy(&command[n]).into_owned();
         match text(0).as_str() {
-            "SCRIPT" => {
-                let sha = sha1_smol::Sha1::from(&command[2]).digest().to_string();
-                self.scripts.insert(sha.clone(), text(2));
-                Reply::bulk(sha)
-            }
-            "EVALSHA" => {
-                let Some(source) = self.scripts.get(&text(1)) else {
+            verb @ ("EVAL" | "EVALSHA") => {
+                let sha =
+                    if verb == "EVAL" { sha1_smol::Sha1::from(&command[1]).digest().to_string() } else { text(1) };
+                if verb == "EVAL" {
+                    self.scripts.insert(sha.clone(), text(1));
+                }
+                let Some(source) = self.scripts.get(&sha) else {
                     return Reply::Error("NOSCRIPT No matching script. Please use EVAL.".to_owned());
                 };
                 let (keys, arguments) = command[3..].split_at(text(2).parse().unwrap());

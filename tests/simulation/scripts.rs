@@ -27,6 +27,9 @@ static NAMES: LazyLock<BTreeMap<String, &str>> = LazyLock::new(|| {
 pub(crate) fn name(command: &Command) -> Option<&'static str> {
     match &command[..] {
         [verb, sha, ..] if verb == b"EVALSHA" => NAMES.get(std::str::from_utf8(sha).ok()?).copied(),
+        [verb, script, ..] if verb == b"EVAL" => {
+            NAMES.get(&sha1_smol::Sha1::from(script).digest().to_string()).copied()
+        }
         _ => None,
     }
 }
@@ -43,7 +46,6 @@ pub(crate) fn line(process: usize, command: &Command, reply: &Reply) -> String {
     let words = || command.iter().map(|w| text(w)).collect::<Vec<_>>().join(" ");
     let what = match name(command) {
         Some(script) => script.to_owned(),
-        None if command[0] == b"SCRIPT" => "SCRIPT LOAD".to_owned(),
         None => words(),
     };
     format!("{who}: {what} → {}", shown(reply))

@@ -8,15 +8,15 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, RedisConnectionInfo, RedisResult, TlsCertificates,
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use super::commands::Commands;
 use super::config::{RedisConfig, Topology};
 use super::dial::Dial;
-use super::error::{LinkError, classify};
+use super::error::{LinkError, classify, classify_setup};
 use super::sentinel::Sentinels;
 
 /// How long a connection may take to come about.
@@ -111,13 +111,16 @@ impl Connector {
     pub async fn commands(&self) -> Result<Commands, LinkError> {
         let settings = config();
         let connecting = async {
-            match &self.kind {
-                Kind::Cluster { client, .. } => match client.get_async_connection().await {
-                    Ok(connection) => Ok(Commands::Cluster(connection)),
-                    // The library turns any answer of the nodes into an I/O error: one of them is asked again.
-                    Err(error) => Err(self.node(&settings, ProtocolVersion::RESP2).await.err().unwrap_or(error)),
-                },
+            let connected = match &self.kind {
+                Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
                 _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
+            };
+            match connected {
+                // The library hides what a node of a Cluster says, and any answer to AUTH; not the one to HELLO.
+                Err(error) if self.is_cluster() || error.kind() == ErrorKind::AuthenticationFailed => {
+                    Err(self.node(&settings, ProtocolVersion::RESP3).await.err().unwrap_or(error))
+                }
+                connected => connected,
             }
         };
         within(CONNECT_TIMEOUT * 2, connecting).await
@@ -203,7 +206,7 @@ fn config() -> AsyncConnectionConfig {
 
 async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<T>>) -> Result<T, LinkError> {
     match tokio::time::timeout(span, connecting).await {
-        Ok(connected) => connected.map_err(|e| classify(&e)),
+        Ok(connected) => connected.map_err(|e| classify_setup(&e)),
         Err(_) => Err(LinkError::Away(format!("no connection within {} s", span.as_secs()))),
     }
 }

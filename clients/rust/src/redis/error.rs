@@ -13,9 +13,12 @@ pub enum LinkError {
     /// Redis cannot be reached or is not ready: it may come back.
     #[error("{0}")]
     Away(String),
-    /// Redis refuses, and will until an operator acts.
+    /// Redis refuses a command, and may until an operator acts.
     #[error("{0}")]
     Refused(String),
+    /// Redis refuses this client: its password, its permissions or its protocol.
+    #[error("{0}")]
+    Denied(String),
     /// A certificate is not accepted: Redis cannot be asked anything.
     #[error("{0}")]
     Untrusted(String),
@@ -24,8 +27,11 @@ pub enum LinkError {
 /// Sorts an error of the client library. The text of the result never holds what was sent.
 pub fn classify(error: &RedisError) -> LinkError {
     let text = one_line(error);
-    let refused = match error.kind() {
+    let denied = match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig | ErrorKind::RESP3NotSupported => true,
+        _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED")),
+    };
+    let refused = match error.kind() {
         ErrorKind::Server(
             ServerErrorKind::BusyLoading
             | ServerErrorKind::TryAgain
@@ -41,7 +47,19 @@ pub fn classify(error: &RedisError) -> LinkError {
     if let Some(text) = certificates(&text) {
         return LinkError::Untrusted(text);
     }
-    if refused { LinkError::Refused(text) } else { LinkError::Away(text) }
+    match (denied, refused) {
+        (true, _) => LinkError::Denied(text),
+        (_, true) => LinkError::Refused(text),
+        _ => LinkError::Away(text),
+    }
+}
+
+/// Sorts an error of a new connection: a proxy in front of Redis that does not reach it may say anything.
+pub(super) fn classify_setup(error: &RedisError) -> LinkError {
+    match classify(error) {
+        LinkError::Refused(text) => LinkError::Away(text),
+        error => error,
+    }
 }
 
 /// An error of TLS about a certificate, in words that say whose; `None` for other errors.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{FromRedisValue, RedisError, ScriptInvocation};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 
@@ -42,16 +42,20 @@ impl Link {
         &self.connector
     }
 
-    /// Runs a script. After [`LinkError::Away`] it may have run or not, as any command.
-    pub async fn script<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, LinkError> {
+    /// Runs a script by its hash, and by its text where Redis does not have it: `SCRIPT LOAD` may be forbidden. After
+    /// [`LinkError::Away`] it may have run or not, as any command.
+    pub async fn script<T: FromRedisValue>(&self, by_hash: &Cmd, by_text: impl Fn() -> Cmd) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
         // In a box, as is a connect: thousands of tasks that may run a command keep no room for one.
-        let answer = Box::pin(invocation.invoke_async(&mut commands)).await;
+        let mut answer = Box::pin(by_hash.query_async(&mut commands)).await;
+        if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
+            answer = Box::pin(by_text().query_async(&mut commands)).await;
+        }
         self.settle(answer, generation).await
     }
 
-    pub async fn command<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
+    pub async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
         let answer = Box::pin(command.query_async(&mut commands)).await;
@@ -59,7 +63,7 @@ impl Link {
     }
 
     /// Runs a command on any node of a Cluster, without waiting for a turn: a canary measures the way alone.
-    pub async fn anywhere<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LinkError> {
+    pub async fn anywhere<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
         let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));
         self.settle(answer, generation).await
