@@ -12,6 +12,7 @@ import redis.asyncio
 from servers import DEADLINE
 
 from token_sidecar_client import AsyncTokenClient, TokenClient, TokenUpdate
+from token_sidecar_client.task_link import closing
 
 
 class Parser(Protocol):
@@ -108,6 +109,8 @@ class TheirsForThreads(ThreadParser):
     def close(self) -> None:
         super().close()
         self.theirs.close()
+        if isinstance(self.theirs, redis.Redis):
+            self.theirs.connection_pool.disconnect()  # as close() does from redis-py 5 on
 
 
 class TheirsForTasks(TaskParser):
@@ -126,8 +129,14 @@ class TheirsForTasks(TaskParser):
 
     def close(self) -> None:
         self.end()
-        for client in self.others:
-            asyncio.run_coroutine_threadsafe(client.aclose(), self.loop).result(DEADLINE)
+
+        async def end() -> None:
+            for client in self.others:
+                await closing(client)
+                if isinstance(client, redis.asyncio.Redis):
+                    await client.connection_pool.disconnect()  # as aclose() does from redis-py 5 on
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop).result(DEADLINE)
         super().close()
 
 

@@ -124,7 +124,7 @@ class RedisServer:
         self.client.config_resetstat()
 
     def close(self) -> None:
-        self.client.close()
+        self.client.connection_pool.disconnect()
         self.thaw()
         self.stop()
         self.held.close()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from servers import DEADLINE, RedisServer
+import redis
+from servers import DEADLINE, RedisServer, until
 
 from token_sidecar_client import fingerprint
 
@@ -48,6 +52,29 @@ class StandIn:
         client = self.server.client
         client.set(TOKEN, token)
         client.hset(META, mapping={"version": version, "fingerprint": fingerprint(token)})
+
+    @contextmanager
+    def replacing(self) -> Iterator[None]:
+        """Meanwhile bundles are stored one after the other, each in one step; each says its number three times."""
+        is_over = threading.Event()
+
+        def work() -> None:
+            with redis.Redis.from_url(self.server.url) as client:
+                while not is_over.is_set():
+                    for number in ("1", "2"):
+                        step = client.pipeline()
+                        step.set(TOKEN, number).set(COOKIES, json.dumps({"of": number}))
+                        step.hset(META, "user_agent", number).execute()
+                client.connection_pool.disconnect()
+
+        replacing = threading.Thread(target=work)
+        replacing.start()
+        until(lambda: bool(self.server.client.exists(META)))
+        try:
+            yield
+        finally:
+            is_over.set()
+            replacing.join(DEADLINE)
 
     def announce(self, token: str, version: int = 1, **fields: Any) -> None:
         named = {"version": version, "fingerprint": fingerprint(token)}

@@ -23,7 +23,7 @@ from token_sidecar_client import AsyncTokenClient, NobodyListens, RefreshFailed,
 
 
 class Api:
-    """200 for the good token, 401 for any other; `/blocked` is 403, `/away` another host that knows no token."""
+    """200 for the good token or "any", 401 for others; `/blocked` is 403, `/away` another host that knows no token."""
 
     def __init__(self) -> None:
         self.good = "next"
@@ -37,7 +37,7 @@ class Api:
                 body = self.body()
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 api.asked.append((self.command, self.path, headers, body))
-                status = 200 if headers.get("authorization") == f"Bearer {api.good}" else 401
+                status = 200 if api.good in (headers.get("authorization", "").replace("Bearer ", ""), "any") else 401
                 if self.path.startswith("/blocked"):
                     status = 403
                 if self.path == "/away":
@@ -254,6 +254,21 @@ def test_cookies_and_user_agent_go_along_where_that_is_wanted(
     assert first["cookie"] == "mine=1; access-token=Bearer%20dead; a=old"
     assert second["cookie"] == "mine=1; a=new"
     assert len(refreshing) == 1
+
+
+@pytest.mark.redis_py
+def test_no_request_carries_the_cookies_or_the_user_agent_of_another_token(
+    send: Send, api: Api, stand_in: StandIn
+) -> None:
+    api.good = "any"
+    with stand_in.replacing():
+        for _ in range(20):
+            send("GET", f"{api.url}/search", cookies=True, user_agent=True)
+    sent = [
+        (headers["authorization"][7:], headers["cookie"][3:], headers["user-agent"]) for _, _, headers, _ in api.asked
+    ]
+    assert len(sent) == 20
+    assert [of for of in sent if len(set(of)) != 1] == []
 
 
 def test_where_there_is_no_next_token_it_is_said(send: Send, api: Api, server: RedisServer) -> None:

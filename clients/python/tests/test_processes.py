@@ -10,11 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+import redis
+from packaging.requirements import Requirement
 from servers import DEADLINE, RedisServer
-from stand_in import UPDATED, StandIn
+from stand_in import META, TOKEN, UPDATED, StandIn
 
 from token_sidecar_client import AsyncTokenClient, RefreshFailed, TokenClient
 from token_sidecar_client.flow import SILENCE
@@ -85,6 +88,30 @@ def test_a_task_that_is_cancelled_leaves_the_others_waiting(server: RedisServer,
     stand_in.hears_nothing_more()
 
 
+@pytest.mark.redis_py
+def test_the_answer_to_a_call_that_was_cancelled_is_not_taken_for_another(server: RedisServer) -> None:
+    async def sent() -> None:
+        """What has begun does all that it can do without an answer."""
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    async def main() -> str:
+        async with AsyncTokenClient(url=server.url) as client:
+            assert await client.get(0) == "token"
+            server.freeze()
+            call = asyncio.ensure_future(client.user_agent())
+            await sent()
+            call.cancel()
+            getting = asyncio.ensure_future(client.get(DEADLINE))
+            await sent()
+            server.thaw()
+            return await getting
+
+    server.client.set(TOKEN, "token")
+    server.client.hset(META, "user_agent", "Mozilla")
+    assert asyncio.run(main()) == "token"
+
+
 def test_the_last_task_that_is_cancelled_ends_the_wait(server: RedisServer, stand_in: StandIn) -> None:
     async def main() -> None:
         async with AsyncTokenClient(url=server.url) as client:
@@ -151,6 +178,13 @@ def test_exceptions_travel_between_processes() -> None:
     error = RefreshFailed("no luck", error="FlareSolverr: timeout", stage="solve")
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - it is ours
     assert (str(copy), copy.error, copy.stage) == ("no luck", "FlareSolverr: timeout", "solve")
+
+
+@pytest.mark.redis_py
+def test_the_package_allows_the_redis_py_that_is_installed() -> None:
+    required = [Requirement(line) for line in metadata.requires("token-sidecar-client") or []]
+    (wanted,) = (requirement for requirement in required if requirement.name == "redis")
+    assert redis.__version__ in wanted.specifier
 
 
 def test_the_package_says_that_it_is_typed() -> None:

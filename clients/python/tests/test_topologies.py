@@ -14,9 +14,11 @@ from redis.sentinel import Sentinel
 from servers import DEADLINE, Process, RedisServer, hold_a_port
 from stand_in import INVALID, UPDATED, StandIn
 
-from token_sidecar_client import AsyncTokenClient, InvalidSettings, TimedOut, fingerprint
+from token_sidecar_client import AsyncTokenClient, Bundle, InvalidSettings, TimedOut, fingerprint
 
-IS_NEW = int(redis.__version__.split(".")[0]) >= 8
+VERSION = tuple(int(number) for number in redis.__version__.split(".")[:3])
+
+pytestmark = pytest.mark.redis_py
 
 
 def is_served(parser: Any, stand_in: StandIn) -> None:
@@ -32,14 +34,17 @@ def is_served(parser: Any, stand_in: StandIn) -> None:
     assert stand_in.report()["fingerprint"] == fingerprint("next")
     assert parser.do("cookies") == {}
     assert parser.do("user_agent") is None
+    assert parser.do("bundle", timeout=0) == Bundle("next", {}, None)
     parser.close()
 
 
+@pytest.mark.skipif(VERSION == (4, 5, 2), reason="its Unix sockets are broken")
 @pytest.mark.parametrize("kind", [ThreadParser, TaskParser])
 def test_a_unix_socket(kind: Any, server: RedisServer, stand_in: StandIn) -> None:
     is_served(kind(url=f"unix://{server.folder}/redis.sock?db=0"), stand_in)
 
 
+@pytest.mark.skipif(VERSION < (5,), reason="it has no RESP3")
 def test_resp3(server: RedisServer, stand_in: StandIn) -> None:
     is_served(TheirsForThreads(make=lambda: redis.Redis.from_url(server.url, protocol=3)), stand_in)
     is_served(TheirsForTasks(make=lambda: redis.asyncio.Redis.from_url(server.url, protocol=3)), stand_in)
@@ -85,7 +90,7 @@ def cluster() -> Iterator[StandIn]:
 
 def test_a_cluster(cluster: StandIn) -> None:
     is_served(TheirsForThreads(make=lambda: redis.RedisCluster.from_url(cluster.server.url)), cluster)
-    if IS_NEW:
+    if VERSION >= (8,):
         is_served(TheirsForTasks(make=lambda: redis.asyncio.RedisCluster.from_url(cluster.server.url)), cluster)
 
 
@@ -103,10 +108,8 @@ def test_on_a_cluster_it_proves_nothing_that_a_node_knows_no_listener(cluster: S
     parser.close()
 
 
-def test_a_cluster_client_that_cannot_subscribe_is_refused() -> None:
-    class Cluster:
-        pass
-
-    cluster: Any = Cluster()
+def test_a_cluster_client_that_cannot_subscribe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As before redis-py 8.
+    monkeypatch.delattr(redis.asyncio.RedisCluster, "pubsub", raising=False)
     with pytest.raises(InvalidSettings, match="redis-py 8"):
-        AsyncTokenClient(client=cluster)
+        AsyncTokenClient(client=redis.asyncio.RedisCluster(host="127.0.0.1"))

@@ -1,5 +1,6 @@
 """A parser's side of token-sidecar: the current token, and the one that follows when an API answers 401."""
 
+from .bundle import Bundle
 from .errors import (
     InvalidSettings,
     NobodyListens,
@@ -18,6 +19,7 @@ from .token_manager import TokenManager, get_token_manager
 __all__ = [
     "AsyncTokenClient",
     "AsyncWatch",
+    "Bundle",
     "InvalidSettings",
     "NobodyListens",
     "RedisRefused",

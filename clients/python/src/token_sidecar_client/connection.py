@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,42 +12,39 @@ import redis
 from redis import exceptions as theirs
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
-from redis.connection import parse_url
 
+from .bundle import Bundle
+from .cookies import cookies_of
 from .errors import InvalidSettings, RedisRefused, RedisUnreachable, TokenSidecarError
 from .port import Message
-
-_SCHEMES = ("redis://", "rediss://", "unix://")
-
-
-def checked(url: str | None) -> str:
-    """Where Redis is: the URL that was given, or that of the environment, or this machine."""
-    url = url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
-    if not url.startswith(_SCHEMES):
-        raise InvalidSettings("the URL of Redis begins with none of " + ", ".join(_SCHEMES))
-    try:
-        parse_url(url)
-    except ValueError:
-        # What its message quotes of the URL may be a part of a password.
-        raise InvalidSettings("the URL of Redis cannot be read: redis://user:password@host:port/db") from None
-    return url
+from .site import Site, bare
 
 
-def client_of(kind: Any, retry: Any, url: str, patience: float, **more: Any) -> Any:
+def client_of(kind: Any, retry: Any, at: Mapping[str, Any], patience: float, **more: Any) -> Any:
     """A client of our own, of either kind of redis-py: nothing it does takes much longer than `patience`."""
     options: dict[str, Any] = {
         "socket_timeout": patience,
-        "protocol": 2,
+        "socket_connect_timeout": patience,
+        "socket_keepalive": True,
         # A wait holds a connection: the number of waits at once is the caller's business.
         "max_connections": 2**31,
         # A pooled connection may be dead; one that hangs is not asked again.
         "retry": retry(NoBackoff(), 1, supported_errors=(theirs.ConnectionError,)),
         "retry_on_error": [theirs.ConnectionError],
-        **more,
     }
-    if not url.startswith("unix://"):
-        options.update(socket_connect_timeout=patience, socket_keepalive=True)
-    return kind.from_url(url, **options)
+    if "protocol" in inspect.signature(kind).parameters:  # from redis-py 5 on
+        options["protocol"] = 2
+    return kind(**at, **options, **more)
+
+
+def checked(client: Any, module: Any, url: str | None, password: str | None) -> Any:
+    """The caller's own client, where it is one of the module `redis` or `redis.asyncio`."""
+    if url or password:
+        raise InvalidSettings("client= excludes url= and password=: give one of them")
+    if not isinstance(client, (module.Redis, module.RedisCluster)):
+        wanted = f"{module.__name__}.Redis or {module.__name__}.RedisCluster"
+        raise InvalidSettings(f"client= is of the type {type(client).__module__}.{type(client).__name__}, not {wanted}")
+    return client
 
 
 def stored(client: Any, key: str) -> Any:
@@ -81,6 +78,19 @@ def told_apart() -> Iterator[None]:
         raise RedisUnreachable(f"Redis is out of reach: {str(error) or type(error).__name__}") from error
     except theirs.RedisError as error:
         raise RedisRefused(f"Redis answers with an error: {error}") from error
+
+
+def batch_of(client: Any, site: Site) -> Any:
+    """Token, cookies and user agent in one step. On a Cluster, where redis-py has no transactions, in one request."""
+    batch = client.pipeline(transaction=not is_cluster(client))
+    batch.get(site.token_key).get(site.cookies_key).hget(site.meta_key, "user_agent")
+    return batch
+
+
+def bundle_of(site: Site, token: str, answers: list[Any]) -> Bundle:
+    """What a batch has read; `token` is the one that was there before."""
+    stored, cookies, user_agent = map(text_or_none, answers)
+    return Bundle(bare(stored) or token, cookies_of(site.cookies_key, cookies), user_agent or None)
 
 
 def text(value: Any) -> str:

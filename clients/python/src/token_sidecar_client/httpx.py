@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 
 import httpx
 
-from .credentials import Credentials, reason
+from .bundle import reason
 from .tasks import AsyncTokenClient
 from .threads import TokenClient
 
@@ -27,8 +27,7 @@ class TokenAuth(httpx.Auth):
         timeout: float = 60.0,
     ) -> None:
         self._client = client
-        self._cookies = cookies
-        self._user_agent = user_agent
+        self._sends = {"cookies": cookies, "user_agent": user_agent}
         self._timeout = timeout
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -36,20 +35,16 @@ class TokenAuth(httpx.Auth):
         if not isinstance(client, TokenClient):
             raise TypeError("httpx.Client needs TokenAuth(TokenClient(…)): this one has an AsyncTokenClient")
 
-        def credentials(token: str) -> Credentials:
-            return Credentials(
-                token, client.cookies() if self._cookies else {}, client.user_agent() if self._user_agent else None
-            )
-
         if isinstance(request.stream, httpx.SyncByteStream):
             request.read()
         own_cookies = request.headers.get("Cookie")
-        first = credentials(client.get(self._timeout))
-        first.put_on(request.headers, own_cookies)
+        first = client.bundle(self._timeout)
+        first.put_on(request.headers, own_cookies, **self._sends)
         response = yield request
-        if first.are_refused(response.status_code, response.request.headers.get("Authorization")):
-            token = client.wait_newer(first.token, self._timeout, reason(str(response.request.url)))
-            credentials(token).put_on(request.headers, own_cookies)
+        if first.is_refused(response.status_code, response.request.headers.get("Authorization")):
+            why = reason(str(response.request.url))
+            next_one = client.bundle(self._timeout, refused=first.token, reason=why)
+            next_one.put_on(request.headers, own_cookies, **self._sends)
             yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -57,20 +52,14 @@ class TokenAuth(httpx.Auth):
         if not isinstance(client, AsyncTokenClient):
             raise TypeError("httpx.AsyncClient needs TokenAuth(AsyncTokenClient(…)): this one has a TokenClient")
 
-        async def credentials(token: str) -> Credentials:
-            return Credentials(
-                token,
-                await client.cookies() if self._cookies else {},
-                await client.user_agent() if self._user_agent else None,
-            )
-
         if isinstance(request.stream, httpx.AsyncByteStream):
             await request.aread()
         own_cookies = request.headers.get("Cookie")
-        first = await credentials(await client.get(self._timeout))
-        first.put_on(request.headers, own_cookies)
+        first = await client.bundle(self._timeout)
+        first.put_on(request.headers, own_cookies, **self._sends)
         response = yield request
-        if first.are_refused(response.status_code, response.request.headers.get("Authorization")):
-            token = await client.wait_newer(first.token, self._timeout, reason(str(response.request.url)))
-            (await credentials(token)).put_on(request.headers, own_cookies)
+        if first.is_refused(response.status_code, response.request.headers.get("Authorization")):
+            why = reason(str(response.request.url))
+            next_one = await client.bundle(self._timeout, refused=first.token, reason=why)
+            next_one.put_on(request.headers, own_cookies, **self._sends)
             yield request

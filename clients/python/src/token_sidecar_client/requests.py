@@ -7,7 +7,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from .credentials import Credentials, reason
+from .bundle import reason
 from .threads import TokenClient
 
 
@@ -22,25 +22,25 @@ class TokenAuth(AuthBase):
         self, client: TokenClient, *, cookies: bool = False, user_agent: bool = False, timeout: float = 60.0
     ) -> None:
         self._client = client
-        self._cookies = cookies
-        self._user_agent = user_agent
+        self._sends = {"cookies": cookies, "user_agent": user_agent}
         self._timeout = timeout
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         own_cookies = request.headers.get("Cookie")
         start = _start_of_the_body(request)
-        first = self._credentials(self._client.get(self._timeout))
-        first.put_on(request.headers, own_cookies)
+        first = self._client.bundle(self._timeout)
+        first.put_on(request.headers, own_cookies, **self._sends)
 
         def once_more(response: requests.Response, **kwargs: Any) -> requests.Response:
-            if not first.are_refused(response.status_code, response.request.headers.get("Authorization")):
+            if not first.is_refused(response.status_code, response.request.headers.get("Authorization")):
                 return response
             # Frees the connection for the next request.
             _ = response.content
             response.close()
-            token = self._client.wait_newer(first.token, self._timeout, reason(response.request.url or ""))
+            why = reason(response.request.url or "")
+            next_one = self._client.bundle(self._timeout, refused=first.token, reason=why)
             again = response.request.copy()
-            self._credentials(token).put_on(again.headers, own_cookies)
+            next_one.put_on(again.headers, own_cookies, **self._sends)
             body: Any = again.body
             if start is not None and hasattr(body, "seek"):
                 body.seek(start)
@@ -52,13 +52,6 @@ class TokenAuth(AuthBase):
 
         request.hooks["response"].append(once_more)
         return request
-
-    def _credentials(self, token: str) -> Credentials:
-        return Credentials(
-            token,
-            self._client.cookies() if self._cookies else {},
-            self._client.user_agent() if self._user_agent else None,
-        )
 
 
 def _start_of_the_body(request: requests.PreparedRequest) -> int | None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from .connection import is_cluster, message_of, stored, text, text_or_none, told_apart
+import redis.asyncio
+
+from .bundle import Bundle
+from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, told_apart
 from .errors import RedisUnreachable
 from .port import Message
+from .site import Site
 
 T = TypeVar("T")
 
@@ -31,6 +36,9 @@ class AsyncLink:
     async def fields(self, key: str) -> dict[str, str]:
         return {text(name): text(value) for name, value in (await self._ask(self._redis.hgetall(key))).items()}
 
+    async def bundle(self, site: Site, token: str) -> Bundle:
+        return bundle_of(site, token, await self._ask(batch_of(self._redis, site).execute()))
+
     async def publish(self, channel: str, payload: str) -> int:
         return int(await self._ask(self._redis.publish(channel, payload)))
 
@@ -50,11 +58,11 @@ class AsyncLink:
     async def aclose(self) -> None:
         if self._is_own:
             with told_apart():
-                await self._redis.aclose()
+                await closing(self._redis)
 
     async def _ask(self, answer: Awaitable[T], within: float | None = None) -> T:
         with told_apart():
-            return await in_time(answer, self.patience if within is None else within)
+            return await in_time(answer, self.patience if within is None else within, _cancels_well)
 
 
 class AsyncPort:
@@ -112,7 +120,12 @@ class AsyncPort:
             raise asyncio.CancelledError
 
 
-async def in_time(answer: Awaitable[T], seconds: float) -> T:
+# Before redis-py 4.5.5 the answer to a command that was cancelled is taken for that to the next one on its connection:
+# there none is cancelled, and each ends by itself.
+_cancels_well = "disconnect_on_error" in inspect.signature(redis.asyncio.Connection.read_response).parameters
+
+
+async def in_time(answer: Awaitable[T], seconds: float, cancel: bool = True) -> T:
     """What `asyncio.wait_for` is for. Before Python 3.12 that forgets a cancellation which meets the answer."""
     task = asyncio.ensure_future(answer)
     # Whatever it comes to, nobody need look.
@@ -123,14 +136,19 @@ async def in_time(answer: Awaitable[T], seconds: float) -> T:
             raise RedisUnreachable(f"Redis is out of reach: no answer within {seconds:g} s")
         return task.result()
     finally:
-        task.cancel()
+        if cancel:
+            task.cancel()
+
+
+async def closing(what: Any) -> None:
+    await (what.aclose() if hasattr(what, "aclose") else what.close())  # before redis-py 5.0.1
 
 
 async def drop(subscription: Any) -> None:
     """Gives a subscription up; what is wrong with its connection does not matter any more."""
     try:
         with told_apart():
-            await in_time(subscription.aclose(), 1.0)
+            await in_time(closing(subscription), 1.0)
     except RedisUnreachable:
         pass
 

@@ -13,6 +13,8 @@ from typing import Callable
 import redis.asyncio
 from redis.asyncio.retry import Retry
 
+from .address import options_of
+from .bundle import Bundle
 from .connection import checked, client_of
 from .cookies import cookies_of
 from .errors import InvalidSettings, RedisUnreachable, TimedOut
@@ -26,8 +28,9 @@ from .waits import Outcome, Wait, Waits, token_of
 class AsyncTokenClient:
     """A parser's side of the sidecar, for any number of tasks.
 
-    Redis is at `url`, or where `REDIS_URL` says, or on this machine; or it is an existing `client` of redis.asyncio
-    (plain, Sentinel's `master_for(…)`, `RedisCluster` from redis-py 8 on), which stays its owner's to close.
+    Redis is at `url`, or where `REDIS_URL` says, or on this machine, with `password` or `REDIS_PASSWORD` where the
+    URL has none. Or it is an existing `client` of redis.asyncio (plain, Sentinel's `master_for(…)`, `RedisCluster` from
+    redis-py 8 on), which stays its owner's to close.
     """
 
     def __init__(
@@ -35,23 +38,25 @@ class AsyncTokenClient:
         site: str = "chitai_gorod",
         url: str | None = None,
         *,
+        password: str | None = None,
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
         token_key: str | None = None,
         cookies_key: str | None = None,
         source: str = "Python client",
         redis_timeout: float = 5.0,
     ) -> None:
-        if client is not None and not hasattr(client, "pubsub"):
-            raise InvalidSettings("this RedisCluster of redis.asyncio cannot subscribe: redis-py 8 or later is needed")
         self.site = Site.of(site, token_key, cookies_key)
         self.source = source
 
-        at = "" if client is not None else checked(url)
+        if client is None:
+            at = options_of(url, password)
+        elif not hasattr(checked(client, redis.asyncio, url, password), "pubsub"):
+            raise InvalidSettings("this RedisCluster of redis.asyncio cannot subscribe: redis-py 8 or later is needed")
 
         def link() -> AsyncLink:
             """The link of one loop: connections belong to it, and so does what redis-py makes beside them."""
-            own = None if client is not None else client_of(redis.asyncio.Redis, Retry, at, redis_timeout)
-            return AsyncLink(client if own is None else own, own is not None, redis_timeout)
+            used = client_of(redis.asyncio.Redis, Retry, at, redis_timeout) if client is None else client
+            return AsyncLink(used, client is None, redis_timeout)
 
         self._link = link
         self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = weakref.WeakKeyDictionary()
@@ -78,6 +83,11 @@ class AsyncTokenClient:
     async def user_agent(self) -> str | None:
         """The user agent that goes with the token."""
         return await self._home().link.field(self.site.meta_key, "user_agent") or None
+
+    async def bundle(self, timeout: float = 60.0, *, refused: str | None = None, reason: str = "401") -> Bundle:
+        """The token, its cookies and its user agent, read in one step. Waits as `get`, or as `wait_newer(refused)`."""
+        token = await (self.get(timeout) if refused is None else self.wait_newer(refused, timeout, reason))
+        return await self._home().link.bundle(self.site, token)
 
     async def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> AsyncWatch:
         """Calls back with every update, from a task of its own, until the watch is closed; awaits what it returns.

@@ -9,9 +9,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, Callable, TypeVar
 
-from .connection import is_cluster, message_of, stored, text, text_or_none, told_apart
+from .bundle import Bundle
+from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, told_apart
 from .errors import RedisUnreachable
 from .port import Message
+from .site import Site
 
 T = TypeVar("T")
 
@@ -38,6 +40,9 @@ class Link:
     def fields(self, key: str) -> dict[str, str]:
         return {text(name): text(value) for name, value in self._ask(lambda: self._redis.hgetall(key)).items()}
 
+    def bundle(self, site: Site, token: str) -> Bundle:
+        return bundle_of(site, token, self._ask(lambda: batch_of(self._redis, site).execute()))
+
     def publish(self, channel: str, payload: str) -> int:
         return int(self._ask(lambda: self._redis.publish(channel, payload)))
 
@@ -48,6 +53,8 @@ class Link:
     def close(self) -> None:
         if self._is_own:
             self._redis.close()
+            # Before redis-py 5 that leaves the connections open.
+            self._redis.connection_pool.disconnect()
 
     def _subscription(self, channels: tuple[str, ...]) -> Any:
         subscription = self._redis.pubsub()

@@ -14,6 +14,8 @@ from typing import Callable
 import redis
 from redis.retry import Retry
 
+from .address import options_of
+from .bundle import Bundle
 from .connection import checked, client_of
 from .cookies import cookies_of
 from .errors import RedisUnreachable, TimedOut
@@ -27,8 +29,9 @@ from .waits import Outcome, Wait, Waits, token_of
 class TokenClient:
     """A parser's side of the sidecar, for any number of threads.
 
-    Redis is at `url`, or where `REDIS_URL` says, or on this machine; or it is an existing `client` of redis-py (plain,
-    Sentinel's `master_for(…)`, `RedisCluster`), which stays its owner's to close.
+    Redis is at `url`, or where `REDIS_URL` says, or on this machine, with `password` or `REDIS_PASSWORD` where the
+    URL has none. Or it is an existing `client` of redis-py (plain, Sentinel's `master_for(…)`, `RedisCluster`), which
+    stays its owner's to close.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class TokenClient:
         site: str = "chitai_gorod",
         url: str | None = None,
         *,
+        password: str | None = None,
         client: redis.Redis | redis.RedisCluster | None = None,
         token_key: str | None = None,
         cookies_key: str | None = None,
@@ -44,8 +48,11 @@ class TokenClient:
     ) -> None:
         self.site = Site.of(site, token_key, cookies_key)
         self.source = source
-        own = None if client is not None else client_of(redis.Redis, Retry, checked(url), redis_timeout)
-        self._link = Link(client if own is None else own, own is not None, redis_timeout)
+        if client is None:
+            used = client_of(redis.Redis, Retry, options_of(url, password), redis_timeout)
+        else:
+            used = checked(client, redis, url, password)
+        self._link = Link(used, client is None, redis_timeout)
         self._waits: Waits[Future[Outcome]] = Waits()
         self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         _clients.add(self)
@@ -70,6 +77,11 @@ class TokenClient:
     def user_agent(self) -> str | None:
         """The user agent that goes with the token."""
         return self._link.field(self.site.meta_key, "user_agent") or None
+
+    def bundle(self, timeout: float = 60.0, *, refused: str | None = None, reason: str = "401") -> Bundle:
+        """The token, its cookies and its user agent, read in one step. Waits as `get`, or as `wait_newer(refused)`."""
+        token = self.get(timeout) if refused is None else self.wait_newer(refused, timeout, reason)
+        return self._link.bundle(self.site, token)
 
     def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> Watch:
         """Calls back with every update, from a thread of its own, until the watch is closed.

@@ -1,8 +1,7 @@
 """A drop-in for the `TokenManager` of the Celery design: a parser changes one import.
 
-The sidecar renews and stores; this reads, reports, and keeps the names that parsers call. What was a task is a message
-now, and what was the task's result waits for the sidecar's outcome. Where Redis fails to read or to save, redis-py's
-errors are raised, as they always were; what a trigger comes to are those of this package.
+The sidecar renews and stores; this reads, reports, and keeps the names and the manners that parsers know: what fails is
+logged, and `None` or `False`. What was a task is a message now, and what was its result waits for the outcome.
 """
 
 from __future__ import annotations
@@ -11,14 +10,18 @@ import json
 import os
 import threading
 import uuid
-from typing import Any
+from typing import Any, Callable, Literal, TypeVar
 
 import redis
 from redis.retry import Retry
 
-from .connection import checked, client_of
+from .address import options_of
+from .connection import client_of, told_apart
 from .cookies import cookies_of
+from .flow import log
 from .threads import TokenClient
+
+T = TypeVar("T")
 
 ENV_KEY = "CHITAI_GOROD_BEARER_TOKEN"
 TTL = 86400
@@ -27,48 +30,60 @@ TTL = 86400
 class TokenManager:
     """The old names over a `TokenClient`."""
 
-    def __init__(self, redis_url: str | None = None, env_file: str | None = None) -> None:
+    def __init__(
+        self, redis_url: str | None = None, redis_password: str | None = None, *, env_file: str | None = None
+    ) -> None:
         self.env_file = env_file or os.environ.get("ENV_FILE") or ".env"
-        self.client = TokenClient("chitai_gorod", redis_url, source="TokenManager")
-        self.redis: redis.Redis = client_of(redis.Redis, Retry, checked(redis_url), 5.0, decode_responses=True)
+        self.client = TokenClient("chitai_gorod", redis_url, password=redis_password, source="TokenManager")
+        at = options_of(redis_url, redis_password)
+        self.redis: redis.Redis = client_of(redis.Redis, Retry, at, 5.0, decode_responses=True)
         self._given = threading.local()
 
     def get_chitai_gorod_token(self) -> str | None:
-        """The current token, or None."""
-        return self._give(self.redis.get(self.client.site.token_key))
+        """The current token; None where there is none, or Redis cannot be asked."""
+        return self._give(_try("the token is not read", lambda: self.redis.get(self.client.site.token_key)))
+
+    def get_chitai_gorod_token_from_env(self) -> str | None:
+        """The token in the `.env`, or in the environment."""
+        return self._written() or os.environ.get(ENV_KEY) or None
 
     def get_chitai_gorod_token_fallback(self) -> str | None:
-        """The current token; where Redis has none or is away, that of the `.env` or of the environment."""
-        try:
-            token = self.get_chitai_gorod_token()
-        except redis.RedisError:
-            token = None
-        return token or self._give(self._written() or os.environ.get(ENV_KEY))
+        """The current token; where there is none, that of the `.env` or of the environment."""
+        return self.get_chitai_gorod_token() or self._give(self.get_chitai_gorod_token_from_env())
 
-    def save_chitai_gorod_token(self, token: str, ttl: int = TTL) -> None:
+    def save_chitai_gorod_token(self, token: str, ttl: int = TTL) -> bool:
         """Stores a token of your own. The sidecar verifies it when it next looks, and adopts it if it works.
 
         The `.env` is left alone: it is the sidecar that keeps it current (`SIDECAR_ENV_FILE`).
         """
-        self.redis.set(self.client.site.token_key, token, ex=ttl)
+        return self._save(self.client.site.token_key, lambda: token, ttl)
 
     def get_chitai_gorod_cookies(self) -> dict[str, str] | None:
-        """The cookies that go with the token, still percent-encoded, or None."""
+        """The cookies that go with the token, still percent-encoded; None as for the token."""
         key = self.client.site.cookies_key
-        return cookies_of(key, _text(self.redis.get(key))) or None
+        return _try("the cookies are not read", lambda: cookies_of(key, _text(self.redis.get(key)))) or None
 
-    def save_chitai_gorod_cookies(self, cookies: dict[str, str], ttl: int = TTL) -> None:
+    def save_chitai_gorod_cookies(self, cookies: dict[str, str], ttl: int = TTL) -> bool:
         """Stores cookies of your own."""
-        self.redis.set(self.client.site.cookies_key, json.dumps(cookies), ex=ttl)
+        return self._save(self.client.site.cookies_key, lambda: json.dumps(cookies), ttl)
 
-    def trigger_token_update(self) -> Refresh:
+    def trigger_token_update(self) -> Refresh | Literal[False]:
         """Reports the token that this thread was given last, or else the stored one. Nothing is waited for.
 
-        Raises `NobodyListens` where no sidecar hears it.
+        False where that fails, or no sidecar receives it.
         """
         refused = getattr(self._given, "token", None) or self.get_chitai_gorod_token()
-        self.client.invalidate(refused, "trigger_token_update")
-        return Refresh(self.client, refused)
+        receivers = _try("no update is triggered", lambda: self.client.invalidate(refused, "trigger_token_update"))
+        return False if receivers is None else Refresh(self.client, refused)
+
+    def close(self) -> None:
+        """Closes the connections; they are opened again where they are needed."""
+        self.client.close()
+        self.redis.close()
+        self.redis.connection_pool.disconnect()
+
+    def _save(self, key: str, value: Callable[[], str], ttl: int) -> bool:
+        return _try(f"{key} is not saved", lambda: self.redis.set(key, value(), ex=ttl)) is not None
 
     def _give(self, token: Any) -> str | None:
         given = _text(token)
@@ -118,6 +133,15 @@ def get_token_manager() -> TokenManager:
         if _manager is None:
             _manager = TokenManager()
         return _manager
+
+
+def _try(failed: str, do: Callable[[], T]) -> T | None:
+    try:
+        with told_apart():
+            return do()
+    except Exception as error:
+        log.error("%s: %s", failed, error)
+        return None
 
 
 def _text(value: Any) -> str | None:

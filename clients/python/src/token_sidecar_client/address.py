@@ -1,0 +1,86 @@
+"""What `REDIS_URL` means: the same as to the sidecar, by the rules in contract/README.md."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .errors import InvalidSettings
+
+_OPTIONS = {"db": "db", "user": "username", "username": "username", "pass": "password", "password": "password"}
+"""The parameters of `unix://`, and how redis-py calls them."""
+
+
+def options_of(url: str | None, password: str | None = None) -> dict[str, Any]:
+    """The options of redis-py for this URL, or for that of the environment, or for this machine.
+
+    `password` is used where the URL has none, and then `REDIS_PASSWORD`.
+    """
+    try:
+        options = _options(url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0")
+    except InvalidSettings:
+        raise
+    except ValueError:
+        # What its message quotes of the URL may be a part of a password.
+        raise InvalidSettings("the URL of Redis cannot be read: redis://user:password@host:port/1") from None
+    password = options.get("password") or password or os.environ.get("REDIS_PASSWORD")
+    return {**options, "password": password} if password else options
+
+
+def _options(url: str) -> dict[str, Any]:
+    at = urlsplit(url)
+    if at.scheme not in ("redis", "rediss", "unix"):
+        raise InvalidSettings("the URL of Redis begins with none of redis://, rediss://, unix://")
+    if "#" in url:
+        raise InvalidSettings("the URL of Redis has a #: write %23 where it is part of a password")
+    parameters = parse_qsl(at.query, keep_blank_values=True, errors="strict")
+    if at.scheme == "unix":
+        return _of_a_socket(at.netloc, unquote(at.path, errors="strict"), parameters)
+    options: dict[str, Any] = {"host": at.hostname, "port": at.port or 6379, "db": _database(at.path.strip("/") or "0")}
+    if not at.hostname:
+        raise InvalidSettings("the URL of Redis names no host: redis://host:6379/1")
+    for name, _ in parameters:
+        raise _refused(name, _instead(name))
+    for name, value in {"username": at.username, "password": at.password}.items():
+        if value:
+            options[name] = unquote(value, errors="strict")
+    # Before redis-py 6 the certificate's name is not looked at unless that is said.
+    return {**options, "ssl": True, "ssl_check_hostname": True} if at.scheme == "rediss" else options
+
+
+def _of_a_socket(netloc: str, path: str, parameters: list[tuple[str, str]]) -> dict[str, Any]:
+    if netloc or not path:
+        raise InvalidSettings("the URL of Redis: unix:///path is wanted, a user and a password as ?user=…&pass=…")
+    options: dict[str, Any] = {"unix_socket_path": path}
+    for name, value in parameters:
+        option = _OPTIONS.get(name)
+        if option is None:
+            raise _refused(name, _instead(name))
+        if option in options:
+            raise _refused(name, "write it once")
+        options[option] = _database(value) if option == "db" else value
+    return {"db": 0, **options}
+
+
+def _database(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise InvalidSettings("the URL of Redis: the database is no number: redis://host:6379/1, unix:///path?db=1")
+    return int(text)
+
+
+def _refused(name: str, instead: str) -> InvalidSettings:
+    # What looks like a parameter may be a part of a password.
+    shown = f"?{name}=" if re.fullmatch("[a-z_]{1,32}", name) else "a parameter"
+    return InvalidSettings(f"the URL of Redis has {shown}, which this client and the sidecar do not obey: {instead}")
+
+
+def _instead(name: str) -> str:
+    if name == "db":
+        return "write /1 after the host"
+    if name in _OPTIONS:
+        return "write user:password@ before the host"
+    if name.startswith("ssl"):
+        return "pass client=redis.Redis(…), and REDIS_TLS_CA_FILE to the sidecar"
+    return "leave it out"
