@@ -1,10 +1,13 @@
 import { Ear } from "./ear.js";
-import { NobodyListens, TimedOut, TokenSidecarError } from "./errors.js";
+import { checkOptions, InvalidSettings, NobodyListens, TimedOut, TokenSidecarError } from "./errors.js";
 import { Follower } from "./follower.js";
 import { type Connection, Link, STEP, template, type Template } from "./link.js";
 import { Deadline, Elapsed, within } from "./time.js";
 import { Waits } from "./waits.js";
 import { bare, details, Names, type UpdatedEvent } from "./wire.js";
+
+const WAIT = ["timeout", "signal"];
+const REPORT = [...WAIT, "reason"];
 
 /** How long is waited for a token where nothing else is said. */
 const PATIENCE = 60_000;
@@ -12,7 +15,7 @@ const PATIENCE = 60_000;
 export interface TokenClientOptions {
   /** The site's id: `chitai_gorod`. */
   site?: string | undefined;
-  /** Where Redis is: what `REDIS_URL` says, or `redis://127.0.0.1:6379`. */
+  /** Where Redis is: what `REDIS_URL` says, or `redis://127.0.0.1:6379`; `REDIS_PASSWORD` where that has no password. */
   url?: string | undefined;
   /** A client of `redis` (`createClient`, `createCluster`) in place of `url`. Its settings are used, not itself. */
   client?: Template | undefined;
@@ -41,6 +44,19 @@ export interface ReportOptions extends WaitOptions {
   reason?: string | undefined;
 }
 
+export interface BundleOptions extends ReportOptions {
+  /** The token that was refused, where it is the next one that is wanted. */
+  refused?: string | undefined;
+}
+
+/** A token, and the cookies and the user agent that belong to it. */
+export interface Bundle {
+  token: string;
+  /** Still percent-encoded; none where there are none. */
+  cookies: Record<string, string>;
+  userAgent: string | null;
+}
+
 /** Ends what `onUpdate` has begun. */
 export interface Unsubscribe extends AsyncDisposable {
   (): Promise<void>;
@@ -57,6 +73,13 @@ export class TokenClient implements AsyncDisposable {
   readonly #closed = new AbortController();
 
   constructor(options: TokenClientOptions = {}) {
+    checkOptions(options, ["site", "url", "client", "tokenKey", "cookiesKey", "source", "onError"]);
+    if (options.url !== undefined && options.client !== undefined) {
+      throw new InvalidSettings("the options url and client exclude each other");
+    }
+    if (options.client !== undefined && typeof options.client.duplicate !== "function") {
+      throw new InvalidSettings("the option client is no client of the package redis");
+    }
     this.#names = new Names(options.site, options.tokenKey, options.cookiesKey);
     this.#link = new Link(options.client ?? template(options.url ?? some(process.env.REDIS_URL) ?? "redis://127.0.0.1:6379"));
     this.#ear = new Ear(this.#link, this.#names);
@@ -67,6 +90,7 @@ export class TokenClient implements AsyncDisposable {
 
   /** The current token; where there is none, one is asked for and waited for. */
   async get(options: WaitOptions = {}): Promise<string> {
+    checkOptions(options, WAIT);
     const deadline = new Deadline(options.timeout ?? PATIENCE);
     const signal = this.#signal(options.signal);
     let trouble: unknown;
@@ -89,6 +113,7 @@ export class TokenClient implements AsyncDisposable {
 
   /** Reports that a token was refused and waits for the one that follows; all who wait for the same share one wait. */
   async waitNewer(token: string, options: ReportOptions = {}): Promise<string> {
+    checkOptions(options, REPORT);
     const deadline = new Deadline(options.timeout ?? PATIENCE);
     const refused = named(token);
     const report = details(refused, options.reason ?? "401", this.#source);
@@ -97,17 +122,7 @@ export class TokenClient implements AsyncDisposable {
 
   /** The cookies that came with the token, still percent-encoded; none where there are none. */
   async cookies(): Promise<Record<string, string>> {
-    const text = await this.#read((redis) => redis.get(this.#names.cookies));
-    if (text === null || text === "") return {};
-    try {
-      const cookies: unknown = JSON.parse(text);
-      if (typeof cookies === "object" && cookies !== null && !Array.isArray(cookies)) {
-        return Object.fromEntries(Object.entries(cookies).filter((pair): pair is [string, string] => typeof pair[1] === "string"));
-      }
-    } catch {
-      // The error itself would show cookies.
-    }
-    throw new TokenSidecarError(`${this.#names.cookies} holds no JSON object`);
+    return cookiesOf(this.#names.cookies, await this.#read((redis) => redis.get(this.#names.cookies)));
   }
 
   /** The user agent of the browser that got the token. */
@@ -115,8 +130,25 @@ export class TokenClient implements AsyncDisposable {
     return some(await this.#read((redis) => redis.hGet(this.#names.meta, "user_agent"))) ?? null;
   }
 
+  /** The token, its cookies and its user agent, read in one step. Waits as `get`, or as `waitNewer` for what follows `refused`. */
+  async bundle(options: BundleOptions = {}): Promise<Bundle> {
+    checkOptions(options, [...REPORT, "refused"]);
+    const { refused, reason, ...wait } = options;
+    const token = await (refused === undefined ? this.get(wait) : this.waitNewer(refused, { ...wait, reason }));
+    const { token: tokenKey, cookies: cookiesKey, meta } = this.#names;
+    const read = (redis: Connection): Promise<unknown[]> =>
+      redis.multi().get(tokenKey).get(cookiesKey).hGet(meta, "user_agent").exec();
+    const [stored, cookies, userAgent] = (await this.#read(read, options.signal)) as (string | null | undefined)[];
+    return {
+      token: bare(stored ?? null) ?? token,
+      cookies: cookiesOf(cookiesKey, cookies ?? null),
+      userAgent: some(userAgent) ?? null,
+    };
+  }
+
   /** Tells the callback of every update from now on, over lost connections, until the returned function is called. */
   async onUpdate(callback: (event: UpdatedEvent) => unknown, options: WaitOptions = {}): Promise<Unsubscribe> {
+    checkOptions(options, WAIT);
     const stop = new AbortController();
     const signal = this.#signal(stop.signal);
     const follower = new Follower(this.#link, this.#names, (event) => {
@@ -135,7 +167,7 @@ export class TokenClient implements AsyncDisposable {
       await within(options.timeout ?? PATIENCE, began, this.#signal(options.signal));
     } catch (error) {
       stop.abort();
-      throw error instanceof Elapsed ? new TimedOut("Redis did not answer in time", { cause: follower.trouble }) : error;
+      throw error instanceof Elapsed ? new TimedOut(`${this.#link.place} did not answer in time`, { cause: follower.trouble }) : error;
     }
     const unsubscribe = async (): Promise<void> => {
       stop.abort();
@@ -162,8 +194,8 @@ export class TokenClient implements AsyncDisposable {
     return signal;
   }
 
-  #read<T>(work: (redis: Connection) => Promise<T>): Promise<T> {
-    return this.#link.use(work, new Deadline(STEP), this.#signal());
+  #read<T>(work: (redis: Connection) => Promise<T>, signal?: AbortSignal): Promise<T> {
+    return this.#link.use(work, new Deadline(STEP), this.#signal(signal));
   }
 
   /** Calls what is not ours. */
@@ -190,6 +222,19 @@ function warn(error: unknown): void {
 /** The token that was refused, as it is stored; null where it is none at all. */
 function named(token: string): string | null {
   return bare(token) ?? some(token) ?? null;
+}
+
+function cookiesOf(key: string, text: string | null): Record<string, string> {
+  if (text === null || text === "") return {};
+  try {
+    const cookies: unknown = JSON.parse(text);
+    if (typeof cookies === "object" && cookies !== null && !Array.isArray(cookies)) {
+      return Object.fromEntries(Object.entries(cookies).filter((pair): pair is [string, string] => typeof pair[1] === "string"));
+    }
+  } catch {
+    // The error itself would show cookies.
+  }
+  throw new TokenSidecarError(`${key} holds no JSON object`);
 }
 
 /** An empty text is none. */

@@ -5,6 +5,17 @@ export class TokenSidecarError extends Error {
   override name = "TokenSidecarError";
 }
 
+/** The client cannot be made, or called, with these options. */
+export class InvalidSettings extends TokenSidecarError {
+  override name = "InvalidSettings";
+}
+
+/** Refuses an option that there is none of: a misspelt one would have no effect. */
+export function checkOptions(options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new InvalidSettings(`there is no option ${JSON.stringify(unknown)}, only ${known.join(", ")}`);
+}
+
 /** A report was heard by no sidecar: none runs, or it watches another Redis or another site. */
 export class NobodyListens extends TokenSidecarError {
   override name = "NobodyListens";

@@ -1,4 +1,5 @@
-import type { TokenClient } from "./client.js";
+import type { Bundle, TokenClient } from "./client.js";
+import { checkOptions } from "./errors.js";
 
 export interface TokenFetchOptions {
   /** What sends; the global `fetch` where nothing else is said. */
@@ -16,34 +17,33 @@ export interface TokenFetchOptions {
  * as the next token is there, for the caller to send anew.
  */
 export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {}): typeof globalThis.fetch {
+  checkOptions(options, ["fetch", "sendCookies", "timeout"]);
   const send = options.fetch ?? globalThis.fetch;
   return async (input, init) => {
     const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
     const wait = { timeout: options.timeout, signal };
-    const token = await client.get(wait);
+    const first = await client.bundle(wait);
     // Its copy is kept for the second time; a stream in `init` has none.
     const again = input instanceof Request && init?.body == null ? input.clone() : input;
-    const response = await send(input, await authorized(client, token, input, init, options));
+    const response = await send(input, authorized(first, input, init, options));
     if (response.status !== 401 || isElsewhere(response, input)) return response;
-    const next = await client.waitNewer(token, { ...wait, reason: `401 on ${path(input)}` });
+    const next = await client.bundle({ ...wait, refused: first.token, reason: `401 on ${path(input)}` });
     if (isReadOnce(init?.body)) return response;
     await response.body?.cancel();
-    return await send(again, await authorized(client, next, again, init, options));
+    return await send(again, authorized(next, again, init, options));
   };
 }
 
 /** The settings of the request with what the token asks for; whatever the caller has set himself stays. */
-async function authorized(
-  client: TokenClient,
-  token: string,
+function authorized(
+  { token, cookies, userAgent }: Bundle,
   input: string | URL | Request,
   init: RequestInit | undefined,
   options: TokenFetchOptions,
-): Promise<RequestInit> {
+): RequestInit {
   const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
   headers.set("Authorization", `Bearer ${token}`);
   if (options.sendCookies === true) {
-    const [cookies, userAgent] = await Promise.all([client.cookies(), client.userAgent()]);
     const pairs = Object.entries(cookies).map(([name, value]) => `${name}=${value}`);
     const own = headers.get("Cookie");
     if (pairs.length > 0) headers.set("Cookie", (own === null ? pairs : [own, ...pairs]).join("; "));

@@ -1,10 +1,12 @@
 export {
   TokenClient,
+  type Bundle,
+  type BundleOptions,
   type ReportOptions,
   type TokenClientOptions,
   type Unsubscribe,
   type WaitOptions,
 } from "./client.js";
-export { NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
+export { InvalidSettings, NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
 export { tokenFetch, type TokenFetchOptions } from "./fetch.js";
 export { fingerprint, type FailedEvent, type UpdatedEvent } from "./wire.js";

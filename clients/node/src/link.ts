@@ -1,5 +1,6 @@
 import { createClient } from "redis";
 
+import { address } from "./address.js";
 import { TimedOut, TokenSidecarError } from "./errors.js";
 import { type Deadline, Pace, within } from "./time.js";
 
@@ -18,6 +19,14 @@ export interface Connection {
   hGet(key: string, field: string): Promise<string | null | undefined>;
   hGetAll(key: string): Promise<Record<string, string>>;
   publish(channel: string, message: string): Promise<number>;
+  multi(): Batch;
+}
+
+/** Commands that are carried out in one step. */
+interface Batch {
+  get(key: string): Batch;
+  hGet(key: string, field: string): Batch;
+  exec(): Promise<unknown[]>;
 }
 
 /** And of one that listens. */
@@ -29,6 +38,7 @@ export interface Subscriber extends Connection {
 /** A client of `redis` whose settings are used: of `createClient` or `createCluster`. */
 export interface Template {
   duplicate(overrides?: object): unknown;
+  readonly options?: unknown;
 }
 
 /** What a cluster can do besides. */
@@ -42,19 +52,24 @@ const PLAIN = { commandOptions: {}, keyPrefix: undefined, clientSideCache: undef
 
 /** The template that an URL stands for. */
 export function template(url: string): Template {
-  try {
-    const { protocol, pathname } = new URL(url);
-    if (protocol === "unix:") return createClient({ socket: { path: pathname, reconnectStrategy: false } });
-    return createClient({ url, socket: { connectTimeout: STEP, reconnectStrategy: false } });
-  } catch {
-    // The error itself would show the URL, and with it a password.
-    throw new TokenSidecarError("the url of Redis cannot be used: redis://, rediss:// or unix:// is wanted");
-  }
+  const { socket, ...login } = address(url);
+  return createClient({ ...login, socket: { ...socket, connectTimeout: STEP, reconnectStrategy: false } });
+}
+
+/** Redis, for messages. */
+function place(template: Template): string {
+  const { socket = {} } = (template.options ?? {}) as { socket?: { path?: string; host?: string; port?: number } };
+  if (socket.path !== undefined) return `Redis at ${socket.path}`;
+  if (socket.host === undefined) return "Redis";
+  const host = socket.host.includes(":") ? `[${socket.host}]` : socket.host;
+  return `Redis at ${host}:${String(socket.port ?? 6379)}`;
 }
 
 /** The connection for commands: made when it is needed, and anew after any trouble. */
 export class Link {
   readonly isCluster: boolean;
+  /** Redis, for messages. */
+  readonly place: string;
   readonly #template: Template;
   #client: Connection | undefined;
   #connected: Promise<Connection> | undefined;
@@ -62,6 +77,7 @@ export class Link {
   constructor(template: Template) {
     this.#template = template;
     this.isCluster = "masters" in template;
+    this.place = this.isCluster ? "Redis" : place(template);
   }
 
   /** One try, bounded. Trouble with the connection is thrown as it is, a refusal by Redis as our own error. */
@@ -90,7 +106,7 @@ export class Link {
         return await this.once(work, Math.max(deadline.left, LOOK), signal);
       } catch (error) {
         if (error instanceof TokenSidecarError || signal.aborted) throw error;
-        if (deadline.left === 0) throw new TimedOut("Redis did not answer in time", { cause: error });
+        if (deadline.left === 0) throw new TimedOut(`${this.place} did not answer in time`, { cause: error });
         failed(error);
       }
       await pace.pause(signal);

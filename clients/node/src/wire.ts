@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 
-import { TokenSidecarError } from "./errors.js";
+import { InvalidSettings } from "./errors.js";
 
 /** `token:updated`: a token is ready to be read. */
 export interface UpdatedEvent {
@@ -90,7 +90,7 @@ export class Names {
 
   constructor(site = "chitai_gorod", tokenKey = `${site}_token`, cookiesKey = `${site}_cookies`) {
     if (!/^[a-z0-9][a-z0-9_-]{0,63}$/.test(site)) {
-      throw new TokenSidecarError(`site ${JSON.stringify(site)}: 1 to 64 lower-case letters, digits, '_' and '-' are wanted`);
+      throw new InvalidSettings(`site ${JSON.stringify(site)}: 1 to 64 lower-case letters, digits, '_' and '-' are wanted`);
     }
     this.site = site;
     this.token = tokenKey;

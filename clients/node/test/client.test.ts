@@ -5,9 +5,11 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { inspect } from "node:util";
 
+import { address } from "#address";
 import { createClient, createCluster } from "redis";
 import {
   fingerprint,
+  InvalidSettings,
   NobodyListens,
   RefreshFailed,
   TimedOut,
@@ -89,6 +91,105 @@ test("a token that is no b64token is given", async (t) => {
   const world = await World.start(t);
   await world.redis.set(TOKEN, "12|abc=!");
   assert.equal(await world.client().get(), "12|abc=!");
+});
+
+test("a bundle is of one refresh", async (t) => {
+  const world = await World.start(t);
+  const client = world.client();
+  const end = await world.replace();
+  for (let count = 0; count < 200; count++) {
+    const { token, cookies, userAgent } = await client.bundle(wait);
+    assert.deepEqual({ cookies, userAgent }, { cookies: { of: token }, userAgent: token });
+  }
+  await end();
+  await world.redis.set(TOKEN, "old");
+  await world.stub(async (report) => {
+    assert.equal(report.reason, "403");
+    await world.redis.set(TOKEN, "new");
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("new") });
+  });
+  assert.equal((await client.bundle({ ...wait, refused: "old", reason: "403" })).token, "new");
+});
+
+interface Reached {
+  host?: string;
+  port?: number;
+  path?: string;
+  tls?: true;
+  database: number;
+  user?: string;
+  password?: string;
+}
+
+test("a url means what it means to the sidecar", () => {
+  const cases = JSON.parse(readFileSync("../redis_urls.json", "utf8")) as (
+    { url: string } & ({ reaches: Reached } | { refused: string })
+  )[];
+  for (const one of cases) {
+    const make = (): unknown => new TokenClient({ url: one.url });
+    if ("reaches" in one) {
+      make();
+      const { database, user, password, ...socket } = one.reaches;
+      const login = { ...(user === undefined ? {} : { username: user }), ...(password === undefined ? {} : { password }) };
+      assert.deepEqual(address(one.url), { socket, ...login, database }, one.url);
+      continue;
+    }
+    assert.throws(make, (error) => {
+      assert.ok(error instanceof InvalidSettings && error instanceof TokenSidecarError, one.url);
+      const shown = inspect(error);
+      assert.ok(error.message.startsWith("the url of Redis") && error.message.includes(one.refused), error.message);
+      assert.doesNotMatch(shown, /secret|pa#/);
+      return true;
+    });
+  }
+});
+
+test("the password of the environment is used where the url has none", async (t) => {
+  const world = await World.start(t);
+  await world.redis.configSet("requirepass", "of the environment");
+  await world.redis.set(TOKEN, "current");
+  t.after(() => delete process.env.REDIS_PASSWORD);
+  process.env.REDIS_PASSWORD = "of the environment";
+  assert.equal(await world.client().get(wait), "current");
+  assert.equal(await world.client({ url: `unix://${world.socket}` }).get(wait), "current");
+  process.env.REDIS_PASSWORD = "another";
+  const url = `unix://${world.socket}?pass=of+the+environment`;
+  assert.equal(await world.client({ url }).get(wait), "current");
+});
+
+test("an IPv6 address is reached", async (t) => {
+  const world = await World.start(t, ["--bind", "127.0.0.1", "-::1"]);
+  await world.redis.set(TOKEN, "current");
+  assert.equal(await world.client({ url: world.url.replace("127.0.0.1", "[::1]") }).get(wait), "current");
+});
+
+test("options that there are none of, or that exclude each other, are refused", async (t) => {
+  const world = await World.start(t);
+  const client = world.client();
+  const misspelt: object = { timeOut: 5, site: undefined };
+  const other: object = { client: {} };
+  assert.throws(() => new TokenClient(misspelt), /no option "timeOut", only site, url, client/);
+  assert.throws(() => new TokenClient({ ...other, url: world.url }), /url and client exclude each other/);
+  assert.throws(() => new TokenClient(other), InvalidSettings);
+  for (const call of [
+    () => client.get(misspelt),
+    () => client.waitNewer("old", misspelt),
+    () => client.bundle(misspelt),
+    () => client.onUpdate(() => undefined, misspelt),
+  ]) {
+    await assert.rejects(call, /no option "timeOut", only timeout, signal/);
+  }
+});
+
+test("a Redis that does not answer is named", async (t) => {
+  const world = await World.start(t);
+  await world.crash();
+  const own = createClient({ url: world.url });
+  const at = world.url.replace("redis://", "Redis at ");
+  for (const client of [world.client(), world.client({ client: own })]) {
+    await assert.rejects(client.get({ timeout: 0 }), { name: "TimedOut", message: `${at} did not answer in time` });
+    await assert.rejects(client.onUpdate(() => undefined, { timeout: 100 }), { name: "TimedOut", message: `${at} did not answer in time` });
+  }
 });
 
 test("what is not there is said plainly", async (t) => {
@@ -517,7 +618,7 @@ test("a client of redis lends its settings, and stays its owner's", async (t) =>
   assert.equal(await client.get(), "current");
   await client.close();
   assert.equal(own.isOpen, false);
-  const unix = world.client({ url: `unix://${world.socket}` });
+  const unix = world.client({ url: `unix://${world.socket}?db=0` });
   assert.equal(await unix.get(), "current");
 });
 
@@ -537,6 +638,7 @@ test("the shipped user for parsers is enough", async (t) => {
   await eventually("it is told", () => told.length === 1);
   await client.cookies();
   await client.userAgent();
+  assert.notEqual((await client.bundle(wait)).userAgent, null);
 });
 
 test("on a cluster nobody heard on the node proves nothing", async (t) => {

@@ -66,6 +66,24 @@ test("cookies and user agent go along where they are wanted", async (t) => {
   assert.equal((await tokenFetch(client, { sendCookies: true })(url)).status, 200);
 });
 
+test("no request carries the cookies or the user agent of another token", async (t) => {
+  const world = await World.start(t);
+  const sent: string[][] = [];
+  const send = tokenFetch(world.client(), {
+    sendCookies: true,
+    fetch: (_, init) => {
+      const headers = new Headers(init?.headers);
+      sent.push(["Authorization", "Cookie", "User-Agent"].map((name) => headers.get(name)?.slice(-1) ?? ""));
+      return Promise.resolve(new Response());
+    },
+  });
+  const end = await world.replace();
+  for (let count = 0; count < 500; count++) await send("/search");
+  await end();
+  assert.equal(sent.length, 500);
+  assert.equal(sent.filter((one) => new Set(one).size > 1).length, 0);
+});
+
 test("what the caller has set himself stays", async (t) => {
   const world = await World.start(t);
   await world.redis.set(TOKEN, "new");
@@ -173,6 +191,12 @@ test("the request's signal ends the wait for a token too", async (t) => {
   const send = tokenFetch(world.client());
   await assert.rejects(send(url, { signal: stop.signal }), /enough/);
   await assert.rejects(send(new Request(url, { signal: stop.signal })), /enough/);
+});
+
+test("an option that there is none of is refused", async (t) => {
+  const world = await World.start(t);
+  const options: object = { sendCookie: true };
+  assert.throws(() => tokenFetch(world.client(), options), /no option "sendCookie", only fetch, sendCookies, timeout/);
 });
 
 test("another fetch may do the sending", async (t) => {

@@ -182,6 +182,26 @@ export class World {
     return statistics.solves.started;
   }
 
+  /** Stores bundles one after the other, each in one step and with its number three times, until the returned function is called. */
+  async replace(): Promise<() => Promise<void>> {
+    const over = new AbortController();
+    const store = (number: string): Promise<unknown> =>
+      this.redis
+        .multi()
+        .set(TOKEN, number)
+        .set(COOKIES, JSON.stringify({ of: number }))
+        .hSet(META, "user_agent", number)
+        .exec();
+    await store("1");
+    const replacing = (async (): Promise<void> => {
+      while (!over.signal.aborted) for (const number of ["1", "2"]) await store(number);
+    })();
+    return async () => {
+      over.abort();
+      await replacing;
+    };
+  }
+
   client(options: Partial<TokenClientOptions> = {}): TokenClient {
     const where = options.client ? {} : { url: this.url };
     const client = new TokenClient({ site: SITE, onError: () => undefined, ...where, ...options });
