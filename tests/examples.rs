@@ -166,7 +166,7 @@ fn answers_of_somebody_else(example: &Example) {
     reports.next();
     assert_eq!(updated(refused), 1, "it listens before it reports");
     world.ask::<String>(&["SET", keys::TOKEN, "next.token"]);
-    assert_eq!(updated("next.token"), 1, "an update that names the refused token answers somebody else");
+    assert_eq!(updated("next.token"), 1, "an update that names the refused token answers another client");
     assert_eq!(running.end().expect(0).stdout, "next.token\n");
 
     let away = Port::hold();

@@ -26,7 +26,7 @@ async function nextToken(refused, patience = 60) {
       const hear = (text) => {
         const event = JSON.parse(text);
         if (event.event === "token:failed") reject(new Error(event.error));
-        else if (event.fingerprint !== fingerprint) look().catch(reject); // else an answer to somebody else
+        else if (event.fingerprint !== fingerprint) look().catch(reject); // else the answer to another client
       };
       const ask = async () => {
         await ear.connect();

@@ -24,7 +24,7 @@ function next_token(?string $refused, float $patience = 60): string
                     throw new RuntimeException($event->error);
                 }
                 if ($event->fingerprint === $named) {
-                    continue; // an answer to somebody else
+                    continue; // the answer to another client
                 }
             } elseif (!$confirmed) {
                 continue;

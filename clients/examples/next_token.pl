@@ -9,8 +9,11 @@ use Time::HiRes 'alarm';
 
 sub connection {
     my $url = $ENV{REDIS_URL} // 'redis://127.0.0.1:6379';
-    my ($user, $password, $server) = $url =~ m{^redis://(?:([^:@]*):([^@]*)@)?([^/]+)} or fail(75, 'REDIS_URL?');
-    return Redis->new(server => $server, $password ? (password => $password) : (), $user ? (username => $user) : ());
+    my ($user, $password, $server, $database) = $url =~ m{^redis://(?:([^:@]*):([^@]*)@)?([^/?#]+)/?(\d*)$}
+        or fail(75, 'REDIS_URL?');
+    my $redis = Redis->new(server => $server, $password ? (password => $password) : (), $user ? (username => $user) : ());
+    $redis->select($database) if $database;
+    return $redis;
 }
 
 sub fail {
@@ -33,7 +36,7 @@ sub next_token {
     my $hear = sub {
         my $event = decode_json($_[0]);
         fail(75, $event->{error}) if $event->{event} eq 'token:failed';
-        return if $event->{fingerprint} eq $named;    # an answer to somebody else
+        return if $event->{fingerprint} eq $named;    # the answer to another client
         my $token = $look->();
         die { token => $token } if $token;            # the one way out of wait_for_messages
     };

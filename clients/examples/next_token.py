@@ -35,7 +35,7 @@ def next_token(refused=None, patience=60.0):
                 if event["event"] == "token:failed":
                     raise RuntimeError(event["error"])
                 if event["fingerprint"] == report.get("fingerprint"):
-                    continue  # an answer to somebody else
+                    continue  # the answer to another client
             token = r.get("chitai_gorod_token")
             if token and token != refused:
                 return token

@@ -28,7 +28,7 @@ def next_token(refused = nil, patience = 60)
       on.message do |_channel, text|
         event = JSON.parse(text)
         raise event["error"] if event["event"] == "token:failed"
-        next if event["fingerprint"] == named # an answer to somebody else
+        next if event["fingerprint"] == named # the answer to another client
         token = look.call and return token
       end
     end

@@ -56,7 +56,7 @@ fn next_token(refused: Option<&str>, patience: Duration) -> Result<String, Box<d
             return Err(event["error"].to_string().into());
         }
         if event["fingerprint"] == report["fingerprint"] {
-            continue; // an answer to somebody else
+            continue; // the answer to another client
         }
         if let Some(token) = look(&mut redis, refused)? {
             return Ok(token);

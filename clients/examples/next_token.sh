@@ -19,7 +19,7 @@ next_token() (
   if [[ $heard == 0 ]]; then echo "no sidecar listens" >&2; exit 69; fi
   while read -ru "$ear" line; do
     if [[ $line == *token:failed* ]]; then echo "$line" >&2; exit 75; fi
-    if [[ $line == *"$named"* ]]; then continue; fi               # an answer to somebody else
+    if [[ $line == *"$named"* ]]; then continue; fi               # the answer to another client
     token=$(redis-cli -e -u "$url" GET chitai_gorod_token) || exit 75
     if [[ $token && $token != "$refused" ]]; then echo "$token"; exit; fi
   done

@@ -101,7 +101,7 @@ export class Waits {
       for (;;) {
         const event = await inbox.next(signal);
         if (event.event === "token:failed") throw new RefreshFailed(event);
-        // One that names the refused token is an answer to somebody else.
+        // One that names the refused token is the answer to another client.
         if (event.fingerprint === named) continue;
         const token = await this.#stored(refused, STEP, signal);
         if (token !== undefined) return token;

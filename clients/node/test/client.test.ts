@@ -311,7 +311,7 @@ test("a refused token is replaced", async (t) => {
   assert.equal(next, await world.redis.get(TOKEN));
 });
 
-test("an update that names the refused token is an answer to somebody else", async (t) => {
+test("an update that names the refused token is the answer to another client", async (t) => {
   const world = await World.start(t);
   await world.redis.set(TOKEN, "refused");
   await world.stub(async () => {

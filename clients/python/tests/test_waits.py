@@ -33,7 +33,17 @@ def test_a_stored_token_is_given_and_nothing_is_said(parser: Parser, stand_in: S
 
 @pytest.mark.parametrize(
     "stored",
-    [b"", b"\xff\xfe", b"a token", b"Bearer", b"bearer Bearer", b'"a"', "токен".encode(), b"a" * 8193, b"a" * 10_000_000],
+    [
+        b"",
+        b"\xff\xfe",
+        b"a token",
+        b"Bearer",
+        b"bearer Bearer",
+        b'"a"',
+        "токен".encode(),
+        b"a" * 8193,
+        b"a" * 10_000_000,
+    ],
     ids=["nothing", "no text", "two words", "a scheme", "two schemes", "quotes", "other letters", "8 KiB", "10 MB"],
 )
 def test_what_can_be_no_token_is_none(parser: Parser, stand_in: StandIn, stored: bytes) -> None:

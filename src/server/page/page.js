@@ -72,7 +72,7 @@ function tokenFacts(site) {
       fact("fingerprint", make("code", "", token.fingerprint)),
       fact("stored", when(token.refreshed_at)),
       fact("ends", end ? when(end) : "not known"),
-      fact("version", token.version ? String(token.version) : "written by somebody else"),
+      fact("version", token.version ? String(token.version) : "stored by another program"),
       fact("came by", [token.trigger, token.source].filter(Boolean).join(", ") || "–"),
     );
   }

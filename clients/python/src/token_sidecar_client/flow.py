@@ -105,7 +105,7 @@ async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[]
         event = event_of((await _next(port, patience)).data)
         if isinstance(event, RefreshFailure):
             raise refresh_failed(site, event)
-        # One that names the very token that was refused is an answer to somebody else.
+        # One that names the refused token is the answer to another client.
         is_ours = isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused
         if is_ours and (token := wanted.met_by(await port.get(site.token_key))):
             return token
