@@ -142,7 +142,7 @@ async fn a_refusal_ends_when_somebody_acts() {
     loop {
         match ping(&link).await {
             Ok(_) => break,
-            Err(LinkError::Refused(_)) => {}
+            Err(LinkError::Denied(_)) => {}
             Err(other) => panic!("{other:?}"),
         }
     }
