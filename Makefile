@@ -14,11 +14,11 @@ DENY = $(TARGET)/lint/bin/cargo-deny --workspace --locked --log-level error chec
 
 BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument \
-    scripts/as-test scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup \
-    scripts/simulation scripts/test scripts/venv
+    scripts/as-test scripts/chaos scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin \
+    scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench budget simulation fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench budget simulation chaos fuzz lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -46,6 +46,10 @@ budget: ## Check counts that do not depend on the machine (commands, bytes, depe
 simulation: ## Tell 100,000 stories of sidecars and everything that breaks; ARGS='--seeds N' or '--seed N' chooses
 	@scripts/setup build
 	@scripts/simulation $(ARGS)
+
+chaos: ## Run real sidecars and parsers while everything around them fails; ARGS='--seconds 600 --seed 7' chooses
+	@scripts/setup test
+	@scripts/chaos $(ARGS)
 
 fuzz: ## Feed all that is read with hostile input, for a minute a target; ARGS='--seconds 3600 TARGET' chooses
 	@scripts/setup build

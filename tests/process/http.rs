@@ -26,6 +26,16 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path, "")
 }
 
+/// The status of an answer, where there is one. `headers` are whole lines, each with its `\r\n`.
+pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<u16> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").as_bytes())?;
+    let mut first = String::new();
+    BufReader::new(stream).read_line(&mut first)?;
+    Ok(first.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default())
+}
+
 /// `headers` are whole lines, each with its `\r\n`.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     let (mut answer, mut rest) = open(address, method, path, headers);
