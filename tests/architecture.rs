@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("clock", &["refresh"]),
     ("jitter", &["refresh", "domain"]),
     ("http", &["config", "domain"]),
-    ("sources", &["http", "config", "refresh", "domain"]),
+    ("sources", &["clock", "http", "config", "refresh", "domain"]),
     ("verify", &["http", "config", "refresh", "domain"]),
     ("outputs", &["refresh", "domain"]),
     ("redis", &["status", "config", "refresh", "domain"]),
