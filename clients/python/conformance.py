@@ -52,11 +52,11 @@ def answer_in_a_thread(client: TokenClient, call: dict[str, Any]) -> None:
         if call["call"] == "updates":
             is_answered = threading.Event()
 
-            def heard(update: TokenUpdate) -> None:
+            def updated(update: TokenUpdate) -> None:
                 is_answered.wait()
                 say(id=number, update=dict(update.raw))
 
-            client.on_update(heard)
+            client.on_update(updated)
             say(id=number, ok=None)
             is_answered.set()
         else:
@@ -78,11 +78,11 @@ async def answer_in_a_task(client: AsyncTokenClient, call: dict[str, Any]) -> No
         if call["call"] == "updates":
             is_answered = asyncio.Event()
 
-            async def heard(update: TokenUpdate) -> None:
+            async def updated(update: TokenUpdate) -> None:
                 await is_answered.wait()
                 say(id=number, update=dict(update.raw))
 
-            await client.on_update(heard)
+            await client.on_update(updated)
             say(id=number, ok=None)
             is_answered.set()
         else:
@@ -123,6 +123,6 @@ if __name__ == "__main__":
         serve_with_threads(site)
     else:
         asyncio.run(serve_with_tasks(site))
-    # Whoever still waits is not waited for.
+    # Calls that still wait are left.
     sys.stdout.flush()
     os._exit(0)

@@ -21,7 +21,7 @@ const PARAMETERS = new Map([
 export function address(url: string): Address {
   let found: Address;
   try {
-    found = url.startsWith("unix:") ? ofSocket(url) : ofHost(new URL(url));
+    found = /^\s*unix:/.test(url) ? ofSocket(url.trim()) : ofHost(new URL(url));
   } catch (error) {
     if (error instanceof InvalidSettings) throw error;
     // The error itself would show the URL, and with it a password.

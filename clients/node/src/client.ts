@@ -1,4 +1,4 @@
-import { Ear } from "./ear.js";
+import { Subscription } from "./subscription.js";
 import { checkOptions, InvalidSettings, NobodyListens, TimedOut, TokenSidecarError } from "./errors.js";
 import { Follower } from "./follower.js";
 import { type Connection, Link, STEP, template, type Template } from "./link.js";
@@ -26,7 +26,7 @@ export interface TokenClientOptions {
   /** Who reports, for the sidecar's log. */
   source?: string | undefined;
   /**
-   * Hears what goes wrong in the background: what a callback of `onUpdate` throws, and why its connection was lost.
+   * Is called with what goes wrong in the background: what a callback of `onUpdate` throws, and why its connection was lost.
    * Without it they are warnings of the process.
    */
   onError?: ((error: unknown) => void) | undefined;
@@ -66,7 +66,7 @@ export interface Unsubscribe extends AsyncDisposable {
 export class TokenClient implements AsyncDisposable {
   readonly #names: Names;
   readonly #link: Link;
-  readonly #ear: Ear;
+  readonly #subscription: Subscription;
   readonly #waits: Waits;
   readonly #source: string;
   readonly #onError: (error: unknown) => void;
@@ -82,8 +82,8 @@ export class TokenClient implements AsyncDisposable {
     }
     this.#names = new Names(options.site, options.tokenKey, options.cookiesKey);
     this.#link = new Link(options.client ?? template(options.url ?? some(process.env.REDIS_URL) ?? "redis://127.0.0.1:6379"));
-    this.#ear = new Ear(this.#link, this.#names);
-    this.#waits = new Waits(this.#link, this.#ear, this.#names);
+    this.#subscription = new Subscription(this.#link, this.#names);
+    this.#waits = new Waits(this.#link, this.#subscription, this.#names);
     this.#source = options.source ?? "token-sidecar-client for Node";
     this.#onError = options.onError ?? warn;
   }
@@ -102,13 +102,13 @@ export class TokenClient implements AsyncDisposable {
     return await this.#waits.join(null, details(null, "there is no token", this.#source), deadline, signal, trouble);
   }
 
-  /** Reports that a token was refused, and waits for nothing: how many sidecars have heard it. */
+  /** Reports a refused token without waiting; returns how many sidecars received it. */
   async invalidate(token: string, reason = "401"): Promise<number> {
     const report = details(named(token), reason, this.#source);
-    const heard = await this.#read((redis) => redis.publish(this.#names.invalid, report));
+    const receivers = await this.#read((redis) => redis.publish(this.#names.invalid, report));
     // On a cluster those on other nodes are not counted.
-    if (heard === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
-    return heard;
+    if (receivers === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
+    return receivers;
   }
 
   /** Reports that a token was refused and waits for the one that follows; all who wait for the same share one wait. */
@@ -146,7 +146,7 @@ export class TokenClient implements AsyncDisposable {
     };
   }
 
-  /** Tells the callback of every update from now on, over lost connections, until the returned function is called. */
+  /** Calls back with every update from now on, over lost connections, until the returned function is called. */
   async onUpdate(callback: (event: UpdatedEvent) => unknown, options: WaitOptions = {}): Promise<Unsubscribe> {
     checkOptions(options, WAIT);
     const stop = new AbortController();
@@ -161,7 +161,7 @@ export class TokenClient implements AsyncDisposable {
     };
     let ended: Promise<void> | undefined;
     const began = new Promise<void>((resolve, reject) => {
-      ended = follower.run(this.#ear, resolve, report, signal).catch(reject);
+      ended = follower.run(this.#subscription, resolve, report, signal).catch(reject);
     });
     try {
       await within(options.timeout ?? PATIENCE, began, this.#signal(options.signal));

@@ -16,7 +16,7 @@ export function checkOptions(options: object, known: readonly string[]): void {
   if (unknown !== undefined) throw new InvalidSettings(`there is no option ${JSON.stringify(unknown)}, only ${known.join(", ")}`);
 }
 
-/** A report was heard by no sidecar: none runs, or it watches another Redis or another site. */
+/** A report was received by no sidecar: none runs, or it watches another Redis or another site. */
 export class NobodyListens extends TokenSidecarError {
   override name = "NobodyListens";
 

@@ -1,10 +1,10 @@
-import { type Ear, Inbox } from "./ear.js";
+import { type Subscription, Inbox } from "./subscription.js";
 import { type Link, STEP } from "./link.js";
 import { TokenSidecarError } from "./errors.js";
 import { Pace } from "./time.js";
 import { type Meta, missed, type Names, type UpdatedEvent } from "./wire.js";
 
-/** Tells a callback of every update, also of one that fell into a gap of the connection. */
+/** Calls back with every update, also with one that fell into a gap of the connection. */
 export class Follower {
   readonly #link: Link;
   readonly #names: Names;
@@ -22,22 +22,22 @@ export class Follower {
     this.#tell = tell;
   }
 
-  /** Runs until the signal, over every trouble; but only trouble with the connection is borne before the first success. */
-  async run(ear: Ear, began: () => void, lost: (error: unknown) => void, signal: AbortSignal): Promise<never> {
+  /** Runs until the signal. Before the first success only errors of the connection are retried, later all are. */
+  async run(subscription: Subscription, began: () => void, lost: (error: unknown) => void, signal: AbortSignal): Promise<never> {
     const pace = new Pace();
     let listened = false;
     for (;;) {
       let listens = false;
       try {
         const inbox = new Inbox();
-        const leave = await ear.listen(inbox, signal);
+        const leave = await subscription.listen(inbox, signal);
         try {
           await this.#catchUp(listened, signal);
           listened = listens = true;
           began();
           for (;;) {
             const event = await inbox.next(signal);
-            if (event.event === "token:updated") this.#hear(event);
+            if (event.event === "token:updated") this.#receive(event);
           }
         } finally {
           leave();
@@ -68,7 +68,7 @@ export class Follower {
     this.#tell(missed(this.#names, meta, version, ttl));
   }
 
-  #hear(event: UpdatedEvent): void {
+  #receive(event: UpdatedEvent): void {
     // It was told already, from what is stored.
     if (event.cause === "refreshed" && event.version === this.#told) return;
     this.#known = this.#told = event.version;

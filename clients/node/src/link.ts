@@ -93,7 +93,7 @@ export class Link {
     }
   }
 
-  /** Tries until the deadline, and once at least; `failed` is told of each try that has failed. */
+  /** Tries until the deadline, and once at least; `failed` is called with the error of each. */
   async use<T>(
     work: (connection: Connection) => Promise<T>,
     deadline: Deadline,
@@ -113,7 +113,7 @@ export class Link {
     }
   }
 
-  /** A connection to listen with, not connected yet: on a cluster to any of its nodes, as each hears everything. */
+  /** A connection to listen with, not connected yet: on a cluster to any of its nodes, as messages go to all. */
   async subscriber(signal: AbortSignal): Promise<Subscriber> {
     if (!this.isCluster) return this.#template.duplicate(PLAIN) as Subscriber;
     const choose = (connection: Connection): Promise<Template> => {

@@ -1,4 +1,4 @@
-import { type Ear, Inbox } from "./ear.js";
+import { type Subscription, Inbox } from "./subscription.js";
 import { NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
 import { type Link, LOOK, STEP } from "./link.js";
 import { type Deadline, Elapsed, Pace, within } from "./time.js";
@@ -16,13 +16,13 @@ interface Shared {
 /** The waits under way: one for each refused token, and one for any token at all (`null`). */
 export class Waits {
   readonly #link: Link;
-  readonly #ear: Ear;
+  readonly #subscription: Subscription;
   readonly #names: Names;
   readonly #shared = new Map<string | null, Shared>();
 
-  constructor(link: Link, ear: Ear, names: Names) {
+  constructor(link: Link, subscription: Subscription, names: Names) {
     this.#link = link;
-    this.#ear = ear;
+    this.#subscription = subscription;
     this.#names = names;
   }
 
@@ -57,14 +57,14 @@ export class Waits {
     wait.outcome = this.#run(refused, report, wait).finally(() => {
       this.#finish(refused, wait);
     });
-    // Nobody may be left to hear it.
+    // There may be no caller left.
     wait.outcome.catch(() => undefined);
     this.#shared.set(refused, wait);
     return wait;
   }
 
   #finish(refused: string | null, wait: Shared): void {
-    wait.end.abort(new Error("nobody waits any more"));
+    wait.end.abort(new Error("no caller waits any more"));
     if (this.#shared.get(refused) === wait) this.#shared.delete(refused);
   }
 
@@ -86,14 +86,14 @@ export class Waits {
   async #ask(refused: string | null, report: string, wait: Shared): Promise<string> {
     const { signal } = wait.end;
     const inbox = new Inbox();
-    const leave = await this.#ear.listen(inbox, signal);
+    const leave = await this.#subscription.listen(inbox, signal);
     try {
       const there = await this.#stored(refused, STEP, signal);
       if (there !== undefined) return there;
       const named = refused === null ? undefined : fingerprint(refused);
       inbox.forgetFailures();
-      const heard = await this.#link.once((redis) => redis.publish(this.#names.invalid, report), STEP, signal);
-      if (heard === 0 && !this.#link.isCluster) {
+      const receivers = await this.#link.once((redis) => redis.publish(this.#names.invalid, report), STEP, signal);
+      if (receivers === 0 && !this.#link.isCluster) {
         // A sidecar may come back later than we do from what has cut us off.
         if (wait.trouble === undefined) throw new NobodyListens(this.#names.site);
         throw new Error("no sidecar listens since the connection was lost");

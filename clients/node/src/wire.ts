@@ -50,7 +50,7 @@ export function bare(stored: string | null): string | undefined {
   return token === undefined || /^bearer$/i.test(token) ? undefined : token;
 }
 
-/** What a sidecar has published; anybody else's text is nothing. */
+/** What a sidecar has published; any other text is undefined. */
 export function parse(text: string): SidecarEvent | undefined {
   let value: Partial<Record<string, unknown>> | null;
   try {
@@ -104,7 +104,7 @@ export class Names {
 /** The hash that the sidecar keeps beside the token. */
 export type Meta = Partial<Record<string, string>>;
 
-/** The event for whoever has missed it, from what is stored. */
+/** The event that was missed, from what is stored. */
 export function missed(names: Names, meta: Meta, version: number, ttl: number): UpdatedEvent {
   return {
     event: "token:updated",

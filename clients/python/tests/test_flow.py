@@ -74,7 +74,7 @@ class World:
         if not self.is_alive:
             raise RedisUnreachable("Redis is out of reach: connection refused")
 
-    async def hear(self, patience: float) -> Message | None:
+    async def receive(self, patience: float) -> Message | None:
         self._pass(patience, until_heard=True)
         return self._inbox.pop(0) if self._inbox else None
 

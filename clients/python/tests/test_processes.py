@@ -118,7 +118,7 @@ def test_the_last_task_that_is_cancelled_ends_the_wait(server: RedisServer, stan
             wait = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
             await asyncio.to_thread(stand_in.report)
             (shared,) = client._home().waits._waits.values()
-            while "heard the report" not in shared.progress.says:
+            while "received the report" not in shared.progress.says:
                 await client.cookies()
             begun = time.monotonic()
             wait.cancel()

@@ -158,7 +158,7 @@ def test_without_an_outcome_the_time_is_over_and_the_key_is_read_once_more(parse
     # Its message was lost.
     stand_in.store("other")
     assert waited.result(DEADLINE) == "other"
-    with pytest.raises(TimedOut, match=r"no new token of chitai_gorod within 0.6 s: 1 heard the report") as raised:
+    with pytest.raises(TimedOut, match=r"no new token of chitai_gorod within 0.6 s: 1 received the report") as raised:
         quiet.result(DEADLINE)
     assert isinstance(raised.value, TimeoutError)
 
@@ -280,7 +280,7 @@ def test_a_redis_that_hangs_makes_nobody_late(make: Callable[..., Parser], stand
     stand_in.server.freeze()
     begun = time.monotonic()
     got, cookies = parser.begin("get", timeout=0.1), parser.begin("cookies")
-    with pytest.raises(TimedOut, match=r"1 heard the report|Redis"):
+    with pytest.raises(TimedOut, match=r"1 received the report|Redis"):
         waited.result(DEADLINE)
     with pytest.raises(TimedOut, match="Redis is out of reach"):
         got.result(DEADLINE)

@@ -30,6 +30,7 @@ def options_of(url: str | None, password: str | None = None) -> dict[str, Any]:
 
 
 def _options(url: str) -> dict[str, Any]:
+    url = url.strip()
     at = urlsplit(url)
     if at.scheme not in ("redis", "rediss", "unix"):
         raise InvalidSettings("the URL of Redis begins with none of redis://, rediss://, unix://")

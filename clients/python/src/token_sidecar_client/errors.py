@@ -6,7 +6,7 @@ from datetime import datetime
 
 
 class TokenSidecarError(Exception):
-    """Whatever this package raises."""
+    """The base of all errors of this package."""
 
 
 class InvalidSettings(TokenSidecarError, ValueError):
@@ -14,7 +14,7 @@ class InvalidSettings(TokenSidecarError, ValueError):
 
 
 class NobodyListens(TokenSidecarError):
-    """The report was published and no sidecar heard it."""
+    """The report was published and no sidecar received it."""
 
 
 class RefreshFailed(TokenSidecarError):

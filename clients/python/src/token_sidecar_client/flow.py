@@ -25,7 +25,7 @@ LAST_LOOK = 1.0
 
 
 class Expired(Exception):
-    """Nobody's patience is left."""
+    """All who waited have timed out."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Progress:
     def trouble(self, error: RedisUnreachable) -> None:
         self.says = str(error)
 
-    def heard(self, receivers: int, counts_all: bool) -> None:
-        who = f"{receivers} heard the report" if counts_all else "the report was published"
+    def reported(self, receivers: int, counts_all: bool) -> None:
+        who = f"{receivers} received the report" if counts_all else "the report was published"
         self.says = f"{who}, and no outcome was announced; `token-sidecar status` shows what the sidecar is at"
 
 
@@ -75,8 +75,8 @@ async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], 
                 if token := wanted.met_by(await port.get(site.token_key)):
                     return token
                 await _skip_what_was_said_before(port)
-                heard = await port.publish(site.invalid, wanted.report)
-                if heard or not port.counts_all:
+                receivers = await port.publish(site.invalid, wanted.report)
+                if receivers or not port.counts_all:
                     break
                 if not has_broken:
                     raise nobody_listens(site)
@@ -84,7 +84,7 @@ async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], 
                 progress.says = "Redis is back, and no sidecar listens yet"
                 failures += 1
                 await _pause(port, failures, patience)
-            progress.heard(heard, port.counts_all)
+            progress.reported(receivers, port.counts_all)
             failures = 0
             return await _outcome(port, site, wanted, patience)
         except RedisUnreachable as error:
@@ -96,7 +96,7 @@ async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], 
 
 async def _skip_what_was_said_before(port: Port) -> None:
     """A failure from before our report is no answer to it."""
-    while (message := await port.hear(0)) is not None:
+    while (message := await port.receive(0)) is not None:
         _check_that_it_lasts(message)
 
 
@@ -140,7 +140,7 @@ async def watch(
                 raise
             failures += 1
             if failures == 1:
-                log.warning("the updates of %s are not heard: %s; subscribing again", site.id, error)
+                log.warning("no updates of %s: %s; subscribing again", site.id, error)
             await port.pause(_delay(failures))
 
 
@@ -170,7 +170,7 @@ async def _next(port: Port, patience: Callable[[], float]) -> Message:
     """The next message that was published. A connection that only looks alive is found out."""
     is_asked = False
     while True:
-        message = await port.hear(min(_left(patience), ANSWER if is_asked else SILENCE))
+        message = await port.receive(min(_left(patience), ANSWER if is_asked else SILENCE))
         if message is None:
             _left(patience)
             if is_asked:

@@ -34,7 +34,7 @@ class Port(Protocol):
     async def listen(self, *channels: str) -> None:
         """Begins a new subscription, in place of the last one; returns when every channel is confirmed."""
 
-    async def hear(self, patience: float) -> Message | None:
+    async def receive(self, patience: float) -> Message | None:
         """The next message, or None where there was none for so long; 0 asks for what is there already."""
 
     async def ping(self) -> None:

@@ -91,12 +91,12 @@ class AsyncPort:
         self._check()
         self._subscription = await self._link.subscribe(channels)
 
-    async def hear(self, patience: float) -> Message | None:
+    async def receive(self, patience: float) -> Message | None:
         self._check()
         with told_apart():
             # redis-py keeps the time, unless it is busy connecting anew.
-            hearing = self._subscription.get_message(timeout=patience)
-            return message_of(await in_time(hearing, patience + self._link.patience))
+            receiving = self._subscription.get_message(timeout=patience)
+            return message_of(await in_time(receiving, patience + self._link.patience))
 
     async def ping(self) -> None:
         with told_apart():
@@ -128,7 +128,7 @@ _cancels_well = "disconnect_on_error" in inspect.signature(redis.asyncio.Connect
 async def in_time(answer: Awaitable[T], seconds: float, cancel: bool = True) -> T:
     """What `asyncio.wait_for` is for. Before Python 3.12 that forgets a cancellation which meets the answer."""
     task = asyncio.ensure_future(answer)
-    # Whatever it comes to, nobody need look.
+    # So that an exception that is not looked at is not logged.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
         await asyncio.wait({task}, timeout=seconds)

@@ -71,7 +71,7 @@ class AsyncTokenClient:
         return await self._newer(Wanted.after(token, reason, self.source), timeout)
 
     async def invalidate(self, token: str | None, reason: str = "401") -> int:
-        """Reports a token that was refused (None: whichever it was), without waiting. Returns how many heard it."""
+        """Reports a refused token (None: any) without waiting; returns how many sidecars received the report."""
         link = self._home().link
         report = Wanted.after(token, reason, self.source).report
         return reported(self.site, await link.publish(self.site.invalid, report), link.counts_all)
@@ -195,7 +195,7 @@ class AsyncWatch:
         self, site: Site, link: AsyncLink, callback: Callable[[TokenUpdate], object], kept: set[AsyncWatch]
     ) -> None:
         self._site = site
-        # A loop keeps no task alive that nobody else holds.
+        # A loop does not keep its tasks alive.
         self._kept = kept
         self._callback = callback
         self._port = AsyncPort(link)
@@ -232,7 +232,7 @@ class AsyncWatch:
     async def _serve(self) -> None:
         try:
             await watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None))
-        except Exception as error:  # it is raised to whoever wants to watch
+        except Exception as error:  # it is raised by on_update
             self._subscribed.set_exception(error)
         finally:
             self._kept.discard(self)

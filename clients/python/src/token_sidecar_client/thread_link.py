@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Closed(BaseException):
-    """Nobody wants the answer any more. As a cancellation, it is no error that anybody would handle."""
+    """The answer is not wanted any more. Like a cancellation, this is not an `Exception`."""
 
 
 class Link:
@@ -117,7 +117,7 @@ class BlockingPort:
         self._check()
         self._subscription = self._link.subscribe(channels)
 
-    async def hear(self, patience: float) -> Message | None:
+    async def receive(self, patience: float) -> Message | None:
         self._check()
         with told_apart():
             return message_of(self._subscription.get_message(timeout=patience))
@@ -137,7 +137,7 @@ class BlockingPort:
             subscription = self._subscription
             if subscription is not None:
                 subscription.ping()
-        except Exception:  # where there is no connection, nobody listens on it
+        except Exception:  # without a connection there is nothing to wake
             pass
 
     def close(self) -> None:

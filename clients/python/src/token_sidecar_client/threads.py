@@ -66,7 +66,7 @@ class TokenClient:
         return self._newer(Wanted.after(token, reason, self.source), timeout)
 
     def invalidate(self, token: str | None, reason: str = "401") -> int:
-        """Reports a token that was refused (None: whichever it was), without waiting. Returns how many heard it."""
+        """Reports a refused token (None: any) without waiting; returns how many sidecars received the report."""
         report = Wanted.after(token, reason, self.source).report
         return reported(self.site, self._link.publish(self.site.invalid, report), self._link.counts_all)
 
@@ -198,7 +198,7 @@ class Watch:
             run(watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None)))
         except Closed:
             pass
-        except BaseException as error:  # it is raised to whoever wants to watch
+        except BaseException as error:  # it is raised by on_update
             self._subscribed.set_exception(error)
         finally:
             self._port.close()

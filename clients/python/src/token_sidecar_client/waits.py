@@ -45,7 +45,7 @@ class Waits(Generic[Handle]):
             return wait, is_new
 
     def leave(self, wait: Wait[Handle]) -> bool:
-        """Somebody waits no longer. Returns whether it was the last one."""
+        """A caller waits no longer. Returns whether it was the last one."""
         with self._lock:
             wait.waiting -= 1
             if wait.waiting == 0:
@@ -53,7 +53,7 @@ class Waits(Generic[Handle]):
             return wait.waiting == 0
 
     def patience(self, wait: Wait[Handle]) -> float:
-        """How long somebody still waits. From 0 on nobody joins it any more."""
+        """How long a caller still waits; once that is 0, no other joins."""
         with self._lock:
             left = wait.deadline - time.monotonic() if wait.waiting else 0.0
             if left <= 0:
@@ -61,7 +61,7 @@ class Waits(Generic[Handle]):
             return left
 
     def end(self, wait: Wait[Handle]) -> None:
-        """It has an outcome: whoever comes now begins another."""
+        """It has an outcome: the next call begins another."""
         with self._lock:
             self._forget(wait)
 

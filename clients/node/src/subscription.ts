@@ -5,13 +5,13 @@ import { type Names, parse, type SidecarEvent } from "./wire.js";
 /** How often a connection that listens is asked whether it is still there. */
 const PULSE = 10_000;
 
-/** Whatever one listener has heard and not looked at yet. */
+/** What one listener has received and not looked at yet. */
 export class Inbox {
   #events: SidecarEvent[] = [];
   #lost: Error | undefined;
   #wake = (): void => undefined;
 
-  /** The next event; throws when the connection was lost after all that was heard. */
+  /** The next event; throws, after all that was received, that the connection was lost. */
   async next(signal: AbortSignal): Promise<SidecarEvent> {
     for (;;) {
       const event = this.#events.shift();
@@ -27,7 +27,7 @@ export class Inbox {
     this.#events = this.#events.filter((event) => event.event !== "token:failed");
   }
 
-  hear(event: SidecarEvent): void {
+  receive(event: SidecarEvent): void {
     this.#events.push(event);
     this.#wake();
   }
@@ -38,8 +38,8 @@ export class Inbox {
   }
 }
 
-/** The one subscription of a client: there while somebody listens. */
-export class Ear {
+/** The one subscription of a client: open while there are listeners. */
+export class Subscription {
   readonly #link: Link;
   readonly #names: Names;
   readonly #inboxes = new Set<Inbox>();
@@ -73,8 +73,8 @@ export class Ear {
 
   #begin(): Line {
     const line = new Line(this.#link, this.#names, {
-      heard: (event) => {
-        for (const inbox of this.#inboxes) inbox.hear(event);
+      received: (event) => {
+        for (const inbox of this.#inboxes) inbox.receive(event);
       },
       lost: (error) => {
         if (this.#line !== line) return;
@@ -88,9 +88,9 @@ export class Ear {
   }
 }
 
-/** Who is told what a connection hears, and of its end. */
+/** What is called with the events of a connection, and at its end. */
 interface Owner {
-  heard: (event: SidecarEvent) => void;
+  received: (event: SidecarEvent) => void;
   lost: (error: Error) => void;
 }
 
@@ -121,7 +121,7 @@ class Line {
     await connect(client, owner.lost);
     await client.subscribe(names.outcomes, (message) => {
       const event = parse(message);
-      if (event) owner.heard(event);
+      if (event) owner.received(event);
     });
     this.#beat(client, owner.lost);
   }
