@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import traceback
 from typing import Any
@@ -46,12 +47,17 @@ def test_a_url_means_what_it_means_to_the_sidecar(kind: Any, case: dict[str, Any
     assert "pa" not in shown.replace("password", "").replace("pass", "").replace("part", "").replace("/path", "")
 
 
+async def for_tasks() -> redis.asyncio.Redis:
+    """Before Python 3.10 it wants to be made in a loop."""
+    return redis.asyncio.Redis()
+
+
 @pytest.mark.parametrize("kind", [TokenClient, AsyncTokenClient])
 def test_what_is_no_client_of_redis_py_is_refused(kind: Any) -> None:
     other: Any = redis.Redis() if kind is AsyncTokenClient else object()
     with pytest.raises(InvalidSettings, match=r"client= is of the type .*, not redis.*\.Redis"):
         kind(client=other)
-    own: Any = redis.Redis() if kind is TokenClient else redis.asyncio.Redis()
+    own: Any = redis.Redis() if kind is TokenClient else asyncio.run(for_tasks())
     for more in ({"url": "redis://127.0.0.1"}, {"password": "secret"}):
         with pytest.raises(InvalidSettings, match="client= excludes url= and password="):
             kind(client=own, **more)

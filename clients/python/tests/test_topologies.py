@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,5 +112,9 @@ def test_on_a_cluster_it_proves_nothing_that_a_node_knows_no_listener(cluster: S
 def test_a_cluster_client_that_cannot_subscribe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     # As before redis-py 8.
     monkeypatch.delattr(redis.asyncio.RedisCluster, "pubsub", raising=False)
-    with pytest.raises(InvalidSettings, match="redis-py 8"):
+
+    async def make() -> None:
         AsyncTokenClient(client=redis.asyncio.RedisCluster(host="127.0.0.1"))
+
+    with pytest.raises(InvalidSettings, match="redis-py 8"):
+        asyncio.run(make())
