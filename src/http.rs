@@ -20,7 +20,7 @@ use reqwest::{Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-pub use self::error::{BodyError, ClientError, RequestError, TlsProblem};
+pub use self::error::{BodyError, ClientError, RequestError};
 
 /// The default user agent.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));
