@@ -34,7 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 pub(crate) enum Route {
     /// Without a proxy, whatever `HTTP_PROXY` says.
     Direct,
-    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` if they are set, except for loopback addresses.
+    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` if they are set, except for `NO_PROXY` and loopback addresses.
     Environment,
 }
 
