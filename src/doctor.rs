@@ -79,7 +79,10 @@ impl Doctor {
         };
         let time: Result<(i64, i64), LinkError> = self.link.anywhere(&redis::cmd("TIME")).await;
         let mut findings = vec![version];
-        findings.extend(time.ok().map(|(seconds, micros)| clock(seconds, micros)));
+        findings.extend(time.ok().map(|(seconds, micros)| {
+            let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
+            clock("clock", theirs, "Redis', by which everything is counted")
+        }));
         findings
     }
 
@@ -97,7 +100,7 @@ impl Doctor {
         }
         if site.policy.verify != Verify::Off {
             let store = redis_is_reached.then(|| self.store(site));
-            findings.push(check_api(store.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
+            findings.extend(check_api(store.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
         }
         Ok(findings)
     }
@@ -170,14 +173,14 @@ fn version(info: &str) -> Finding {
     }
 }
 
-fn clock(seconds: i64, micros: i64) -> Finding {
-    let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
+/// Compares this machine's clock with another's.
+fn clock(what: impl Into<String>, theirs: Timestamp, whose: &str) -> Finding {
     let apart = SystemClock::wall().duration_since(theirs).unsigned_abs();
     if apart <= CLOCK_TOLERANCE {
-        return Finding::works("clock", format!("{} ms from Redis'", apart.as_millis()));
+        return Finding::works(what, format!("{} ms from {whose}", apart.as_millis()));
     }
-    let why = format!("{} s from Redis', by which everything is counted", apart.as_secs());
-    Finding::odd("clock", why, "synchronise both machines (NTP): tokens expire by the clock")
+    let why = format!("{} s from {whose}", apart.as_secs());
+    Finding::odd(what, why, "synchronise both machines (NTP): tokens expire by the clock")
 }
 
 async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
@@ -213,7 +216,7 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
 }
 
 /// Asks the API about the current token, or else about one that it must refuse.
-async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Finding {
+async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Vec<Finding> {
     let what = format!("{}: API", site.id);
     let current = match store {
         Some(store) => store.look().await.ok().and_then(|snapshot| snapshot.current),
@@ -226,13 +229,13 @@ async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteCon
         }
         None => (Token::parse("doctor").ok(), Cookies::default(), None),
     };
-    let Some(token) = token else { return Finding::works(what, "not asked") };
+    let Some(token) = token else { return vec![Finding::works(what, "not asked")] };
     let unclear = "is the API's URL right, and can it be reached from here?";
-    let verdict = match probe.ask(&token, &cookies, user_agent.as_deref()).await {
-        Ok(verdict) => verdict,
-        Err(error) => return Finding::broken(what, &error, cure_of_request(&error, unclear)),
+    let (verdict, date) = match probe.ask(&token, &cookies, user_agent.as_deref()).await {
+        Ok(asked) => asked,
+        Err(error) => return vec![Finding::broken(what, &error, cure_of_request(&error, unclear))],
     };
-    match (verdict, current.is_some()) {
+    let finding = match (verdict, current.is_some()) {
         (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),
         (Verdict::Accepted, false) => Finding::odd(
             what,
@@ -251,7 +254,9 @@ async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteCon
             "the edge blocks this address: let the sidecar use the network of the solver, or another one",
         ),
         (Verdict::Unclear(why), _) => Finding::broken(what, why, unclear),
-    }
+    };
+    let clock = date.map(|date| clock(format!("{}: clock of the API", site.id), date, "the API's"));
+    std::iter::once(finding).chain(clock).collect()
 }
 
 /// What to do about a request that failed; `otherwise` where TLS is not the cause.

@@ -14,8 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use jiff::{Timestamp, fmt::rfc2822};
 use percent_encoding::percent_decode_str;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{DATE, HeaderMap, HeaderValue};
 use reqwest::{Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -53,6 +54,16 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Whether the body is complete.
     pub(crate) complete: Result<(), BodyError>,
+}
+
+/// The `Date` of an answer.
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    parse_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+/// `Wed, 21 Oct 2026 07:28:00 GMT`; older servers write dashes in the date.
+pub(crate) fn parse_date(text: &str) -> Option<Timestamp> {
+    rfc2822::parse(&text.replace('-', " ")).ok().map(|zoned| zoned.timestamp())
 }
 
 pub(crate) fn address(text: &str, what: &'static str) -> Result<Url, ClientError> {

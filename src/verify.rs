@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, StatusCode};
 use token_sidecar_client::excerpt::{excerpt, without};
@@ -38,7 +39,7 @@ impl HttpProbe {
         Ok(Self { api, headers, timeout })
     }
 
-    /// Sends one request.
+    /// Sends one request. Also returns the `Date` of the answer.
     ///
     /// # Errors
     /// [`RequestError`] if there is no answer.
@@ -47,12 +48,15 @@ impl HttpProbe {
         token: &Token,
         cookies: &Cookies,
         user_agent: Option<&str>,
-    ) -> Result<Verdict, RequestError> {
-        let Some((client, url)) = &self.api else { return Ok(Verdict::Unclear("no API is configured".to_owned())) };
+    ) -> Result<(Verdict, Option<Timestamp>), RequestError> {
+        let Some((client, url)) = &self.api else {
+            return Ok((Verdict::Unclear("no API is configured".to_owned()), None));
+        };
         let mut request = Request::new(Method::GET, url.clone());
         *request.headers_mut() = self.headers(token, cookies, user_agent);
         let answer = client.exchange(request, MAX_ANSWER, self.timeout).await?;
-        Ok(verdict(&answer, |message| self.without_secrets(message, token, cookies)))
+        let date = http::date(&answer.headers);
+        Ok((verdict(&answer, |message| self.without_secrets(message, token, cookies)), date))
     }
 
     fn headers(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> HeaderMap {
@@ -89,7 +93,7 @@ impl HttpProbe {
 impl Probe for HttpProbe {
     async fn verify(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> Verdict {
         let verdict = self.ask(token, cookies, user_agent).await;
-        verdict.unwrap_or_else(|error| Verdict::Unclear(error.to_string()))
+        verdict.map_or_else(|error| Verdict::Unclear(error.to_string()), |(verdict, _)| verdict)
     }
 }
 

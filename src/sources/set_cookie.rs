@@ -1,16 +1,17 @@
 //! `Set-Cookie`, parsed as browsers do (RFC 6265, sections 5.2 and 5.3).
 
-use jiff::{Span, Timestamp, fmt::rfc2822};
-use reqwest::header::{DATE, HeaderMap, SET_COOKIE};
+use jiff::{Span, Timestamp};
+use reqwest::header::{HeaderMap, SET_COOKIE};
 use url::Url;
 
 use crate::domain::extract::Cookie;
+use crate::http;
 
 /// The cookies that an answer sets.
 #[must_use]
 pub fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
     // `Max-Age` counts from the answer's `Date`, so no clock is needed here.
-    let now = headers.get(DATE).and_then(|value| moment(value.to_str().ok()?));
+    let now = http::date(headers);
     let lines = headers.get_all(SET_COOKIE).iter();
     lines.filter_map(|value| cookie(std::str::from_utf8(value.as_bytes()).ok()?, url, now)).collect()
 }
@@ -42,7 +43,7 @@ fn cookie(line: &str, url: &Url, now: Option<Timestamp>) -> Option<Cookie> {
                 ends_by_age = true;
                 cookie.expires_at = end(seconds, now);
             }
-            "expires" if !ends_by_age => cookie.expires_at = moment(value),
+            "expires" if !ends_by_age => cookie.expires_at = http::parse_date(value),
             _ => {}
         }
     }
@@ -68,11 +69,6 @@ fn end(age: i64, now: Option<Timestamp>) -> Option<Timestamp> {
         return Some(Timestamp::UNIX_EPOCH);
     }
     now?.checked_add(Span::new().try_seconds(age).ok()?).ok()
-}
-
-/// `Wed, 21 Oct 2026 07:28:00 GMT`; older servers write dashes in the date.
-fn moment(date: &str) -> Option<Timestamp> {
-    rfc2822::parse(&date.replace('-', " ")).ok().map(|zoned| zoned.timestamp())
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 
 use simulator::{Faults, Settings};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use crate::process::{Ran, World, keys};
+use crate::support::listener::Listener;
 use crate::support::redis_server::{Port, RedisServer};
 
 /// The cure stands below the failure.
@@ -41,6 +44,20 @@ fn without_a_sidecar_and_a_token_it_is_0_and_says_what_is_missing() {
     let ran = world.call(&["doctor"]).expect(0).prints("none listens").prints("token-sidecar run");
     assert!(ran.stdout.contains("no token yet"), "{}", ran.stdout);
     assert_eq!(world.ask::<Vec<String>>(&["KEYS", "*token"]), Vec::<String>::new());
+}
+
+#[test]
+fn an_api_with_another_clock_is_told() {
+    let world = World::start();
+    world.call(&["doctor"]).expect(0).prints("ok    chitai_gorod: clock of the API");
+    let api = Listener::start(|mut client| async move {
+        let _ = client.read(&mut [0; 1 << 12]).await;
+        let head = "HTTP/1.1 401 Unauthorized\r\nDate: Sun, 22 Nov 2026 07:13:05 GMT\r\nContent-Length: 0\r\n\r\n";
+        let _ = client.write_all(head.as_bytes()).await;
+    });
+    let url = format!("http://127.0.0.1:{}/", api.port());
+    let ran = world.call_with(&["doctor"], &[("CHITAI_GOROD_API_URL", &url)]).expect(0);
+    ran.prints("s from the API's").prints("synchronise both machines");
 }
 
 #[test]

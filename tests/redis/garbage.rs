@@ -155,6 +155,22 @@ async fn failures_are_counted_on_where_the_rest_of_meta_is_garbage() {
 }
 
 #[tokio::test]
+async fn a_user_agent_that_no_header_can_carry_is_none() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let seen = claimed(&store, "a").await;
+    assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
+    let long = vec![b'x'; 1 << 12];
+    for (value, read) in
+        [(&b"Agent/2"[..], Some("Agent/2")), (b"a\r\nX: y", None), (b"a\x1b[31m", None), (b"a\0", None), (&long, None)]
+    {
+        set_meta(&server, "user_agent", value);
+        let current = store.look().await.unwrap().current.unwrap();
+        assert_eq!(current.refresh().unwrap().user_agent.as_deref(), read, "{:?}", &value[..value.len().min(20)]);
+    }
+}
+
+#[tokio::test]
 async fn cookies_that_are_garbage_are_none() {
     let server = RedisServer::start();
     let store = store(&server);
