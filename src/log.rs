@@ -1,6 +1,14 @@
 //! Logs go to stderr: stdout has only the output of commands.
+//!
+//! A thread writes them. A reader that does not drain stderr must stop nothing else: once the queue is full, further lines
+//! are dropped and counted. (`tracing-appender` does the same, but may hang at the end: it reports on stdout that its queue
+//! is full.)
 
-use std::io::{self, IsTerminal};
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing::subscriber::set_global_default;
@@ -11,15 +19,79 @@ use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::LogFormat;
 
+/// How many lines wait at most.
+const LINES: usize = 4096;
+
+/// How long the end of the process waits for the last lines.
+const FLUSH: Duration = Duration::from_secs(1);
+
+static QUEUE: Queue = Queue { lines: Mutex::new(VecDeque::new()), changed: Condvar::new(), dropped: AtomicU64::new(0) };
+
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("logs were set up already")]
     Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+    #[error("failed to start the thread that writes the log")]
+    Thread(#[from] io::Error),
 }
 
 pub fn init(format: LogFormat, filter: Targets) -> Result<(), TelemetryError> {
     let colours = if io::stderr().is_terminal() { Colours::UnlessRefused } else { Colours::Never };
-    Ok(set_global_default(subscriber(format, filter, colours, io::stderr))?)
+    set_global_default(subscriber(format, filter, colours, || &QUEUE))?;
+    std::thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.drain())?;
+    Ok(())
+}
+
+/// Waits for the lines that are not written yet; `false` where that takes too long.
+pub fn flush() -> bool {
+    let queue = QUEUE.changed.wait_timeout_while(QUEUE.lines(), FLUSH, |lines| !lines.is_empty());
+    queue.unwrap_or_else(PoisonError::into_inner).0.is_empty()
+}
+
+/// How many lines were dropped.
+pub fn dropped() -> u64 {
+    QUEUE.dropped.load(Relaxed)
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// The first one is being written.
+    lines: Mutex<VecDeque<Vec<u8>>>,
+    changed: Condvar,
+    dropped: AtomicU64,
+}
+
+impl Queue {
+    fn drain(&self) {
+        loop {
+            let line = self.changed.wait_while(self.lines(), |lines| lines.is_empty());
+            let line = line.unwrap_or_else(PoisonError::into_inner).front().cloned();
+            let _lost_where_stderr_is_closed = io::stderr().write_all(&line.unwrap_or_default());
+            self.lines().pop_front();
+            self.changed.notify_all();
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut lines = self.lines();
+        if lines.len() < LINES {
+            lines.push_back(line.to_vec());
+            self.changed.notify_all();
+        } else {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether text logs are coloured.

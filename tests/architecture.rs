@@ -12,7 +12,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("refresh", &["domain"]),
-    ("status", &["refresh", "domain"]),
+    ("status", &["log", "refresh", "domain"]),
     ("clock", &["refresh"]),
     ("jitter", &["refresh", "domain"]),
     ("http", &["config", "domain"]),

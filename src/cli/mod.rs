@@ -104,10 +104,13 @@ impl From<std::io::Error> for Stopped {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(&cli) {
+    let done = dispatch(&cli);
+    // Where the log cannot be written, neither can the reason.
+    let is_read = log::flush();
+    match done {
         Ok(exit) => exit.into(),
         Err(stopped) => {
-            if stopped.exit != Exit::Done {
+            if is_read && stopped.exit != Exit::Done {
                 for line in format!("{:#}", stopped.error).lines() {
                     screen::complain(line);
                 }
@@ -159,7 +162,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });
-    // A file system or a name service that hangs must not delay the end.
+    // A write to a file system that hangs must not delay the end.
     runtime.shutdown_background();
     done
 }
@@ -193,6 +196,9 @@ async fn under_signals<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> Res
     let signals = Signals::install()?;
     tokio::select! {
         done = work(shutdown.clone()) => Ok(done),
-        () = signals.obey(shutdown) => Err(Stopped::because(Exit::TryAgain, "ended by a signal")),
+        code = signals.obey(shutdown) => {
+            log::flush();
+            std::process::exit(code)
+        }
     }
 }

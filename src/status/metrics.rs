@@ -10,6 +10,7 @@ use token_sidecar_client::wire::Payload;
 use super::registry::StatusRegistry;
 use super::site::{SiteStatus, TokenState, TokenStatus};
 use super::subscription::SubscriptionState;
+use crate::log;
 use crate::refresh::observation::{DecisionKind, Observation, OutcomeKind, Step};
 
 /// The upper bounds of the buckets: from a commit in a millisecond to a solve that waited in FlareSolverr's queue.
@@ -119,6 +120,7 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         ("canary_round_trip_seconds", "How long the last canary took through Redis and back.", round_trip),
         ("canary_age_seconds", "How long ago the last canary came back.", canary_age),
         ("event_subscribers", "Clients of /api/events.", Some(status.subscribers() as f64)),
+        ("log_lines_dropped_total", "Lines for which stderr was not drained in time.", Some(log::dropped() as f64)),
     ] {
         page.head(name, help);
         if let Some(value) = value {

@@ -1,12 +1,17 @@
 //! SIGTERM at every stage: 0, within the grace, the lock freed or handed over, nobody left to wait.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use simulator::Faults;
 
 use crate::process::patience::now;
-use crate::process::{Running, World, eventually, keys};
+use crate::process::{Events, Running, World, eventually, http, keys};
 use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
@@ -223,6 +228,42 @@ fn sigterm_right_after_the_subscription_tells_whoever_waits() {
     tells_of_the_end(&events.failed("solve"));
     sidecar.end().expect(0);
     assert_eq!(world.solves(), 0);
+}
+
+/// A reader of the log that has stopped reading stops nothing else.
+#[test]
+fn sigterm_while_nothing_reads_the_log_ends_it_within_the_grace() {
+    let world = World::start();
+    let mut toml = String::from("[sites]\nchitai_gorod.enabled = false\n");
+    for n in 0..2_000 {
+        writeln!(toml, "s{n} = {{ page_url = \"http://x\", api_url = \"http://x\", cookie = \"access-token\" }}")
+            .unwrap();
+    }
+    let file = world.write("sites.toml", &toml);
+    world.faults(Faults { solve_reset: true, ..Faults::default() });
+    let events = Events::on(&world.redis, &["s0:token:failed"]);
+    let env = [("SIDECAR_CONFIG", file.to_str().unwrap()), LONG_GRACE, ("SIDECAR_BACKOFF_MAX", "5s")];
+    let mut child = world.command(&["run"], &env).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut log, mut line) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+    while !line.contains(" listen=") {
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "{line}");
+    }
+    let address = line.split_once(" listen=").unwrap().1.trim().parse().unwrap();
+    eventually("the pipe and the queue are full", || {
+        let metrics = http::get(address, "/metrics").body;
+        let dropped = metrics.lines().find_map(|line| line.strip_prefix("token_sidecar_log_lines_dropped_total "));
+        (dropped.unwrap() != "0").then_some(())
+    });
+    assert_eq!(http::get(address, "/healthz").status, 200);
+    events.drain();
+    world.ask::<i64>(&["PUBLISH", "s0:token:invalid", "{\"force\":true}"]);
+    events.until("an answer", |event| event["site"] == "s0");
+    let began = now();
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    let status = eventually("the end of the process", || child.try_wait().unwrap());
+    measured("SIGTERM while nothing reads the log: ended after", seconds(began.elapsed()));
+    assert_eq!(status.code(), Some(0));
+    assert!(began.elapsed() < WITHIN_THE_GRACE, "{:?}", began.elapsed());
 }
 
 /// As `docker compose down` does it: each of them sees the other one listen.
