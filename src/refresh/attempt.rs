@@ -1,5 +1,6 @@
 //! One attempt to get a new token: solve → extract → verify, source after source.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -63,7 +64,7 @@ impl<P: Ports> SiteContext<P> {
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
             tried.push(source.name());
-            let solution = self.timed(Step::Solve, &mut timings.solve, source.solve()).await;
+            let solution = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
             match self.prove(solution, claim, &mut timings).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (source.name().to_owned(), claim.trigger);
@@ -86,7 +87,8 @@ impl<P: Ports> SiteContext<P> {
     }
 
     /// Observes a step and adds up how long it takes.
-    async fn timed<T>(&self, step: Step, total: &mut Duration, work: impl Future<Output = T>) -> T {
+    /// The work is boxed: each of thousands of sites that wait for a browser would keep room for all of its steps.
+    async fn timed<T>(&self, step: Step, total: &mut Duration, work: Pin<Box<impl Future<Output = T>>>) -> T {
         self.observer.observe(Observation::Entered(step));
         let began = self.clock.now();
         let done = work.await;
@@ -108,7 +110,7 @@ impl<P: Ports> SiteContext<P> {
         let now = claim.state.clock().now(self.clock.now());
         let (rejected, ttl) = (claim.state.rejected(), self.policy.token_ttl);
         let extracting = async { extract::candidate(&solution, &self.cookie, &self.page, rejected, ttl, now) };
-        let extracted = self.timed(Step::Extract, &mut timings.extract, extracting).await;
+        let extracted = self.timed(Step::Extract, &mut timings.extract, Box::pin(extracting)).await;
         let (candidate, ttl) =
             extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string(), Pace::Ordinary)))?;
         let ttl = KeyTtl::New(ttl);
@@ -116,7 +118,7 @@ impl<P: Ports> SiteContext<P> {
             tracing::warn!(site = %self.id, "the exp of the token is no time: it counts as absent");
         }
 
-        let verdict = self.timed(Step::Verify, &mut timings.verify, self.verify(&candidate)).await;
+        let verdict = self.timed(Step::Verify, &mut timings.verify, Box::pin(self.verify(&candidate))).await;
         let failure = |error| failure(Stage::Verify, error, Pace::Ordinary);
         match verdict {
             Verdict::Accepted => Ok((candidate, ttl)),

@@ -197,7 +197,7 @@ impl<P: Ports> Driver<P> {
 
     /// Claims and runs a refresh, unless the state has changed meanwhile.
     pub(super) async fn solve(&mut self, trigger: Trigger, stop: &Stop) -> Result<(), StoreError> {
-        let Some(id) = self.claim(trigger).await? else { return Ok(()) };
+        let Some(id) = Box::pin(self.claim(trigger)).await? else { return Ok(()) };
         let folded = self.decided(DecisionKind::Solve);
         let pending = &self.inbox.pending;
         if (pending.unnamed || pending.forced().is_some()) && pending.reported.is_empty() {

@@ -69,11 +69,15 @@ impl Flaresolverr {
         let patience = self.config.max_timeout + GRACE;
         let slots = timeout(patience, self.solver.slots(self.config.session.as_deref())).await;
         let mut slots = slots.map_err(|_| FlaresolverrError::NoSlot(patience))?;
-        self.solver.destroy_abandoned().await;
-        Ok(match self.config.wait {
-            None => self.get(&mut slots, None, None).await?,
-            Some(wait) => self.get_late(&mut slots, wait).await?,
-        })
+        // Boxed: each of thousands of sites that wait for a slot would reserve some kilobytes for its solve.
+        let solution = Box::pin(async {
+            self.solver.destroy_abandoned().await;
+            match self.config.wait {
+                None => self.get(&mut slots, None, None).await,
+                Some(wait) => self.get_late(&mut slots, wait).await,
+            }
+        });
+        Ok(solution.await?)
     }
 
     /// Opens the page and reads the cookies after the wait.

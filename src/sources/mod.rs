@@ -44,7 +44,7 @@ impl Source for AnySource {
     async fn solve(&self) -> Result<Solution, SourceError> {
         match self {
             Self::Flaresolverr(source) => source.solve().await,
-            Self::Http(source) => Ok(source.fetch().await?),
+            Self::Http(source) => Ok(Box::pin(source.fetch()).await?),
         }
     }
 }
