@@ -12,6 +12,7 @@ use crate::app::AppError;
 use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 use crate::domain::site::Verify;
+use crate::domain::snapshot::Failing;
 use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
 use crate::redis::RedisStore;
@@ -88,7 +89,9 @@ impl Doctor {
 
     /// Checks a site's keys and channels, and whether sidecars are subscribed.
     pub async fn keys_and_channels(&self, site: &SiteConfig) -> Vec<Finding> {
-        vec![self.keys(site).await, self.channels(site).await, self.listeners(site).await]
+        let mut findings = self.keys(site).await;
+        findings.extend([self.channels(site).await, self.listeners(site).await]);
+        findings
     }
 
     /// Checks a site's sources and its API. The API is asked about the current token, if Redis is reachable and has
@@ -106,7 +109,7 @@ impl Doctor {
     }
 
     /// Reads the state, and writes a test key that expires.
-    async fn keys(&self, site: &SiteConfig) -> Finding {
+    async fn keys(&self, site: &SiteConfig) -> Vec<Finding> {
         let what = format!("{}: keys", site.id);
         let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
         let outcome = async {
@@ -117,9 +120,16 @@ impl Doctor {
         match outcome.await {
             Ok(snapshot) => {
                 let token = snapshot.fingerprint().map_or_else(|| "no token yet".to_owned(), |f| format!("token {f}"));
-                Finding::works(what, format!("readable and writable, {token}"))
+                let mut findings = vec![Finding::works(what, format!("readable and writable, {token}"))];
+                findings.extend(snapshot.failing.map(|failing| {
+                    let Failing { attempts, stage, error, retry_at, .. } = *failing;
+                    let why = format!("{attempts} failed in a row, the next try is at {retry_at}: {stage}: {error}");
+                    let cure = "once the cause is mended: token-sidecar trigger --wait --force";
+                    Finding::odd(format!("{}: refreshes", site.id), why, cure)
+                }));
+                findings
             }
-            Err(error) => Finding::broken(what, &error, cure_of(&error)),
+            Err(error) => vec![Finding::broken(what, &error, cure_of(&error))],
         }
     }
 
@@ -273,8 +283,8 @@ fn cure_of(error: &LinkError) -> &'static str {
             "give the Redis user the keys, channels and commands of compose/users.acl"
         }
         LinkError::Denied(_) => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
-        LinkError::Untrusted(text) if text.contains("its certificate") => {
-            "its authority must be in REDIS_TLS_CA_FILE, it must name the host of the address, and be valid today"
+        LinkError::Untrusted(text) if text.contains("certificate of Redis") => {
+            "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
         }
         LinkError::Untrusted(_) => {
             "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"

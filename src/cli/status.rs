@@ -43,8 +43,9 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
         let snapshot = reach(async || store.look().await.map_err(LinkError::from)).await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
-        let status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
+        let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
         let history = reach(async || history::latest(&link, &site.keys, ATTEMPTS).await).await?;
+        status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
         shown.push(SiteWithHistory { site: status, history });
     }
     let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
@@ -72,6 +73,7 @@ fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> 
     let mut lines = vec![match site.state {
         TokenState::Fresh => format!("{}  {}", site.site, screen::good("fresh")),
         TokenState::Expired => format!("{}  {}", site.site, screen::bad("expired")),
+        TokenState::Refused => format!("{}  {}", site.site, screen::bad("refused")),
         TokenState::Missing => format!("{}  {}", site.site, screen::bad("no token")),
         TokenState::Unknown => format!("{}  {}", site.site, screen::bad("not known")),
     }];

@@ -114,7 +114,11 @@ impl Cron {
             Some((end, _)) => (&text[..end], &text[end + 1..]),
             None => (text, zone.trim_start_matches(':')),
         };
-        let zone = time_zone(zone).ok_or_else(|| refused(&format_args!("`{zone}` is no time zone")))?;
+        let zone = if zone.is_empty() || is_utc(zone) {
+            TimeZone::UTC
+        } else {
+            DateTimeParser::new().parse_time_zone(zone).map_err(|error| refused(&error))?
+        };
         let mut options = ParseOptions::default();
         options.fallback_timezone_option = FallbackTimezoneOption::UTC;
         let tab = cronexpr::parse_crontab_with(fields, options).map_err(|error| refused(&error))?;
@@ -183,14 +187,10 @@ impl Cron {
     }
 }
 
-/// The zone of this IANA name or POSIX string; UTC if it is empty.
+/// Whether a zone is UTC by its name: no time zone database is needed then, and loading the system's costs 100 KiB.
 #[must_use]
-pub fn time_zone(name: &str) -> Option<TimeZone> {
-    // No time zone database is needed for UTC, and loading the system's costs 100 KiB.
-    if matches!(name, "" | "UTC" | "Etc/UTC") {
-        return Some(TimeZone::UTC);
-    }
-    DateTimeParser::new().parse_time_zone(name).or_else(|_| TimeZone::posix(name)).ok()
+pub fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "Etc/UTC")
 }
 
 impl fmt::Display for Schedule {

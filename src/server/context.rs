@@ -1,5 +1,6 @@
 //! What the server is given, and what its routes share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,13 +75,9 @@ impl Limits {
     };
 }
 
+/// What the server is given, and what it keeps for its routes. It reads as the former.
 pub(super) struct Context {
-    pub(super) status: Arc<StatusRegistry>,
-    pub(super) history: Arc<dyn HistoryReader>,
-    pub(super) refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
-    pub(super) admin_token: Option<SecretString>,
-    pub(super) instance: String,
-    pub(super) limits: Limits,
+    server: HttpServer,
     /// One for each format.
     pub(super) metrics: [SharedPage; 2],
     pub(super) states: SharedPage,
@@ -91,21 +88,24 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
-        let HttpServer { status, history, refresh, admin_token, instance, limits } = server;
+    pub(super) fn new(mut server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
+        server.admin_token = server.admin_token.filter(|token| !token.expose_secret().is_empty());
         Arc::new(Self {
+            subscribers: Arc::new(Semaphore::new(server.limits.subscribers)),
+            readers: Semaphore::new(server.limits.readers),
+            server,
             metrics: Default::default(),
             states: SharedPage::default(),
             readiness: SharedPage::default(),
-            status,
-            history,
-            refresh,
-            admin_token: admin_token.filter(|token| !token.expose_secret().is_empty()),
-            instance,
-            limits,
-            subscribers: Arc::new(Semaphore::new(limits.subscribers)),
-            readers: Semaphore::new(limits.readers),
             shutdown,
         })
+    }
+}
+
+impl Deref for Context {
+    type Target = HttpServer;
+
+    fn deref(&self) -> &HttpServer {
+        &self.server
     }
 }

@@ -10,13 +10,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::context::{Context, Limits};
 use super::shared_page::{Page, json_page};
 use crate::domain::duration;
-use crate::status::{Canary, SubscriptionState, SubscriptionStatus, TokenState};
+use crate::status::{Canary, SiteStatus, SubscriptionState, SubscriptionStatus, TokenState};
 
 /// `GET /healthz`.
 pub(super) async fn healthz(State(context): State<Arc<Context>>) -> (StatusCode, Json<Value>) {
@@ -30,31 +29,18 @@ pub(super) async fn healthz(State(context): State<Arc<Context>>) -> (StatusCode,
     }
 }
 
-/// The body of `GET /readyz`.
-#[derive(Serialize)]
-struct Readiness {
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    sites: Vec<SiteState>,
-}
-
-#[derive(Serialize)]
-struct SiteState {
-    site: String,
-    token: TokenState,
-}
-
 /// `GET /readyz`.
 pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Page {
     context.readiness.get(|| {
         let sites = context.status.sites();
-        let sites: Vec<_> = sites.into_iter().map(|site| SiteState { site: site.site, token: site.state }).collect();
-        let (code, status, error) = match readiness(&context.status.subscription().state, &sites) {
-            Ok(()) => (StatusCode::OK, "ready", None),
-            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", Some(error)),
-        };
-        json_page(code, &Readiness { status, error, sites })
+        let states: Vec<_> = sites.iter().map(|site| json!({ "site": site.site, "token": site.state })).collect();
+        match readiness(&context.status.subscription().state, &sites) {
+            Ok(()) => json_page(StatusCode::OK, &json!({ "status": "ready", "sites": states })),
+            Err(error) => {
+                let body = json!({ "status": "not ready", "error": error, "sites": states });
+                json_page(StatusCode::SERVICE_UNAVAILABLE, &body)
+            }
+        }
     })
 }
 
@@ -77,8 +63,8 @@ pub(super) fn health(subscription: &SubscriptionStatus, now: Duration, limits: &
     })
 }
 
-fn readiness(subscription: &SubscriptionState, sites: &[SiteState]) -> Result<(), String> {
-    let unread = sites.iter().filter(|site| site.token == TokenState::Unknown);
+fn readiness(subscription: &SubscriptionState, sites: &[SiteStatus]) -> Result<(), String> {
+    let unread = sites.iter().filter(|site| site.state == TokenState::Unknown);
     let unread: Vec<&str> = unread.map(|site| site.site.as_str()).collect();
     match subscription {
         SubscriptionState::Connecting => Err("not subscribed yet".to_owned()),

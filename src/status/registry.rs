@@ -1,7 +1,6 @@
 //! The status registry: refreshes and the subscription write it, the server reads it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,12 +125,6 @@ impl StatusRegistry {
     }
 }
 
-impl fmt::Debug for StatusRegistry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StatusRegistry").field("sites", &self.sites.keys()).finish_non_exhaustive()
-    }
-}
-
 impl SubscriptionObserver for StatusRegistry {
     fn connected(&self) {
         let since = self.now();
@@ -185,7 +178,7 @@ impl Observer for SiteObserver {
         match observation {
             Observation::Looked(snapshot) => record.look(snapshot, (self.clock)()),
             Observation::Entered(step) => record.enter(step, (self.clock)()),
-            Observation::Finished(_) => record.finish(),
+            Observation::Finished(_) => record.finish((self.clock)()),
             _ => {}
         }
     }

@@ -20,14 +20,11 @@ pub struct SiteStatus {
     /// When the next refresh begins by itself: at the next tick or ahead of the token's end, whichever comes first.
     #[serde(serialize_with = "rounded_down")]
     pub refresh_at: Option<Timestamp>,
-    /// The next tick of the schedule.
     #[serde(serialize_with = "rounded_down")]
     pub next_tick: Option<Timestamp>,
     pub refresh: Option<RefreshStatus>,
-    /// Failures in a row.
     pub failing: Option<Failing>,
-    /// When an attempt last began in this process, or succeeded in any.
-    #[serde(serialize_with = "rounded_down")]
+    /// When an attempt last began or ended, as far as this process knows; as precise as the history.
     pub last_attempt_at: Option<Timestamp>,
     /// When a token was last stored, by any process.
     #[serde(serialize_with = "rounded_down")]
@@ -41,10 +38,11 @@ pub struct SiteStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenState {
-    /// The state has not been read yet.
     Unknown,
     Missing,
     Expired,
+    /// It has not ended, but the API or a parser has refused it, and no refresh has replaced it yet.
+    Refused,
     Fresh,
 }
 
@@ -55,13 +53,10 @@ pub struct TokenStatus {
     pub fingerprint: String,
     /// 0 if another program wrote the token.
     pub version: u64,
-    /// When a sidecar stored it.
     #[serde(serialize_with = "rounded_down")]
     pub refreshed_at: Option<Timestamp>,
-    /// The expiry in the token itself, if it has one.
     #[serde(serialize_with = "rounded_down")]
     pub expires_at: Option<Timestamp>,
-    /// When its key expires.
     #[serde(serialize_with = "rounded_down")]
     pub key_ends_at: Option<Timestamp>,
     pub trigger: Option<Trigger>,
@@ -73,12 +68,11 @@ pub struct TokenStatus {
 pub struct RefreshStatus {
     /// `None` if another replica does it.
     pub stage: Option<Step>,
-    /// When that step began.
     #[serde(serialize_with = "rounded_down")]
     pub since: Option<Timestamp>,
 }
 
-/// An attempt in the history. Labels are written as in the store.
+/// An attempt in the history, as it is written in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// When it ended, by the store's clock.
@@ -88,22 +82,16 @@ pub struct HistoryEntry {
     pub trigger: Option<String>,
     /// The source, or the sources that were tried.
     pub source: Option<String>,
-    /// The stage that failed.
     pub stage: Option<String>,
     /// Contains no secret.
     pub error: Option<String>,
     pub version: Option<u64>,
-    /// How long the source took, in ms.
     pub solve_ms: Option<u64>,
-    /// How long finding the token took, in ms.
     pub extract_ms: Option<u64>,
-    /// How long the API took, in ms.
     pub verify_ms: Option<u64>,
-    /// As in the report.
+    /// As in the report, as is the reporter.
     pub reason: Option<String>,
-    /// As in the report.
     pub reporter: Option<String>,
-    /// The process that made the attempt.
     pub instance: Option<String>,
 }
 
@@ -132,19 +120,23 @@ struct Reading {
 }
 
 impl SiteRecord {
-    /// Records the state that was read at `now`.
     pub fn look(&mut self, snapshot: &Snapshot, now: Duration) {
         // A storing time in the future would hide the true ones that follow.
         let stored_at = snapshot.refreshed_at().map(|at| at.min(snapshot.at));
         self.last_success_at = self.last_success_at.max(stored_at);
-        self.last_attempt_at = self.last_attempt_at.max(stored_at);
+        let failing = snapshot.failing.as_deref().cloned();
+        let token = snapshot.current.as_ref().map(|current| TokenStatus::of(current, snapshot.version));
+        let is_new =
+            |last: &Reading| failing.is_some() && last.failing != failing || token.is_some() && last.token != token;
+        let ended_at = self.reading.as_ref().filter(|last| is_new(last)).map(|_| snapshot.at);
+        self.last_attempt_at = self.last_attempt_at.max(stored_at).max(ended_at);
         self.reading = Some(Reading {
             at: snapshot.at,
             read_at: now,
-            token: snapshot.current.as_ref().map(|current| TokenStatus::of(current, snapshot.version)),
+            token,
             renew_at: snapshot.current.as_ref().and_then(Current::renew_at),
             locked_until: snapshot.lock.map(|rest| later(snapshot.at, rest)),
-            failing: snapshot.failing.as_deref().cloned(),
+            failing,
         });
     }
 
@@ -156,9 +148,10 @@ impl SiteRecord {
         self.step = Some((step, now));
     }
 
-    /// Records the end of a refresh.
-    pub const fn finish(&mut self) {
+    /// Records that a refresh ended at `now`.
+    pub fn finish(&mut self, now: Duration) {
         self.step = None;
+        self.last_attempt_at = self.last_attempt_at.max(self.time_at(now));
     }
 
     /// By the monotonic clock.
@@ -186,6 +179,9 @@ impl SiteRecord {
                 (None, _) => TokenState::Unknown,
                 (_, None) => TokenState::Missing,
                 (Some(time), Some(token)) if token.ends_at().is_some_and(|end| end <= time) => TokenState::Expired,
+                _ if reading.and_then(|reading| reading.failing.as_ref()).is_some_and(is_for_a_refused_token) => {
+                    TokenState::Refused
+                }
                 _ => TokenState::Fresh,
             },
             token,
@@ -208,6 +204,11 @@ impl SiteRecord {
             .is_some_and(|(time, end)| time < end)
             .then_some(RefreshStatus { stage: None, since: None })
     }
+}
+
+/// Whether the refresh that fails was started because the token does not work, and not ahead of its end or by hand.
+const fn is_for_a_refused_token(failing: &Failing) -> bool {
+    matches!(failing.trigger, Trigger::Invalid | Trigger::Startup | Trigger::Reconnect | Trigger::Vanished)
 }
 
 impl TokenStatus {
@@ -266,6 +267,16 @@ mod tests {
         }
     }
 
+    fn failing() -> Failing {
+        Failing {
+            attempts: 3,
+            retry_at: at("2026-11-22T07:20:04.001Z"),
+            trigger: Trigger::Expiry,
+            stage: Stage::Verify,
+            error: "401".into(),
+        }
+    }
+
     fn status(record: &SiteRecord, seconds: u32) -> SiteStatus {
         let schedule = Schedule::parse("0 */3 * * *", "UTC").unwrap();
         record.status(&SiteId::parse("shop").unwrap(), &schedule, SECOND * seconds)
@@ -285,7 +296,7 @@ mod tests {
                 "source": "flaresolverr",
             },
             "refresh_at": "2026-11-22T09:00:00Z", "next_tick": "2026-11-22T09:00:00Z", "refresh": null,
-            "failing": null, "last_attempt_at": "2026-11-22T07:13:05Z",
+            "failing": null, "last_attempt_at": "2026-11-22T07:13:05.623Z",
             "last_success_at": "2026-11-22T07:13:05Z", "read_at": "2026-11-22T07:20:00Z",
         });
         assert_eq!(json, expected);
@@ -315,26 +326,38 @@ mod tests {
         let here = RefreshStatus { stage: Some(Step::Solve), since: Some(at("2026-11-22T07:20:03Z")) };
         assert_eq!(status(&record, 30).refresh, Some(here));
         assert_eq!(record.last_attempt_at, Some(at("2026-11-22T07:20:02Z")));
-        record.finish();
+        record.finish(SECOND * 30);
         assert_eq!(status(&record, 30).refresh, None);
+        assert_eq!(record.last_attempt_at, Some(at("2026-11-22T07:20:20Z")), "an attempt that has ended is no older");
     }
 
     #[test]
     fn failures_are_shown_with_the_retry_rounded_up() {
-        let failing = Failing {
-            attempts: 3,
-            retry_at: at("2026-11-22T07:20:04.001Z"),
-            trigger: Trigger::Expiry,
-            stage: Stage::Verify,
-            error: "401".into(),
-        };
         let mut record = SiteRecord::default();
-        record.look(&Snapshot { failing: Some(Box::new(failing)), ..snapshot() }, SECOND);
+        record.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() }, SECOND);
         let shown = serde_json::to_value(status(&record, 1)).unwrap();
         assert_eq!(
             (&shown["failing"]["attempts"], &shown["failing"]["retry_at"]),
             (&3.into(), &"2026-11-22T07:20:05Z".into())
         );
+    }
+
+    #[test]
+    fn a_token_is_refused_while_the_refresh_that_was_to_replace_it_fails() {
+        for (trigger, state) in [
+            (Trigger::Invalid, TokenState::Refused),
+            (Trigger::Startup, TokenState::Refused),
+            (Trigger::Schedule, TokenState::Fresh),
+            (Trigger::Expiry, TokenState::Fresh),
+            (Trigger::Manual, TokenState::Fresh),
+        ] {
+            let failing = Failing { trigger, ..failing() };
+            let mut record = SiteRecord::default();
+            record.look(&snapshot(), SECOND);
+            record.look(&Snapshot { failing: Some(Box::new(failing)), ..snapshot() }, SECOND);
+            assert_eq!(status(&record, 1).state, state, "{trigger}");
+            assert_eq!(record.last_attempt_at, Some(snapshot().at), "another replica's attempt has failed");
+        }
     }
 
     #[test]

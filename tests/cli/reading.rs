@@ -138,6 +138,26 @@ fn status_shows_what_fails() {
 }
 
 #[test]
+fn a_refused_token_is_not_fresh_while_no_other_can_be_had() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
+    world.faults(Faults { solve_error: Some(RecordedError::Blocked.into()), ..Faults::default() });
+    world.simulator.revoke_all();
+    world.publish(format!("{{\"fingerprint\":\"{}\"}}", world.meta("fingerprint").unwrap()));
+    events.failed("solve");
+    let site = json(&world.call(&["status", "--json"]).expect(1).prints("refused").stdout)["sites"][0].take();
+    let here = sidecar.get("/api/status").json()["sites"][0].take();
+    assert_eq!((&site["state"], &here["state"]), (&"refused".into(), &"refused".into()));
+    let time = |at: &serde_json::Value| at.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(site["history"][0]["outcome"], "failed");
+    for shown in [&site, &here] {
+        assert!(time(&shown["last_attempt_at"]) >= time(&site["history"][0]["at"]), "{shown}");
+    }
+    world.call(&["doctor"]).expect(0).prints("chitai_gorod: refreshes: 1 failed in a row");
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn status_survives_whatever_stands_in_the_keys() {
     let world = World::start();
     let _: String = world.ask(&["SET", keys::TOKEN, "somebody.elses"]);

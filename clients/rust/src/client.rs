@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use crate::error::ClientError;
 use crate::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
 use crate::site::Site;
@@ -27,7 +29,7 @@ impl Client {
             return Err(ClientError::Config(format!("`{site}` cannot be the id of a site")));
         };
         let redis = RedisConfig {
-            url: redis_url.parse().map_err(|error| ClientError::Config(format!("the URL of Redis: {error}")))?,
+            url: SecretString::from(redis_url),
             password: None,
             tls: TlsConfig::default(),
             topology: Topology::Single,

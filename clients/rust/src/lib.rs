@@ -28,7 +28,6 @@ mod error;
 pub mod excerpt;
 pub mod redis;
 mod site;
-pub mod tls;
 mod updates;
 mod wait;
 pub mod wire;

@@ -44,7 +44,7 @@ function fact(name, ...value) {
   return make("div", "", make("dt", "", name), make("dd", "", ...value));
 }
 
-const STATES = { fresh: ["fresh", "good"], expired: ["expired", "bad"], missing: ["no token", "bad"], unknown: ["not read yet", "wait"] };
+const STATES = { fresh: ["fresh", "good"], expired: ["expired", "bad"], refused: ["refused", "bad"], missing: ["no token", "bad"], unknown: ["not read yet", "wait"] };
 
 function endOf(token) {
   const ends = [token.expires_at, token.key_ends_at].filter(Boolean).map((at) => Date.parse(at));

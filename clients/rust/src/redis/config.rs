@@ -4,13 +4,11 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use super::url::RedisUrl;
-
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// With Sentinel or Cluster the user, password and database of the data nodes are taken from it, and its address is
-    /// not used.
-    pub url: RedisUrl,
+    /// `redis://`, `rediss://` or `unix://`, user, password and database included. With Sentinel or Cluster the
+    /// user, password and database of the data nodes are taken from it, and its address is not used.
+    pub url: SecretString,
     /// The password, where the URL has none.
     pub password: Option<SecretString>,
     pub tls: TlsConfig,
@@ -31,13 +29,13 @@ pub enum Topology {
     Single,
     /// The Sentinels know where the master is.
     Sentinel {
-        nodes: Vec<RedisUrl>,
+        nodes: Vec<SecretString>,
         /// The name under which they watch the master.
         master: String,
     },
     /// A Cluster: the keys of a site must share a slot.
     Cluster {
         /// Some nodes to start from, as URLs.
-        nodes: Vec<RedisUrl>,
+        nodes: Vec<SecretString>,
     },
 }

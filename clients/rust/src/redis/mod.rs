@@ -10,7 +10,6 @@ mod error;
 mod events;
 mod link;
 mod sentinel;
-mod url;
 
 pub use commands::Commands;
 pub use config::{RedisConfig, TlsConfig, Topology};
@@ -19,4 +18,3 @@ pub use dial::{Dial, Stream};
 pub use error::{LinkError, classify};
 pub use events::Events;
 pub use link::Link;
-pub use url::{RedisUrl, UrlError};
