@@ -88,6 +88,7 @@ impl Process {
             outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
             assembled.push(Box::new(SiteContext {
                 observer: status.add(&id, policy.schedule.clone()),
+                jitter: Delays::new(config.backoff_initial, policy.backoff_max),
                 id,
                 policy,
                 cookie,
@@ -99,7 +100,6 @@ impl Process {
                 probe: HttpProbe::new(probe)?,
                 stored,
                 clock,
-                jitter: Delays::new(config.backoff_initial, config.backoff_max),
             }));
         }
         let status = Arc::new(status);

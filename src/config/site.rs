@@ -31,7 +31,6 @@ pub struct SiteConfig {
     pub sources: Vec<SourceConfig>,
     pub probe: ProbeConfig,
     pub backoff_initial: Duration,
-    pub backoff_max: Duration,
     pub bootstrap: Option<Token>,
     /// A `.env` that is kept current.
     pub env_file: Option<PathBuf>,
@@ -168,13 +167,13 @@ impl SiteSection {
             policy: Policy {
                 debounce: self.debounce.0,
                 lock_ttl: self.lock_ttl.0,
+                backoff_max,
                 token_ttl: self.token_ttl.0,
                 verify: self.verify,
                 schedule: schedule?.spread(id.as_str(), self.schedule_jitter.0),
             },
             probe: probe?,
             backoff_initial,
-            backoff_max,
             bootstrap: self.bootstrap_token.0.map(|token| token.0),
             env_file: self.env_file,
             env_key: self.env_key.0,

@@ -113,6 +113,7 @@ mod tests {
         Policy {
             debounce: Duration::from_secs(10),
             lock_ttl: Duration::from_secs(15),
+            backoff_max: Duration::from_secs(600),
             token_ttl: Duration::from_secs(DAY),
             verify: Verify::Strict,
             schedule: Schedule::parse("off", "UTC").unwrap(),

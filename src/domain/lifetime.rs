@@ -33,12 +33,17 @@ pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
 
 /// When to renew what ends at `ends_at` where the time of storing is not known: ahead by the least lead.
 pub fn renew_at_latest(ends_at: Timestamp) -> Timestamp {
-    ends_at.checked_sub(MIN_LEAD).unwrap_or(ends_at)
+    earlier(ends_at, MIN_LEAD)
 }
 
 /// The time from `from` to `to`; zero where `to` is earlier.
 pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
+/// `at` minus a span, limited to the least timestamp.
+pub fn earlier(at: Timestamp, span: Duration) -> Timestamp {
+    at.checked_sub(span).unwrap_or(Timestamp::MIN)
 }
 
 /// `at` plus a span, limited to the greatest timestamp.

@@ -23,6 +23,8 @@ pub struct Policy {
     pub debounce: Duration,
     /// How long a claim lasts unless renewed; it is renewed every third of this.
     pub lock_ttl: Duration,
+    /// No retry is further away.
+    pub backoff_max: Duration,
     /// The longest TTL of the token's key.
     pub token_ttl: Duration,
     pub verify: Verify,

@@ -8,6 +8,7 @@ use super::inbox::{Arrived, Inbox};
 use super::lifetime::later;
 use super::pending::{Arrival, Fingerprints, Pending};
 use super::schedule::Schedule;
+use super::site::Policy;
 use super::snapshot::{Failing, Snapshot};
 
 /// Redis' clock, estimated between two readings by the process' own monotonic clock.
@@ -45,6 +46,9 @@ pub enum Freshness {
     Stale,
 }
 
+/// A retry is rounded up to whole seconds, by a clock that is estimated.
+const RETRY_SLACK: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub struct SiteState {
     snapshot: Snapshot,
@@ -61,21 +65,23 @@ pub struct SiteState {
 
 impl SiteState {
     /// The state after the first reading.
-    pub fn new(reading: Reading, schedule: &Schedule) -> Self {
+    pub fn new(reading: Reading, policy: &Policy) -> Self {
         let Reading { snapshot, read_at } = reading;
-        Self {
+        let mut state = Self {
             clock: StoreClock { at: snapshot.at, read_at },
             freshness: Freshness::Fresh,
-            tick: schedule.next_after(snapshot.at),
+            tick: policy.schedule.next_after(snapshot.at),
             minimum_version: snapshot.version,
             rejected: Fingerprints::default(),
             unrecorded: None,
             snapshot,
-        }
+        };
+        state.bound_retry(policy);
+        state
     }
 
     /// Takes in a newer reading. Returns whether the token's key has vanished since the one before.
-    pub fn learn(&mut self, snapshot: Snapshot, read_at: Duration, schedule: &Schedule) -> bool {
+    pub fn learn(&mut self, snapshot: Snapshot, read_at: Duration, policy: &Policy) -> bool {
         if snapshot.version > self.minimum_version {
             // A token was stored: reports against the one before it are void.
             self.minimum_version = snapshot.version;
@@ -84,12 +90,23 @@ impl SiteState {
         }
         let has_vanished = self.snapshot.current.is_some() && snapshot.current.is_none();
         // After Redis' clock was set back, no tick is left in the far future.
-        self.tick = self.tick.min(schedule.next_after(snapshot.at));
+        self.tick = self.tick.min(policy.schedule.next_after(snapshot.at));
         self.clock = StoreClock { at: snapshot.at, read_at };
         self.freshness = Freshness::Fresh;
         self.snapshot = snapshot;
         self.overlay();
+        self.bound_retry(policy);
         has_vanished
+    }
+
+    /// A retry further away than the longest back-off was not set by this clock, or not by a sidecar: it is due.
+    fn bound_retry(&mut self, policy: &Policy) {
+        let at = self.snapshot.at;
+        if let Some(failing) = &mut self.snapshot.failing
+            && failing.retry_at > later(at, policy.backoff_max + RETRY_SLACK)
+        {
+            failing.retry_at = at;
+        }
     }
 
     /// Confirms the state as unchanged, at this later reading of both clocks.

@@ -115,10 +115,11 @@ impl Current {
         self.ends_at().is_some_and(|end| end <= now)
     }
 
-    /// When to renew it: at the last moment where the time of storing is not known.
+    /// When to renew it: at the last moment where the time of storing is not known, or cannot be true.
     pub fn renew_at(&self) -> Option<Timestamp> {
         let ends_at = self.ends_at()?;
-        Some(self.refresh().map_or_else(|| renew_at_latest(ends_at), |r| renew_at(r.at, ends_at)))
+        let refresh = self.refresh().filter(|refresh| refresh.at < ends_at);
+        Some(refresh.map_or_else(|| renew_at_latest(ends_at), |refresh| renew_at(refresh.at, ends_at)))
     }
 
     /// Whether it was stored less than `window` before `now`. A time of storing in the future, as after the clock was
@@ -130,3 +131,25 @@ impl Current {
 
 /// How far a time of storing may lie ahead of the estimate of the store's clock and still count as now.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_storing_that_cannot_be_true_delays_no_renewal() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (trigger, source) = (Trigger::Invalid, "solver".to_owned());
+        for (stored_at, renew_at) in [(0, 900), (1000, 940), (1 << 37, 940)] {
+            let refresh = Refresh { at: at(stored_at), trigger, source: source.clone(), user_agent: None };
+            let current = Current {
+                token: Token::parse("abc").unwrap(),
+                cookies: Cookies::default(),
+                key_ends_at: Some(at(1000)),
+                provenance: Provenance::Sidecar(refresh),
+            };
+            assert_eq!(current.renew_at(), Some(at(renew_at)), "{stored_at}");
+        }
+    }
+}

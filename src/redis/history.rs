@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::KeyNames;
 
+use super::scripts;
 use crate::status::HistoryEntry;
 
 /// The most entries that are read at once.
@@ -15,8 +16,8 @@ type Fields = HashMap<Vec<u8>, Vec<u8>>;
 
 /// The latest attempts, newest first.
 pub async fn latest(link: &Link, keys: &KeyNames, limit: usize) -> Result<Vec<HistoryEntry>, LinkError> {
-    let mut command = redis::cmd("XREVRANGE");
-    command.arg(keys.companion("history")).arg("+").arg("-").arg("COUNT").arg(limit.clamp(1, MAX_ENTRIES));
+    let mut command = redis::cmd("EVAL");
+    command.arg(scripts::HISTORY).arg(1).arg(keys.companion("history")).arg(limit.clamp(1, MAX_ENTRIES));
     let entries: Vec<(String, Fields)> = link.command(&command).await?;
     Ok(entries.iter().map(|(id, fields)| read(id, fields)).collect())
 }

@@ -18,5 +18,9 @@ pub const COMMIT: &str = script!("commit");
 pub const FAIL: &str = script!("fail");
 /// Announces the state again.
 pub const ANNOUNCE: &str = script!("announce");
+/// Checks whether the token's key exists, and what time it is; the prelude is left out.
+pub const HEARTBEAT: &str = include_str!("scripts/heartbeat.lua");
+/// Reads the history; the prelude is left out.
+pub const HISTORY: &str = include_str!("scripts/history.lua");
 /// Frees the lock without an outcome.
 pub const VACATE: &str = script!("vacate");

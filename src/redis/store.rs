@@ -12,7 +12,7 @@ use token_sidecar_client::wire::{Channels, Event, Failed, KeyNames, SiteId, whol
 use super::scripts;
 use crate::domain::snapshot::Snapshot;
 use crate::refresh::ports::{
-    AttemptEnd, Checked, ClaimId, KeyTtl, Lease, NewToken, Record, Recorded, Store, StoreError,
+    AttemptEnd, Checked, ClaimId, Heartbeat, KeyTtl, Lease, NewToken, Record, Recorded, Store, StoreError,
 };
 
 /// How far an estimate of Redis' clock may be off.
@@ -27,6 +27,7 @@ static RENEW: Script = (scripts::RENEW, LazyLock::new(|| hash(scripts::RENEW)));
 static COMMIT: Script = (scripts::COMMIT, LazyLock::new(|| hash(scripts::COMMIT)));
 static FAIL: Script = (scripts::FAIL, LazyLock::new(|| hash(scripts::FAIL)));
 static ANNOUNCE: Script = (scripts::ANNOUNCE, LazyLock::new(|| hash(scripts::ANNOUNCE)));
+static HEARTBEAT: Script = (scripts::HEARTBEAT, LazyLock::new(|| hash(scripts::HEARTBEAT)));
 static VACATE: Script = (scripts::VACATE, LazyLock::new(|| hash(scripts::VACATE)));
 
 /// The keys and channels of one site.
@@ -124,8 +125,9 @@ impl Store for RedisStore {
         self.run(&LOOK, json!({})).await
     }
 
-    async fn has_token(&self) -> Result<bool, StoreError> {
-        Ok(self.link.command(redis::cmd("EXISTS").arg(&self.site.keys.token)).await?)
+    async fn heartbeat(&self) -> Result<Heartbeat, StoreError> {
+        let (has_token, at) = self.run(&HEARTBEAT, json!({})).await?;
+        Ok(Heartbeat { has_token, at: Timestamp::from_millisecond(at).unwrap_or_default() })
     }
 
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::commit::{Claim, RefreshOutcome};
 use super::observation::{DecisionKind, Observation, Observer};
-use super::ports::{Checked, ClaimId, Clock, Jitter, Store, StoreError};
+use super::ports::{Checked, ClaimId, Clock, Heartbeat, Jitter, Store, StoreError};
 use super::site::{Ports, SiteContext};
 use crate::domain::decide::{Decision, decide};
 use crate::domain::inbox::Inbox;
-use crate::domain::lifetime::between;
+use crate::domain::lifetime::{between, earlier, later};
 use crate::domain::pending::Arrival;
 use crate::domain::site_state::{Freshness, Reading, SiteState, StoreClock};
 use crate::domain::snapshot::{Failing, Snapshot};
@@ -24,6 +24,8 @@ pub const HEARTBEAT: Duration = Duration::from_secs(12);
 const LOOK_PACE: Duration = Duration::from_millis(50);
 /// Added to the end of another replica's lock, so that the lock has expired when the state is read.
 const LOCK_SLACK: Duration = Duration::from_millis(20);
+/// How far the estimate of Redis' clock may be off.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// How often a claim is sent while no answer arrives.
 const CLAIM_TRIES: u32 = 3;
 
@@ -73,7 +75,7 @@ impl<P: Ports> Driver<P> {
         // A random start: sites that start together do not send their heartbeats together.
         let heartbeat_at = site.clock.now() + site.jitter.random_span(HEARTBEAT);
         Self {
-            state: SiteState::new(reading, &site.policy.schedule),
+            state: SiteState::new(reading, &site.policy),
             site,
             inbox: Inbox::default(),
             announce_after: Duration::ZERO,
@@ -303,7 +305,7 @@ impl<P: Ports> Driver<P> {
 
     pub(super) fn learn(&mut self, snapshot: Snapshot) {
         let read_at = self.clock();
-        if self.state.learn(snapshot, read_at, &self.site.policy.schedule) {
+        if self.state.learn(snapshot, read_at, &self.site.policy) {
             tracing::warn!(site = %self.site.id, "the token's key is gone");
             self.inbox.pending.fold(Arrival::Vanished);
         }
@@ -346,10 +348,14 @@ impl<P: Ports> Driver<P> {
         self.look().await
     }
 
-    /// Checks cheaply whether the key exists, and reads the state where that has changed.
+    /// Checks cheaply whether the key exists, and reads the state where that has changed, or where Redis' clock is not
+    /// what is expected: it was set, or this machine has slept.
     async fn heartbeat(&mut self) -> Result<(), StoreError> {
         self.heartbeat_at = self.clock() + self.site.jitter.interval(HEARTBEAT);
-        if self.site.store.has_token().await? == self.state.snapshot().current.is_some() {
+        let sent = self.now();
+        let Heartbeat { has_token, at } = self.site.store.heartbeat().await?;
+        let is_expected = at >= earlier(sent, CLOCK_TOLERANCE) && at <= later(self.now(), CLOCK_TOLERANCE);
+        if is_expected && has_token == self.state.snapshot().current.is_some() {
             return Ok(());
         }
         self.look().await

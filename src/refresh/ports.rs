@@ -16,8 +16,8 @@ use token_sidecar_client::wire::{Cookies, Event, Failed, Token, Updated};
 pub trait Store: Send + Sync {
     fn look(&self) -> impl Future<Output = Result<Snapshot, StoreError>> + Send;
 
-    /// Whether the token's key exists: cheaper than `look`.
-    fn has_token(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Cheaper than `look`.
+    fn heartbeat(&self) -> impl Future<Output = Result<Heartbeat, StoreError>> + Send;
 
     /// Takes the lock, if it is free and the state still has this `etag`.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Checked, StoreError>> + Send;
@@ -87,6 +87,14 @@ pub trait Jitter: Send + Sync {
 /// The random id of a claim, stored as the lock's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimId(pub String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Whether the token's key exists.
+    pub has_token: bool,
+    /// By the store's clock.
+    pub at: Timestamp,
+}
 
 /// The answer to a step that the store takes only in the state that it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -61,6 +61,7 @@ impl Bench {
         let policy = Policy {
             debounce: secs(10),
             lock_ttl: secs(15),
+            backoff_max: secs(600),
             token_ttl: secs(86_400),
             verify: Verify::Strict,
             schedule: Schedule::parse("off", "UTC").unwrap(),

@@ -1,11 +1,12 @@
 //! A store whose clock is set, and one that is far away.
 
+use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::verdict::Pace;
 
 use crate::bench::Bench;
 use crate::outside::Answer;
 use crate::store::Op;
-use crate::world::ms;
+use crate::world::{ms, secs};
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_during_a_solve_is_read_again_before_the_commit() {
@@ -44,6 +45,44 @@ async fn a_clock_that_is_set_during_a_solve_that_fails_gives_a_retry_at_by_the_n
         assert!((600_000..602_000).contains(&ahead), "{ahead}");
     }
     bench.finish().await;
+}
+
+/// A back-off that was set by a clock far ahead would last until tomorrow.
+#[tokio::test(start_paused = true)]
+async fn a_back_off_lasts_no_longer_than_the_longest_once_the_clock_is_right_again() {
+    const DAY: i64 = 86_400_000;
+    for refuses in [false, true] {
+        let bench = Bench::calm(1).await;
+        bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::Ordinary)].into();
+        bench.state().clock_step = DAY; // the token's end
+        if refuses {
+            bench.refuse_writes_of(0);
+        }
+        bench.until("a failure", |s| !s.failed().is_empty()).await;
+        bench.mend();
+        bench.state().clock_step = 0;
+        bench.forget();
+        bench.publish("");
+        let asked = bench.shared.elapsed();
+        bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+        assert!(bench.shared.elapsed() - asked < secs(630), "{:?}", bench.shared.elapsed() - asked);
+        bench.finish().await;
+    }
+}
+
+/// As after the machine has slept, when the process' own clock has stood still.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_steps_forward_delays_no_tick_and_no_renewal() {
+    for schedule in ["every 3h", "off"] {
+        let bench = Bench::with(|setup| setup.policy.schedule = Schedule::parse(schedule, "UTC").unwrap());
+        let bench = bench.calmed(1).await;
+        bench.state().clock_step = if schedule == "off" { 82_000_000 } else { 10_800_000 };
+        let stepped = bench.shared.elapsed();
+        bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+        let waited = bench.shared.elapsed() - stepped;
+        assert!(waited < secs(12 + 17 + 1), "{schedule}: {waited:?}");
+        bench.finish().await;
+    }
 }
 
 /// A link so slow that a question is a second old when it arrives.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
-use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, KeyTtl, Lease, NewToken, Record, Recorded};
+use token_sidecar::refresh::ports::{
+    AttemptEnd, Checked, ClaimId, Heartbeat, KeyTtl, Lease, NewToken, Record, Recorded,
+};
 use token_sidecar_client::wire::{Cookies, Event, Failed, Fingerprint, Token, Trigger, Updated, whole_second_down};
 
 /// How far an estimate of the store's clock may be off, in ms.
@@ -98,7 +100,7 @@ impl Keys {
         self.expire(now);
         let longest = now + millis(self.lock_ttl);
         if let Some(lock) = &mut self.lock {
-            lock.ends = Some(lock.ends.map_or(longest, |ends| ends.min(longest)));
+            lock.ends = Some(lock.ends.unwrap_or(longest));
         }
         let at = instant(now);
         let token = self.token.as_ref().and_then(|v| Token::parse(&v.text).ok().map(|t| (t, v.ends)));
@@ -120,9 +122,9 @@ impl Keys {
         }
     }
 
-    pub(crate) fn has_token(&mut self, now: i64) -> bool {
+    pub(crate) fn heartbeat(&mut self, now: i64) -> Heartbeat {
         self.expire(now);
-        self.token.is_some()
+        Heartbeat { has_token: self.token.is_some(), at: instant(now) }
     }
 
     pub(crate) fn claim(&mut self, now: i64, etag: &str, claim: &ClaimId) -> Checked {

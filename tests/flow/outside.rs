@@ -243,7 +243,7 @@ impl Jitter for ModelChance {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
         let longest = Duration::from_secs(600);
         match pace {
-            Pace::Ordinary => self.spread((Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest)),
+            Pace::Ordinary => self.spread(Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest),
             Pace::Long => longest,
         }
     }

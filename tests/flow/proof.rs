@@ -216,7 +216,7 @@ async fn what_is_no_token_fails_at_extract_and_nothing_is_stored_or_written() {
         ),
         (
             Answer::Token("%20".into()),
-            "the token of the cookie `access-token` of www.shop.test/ is malformed: the value is empty",
+            "the token of the cookie `access-token` of .shop.test/ is malformed: the value is empty",
         ),
         (Answer::Token(jwt(10)), "the token of the cookie `access-token` of .shop.test/ has expired"),
     ] {

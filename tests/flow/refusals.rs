@@ -76,7 +76,7 @@ async fn a_refused_claim_names_the_trigger_that_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_asked_seldom() {
     let bench = Bench::calm(1).await;
-    for op in [Op::Look, Op::HasToken, Op::Claim, Op::Announce] {
+    for op in [Op::Look, Op::Heartbeat, Op::Claim, Op::Announce] {
         bench.spoil_all(op, Fault::Refused);
     }
     for _ in 0..30 {

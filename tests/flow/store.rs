@@ -1,7 +1,9 @@
 //! The store as one replica sees it: the keys behind a network that can fail before and after a step.
 
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, Lease, Record, Recorded, Store, StoreError};
+use token_sidecar::refresh::ports::{
+    AttemptEnd, Checked, ClaimId, Heartbeat, Lease, Record, Recorded, Store, StoreError,
+};
 use token_sidecar_client::wire::Event;
 
 use crate::keys::{Keys, TOKEN_KEY};
@@ -11,7 +13,7 @@ use crate::world::Shared;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
     Look,
-    HasToken,
+    Heartbeat,
     Claim,
     Renew,
     Commit,
@@ -79,8 +81,8 @@ impl Store for ModelStore {
         self.call(Op::Look, Keys::look).await
     }
 
-    async fn has_token(&self) -> Result<bool, StoreError> {
-        self.call(Op::HasToken, Keys::has_token).await
+    async fn heartbeat(&self) -> Result<Heartbeat, StoreError> {
+        self.call(Op::Heartbeat, Keys::heartbeat).await
     }
 
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {

@@ -298,7 +298,7 @@ async fn a_site_at_rest_asks_the_store_little() {
     bench.pass(secs(3600)).await;
     let calls = bench.state().calls.len();
     assert!(calls <= 460, "{calls} calls within an hour");
-    assert_eq!(calls, bench.state().count(Op::HasToken), "all of them the cheap question");
+    assert_eq!(calls, bench.state().count(Op::Heartbeat), "all of them the cheap question");
     bench.finish().await;
 }
 

@@ -124,7 +124,7 @@ async fn a_cluster_that_is_down_is_away() {
     let bus = crate::support::redis_server::Port::hold();
     let port = format!("cluster-port {}", bus.number());
     let server = RedisServer::start_with(&["cluster-enabled yes", &port]);
-    away(store(&server).has_token().await, "CLUSTERDOWN");
+    away(store(&server).heartbeat().await, "CLUSTERDOWN");
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use token_sidecar::domain::snapshot::Provenance;
 use token_sidecar::redis::history::latest;
 use token_sidecar::refresh::ports::{Recorded, Store, StoreError};
@@ -16,6 +18,13 @@ fn set_meta(server: &RedisServer, field: &str, value: &[u8]) {
     let _: i64 = server.ask_words(&[&b"HSET"[..], META.as_bytes(), field.as_bytes(), value]);
 }
 
+/// How many bytes Redis has sent to all clients.
+fn bytes_sent(server: &RedisServer) -> u64 {
+    let info: String = server.ask("INFO stats");
+    let line = info.lines().find_map(|l| l.strip_prefix("total_net_output_bytes:")).unwrap().to_owned();
+    line.parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_value_that_is_no_token_is_no_token() {
     let server = RedisServer::start();
@@ -26,7 +35,7 @@ async fn a_value_that_is_no_token_is_no_token() {
         let _: () = server.ask_words(&[&b"SET"[..], TOKEN.as_bytes(), value]);
         let before = store.look().await.unwrap();
         assert_eq!(before.current, None, "{:?}", &value[..value.len().min(20)]);
-        assert!(store.has_token().await.unwrap());
+        assert!(store.heartbeat().await.unwrap().has_token);
     }
     // It is overwritten like an empty key.
     let seen = claimed(&store, "a").await;
@@ -40,14 +49,9 @@ async fn a_huge_value_is_not_read_and_its_change_is_seen_all_the_same() {
     let store = store(&server);
     let huge = vec![b'a'; 32 << 20];
     let _: () = server.ask_words(&[&b"SET"[..], TOKEN.as_bytes(), &huge]);
-    let sent = |server: &RedisServer| -> u64 {
-        let info: String = server.ask("INFO stats");
-        let line = info.lines().find_map(|l| l.strip_prefix("total_net_output_bytes:")).unwrap().to_owned();
-        line.parse().unwrap()
-    };
-    let before = sent(&server);
+    let before = bytes_sent(&server);
     let first = store.look().await.unwrap();
-    assert!(sent(&server) - before < 1 << 20, "the value stays where it is");
+    assert!(bytes_sent(&server) - before < 1 << 20, "the value stays where it is");
     let _: i64 = server.ask(&format!("APPEND {TOKEN} a"));
     assert_ne!(store.look().await.unwrap().etag, first.etag);
 }
@@ -137,7 +141,60 @@ async fn the_greatest_version_counts_and_the_next_one_is_above_it() {
     let seen = claimed(&store, "a").await;
     assert_eq!(seen.version, greatest);
     assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
-    assert_eq!(meta(&server, "version"), Some((greatest + 1).to_string()), "to the last digit");
+    let version: u64 = meta(&server, "version").unwrap().parse().unwrap();
+    assert!(version < greatest && version > 1_795_331_400_000, "what is written can be read: {version}");
+    set_meta(&server, "version", (greatest - 2).to_string().as_bytes());
+    let seen = claimed(&store, "b").await;
+    assert!(matches!(store.record(&commit("b", &seen, "newer")).await.unwrap(), Recorded::Done(_)));
+    assert_eq!(meta(&server, "version"), Some((greatest - 1).to_string()), "to the last digit");
+}
+
+#[tokio::test]
+async fn the_greatest_number_of_failures_can_be_counted_on() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    set_meta(&server, "failures", b"999999999");
+    for claim in ["a", "b"] {
+        let seen = claimed(&store, claim).await;
+        let answer = store.record(&failed(claim, &seen)).await.unwrap();
+        let Recorded::Done(noted) = answer else { panic!("{answer:?}") };
+        assert_eq!(noted.attempts(), 999_999_998);
+    }
+}
+
+#[tokio::test]
+async fn huge_values_stay_where_they_are() {
+    let server = RedisServer::start();
+    let (store, link) = (store(&server), link(&server));
+    let huge = vec![b'a'; 16 << 20];
+    let _: () = server.ask(&format!("SET {TOKEN} current"));
+    let _: () = server.ask_words(&[&b"SET"[..], COOKIES.as_bytes(), &huge]);
+    for field in ["version", "fingerprint", "source", "user_agent", "retry_at", "last_error"] {
+        set_meta(&server, field, &huge);
+    }
+    let _: String = server.ask_words(&[&b"XADD"[..], HISTORY.as_bytes(), b"*", b"outcome", &huge]);
+    for _ in 0..400 {
+        let fields = [&b"XADD"[..], HISTORY.as_bytes(), b"*", b"error", &huge[..5000], b"outcome", b"failed"];
+        let _: String = server.ask_words(&fields);
+    }
+    let before = bytes_sent(&server);
+    store.look().await.unwrap();
+    assert!(bytes_sent(&server) - before < 1 << 17, "{}", bytes_sent(&server) - before);
+    let entries = latest(&link, &keys(), 1000).await.unwrap();
+    let sent = bytes_sent(&server) - before;
+    assert!(sent < 2 << 20, "{sent}");
+    assert!(entries.len() > 200 && entries[0].outcome == "failed" && entries[0].error.as_ref().unwrap().len() == 4096);
+}
+
+#[tokio::test]
+async fn a_lock_lasts_no_longer_than_a_setting_allows() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    for value in ["by hand", "a:px=99999999999999"] {
+        let _: () = server.ask_words(&["SET", LOCK, value, "PX", "99999999999999"]);
+        let left = store.look().await.unwrap().lock.unwrap();
+        assert!(left <= Duration::from_secs(3600), "{value}: {left:?}");
+    }
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ async fn an_empty_redis_is_a_site_without_anything() {
     assert_eq!((snapshot.version, &snapshot.current, snapshot.lock, &snapshot.failing), (0, &None, None, &None));
     let time: (i64, i64) = server.ask("TIME");
     assert!((time.0 - snapshot.at.as_second()).abs() <= 1, "the snapshot has Redis' own clock");
-    assert!(!store.has_token().await.unwrap());
+    assert!(!store.heartbeat().await.unwrap().has_token);
     assert_eq!(server.ask::<i64>("DBSIZE"), 0, "looking writes nothing");
 }
 
@@ -47,7 +47,7 @@ async fn a_token_that_somebody_else_wrote_is_the_current_one() {
     let left = current.key_ends_at.unwrap().as_second() - snapshot.at.as_second();
     assert!((98..=100).contains(&left), "{left}");
     assert_eq!(snapshot.version, 0);
-    assert!(store.has_token().await.unwrap());
+    assert!(store.heartbeat().await.unwrap().has_token);
     assert_eq!(current.cookies.get("a"), Some("b%20c"));
 
     let _: () = server.ask(&format!("PERSIST {TOKEN}"));

@@ -54,7 +54,8 @@ impl Database {
             return Reply::Error(refusal.to_owned());
         }
         let now = self.now;
-        self.keys.retain(|_, entry| entry.ends.is_none_or(|ends| ends > now));
+        // A key ends when it is used.
+        self.keys.retain(|key, entry| !words.contains(key) || entry.ends.is_none_or(|ends| ends > now));
         self.run(&name, &words[1..]).unwrap_or_else(|| Reply::Error(WRONG_TYPE.to_owned()))
     }
 

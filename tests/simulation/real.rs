@@ -14,7 +14,7 @@ use crate::engine::{Done, Engine, Left, Refusal};
 use crate::reply::{Command, Protocol, Reply};
 
 /// Runs the server until our end of the pipe closes, however this process ends.
-const SHELL: &str = r#"LD_PRELOAD=$PWD/clock.so redis-server --port 0 --unixsocket redis.sock --save "" --appendonly no >log & server=$!
+const SHELL: &str = r#"LD_PRELOAD=$PWD/clock.so redis-server --port 0 --unixsocket redis.sock --save "" --appendonly no --enable-debug-command yes >log & server=$!
 cat; kill -9 $server"#;
 
 /// A `redis-server` whose clock the test sets.
@@ -48,7 +48,9 @@ impl Real {
             .spawn()
             .expect("sh");
         let socket = folder.path().join("redis.sock");
-        let commands = Connection::open(&socket);
+        let mut commands = Connection::open(&socket);
+        // A key ends when it is used, not at some time in between.
+        commands.ask(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
         let mut ears = Connection::open(&socket);
         ears.ask(&["PSUBSCRIBE", "*"]);
         Self { _folder: folder, clock, shell, commands, ears, saved: Vec::new() }

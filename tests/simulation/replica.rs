@@ -26,6 +26,7 @@ use crate::laws::{Moment, Stored};
 use crate::mutation::Mutation;
 use crate::network::dial;
 use crate::shop::{Mood, Solver};
+use crate::story::LONGEST_BACKOFF;
 use crate::world::{COOKIES_KEY, Process, SITE, TOKEN_KEY, Way, World, spawn};
 
 /// How the sidecars of a story are configured.
@@ -228,9 +229,9 @@ impl Dice {
 
 impl Jitter for Dice {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
-        let longest = Duration::from_secs(600);
+        let longest = LONGEST_BACKOFF;
         match pace {
-            Pace::Ordinary => self.spread((Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest)),
+            Pace::Ordinary => self.spread(Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest),
             Pace::Long => longest,
         }
     }

@@ -9,7 +9,7 @@ use crate::reply::{Command, Reply};
 use crate::world::SOMEBODY;
 
 /// Each script as it is loaded.
-pub(crate) const ALL: [(&str, &str); 7] = [
+pub(crate) const ALL: [(&str, &str); 8] = [
     ("look", scripts::LOOK),
     ("claim", scripts::CLAIM),
     ("renew", scripts::RENEW),
@@ -17,6 +17,7 @@ pub(crate) const ALL: [(&str, &str); 7] = [
     ("fail", scripts::FAIL),
     ("announce", scripts::ANNOUNCE),
     ("vacate", scripts::VACATE),
+    ("heartbeat", scripts::HEARTBEAT),
 ];
 
 static NAMES: LazyLock<BTreeMap<String, &str>> = LazyLock::new(|| {

@@ -18,7 +18,9 @@ use crate::world::{State, TOKEN_KEY, Way, World, spawn};
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// After the last fault every sidecar is subscribed within this time: two canaries and a pause.
 const HEARD_WITHIN: Duration = Duration::from_secs(45);
-/// A forced report leads to a new token within this time.
+/// The longest pause between two attempts.
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+/// A forced report leads to a new token within this time, another one after the longest pause at most.
 const RENEWED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Every sidecar has received it within this time: one may still be at an earlier attempt whose API hangs.
@@ -41,6 +43,7 @@ enum Kind {
     RestartStale,
     ClockAhead,
     ClockBack,
+    ClockLeap,
     Api,
     Solver,
     SlowSolver,
@@ -55,7 +58,7 @@ enum Kind {
     ReadOnly,
 }
 
-const KINDS: [Kind; 26] = [
+const KINDS: [Kind; 27] = [
     Kind::Revoke,
     Kind::Crash,
     Kind::Stop,
@@ -70,6 +73,7 @@ const KINDS: [Kind; 26] = [
     Kind::RestartStale,
     Kind::ClockAhead,
     Kind::ClockBack,
+    Kind::ClockLeap,
     Kind::Api,
     Kind::Solver,
     Kind::SlowSolver,
@@ -131,6 +135,7 @@ impl Story {
         let policy = Policy {
             debounce: Duration::from_secs(10),
             lock_ttl: Duration::from_secs(15),
+            backoff_max: LONGEST_BACKOFF,
             token_ttl: Duration::from_secs(86_400),
             verify: Verify::Strict,
             schedule,
@@ -141,7 +146,7 @@ impl Story {
         kinds.truncate(dice.usize(2..8));
         // A clock set back and a Redis that loses data can together give the same version twice.
         if kinds.iter().any(|k| matches!(k, Kind::RestartEmpty | Kind::RestartStale)) {
-            kinds.retain(|k| *k != Kind::ClockBack);
+            kinds.retain(|k| !matches!(k, Kind::ClockBack | Kind::ClockLeap));
         }
         kinds.push(Kind::Revoke);
         Self {
@@ -261,6 +266,11 @@ impl Story {
             }
             Kind::ClockAhead => world.set_clock(self.dice.i64(0..400_000)),
             Kind::ClockBack => world.set_clock(-self.dice.i64(0..400_000)),
+            Kind::ClockLeap => {
+                world.set_clock(DAY_MS);
+                self.pass(40_000).await?;
+                self.world.set_clock(-DAY_MS);
+            }
             Kind::Api => {
                 let moods = [Mood::Honest, Mood::Blocks, Mood::Fails, Mood::Hangs];
                 let mood = moods[self.dice.usize(..moods.len())];
@@ -347,16 +357,26 @@ impl Story {
     }
 
     /// A forced report leads to a new token, which every sidecar receives.
-    async fn renew(&self) -> Result<(), String> {
+    async fn renew(&mut self) -> Result<(), String> {
         let ours: Vec<usize> = self.replicas.iter().map(|r| r.process).collect();
         let hears = |state: &State| ours.iter().all(|process| state.listeners().contains(process));
         if !self.until(HEARD_WITHIN, hears).await {
             return Err(format!("every sidecar hears again within {HEARD_WITHIN:?}"));
         }
-        self.world.tell(|| "somebody insists".to_owned());
-        let mut asked = ask(&self.world, r#"{"force":true}"#);
+        let forces = self.dice.bool();
+        self.world.tell(|| format!("a parser insists{}", if forces { "" } else { " without force" }));
+        if !forces {
+            self.world.state().shop.revoke();
+        }
+        let insist = |world: &World| match world.get(TOKEN_KEY) {
+            _ if forces => ask(world, r#"{"force":true}"#),
+            Some(token) => ask(world, &report(&token)),
+            None => ask(world, ""),
+        };
+        let mut asked = insist(&self.world);
         let began = self.world.elapsed();
-        let within = RENEWED_WITHIN + self.longer_lock();
+        let backoff = if forces { Duration::ZERO } else { LONGEST_BACKOFF };
+        let within = RENEWED_WITHIN + self.longer_lock() + backoff;
         while self.world.elapsed() < began + within {
             self.until(within, |state| asked.is_some_and(|ask| state.laws.is_answered(ask))).await;
             if let Some(broken) = self.world.state().laws.broken.take() {
@@ -370,10 +390,10 @@ impl Story {
                         false => Err(format!("every sidecar takes a new token in within {KNOWN_WITHIN:?}")),
                     };
                 }
-                // An attempt from before the end of the faults has answered: force again.
+                // An attempt from before the end of the faults has answered, or the back-off.
                 _ => {
                     self.until(Duration::from_secs(1), |_| false).await;
-                    ask(&self.world, r#"{"force":true}"#)
+                    insist(&self.world)
                 }
             };
         }
@@ -385,6 +405,8 @@ impl Story {
         self.setup.other_lock_ttl - self.setup.policy.lock_ttl
     }
 }
+
+const DAY_MS: i64 = 86_400_000;
 
 /// The key of the lock.
 const LOCK: &str = "{shop_token}:lock";

@@ -34,7 +34,9 @@ if math.abs(now - args.now) > args.tolerance then
   return { 'clock', state() }
 end
 
-local next_version = string.format('%.0f', math.max(now, current + 1, args.minimum_version + 1))
+local next_version = math.max(now, current + 1, args.minimum_version + 1)
+if next_version > MAX_VERSION then next_version = now end -- another program wrote the greatest: begin again with the time
+next_version = string.format('%.0f', next_version)
 -- The message has 0 for its version. It is replaced as text: cjson writes no more than 14 digits of a number.
 local message = string.gsub(args.message, '"version":0', '"version":' .. next_version, 1)
 local entry = record('outcome', 'refreshed', 'version', next_version)

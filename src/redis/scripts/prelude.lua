@@ -6,6 +6,8 @@ local MAX_TOKEN = 16384 -- bytes; more than any token has, with what may stand a
 local MAX_COOKIES = 65536
 local MAX_VERSION = 2 ^ 53 - 2 ^ 20 -- a double holds every integer up to here exactly, and some above it
 local MAX_FAILURES = 999999999
+local MAX_FIELD = 16384 -- of meta
+local MAX_LOCK = 3600000 -- ms: the longest that a setting allows
 
 -- Replies an error before anything is read or written where a key holds another type.
 for key, expected in pairs({
@@ -22,15 +24,22 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- A field of meta; false where it is longer than any that a sidecar writes.
+local function field(name)
+  local value = redis.call('HGET', META, name)
+  return value and #value <= MAX_FIELD and value
+end
+
 -- A field of meta that counts something; 0 where it is no integer from 0 to `greatest`.
-local function count(field, greatest)
-  local value = redis.call('HGET', META, field)
+local function count(name, greatest)
+  local value = field(name)
   local number = value and #value <= 16 and tonumber(string.match(value, '^%d+$'))
   return number and number <= greatest and number or 0
 end
 
 local function version() return count('version', MAX_VERSION) end
-local function failures() return count('failures', MAX_FAILURES) end
+-- One less than the greatest: the next failure is one more, and must be read back.
+local function failures() return math.min(count('failures', MAX_FAILURES), MAX_FAILURES - 1) end
 
 -- The string that a key holds; false where it is empty or longer than `limit`.
 local function text(key, limit)
@@ -42,12 +51,13 @@ end
 -- meta.
 local function etag()
   local token = text(TOKEN, MAX_TOKEN) or 'length ' .. redis.call('STRLEN', TOKEN)
-  local meta = redis.call('HMGET', META, 'version', 'failures', 'retry_at')
-  return redis.sha1hex(table.concat({ token, meta[1] or '', meta[2] or '', meta[3] or '' }, '\n'))
+  local meta = { field('version') or '', field('failures') or '', field('retry_at') or '' }
+  return redis.sha1hex(token .. '\n' .. table.concat(meta, '\n'))
 end
 
 -- What is left of the lock in ms, as PTTL has it. A sidecar's lock states its TTL in its value and is cut to it: more is
--- left where Redis' clock was set back. A lock without an end, set by hand, is given one and states it.
+-- left where Redis' clock was set back. A lock without an end, set by hand, is given one and states it. No lock lasts
+-- longer than a setting allows.
 local function lock_left()
   local left = redis.call('PTTL', LOCK)
   if left < -1 then return left end
@@ -57,7 +67,8 @@ local function lock_left()
     if not longest then redis.call('SET', LOCK, value .. ':px=' .. args.lock_ttl) end
     longest = args.lock_ttl
   end
-  if longest and (left == -1 or left > longest) then
+  longest = math.min(longest or MAX_LOCK, MAX_LOCK)
+  if left == -1 or left > longest then
     redis.call('PEXPIRE', LOCK, longest)
     return longest
   end
@@ -71,12 +82,12 @@ local function state()
     'at', now_ms(), 'etag', etag(), 'version', version(), 'attempts', failures(), 'lock_ttl', lock,
     'token', text(TOKEN, MAX_TOKEN), 'token_ttl', redis.call('PTTL', TOKEN), 'cookies', text(COOKIES, MAX_COOKIES),
   }
-  for _, field in ipairs({
+  for _, name in ipairs({
     'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent', 'retry_at', 'retry_trigger', 'retry_stage',
     'last_error',
   }) do
-    table.insert(reply, field)
-    table.insert(reply, redis.call('HGET', META, field))
+    table.insert(reply, name)
+    table.insert(reply, field(name))
   end
   return reply
 end
@@ -102,7 +113,7 @@ end
 -- script: where Redis refuses writes, nothing has happened yet.
 local function record(...)
   local entry = { ... }
-  for _, field in ipairs(args.history) do table.insert(entry, field) end
+  for _, word in ipairs(args.history) do table.insert(entry, word) end
   return redis.call('XADD', HISTORY, 'MAXLEN', '~', '1000', '*', unpack(entry))
 end
 
