@@ -110,6 +110,25 @@ fn sigterm_gives_it_up_and_frees_the_lock() {
 }
 
 #[test]
+fn a_report_that_it_was_counted_as_receiving_gets_failed_when_it_is_stopped() {
+    for is_reported in [true, false] {
+        let world = World::start();
+        let events = world.events();
+        world.faults(Faults { solve_hang: true, ..Faults::default() });
+        let refresh = world.begin(&["refresh"], &[]);
+        world.solve_started(1);
+        if is_reported {
+            assert_eq!(world.publish("now"), 1);
+        }
+        refresh.stop().expect(75);
+        if is_reported {
+            events.failed("solve");
+        }
+        assert!(events.drain().is_empty(), "nothing else is announced");
+    }
+}
+
+#[test]
 fn a_redis_that_refuses_it_is_69() {
     let world = World::start();
     for (user, rules) in [("deaf", "~* resetchannels +@all"), ("keyless", "~other:* &* +@all")] {
