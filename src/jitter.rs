@@ -33,7 +33,7 @@ impl Jitter for Delays {
     fn backoff(&self, failures: u32, pace: Pace) -> Duration {
         match pace {
             Pace::Ordinary => delay(self.initial, self.max, failures),
-            Pace::Long => delay(self.max, self.max, 1),
+            Pace::LongestBackoff => delay(self.max, self.max, 1),
         }
     }
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_ban_leads_to_the_longest_back_off_at_once() {
         let delays = Delays::new(Duration::from_secs(5), Duration::from_secs(600));
-        assert!(delays.backoff(1, Pace::Long) >= Duration::from_secs(479));
+        assert!(delays.backoff(1, Pace::LongestBackoff) >= Duration::from_secs(479));
     }
 
     #[test]

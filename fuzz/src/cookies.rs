@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use percent_encoding::percent_decode_str;
-use token_sidecar::domain::extract::{Bare, Cookie, CookieRule, ExtractError, Solution, candidate};
+use token_sidecar::domain::extract::{Cookie, CookieRule, ExtractError, RawToken, Solution, candidate};
 use token_sidecar::domain::lifetime::{later, time_to_live};
 use token_sidecar::domain::pending::Fingerprints;
 use token_sidecar_client::wire::{Cookies, Fingerprint, MAX_TOKEN_BYTES, Token};
@@ -42,7 +42,7 @@ pub(crate) fn check(data: &[u8]) {
 fn solution(u: &mut Unstructured<'_>) -> Result<(Solution, Vec<Fingerprint>)> {
     let mut solution = Solution::default();
     if u.ratio(1, 4)? {
-        solution.bare = Some(Bare(value(u)?));
+        solution.bare = Some(RawToken(value(u)?));
     }
     (*u.choose(&[PAGE, "", "nonsense", "http://[::1]:8/", "https://shop.test/a"])?).clone_into(&mut solution.url);
     let refused = (0..u.int_in_range(0..=2)?).map(|_| Ok(Fingerprint::of(&value(u)?))).collect::<Result<_>>()?;

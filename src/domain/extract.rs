@@ -40,18 +40,18 @@ impl fmt::Debug for Cookie {
 pub struct Solution {
     pub cookies: Vec<Cookie>,
     /// The token, where the source returns it without a cookie; with or without `Bearer `.
-    pub bare: Option<Bare>,
+    pub bare: Option<RawToken>,
     pub url: String,
     pub user_agent: Option<String>,
 }
 
 /// A value that may be a token. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Bare(pub String);
+pub struct RawToken(pub String);
 
-impl fmt::Debug for Bare {
+impl fmt::Debug for RawToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bare(…)")
+        f.write_str("RawToken(…)")
     }
 }
 
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_bare_token_is_put_among_the_cookies_as_a_browser_would_have_it() {
-        let solution = Solution { bare: Some(Bare("Bearer a.b/c+d==".into())), ..Solution::default() };
+        let solution = Solution { bare: Some(RawToken("Bearer a.b/c+d==".into())), ..Solution::default() };
         let found = taken(&solution, &rule()).unwrap();
         assert_eq!(found.token.expose(), "a.b/c+d==");
         assert_eq!(found.cookies.to_json(), r#"{"access-token":"Bearer%20a.b%2Fc%2Bd%3D%3D"}"#);
@@ -428,7 +428,7 @@ mod tests {
              the token of the cookie `access-token` of .shop.test/ is malformed: the value has a character that a \
              bearer token cannot have; the token of the cookie `bearer_token` is 8e752bb9817c0632, which was reported as refused"
         );
-        let expired = Solution { bare: Some(Bare("e30.eyJleHAiOjF9.c2ln".into())), ..Solution::default() };
+        let expired = Solution { bare: Some(RawToken("e30.eyJleHAiOjF9.c2ln".into())), ..Solution::default() };
         assert_eq!(taken(&expired, &rule()).unwrap_err().to_string(), "the token of the answer has expired");
     }
 
@@ -461,7 +461,7 @@ mod tests {
         assert!(refused.contains("token_charset"), "{refused}");
         let visible = CookieRule { charset: Charset::Visible, ..rule() };
         assert_eq!(taken(&solution, &visible).unwrap().token.expose(), "12|abc");
-        let bare = Solution { bare: Some(Bare("12|abc".into())), ..Solution::default() };
+        let bare = Solution { bare: Some(RawToken("12|abc".into())), ..Solution::default() };
         assert_eq!(taken(&bare, &visible).unwrap().cookies.get("access-token"), Some("Bearer%2012%7Cabc"));
     }
 
@@ -476,7 +476,7 @@ mod tests {
             ("Браузер", None),
             (&"x".repeat(513), None),
         ] {
-            let mut solution = Solution { bare: Some(Bare("abc".into())), ..Solution::default() };
+            let mut solution = Solution { bare: Some(RawToken("abc".into())), ..Solution::default() };
             solution.user_agent = Some(agent.to_owned());
             assert_eq!(taken(&solution, &rule()).unwrap().user_agent.as_deref(), read, "{agent:?}");
         }
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn debug_shows_no_value() {
         let cookie = cookie("access-token", "secret", "www.shop.test", "/");
-        let shown = format!("{cookie:?} {:?} {:?}", Bare("secret".into()), found(vec![cookie.clone()]));
+        let shown = format!("{cookie:?} {:?} {:?}", RawToken("secret".into()), found(vec![cookie.clone()]));
         assert!(!shown.contains("secret"), "{shown}");
     }
 

@@ -42,7 +42,7 @@ pub struct Failure {
 pub enum Pace {
     Ordinary,
     /// The longest back-off at once: the other side has banned us.
-    Long,
+    LongestBackoff,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

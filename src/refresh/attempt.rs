@@ -9,7 +9,7 @@ use super::commit::Claim;
 use super::observation::{Observation, Observer, Step};
 use super::ports::{Clock, Jitter, KeyTtl, Probe, Source, SourceError};
 use super::site::{Ports, SiteContext};
-use crate::domain::extract::{self, Bare, Candidate, Solution};
+use crate::domain::extract::{self, Candidate, RawToken, Solution};
 use crate::domain::site::Verify;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Stage, Trigger};
@@ -49,7 +49,7 @@ impl<P: Ports> SiteContext<P> {
     pub(super) async fn attempt(&self, claim: &Claim<'_>) -> Result<Box<Found>, AttemptError> {
         let mut timings = Timings::default();
         if let Some(token) = self.bootstrap.as_ref().filter(|_| claim.offers_bootstrap) {
-            let bare = Some(Bare(token.expose().to_owned()));
+            let bare = Some(RawToken(token.expose().to_owned()));
             let solution = Ok(Solution { bare, ..Solution::default() });
             match self.prove(solution, claim, &mut timings).await {
                 Ok((candidate, ttl)) => {
@@ -164,7 +164,8 @@ impl Claim<'_> {
 
 /// One failure for all sources: the stage of the last one and the errors of all.
 fn summary(failures: Vec<Failure>) -> Failure {
-    let pace = if failures.iter().any(|f| f.pace == Pace::Long) { Pace::Long } else { Pace::Ordinary };
+    let pace =
+        if failures.iter().any(|f| f.pace == Pace::LongestBackoff) { Pace::LongestBackoff } else { Pace::Ordinary };
     let stage = failures.last().map_or(Stage::Solve, |f| f.stage);
     let mut errors: Vec<String> = failures.into_iter().map(|f| f.error).collect();
     errors.dedup();

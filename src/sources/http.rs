@@ -8,7 +8,7 @@ use token_sidecar_client::excerpt::excerpt;
 
 use super::set_cookie;
 use crate::config::{HttpConfig, TokenPlace};
-use crate::domain::extract::{Bare, CookieRule, Solution};
+use crate::domain::extract::{CookieRule, RawToken, Solution};
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
 use crate::refresh::ports::SourceError;
@@ -85,7 +85,7 @@ impl HttpSource {
         // Cookies are matched by host and path; the query may be secret.
         let mut url = self.config.url.clone();
         url.set_query(None);
-        Ok(Solution { cookies, bare: bare.map(Bare), url: url.into(), user_agent })
+        Ok(Solution { cookies, bare: bare.map(RawToken), url: url.into(), user_agent })
     }
 }
 

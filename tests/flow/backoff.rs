@@ -62,7 +62,7 @@ async fn ten_replicas_together_try_as_often_as_one() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_was_banned_waits_long_from_the_first_failure_on() {
     let bench = Bench::calm(1).await;
-    bench.state().sources[0].next = [Answer::Fails("solver: banned", Pace::Long)].into();
+    bench.state().sources[0].next = [Answer::Fails("solver: banned", Pace::LongestBackoff)].into();
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     let failed = bench.shared.elapsed();
@@ -116,7 +116,7 @@ async fn a_tick_and_an_expiry_while_failing_leave_the_pace_to_the_retry() {
     let bench = Bench::with(|s| s.policy.schedule = schedule).calmed(2).await;
     {
         let mut state = bench.state();
-        state.sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+        state.sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
         state.sources[0].delay = secs(1);
     }
     bench.publish("");
@@ -131,7 +131,7 @@ async fn a_replica_that_starts_while_another_backs_off_asks_nothing_of_the_sourc
     let mut bench = Bench::new();
     {
         let mut state = bench.state();
-        state.sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+        state.sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
         state.sources[0].delay = secs(1);
     }
     bench.start();
@@ -152,7 +152,7 @@ async fn a_refused_foreign_token_while_backing_off_costs_no_solve() {
     let mut bench = Bench::new();
     {
         let mut state = bench.state();
-        state.sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+        state.sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
         state.sources[0].delay = secs(1);
     }
     bench.start();
@@ -170,7 +170,7 @@ async fn a_refused_foreign_token_while_backing_off_costs_no_solve() {
 #[tokio::test(start_paused = true)]
 async fn a_working_foreign_token_while_backing_off_ends_the_failures() {
     let mut bench = Bench::new();
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.start();
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     bench.write_foreign("foreign", Some(secs(7200)));
@@ -186,7 +186,7 @@ async fn a_working_foreign_token_while_backing_off_ends_the_failures() {
 #[tokio::test(start_paused = true)]
 async fn a_foreign_token_of_which_nothing_can_be_said_while_backing_off_is_answered_with_the_back_off() {
     let mut bench = Bench::new();
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.start();
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     bench.write_foreign("foreign", Some(secs(7200)));

@@ -132,7 +132,7 @@ impl Bench {
 
     /// Starts a replica.
     pub(crate) fn start(&mut self) -> usize {
-        let replica = self.state().ears.len();
+        let replica = self.state().subscribers.len();
         let (site, stop) = (self.site(), Stop::default());
         let task = spawn(Driver::run(site, None, stop.clone()));
         self.replicas.insert(replica, Replica { task, stop });
@@ -193,7 +193,7 @@ impl Bench {
     /// The process dies: whatever it was at, from one moment to the next.
     pub(crate) fn crash(&self, replica: usize) {
         self.replicas[&replica].task.abort();
-        self.state().ears[replica].hears = false;
+        self.state().subscribers[replica].is_subscribed = false;
     }
 
     /// SIGTERM.
@@ -256,25 +256,25 @@ impl Bench {
     }
 
     /// Takes a replica's subscription away; what is published is lost on it.
-    pub(crate) fn deafen(&self, replica: usize) {
-        self.state().ears[replica].hears = false;
+    pub(crate) fn unsubscribe(&self, replica: usize) {
+        self.state().subscribers[replica].is_subscribed = false;
     }
 
     /// Gives it back, as the subscription does after a gap.
     pub(crate) fn reconnect(&self, replica: usize) {
         let mut state = self.state();
-        state.ears[replica].hears = true;
+        state.subscribers[replica].is_subscribed = true;
         state.mailbox(replica).post(Arrival::Reconnect);
         state.mailbox(replica).hint();
     }
 
     pub(crate) fn slow(&self, replica: usize, latency: Duration) {
-        self.state().ears[replica].latency = latency;
+        self.state().subscribers[replica].latency = latency;
     }
 
     /// What is published reaches a replica so much later than the answers to its calls.
     pub(crate) fn late(&self, replica: usize, delay: Duration) {
-        self.state().ears[replica].delay = delay;
+        self.state().subscribers[replica].delay = delay;
     }
 
     /// The next calls of this kind go wrong, whosever they are.
@@ -364,11 +364,11 @@ impl Bench {
             let text = event.to_json();
             assert!(!text.contains("token-"), "no token in a message: {text}");
         }
-        if let Some(asked) = state.last_message.filter(|_| state.is_heard()) {
+        if let Some(asked) = state.last_message.filter(|_| state.has_subscriber()) {
             let answered = state.events.last().is_some_and(|(at, _)| *at >= asked);
             assert!(answered, "a message at {asked:?} was not answered: {:#?}", state.events);
         }
-        for replica in 0..state.ears.len() {
+        for replica in 0..state.subscribers.len() {
             let calls: Vec<Duration> = state.calls.iter().filter(|c| c.1 == replica).map(|c| c.0).collect();
             let busy = calls.windows(BUSY).find(|w| w[BUSY - 1] - w[0] < secs(1));
             assert!(busy.is_none(), "replica {replica} asked the store {BUSY} times within a second");

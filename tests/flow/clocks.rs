@@ -34,7 +34,7 @@ fn bench_now(bench: &Bench, state: &crate::world::State) -> i64 {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_during_a_solve_that_fails_gives_a_retry_at_by_the_new_clock() {
     let bench = Bench::calm(1).await;
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.state().clock_step = 7_200_000;

@@ -126,7 +126,7 @@ async fn a_configured_token_is_tried_once_and_not_at_every_failure() {
     bench.start();
     bench.until("four failures", |s| s.failed().len() == 4).await;
     assert_eq!(bench.state().api.asked, ["configured"]);
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.finish().await;
 }
 

@@ -38,7 +38,7 @@ async fn it_follows_a_refresh_that_is_under_way_elsewhere() {
 async fn it_reports_the_failure_of_its_own_attempt_and_of_one_that_it_follows() {
     for follows in [false, true] {
         let bench = Bench::calm(1).await;
-        bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+        bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
         if follows {
             bench.publish("");
             bench.until("a solve", |s| s.solves.started == 1).await;
@@ -55,7 +55,7 @@ async fn it_reports_the_failure_of_its_own_attempt_and_of_one_that_it_follows() 
 #[tokio::test(start_paused = true)]
 async fn it_solves_while_the_site_backs_off() {
     let bench = Bench::calm(1).await;
-    bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::Long)].into();
+    bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::LongestBackoff)].into();
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     let asked = bench.shared.elapsed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use token_sidecar::domain::extract::{Bare, Cookie, Solution};
+use token_sidecar::domain::extract::{Cookie, RawToken, Solution};
 use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
@@ -169,7 +169,7 @@ pub(crate) fn page(token: &str) -> Solution {
     };
     Solution {
         cookies: vec![cookie("__ddg1", "x".to_owned()), cookie("access-token", format!("Bearer%20{token}"))],
-        bare: None::<Bare>,
+        bare: None::<RawToken>,
         url: "https://www.shop.test/".to_owned(),
         user_agent: Some(AGENT.to_owned()),
     }
@@ -219,7 +219,7 @@ impl Observer for ModelObserver {
             Observation::Finished(outcome) => Seen::Finished(outcome),
             Observation::LeaseLost => Seen::LeaseLost,
             Observation::Pending(is_pending) => {
-                self.0.state().ears[self.1].is_pending = is_pending;
+                self.0.state().subscribers[self.1].is_pending = is_pending;
                 return;
             }
             Observation::Looked(_) | Observation::Timed(..) => return,
@@ -244,7 +244,7 @@ impl Jitter for ModelChance {
         let longest = Duration::from_secs(600);
         match pace {
             Pace::Ordinary => self.spread(Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest),
-            Pace::Long => longest,
+            Pace::LongestBackoff => longest,
         }
     }
 

@@ -108,7 +108,7 @@ async fn the_next_source_is_tried_where_one_is_down_or_brings_no_token() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_all_sources_names_what_each_said_and_waits_long_where_one_was_banned() {
     let down = Answer::Fails("solver: connection refused", Pace::Ordinary);
-    let banned = Answer::Fails("http: banned", Pace::Long);
+    let banned = Answer::Fails("http: banned", Pace::LongestBackoff);
     let bench = two_sources(banned, down).await;
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;

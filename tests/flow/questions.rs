@@ -52,7 +52,7 @@ async fn a_start_with_a_token_of_which_nothing_can_be_said_leaves_it() {
 #[tokio::test(start_paused = true)]
 async fn after_a_gap_the_token_is_asked_about_and_announced_and_no_solve_is_spent() {
     let bench = Bench::calm(1).await;
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.publish("lost");
     bench.pass(secs(5)).await;
     assert!(bench.state().events.is_empty(), "nobody heard it");
@@ -69,7 +69,7 @@ async fn after_a_gap_the_token_is_asked_about_and_announced_and_no_solve_is_spen
 #[tokio::test(start_paused = true)]
 async fn after_a_gap_a_refused_token_is_replaced() {
     let bench = Bench::calm(1).await;
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.state().api.live.clear();
     bench.publish("lost");
     bench.reconnect(0);

@@ -116,7 +116,7 @@ async fn a_store_that_refuses_everything_is_asked_seldom_and_served_when_it_rele
 async fn a_failure_that_was_never_noted_is_forgotten_when_another_replica_succeeds() {
     let bench = Bench::calm(2).await;
     bench.refuse_writes_of(0);
-    bench.deafen(1);
+    bench.unsubscribe(1);
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     bench.reconnect(1);
@@ -193,7 +193,7 @@ async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_i
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_all_but_publishing_while_a_long_back_off_is_noted_is_announced_at_a_pace() {
     let bench = Bench::calm(2).await;
-    bench.state().sources[0].rest = Answer::Fails("solver: banned", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: banned", Pace::LongestBackoff);
     bench.publish("");
     bench.until("a long back-off", |s| s.failed().len() == 1).await;
     for op in [Op::Look, Op::Claim, Op::Commit, Op::Fail, Op::Announce] {

@@ -122,7 +122,7 @@ async fn a_follower_that_misses_the_outcome_finds_it_and_does_not_solve_again() 
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.pass(secs(1)).await;
-    bench.deafen(1);
+    bench.unsubscribe(1);
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.pass(secs(30)).await;
     {
@@ -191,7 +191,7 @@ async fn a_late_failure_does_not_count_against_whoever_took_over() {
     bench.solves_at_once = 2;
     bench.slow(1, ms(20));
     bench.state().sources[0].delay = secs(40);
-    bench.state().sources[0].next = [Answer::Fails("solver: late", Pace::Long)].into();
+    bench.state().sources[0].next = [Answer::Fails("solver: late", Pace::LongestBackoff)].into();
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.cut_off(0);
@@ -237,10 +237,10 @@ async fn a_trigger_whose_late_attempt_was_dropped_is_served_when_the_other_one_d
     let mut bench = Bench::calm(2).await;
     bench.solves_at_once = 2;
     bench.state().sources[0].delay = secs(30);
-    bench.state().sources[0].next = [Answer::Fails("solver: late", Pace::Long)].into();
+    bench.state().sources[0].next = [Answer::Fails("solver: late", Pace::LongestBackoff)].into();
     bench.by_hand(0);
     bench.until("a solve", |s| s.solves.started == 1).await;
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.cut_off(0);
     bench.pass(secs(16)).await;
     bench.publish("");
@@ -292,7 +292,7 @@ async fn a_forced_message_costs_ten_replicas_one_attempt_even_where_the_source_f
     {
         let mut state = bench.state();
         state.sources[0].delay = ms(1);
-        state.sources[0].rest = Answer::Fails("solver: connection refused", Pace::Long);
+        state.sources[0].rest = Answer::Fails("solver: connection refused", Pace::LongestBackoff);
     }
     bench.force();
     bench.until("a failure", |s| !s.failed().is_empty()).await;

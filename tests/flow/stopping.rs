@@ -44,7 +44,7 @@ async fn a_refresh_that_outlasts_the_grace_is_given_up_and_the_lock_is_free() {
     assert!(bench.has_ended(0));
     assert!(bench.state().keys.lock.is_none());
     assert!(bench.state().keys.history.is_empty(), "no failure: nothing failed");
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.finish().await;
 }
 
@@ -59,7 +59,7 @@ async fn a_verification_that_hangs_is_given_up_when_the_grace_is_over() {
     bench.stop_now(0);
     bench.pass(ms(50)).await;
     assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.finish().await;
 }
 
@@ -75,7 +75,7 @@ async fn a_commit_that_the_store_does_not_answer_is_given_up_when_the_grace_is_o
     bench.stop_now(0);
     bench.pass(ms(50)).await;
     assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.finish().await;
 }
 
@@ -92,7 +92,7 @@ async fn a_failure_that_the_store_does_not_note_is_given_up_when_the_grace_is_ov
     bench.stop_now(0);
     bench.pass(ms(50)).await;
     assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.finish().await;
 }
 
@@ -103,8 +103,8 @@ async fn a_question_a_deferral_and_a_follower_end_at_once() {
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.rest().await;
     bench.state().api.mood = Mood::Hangs;
-    bench.deafen(1);
-    bench.deafen(2);
+    bench.unsubscribe(1);
+    bench.unsubscribe(2);
     bench.report("token-1"); // replica 0 waits for the end of the window
     bench.reconnect(1); // replica 1 asks
     bench.pass(ms(100)).await;
@@ -115,7 +115,7 @@ async fn a_question_a_deferral_and_a_follower_end_at_once() {
         bench.stop(replica);
         bench.pass(ms(20)).await;
         assert!(bench.has_ended(replica), "{replica}");
-        bench.deafen(replica);
+        bench.unsubscribe(replica);
     }
     bench.state().keys.lock = None;
     bench.finish().await;
@@ -130,7 +130,7 @@ async fn a_replica_whose_store_is_away_stops_at_once() {
     bench.stop(0);
     bench.pass(ms(20)).await;
     assert!(bench.has_ended(0));
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.finish().await;
 }
 
@@ -164,7 +164,7 @@ async fn a_replica_that_is_stopped_hands_back_the_reports_that_it_did_not_answer
         };
         bench.stop_now(stopped);
         assert!(bench.left_by(stopped).await.is_asked(), "{stage}");
-        bench.deafen(stopped);
+        bench.unsubscribe(stopped);
         bench.mend();
         bench.state().keys.lock = None;
         bench.finish().await;

@@ -16,7 +16,7 @@ async fn a_store_that_is_away_for_a_minute_gets_the_token_when_it_is_back() {
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.pass(secs(10)).await;
     bench.spoil_all(None, Fault::Away);
-    bench.deafen(0);
+    bench.unsubscribe(0);
     bench.pass(secs(60)).await;
     {
         let state = bench.state();
@@ -52,7 +52,7 @@ async fn a_commit_whose_answer_is_lost_is_not_published_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_whose_answer_is_lost_is_not_announced_twice() {
     let bench = Bench::calm(2).await;
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.spoil(Op::Fail, Fault::AnswerLost, 2);
     bench.publish("");
     bench.until("the failure is known", |s| s.saw(&Seen::Finished(OutcomeKind::Failed)) == 1).await;
@@ -89,7 +89,7 @@ async fn a_message_between_a_commit_and_its_repetition_has_an_answer_of_its_own(
 async fn a_message_between_a_noted_failure_and_its_repetition_has_an_answer_of_its_own() {
     for payload in ["", r#"{"force":true}"#] {
         let bench = Bench::calm(1).await;
-        bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+        bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
         bench.spoil(Op::Fail, Fault::AnswerLost, 1);
         bench.publish("");
         bench.until("a failure", |s| !s.failed().is_empty()).await;

@@ -238,7 +238,7 @@ async fn a_true_report_is_served_in_the_middle_of_a_burst() {
 #[tokio::test(start_paused = true)]
 async fn a_message_while_backing_off_is_told_when_the_retry_comes_and_costs_nothing() {
     let bench = Bench::calm(1).await;
-    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::Long);
+    bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     bench.pass(secs(60)).await;
@@ -258,7 +258,7 @@ async fn a_message_while_backing_off_is_told_when_the_retry_comes_and_costs_noth
 #[tokio::test(start_paused = true)]
 async fn force_solves_while_backing_off() {
     let bench = Bench::calm(1).await;
-    bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::Long)].into();
+    bench.state().sources[0].next = [Answer::Fails("solver: down", Pace::LongestBackoff)].into();
     bench.publish("");
     bench.until("a failure", |s| !s.failed().is_empty()).await;
     bench.force();

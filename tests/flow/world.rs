@@ -59,16 +59,16 @@ pub(crate) struct State {
     pub(crate) api: Api,
     pub(crate) outputs: Vec<(usize, String)>,
     pub(crate) observed: Vec<(Duration, usize, Seen)>,
-    pub(crate) ears: Vec<Ear>,
+    pub(crate) subscribers: Vec<Subscriber>,
     /// When somebody last published on `S:token:invalid`.
     pub(crate) last_message: Option<Duration>,
 }
 
 /// The subscription of a replica.
-pub(crate) struct Ear {
+pub(crate) struct Subscriber {
     /// Gone with the replica.
     mailbox: Weak<Mailbox>,
-    pub(crate) hears: bool,
+    pub(crate) is_subscribed: bool,
     /// How long one way of a call takes.
     pub(crate) latency: Duration,
     /// How much longer what is published takes.
@@ -92,7 +92,7 @@ impl Shared {
             api: Api { live: BTreeMap::new(), next: [].into(), mood: Mood::Honest, asked: Vec::new(), meanwhile: None },
             outputs: Vec::new(),
             observed: Vec::new(),
-            ears: Vec::new(),
+            subscribers: Vec::new(),
             last_message: None,
         };
         Self { state: Arc::new(Mutex::new(state)), bell: Arc::new(watch::Sender::new(())), origin: monotonic_now() }
@@ -101,19 +101,26 @@ impl Shared {
     /// Subscribes a mailbox, which gets what is published in its order, and gives it a number.
     pub(crate) fn subscribe(&self, mailbox: &Arc<Mailbox>) -> usize {
         let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Wire)>();
-        let (origin, ear) = (self.origin, Arc::downgrade(mailbox));
+        let (origin, subscriber) = (self.origin, Arc::downgrade(mailbox));
         spawn(async move {
             while let Some((at, wire)) = arriving.recv().await {
                 tokio::time::sleep_until(origin + at).await;
-                if let Some(mailbox) = ear.upgrade() {
-                    hear(&mailbox, wire);
+                if let Some(mailbox) = subscriber.upgrade() {
+                    receive(&mailbox, wire);
                 }
             }
         });
         let mailbox = Arc::downgrade(mailbox);
         let mut state = self.state();
-        state.ears.push(Ear { mailbox, hears: true, latency: ms(1), delay: Duration::ZERO, is_pending: false, queue });
-        state.ears.len() - 1
+        state.subscribers.push(Subscriber {
+            mailbox,
+            is_subscribed: true,
+            latency: ms(1),
+            delay: Duration::ZERO,
+            is_pending: false,
+            queue,
+        });
+        state.subscribers.len() - 1
     }
 
     /// Rings whenever something has happened.
@@ -145,7 +152,7 @@ impl Shared {
     }
 
     pub(crate) fn latency(&self, replica: usize) -> Duration {
-        self.state().ears[replica].latency
+        self.state().subscribers[replica].latency
     }
 }
 
@@ -156,8 +163,8 @@ impl State {
             if let Wire::Event(event) = &wire {
                 self.events.push((at, event.clone()));
             }
-            for ear in self.ears.iter().filter(|e| e.hears) {
-                let _ = ear.queue.send((at + ear.latency + ear.delay, wire.clone()));
+            for subscriber in self.subscribers.iter().filter(|e| e.is_subscribed) {
+                let _ = subscriber.queue.send((at + subscriber.latency + subscriber.delay, wire.clone()));
             }
         }
     }
@@ -239,21 +246,21 @@ impl State {
 
     /// Whether triggers wait for an answer at a replica that is subscribed.
     pub(crate) fn is_pending(&self) -> bool {
-        self.ears.iter().any(|e| e.hears && e.is_pending && e.mailbox.strong_count() > 0)
+        self.subscribers.iter().any(|e| e.is_subscribed && e.is_pending && e.mailbox.strong_count() > 0)
     }
 
     /// Whether anybody is there to answer.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.ears.iter().any(|e| e.hears && e.mailbox.strong_count() > 0)
+    pub(crate) fn has_subscriber(&self) -> bool {
+        self.subscribers.iter().any(|e| e.is_subscribed && e.mailbox.strong_count() > 0)
     }
 
     pub(crate) fn mailbox(&self, replica: usize) -> Arc<Mailbox> {
-        self.ears[replica].mailbox.upgrade().unwrap()
+        self.subscribers[replica].mailbox.upgrade().unwrap()
     }
 }
 
 /// What the subscription does with a message.
-fn hear(mailbox: &Mailbox, wire: Wire) {
+fn receive(mailbox: &Mailbox, wire: Wire) {
     match wire {
         Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload).0)),
         Wire::Event(event) => {

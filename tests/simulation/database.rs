@@ -86,11 +86,6 @@ impl Database {
             }
             ("DEL", keys) => Reply::Integer(integer(keys.iter().filter(|k| self.keys.remove(*k).is_some()).count())),
             ("HGET", [key, field]) => self.hash(key)?.and_then(|h| h.get(field)).map_or(Reply::Nil, Reply::bulk),
-            ("HMGET", [key, fields @ ..]) => {
-                let hash = self.hash(key)?;
-                let value = |field| hash.and_then(|h| h.get(field)).map_or(Reply::Nil, Reply::bulk);
-                Reply::Array(fields.iter().map(value).collect())
-            }
             ("HSET", [key, pairs @ ..]) => {
                 let hash = self.hash_mut(key)?;
                 let new = pairs.chunks(2).filter(|p| hash.insert(p[0].clone(), p[1].clone()).is_none()).count();

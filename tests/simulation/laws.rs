@@ -47,7 +47,7 @@ pub(crate) struct Laws {
 pub(crate) struct Ask {
     number: u64,
     /// The processes that Redis sent it to.
-    pub(crate) heard_by: BTreeSet<usize>,
+    pub(crate) received_by: BTreeSet<usize>,
 }
 
 /// A solve, as the solver sees it.
@@ -122,16 +122,16 @@ impl Laws {
     }
 
     /// Records a report; returns its number.
-    pub(crate) fn asked(&mut self, at: Duration, heard_by: BTreeSet<usize>, payload: &str) -> u64 {
+    pub(crate) fn asked(&mut self, at: Duration, received_by: BTreeSet<usize>, payload: &str) -> u64 {
         self.explicit = Some(at);
         if payload.contains("force") {
-            self.forced.extend(heard_by.iter().map(|process| (*process, at)));
+            self.forced.extend(received_by.iter().map(|process| (*process, at)));
         }
         if !payload.contains("fingerprint") {
-            self.bare.extend(heard_by.iter().map(|process| (*process, at)));
+            self.bare.extend(received_by.iter().map(|process| (*process, at)));
         }
         self.counted += 1;
-        self.asks.push(Ask { number: self.counted, heard_by });
+        self.asks.push(Ask { number: self.counted, received_by });
         self.counted
     }
 
@@ -143,7 +143,7 @@ impl Laws {
     /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
         let open = self.asks.iter().rev().take_while(|ask| !self.is_answered(ask.number));
-        open.filter(|ask| ask.heard_by.iter().any(|p| lives(*p))).last()
+        open.filter(|ask| ask.received_by.iter().any(|p| lives(*p))).last()
     }
 
     /// Records the start of a solve; returns its number.

@@ -37,10 +37,10 @@ pub(crate) fn report(token: &str) -> String {
 
 /// Publishes on `S:token:invalid`; returns the report's number if a sidecar is subscribed.
 pub(crate) fn ask(world: &World, payload: &str) -> Option<u64> {
-    let heard_by = world.state().listeners();
+    let received_by = world.state().listeners();
     world.command(&["PUBLISH", INVALID, payload])?;
     let at = world.elapsed();
-    let heard = !heard_by.is_empty();
-    let number = world.state().laws.asked(at, heard_by, payload);
+    let heard = !received_by.is_empty();
+    let number = world.state().laws.asked(at, received_by, payload);
     heard.then_some(number)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Real {
     shell: Child,
     commands: Connection,
     /// Subscribed to all channels.
-    ears: Connection,
+    subscriber: Connection,
     saved: Vec<Saved>,
 }
 
@@ -51,9 +51,9 @@ impl Real {
         let mut commands = Connection::open(&socket);
         // A key ends when it is used, not at some time in between.
         commands.ask(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
-        let mut ears = Connection::open(&socket);
-        ears.ask(&["PSUBSCRIBE", "*"]);
-        Self { _folder: folder, clock, shell, commands, ears, saved: Vec::new() }
+        let mut subscriber = Connection::open(&socket);
+        subscriber.ask(&["PSUBSCRIBE", "*"]);
+        Self { _folder: folder, clock, shell, commands, subscriber, saved: Vec::new() }
     }
 
     fn run(&mut self, command: &Command) -> Reply {
@@ -62,10 +62,10 @@ impl Real {
     }
 
     fn heard(&mut self) -> Vec<Message> {
-        self.ears.send(&vec![b"PING".to_vec()]);
+        self.subscriber.send(&vec![b"PING".to_vec()]);
         let mut heard = Vec::new();
         loop {
-            match self.ears.reply() {
+            match self.subscriber.reply() {
                 Reply::Array(items) => match &items[..] {
                     [Reply::Bulk(kind), ..] if kind == b"pong" => return heard,
                     [Reply::Bulk(kind), _, Reply::Bulk(channel), Reply::Bulk(payload)] if kind == b"pmessage" => {

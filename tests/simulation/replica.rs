@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
+use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
 use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
@@ -45,7 +45,7 @@ pub(crate) struct Replica {
     pub(crate) process: usize,
     stop: Stop,
     driver: JoinHandle<()>,
-    hearing: JoinHandle<()>,
+    subscription: JoinHandle<()>,
 }
 
 /// Binds the ports.
@@ -57,7 +57,7 @@ impl token_sidecar::refresh::site::Ports for Surroundings {
     type Probe = Api;
     type Clock = Time;
     type Jitter = Dice;
-    type Observer = Nobody;
+    type Observer = NoObserver;
 }
 
 impl Replica {
@@ -108,10 +108,10 @@ impl Replica {
             stored: output(world.clone(), process),
             clock: time.clone(),
             jitter: dice.clone(),
-            observer: Nobody,
+            observer: NoObserver,
         };
         let ready = CancellationToken::new();
-        let hearing = {
+        let subscription = {
             let lost = Arc::new(Loss {
                 lost: CancellationToken::new(),
                 heeded: setup.mutation == Some(Mutation::NoGapRecovery),
@@ -158,13 +158,13 @@ impl Replica {
                 Driver::run(site, None, stop).await;
             })
         };
-        Self { process, stop, driver, hearing }
+        Self { process, stop, driver, subscription }
     }
 
     /// Kills the process at once.
     pub(crate) fn crash(&self, world: &World) {
         self.driver.abort();
-        self.hearing.abort();
+        self.subscription.abort();
         world.tell(|| format!("sidecar {} dies", self.process));
         world.set_way(self.process, Way::Cut);
         world.state().processes[self.process].dead = true;
@@ -181,7 +181,7 @@ impl Replica {
 
     /// Whether the driver has ended normally.
     pub(crate) async fn ended(self) -> Result<(), String> {
-        self.hearing.abort();
+        self.subscription.abort();
         match tokio::time::timeout(Duration::from_secs(60), self.driver).await {
             Ok(Err(error)) if error.is_panic() => Err(format!("sidecar {} panicked", self.process)),
             Ok(_) => Ok(()),
@@ -232,7 +232,7 @@ impl Jitter for Dice {
         let longest = LONGEST_BACKOFF;
         match pace {
             Pace::Ordinary => self.spread(Duration::from_secs(5) * (1 << (failures - 1).min(10))).min(longest),
-            Pace::Long => longest,
+            Pace::LongestBackoff => longest,
         }
     }
 
@@ -300,7 +300,9 @@ impl Source for Browser {
                     Solver::Dead => Ok(state.shop.make(false, Some(at))),
                     Solver::Same => Ok(state.shop.same_again(at)),
                     Solver::Down => Err(SourceError { message: "solver: down".to_owned(), pace: Pace::Ordinary }),
-                    Solver::Banned => Err(SourceError { message: "solver: banned".to_owned(), pace: Pace::Long }),
+                    Solver::Banned => {
+                        Err(SourceError { message: "solver: banned".to_owned(), pace: Pace::LongestBackoff })
+                    }
                 }
             })
         };
@@ -311,7 +313,7 @@ impl Source for Browser {
         let token = brought?;
         Ok(Solution {
             cookies: Vec::new(),
-            bare: Some(Bare(token)),
+            bare: Some(RawToken(token)),
             url: "https://www.shop.test/".to_owned(),
             user_agent: None,
         })
@@ -358,9 +360,9 @@ fn output(world: World, process: usize) -> watch::Sender<Option<StoredToken>> {
     sender
 }
 
-struct Nobody;
+struct NoObserver;
 
-impl Observer for Nobody {
+impl Observer for NoObserver {
     fn observe(&self, _: Observation<'_>) {}
 }
 

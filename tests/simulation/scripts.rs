@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use token_sidecar::redis::scripts;
 
 use crate::reply::{Command, Reply};
-use crate::world::SOMEBODY;
+use crate::world::OTHER_CLIENT;
 
 /// Each script as it is loaded.
 pub(crate) const ALL: [(&str, &str); 8] = [
@@ -43,7 +43,7 @@ pub(crate) fn claim(command: &Command) -> Option<String> {
 
 /// A command and what came of it, in a line of the story.
 pub(crate) fn line(process: usize, command: &Command, reply: &Reply) -> String {
-    let who = if process == SOMEBODY { "somebody".to_owned() } else { format!("sidecar {process}") };
+    let who = if process == OTHER_CLIENT { "a client".to_owned() } else { format!("sidecar {process}") };
     let words = || command.iter().map(|w| text(w)).collect::<Vec<_>>().join(" ");
     let what = match name(command) {
         Some(script) => script.to_owned(),

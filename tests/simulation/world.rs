@@ -23,7 +23,7 @@ pub(crate) const SITE: &str = "shop";
 pub(crate) const TOKEN_KEY: &str = "shop_token";
 pub(crate) const COOKIES_KEY: &str = "shop_cookies";
 /// The number of a client that is not a sidecar.
-pub(crate) const SOMEBODY: usize = usize::MAX;
+pub(crate) const OTHER_CLIENT: usize = usize::MAX;
 /// The channel of reports.
 pub(crate) const INVALID: &str = "shop:token:invalid";
 /// The channels of answers.
@@ -165,7 +165,7 @@ impl World {
     /// Runs a command of a client that is not a sidecar; `None` if Redis is down.
     pub(crate) fn command(&self, words: &[&str]) -> Option<Reply> {
         let command: Command = words.iter().map(|w| w.as_bytes().to_vec()).collect();
-        self.is_up().then(|| self.execute(SOMEBODY, &command).reply)
+        self.is_up().then(|| self.execute(OTHER_CLIENT, &command).reply)
     }
 
     /// The string in a key.
@@ -180,7 +180,7 @@ impl World {
         let (at, now) = (self.elapsed(), self.redis_now());
         let mut state = self.state();
         let done = state.engine.execute(now, process, command);
-        if process != SOMEBODY || command[0] != b"GET" {
+        if process != OTHER_CLIENT || command[0] != b"GET" {
             state.chronicle.tell(at, || scripts::line(process, command, &done.reply));
         }
         for message in &done.published {

@@ -6,7 +6,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde_json::json;
 use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
-use token_sidecar::domain::extract::{Bare, CookieRule, Solution};
+use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
 use token_sidecar::refresh::ports::{Source as _, SourceError};
 use token_sidecar::sources::{AnySource, HttpSource, Solvers};
 
@@ -57,7 +57,7 @@ async fn the_token_is_found_where_it_is_said_to_be() {
     ] {
         let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &solvers).unwrap();
         let solution = source.solve().await.unwrap();
-        assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| Bare(bare.into()))));
+        assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
         assert_eq!(cookies, ["bearer_token 127.0.0.1", "b 127.0.0.1"]);
         assert!(solution.user_agent.is_some_and(|name| name.starts_with("token-sidecar/")));

@@ -47,7 +47,7 @@ async fn a_ban_is_told_from_other_failures() {
         _ => failure("3.5.0", "Error solving the challenge. Timeout after 60.0 seconds."),
     });
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    assert_eq!(source.solve().await.unwrap_err().pace, Pace::Long);
+    assert_eq!(source.solve().await.unwrap_err().pace, Pace::LongestBackoff);
     let timeout = source.solve().await.unwrap_err();
     assert_eq!((timeout.message.as_str(), timeout.pace), ("FlareSolverr: timeout after 60 s", Pace::Ordinary));
 }

@@ -91,7 +91,7 @@ impl FlaresolverrError {
 
 impl From<FlaresolverrError> for SourceError {
     fn from(error: FlaresolverrError) -> Self {
-        let pace = if error == FlaresolverrError::Blocked { Pace::Long } else { Pace::Ordinary };
+        let pace = if error == FlaresolverrError::Blocked { Pace::LongestBackoff } else { Pace::Ordinary };
         Self { message: format!("FlareSolverr: {error}"), pace }
     }
 }
@@ -156,7 +156,7 @@ mod tests {
     fn a_ban_is_paced_long_and_a_dead_session_is_known_as_such() {
         let ban =
             said("Error: Error solving the challenge. Cloudflare has blocked this request. Probably your IP is banned");
-        assert_eq!(SourceError::from(ban).pace, Pace::Long);
+        assert_eq!(SourceError::from(ban).pace, Pace::LongestBackoff);
         let dead =
             said("Error: Error solving the challenge. Message: invalid session id; For documentation on this error, …");
         assert_eq!(dead, FlaresolverrError::SessionDead);
