@@ -4,7 +4,7 @@ use super::patience::PATIENCE;
 use super::{Exit, Stopped, screen, under_signals};
 use crate::app;
 use crate::config::{Config, SiteConfig};
-use crate::refresh::driver::ManualOutcome;
+use crate::refresh::manual::ManualOutcome;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
     let once = under_signals(async |shutdown| app::refresh(config, site, PATIENCE, shutdown).await).await??;

@@ -14,7 +14,7 @@ use crate::domain::inbox::Inbox;
 use crate::domain::lifetime::{between, earlier, later};
 use crate::domain::pending::Arrival;
 use crate::domain::site_state::{Freshness, Reading, SiteState, StoreClock};
-use crate::domain::snapshot::{Failing, Snapshot};
+use crate::domain::snapshot::Snapshot;
 use crate::domain::stored::StoredToken;
 use token_sidecar_client::wire::Trigger;
 
@@ -54,15 +54,6 @@ pub struct Stop {
     pub now: CancellationToken,
 }
 
-/// How a refresh on demand ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ManualOutcome {
-    Refreshed(Box<Snapshot>),
-    Failed(Failing),
-    /// Stopped before the refresh ended.
-    Stopped,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Woken {
     Stopped,
@@ -71,7 +62,7 @@ pub(super) enum Woken {
 }
 
 impl<P: Ports> Driver<P> {
-    fn new(site: Box<SiteContext<P>>, reading: Reading) -> Self {
+    pub(super) fn new(site: Box<SiteContext<P>>, reading: Reading) -> Self {
         // A random start: sites that start together do not send their heartbeats together.
         let heartbeat_at = site.clock.now() + site.jitter.random_span(HEARTBEAT);
         Self {
@@ -100,39 +91,8 @@ impl<P: Ports> Driver<P> {
         driver.inbox
     }
 
-    /// One forced refresh: in this process, or in the replica that holds the lock. Returns also what is left unanswered.
-    pub async fn refresh_once(
-        site: impl Into<Box<SiteContext<P>>>,
-        reading: Option<Reading>,
-        stop: Stop,
-    ) -> (ManualOutcome, Inbox) {
-        let site = site.into();
-        let Some(reading) = first_reading(&site, reading, &stop).await else {
-            return (ManualOutcome::Stopped, unanswered(&site));
-        };
-        let before = reading.snapshot.version;
-        let mut driver = Self::new(site, reading);
-        driver.inbox.pending.fold(Arrival::Manual);
-        let mut outcome = ManualOutcome::Stopped;
-        while outcome == ManualOutcome::Stopped && !stop.graceful.is_cancelled() {
-            driver.step(&stop).await;
-            let snapshot = driver.state.snapshot();
-            if !driver.inbox.is_empty() {
-                continue;
-            }
-            if snapshot.version > before {
-                outcome = ManualOutcome::Refreshed(Box::new(snapshot.clone()));
-            } else if let Some(failing) = &snapshot.failing {
-                outcome = ManualOutcome::Failed(Failing::clone(failing));
-            }
-        }
-        driver.take_in();
-        driver.inbox.drop_manual();
-        (outcome, driver.inbox)
-    }
-
     /// One turn. After an error the pause grows until a turn succeeds: Redis may answer some commands and fail others.
-    async fn step(&mut self, stop: &Stop) {
+    pub(super) async fn step(&mut self, stop: &Stop) {
         match self.turn(stop).await {
             Ok(()) => self.errors = 0,
             Err(error) => {
@@ -418,7 +378,11 @@ impl<P: Ports> Driver<P> {
 }
 
 /// The reading that is given, or else reads the state until Redis answers, with growing pauses. `None` when stopped.
-async fn first_reading<P: Ports>(site: &SiteContext<P>, known: Option<Reading>, stop: &Stop) -> Option<Reading> {
+pub(super) async fn first_reading<P: Ports>(
+    site: &SiteContext<P>,
+    known: Option<Reading>,
+    stop: &Stop,
+) -> Option<Reading> {
     if known.is_some() {
         return known;
     }
@@ -441,7 +405,7 @@ async fn first_reading<P: Ports>(site: &SiteContext<P>, known: Option<Reading>, 
     }
 }
 
-fn unanswered<P: Ports>(site: &SiteContext<P>) -> Inbox {
+pub(super) fn unanswered<P: Ports>(site: &SiteContext<P>) -> Inbox {
     let mut inbox = Inbox::default();
     inbox.take_in(site.mailbox.take());
     inbox

@@ -6,6 +6,7 @@ mod commit;
 pub mod driver;
 mod lease;
 pub mod mailbox;
+pub mod manual;
 pub mod observation;
 pub mod ports;
 mod refusal;

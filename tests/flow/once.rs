@@ -1,7 +1,7 @@
 //! The command `refresh`: one refresh by a process of its own, beside the replicas.
 
 use token_sidecar::domain::verdict::Pace;
-use token_sidecar::refresh::driver::ManualOutcome;
+use token_sidecar::refresh::manual::ManualOutcome;
 use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;

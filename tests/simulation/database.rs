@@ -86,6 +86,9 @@ impl Database {
             }
             ("DEL", keys) => Reply::Integer(integer(keys.iter().filter(|k| self.keys.remove(*k).is_some()).count())),
             ("HGET", [key, field]) => self.hash(key)?.and_then(|h| h.get(field)).map_or(Reply::Nil, Reply::bulk),
+            ("HSTRLEN", [key, field]) => {
+                Reply::Integer(integer(self.hash(key)?.and_then(|h| h.get(field)).map_or(0, Vec::len)))
+            }
             ("HSET", [key, pairs @ ..]) => {
                 let hash = self.hash_mut(key)?;
                 let new = pairs.chunks(2).filter(|p| hash.insert(p[0].clone(), p[1].clone()).is_none()).count();

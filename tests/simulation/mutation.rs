@@ -51,7 +51,7 @@ impl Mutation {
         let (guard, broken) = match self {
             Self::NoFence => ("if current > args.version_at_claim then", "if false then"),
             Self::BlindLockDelete => ("if redis.call('GET', LOCK) == args.claim then", "if true then"),
-            Self::NoIdempotence => ("if redis.call('HGET', META, 'claim') == args.claim then", "if false then"),
+            Self::NoIdempotence => ("if field('claim') == args.claim then", "if false then"),
             Self::NoEtag => ("if etag() == args.etag and ", "if "),
             Self::NoLock => ("args.claim, 'NX', 'PX'", "args.claim, 'PX'"),
             Self::CutLocks => ("tonumber(string.match(value, ':px=(%d+)$'))", "args.lock_ttl"),

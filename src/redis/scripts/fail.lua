@@ -1,5 +1,5 @@
 -- Notes a failed attempt, announces it and frees the lock, or does none of it. {'done', 'superseded' or 'clock', state}.
-if redis.call('HGET', META, 'claim') == args.claim then
+if field('claim') == args.claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
 local refused = forbidden({

@@ -26,8 +26,7 @@ end
 
 -- A field of meta; false where it is longer than any that a sidecar writes.
 local function field(name)
-  local value = redis.call('HGET', META, name)
-  return value and #value <= MAX_FIELD and value
+  return redis.call('HSTRLEN', META, name) <= MAX_FIELD and redis.call('HGET', META, name)
 end
 
 -- A field of meta that counts something; 0 where it is no integer from 0 to `greatest`.

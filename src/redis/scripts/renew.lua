@@ -5,7 +5,7 @@ if holder == args.claim then
   return 'held'
 end
 -- A lock that is gone, as after a restart, is taken again unless the work has ended or a newer token is stored.
-if not holder and version() <= args.version_at_claim and redis.call('HGET', META, 'claim') ~= args.claim then
+if not holder and version() <= args.version_at_claim and field('claim') ~= args.claim then
   redis.call('SET', LOCK, args.claim, 'NX', 'PX', args.lock_ttl)
   return 'held'
 end
