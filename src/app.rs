@@ -84,7 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
             refresh: Arc::new(move |site| refreshing.refresh(site)),
             admin_token: config.server.admin_token,
             instance: process.instance.to_string(),
-            limits: Limits::STANDARD,
+            limits: Limits::of_the_process(),
         };
         tasks.spawn(serve(listener, server, last.clone()));
     }

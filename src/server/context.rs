@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use rustix::process::{Resource, getrlimit};
 use secrecy::{ExposeSecret, SecretString};
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::Semaphore;
@@ -73,6 +74,15 @@ impl Limits {
         readers: 4,
         farewell: Duration::from_secs(2),
     };
+
+    /// The same, with connections for half of the file descriptors that this process may open: Redis and the sources
+    /// need the others.
+    #[must_use]
+    pub fn of_the_process() -> Self {
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        let half = descriptors.map_or(usize::MAX, |descriptors| descriptors / 2);
+        Self { connections: Self::STANDARD.connections.min(half), ..Self::STANDARD }
+    }
 }
 
 /// What the server is given, and what it keeps for its routes. It reads as the former.

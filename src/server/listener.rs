@@ -40,7 +40,7 @@ pub async fn serve(listener: TcpListener, server: HttpServer, shutdown: Cancella
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     refused = false;
-                    connections.open(stream, &router, limits);
+                    connections.open(stream, &router, limits).await;
                 }
                 Err(error) => {
                     // Logged once, not at every try.
@@ -72,12 +72,14 @@ struct Connection {
 }
 
 impl Connections {
-    fn open(&mut self, stream: TcpStream, router: &Router, limits: Limits) {
+    async fn open(&mut self, stream: TcpStream, router: &Router, limits: Limits) {
         self.open.retain(|connection| !connection.task.is_finished());
         if self.open.len() >= limits.connections.max(1) {
             // A connection without a request is closed first, so that a probe always gets through.
             let oldest = self.open.iter().position(|c| !c.has_request.load(Relaxed)).unwrap_or(0);
             self.open.remove(oldest).task.abort();
+            // Its file descriptor is free before the next connection is accepted.
+            self.tasks.join_next().await;
         }
         let has_request = Arc::new(AtomicBool::new(false));
         let task = self.tasks.spawn(converse(stream, router.clone(), limits, Arc::clone(&has_request)));

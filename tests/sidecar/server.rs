@@ -4,9 +4,10 @@
 
 use std::fs::File;
 use std::io::BufRead as _;
+use std::net::TcpStream;
 use std::process::Command;
 
-use crate::process::{World, eventually};
+use crate::process::{Running, World, eventually};
 use crate::support::contract;
 
 /// What Prometheus sends.
@@ -133,5 +134,23 @@ fn health_is_503_while_redis_is_not_there_from_the_start() {
     assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
     assert_eq!(sidecar.get("/api/history").status, 503);
     assert_eq!(sidecar.get("/metrics").status, 200);
+    sidecar.stop().expect(0);
+}
+
+/// Each idle connection takes a descriptor, and a lost connection to Redis needs a new one.
+#[test]
+fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
+    let world = World::start();
+    let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_DEBOUNCE", "0s")])).listening();
+    sidecar.says("token updated");
+    let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(sidecar.address()).ok()).collect();
+    for kind in ["pubsub", "normal"] {
+        let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind]);
+    }
+    sidecar.says_times("subscribed channels", 2);
+    world.publish("now");
+    sidecar.says_times("token updated", 2);
+    drop(idle);
     sidecar.stop().expect(0);
 }
