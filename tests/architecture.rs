@@ -39,7 +39,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
 /// The same within the crate for parsers.
 const CLIENT_ARROWS: [(&str, &[&str]); 9] = [
     ("excerpt", &[]),
-    ("wire", &[]),
+    ("wire", &["excerpt"]),
     ("tls", &["excerpt"]),
     ("redis", &["wire", "excerpt", "tls"]),
     ("error", &["redis", "wire"]),

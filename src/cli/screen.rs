@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write as _};
 
 use console::Term;
 use jiff::Timestamp;
+use token_sidecar_client::excerpt::is_hidden;
 
 use crate::app;
 
@@ -19,9 +20,9 @@ pub(super) fn complain(text: &str) {
     let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
 }
 
-/// Text from outside, without control characters.
+/// Text from outside, without control and bidirectional characters.
 pub(super) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| !is_hidden(*c)).collect()
 }
 
 /// Progress on stderr: on a terminal one line that counts the seconds, plain lines elsewhere.

@@ -275,7 +275,7 @@ fn the_same_token_again_is_no_candidate_after_a_report_of_it_and_one_after_a_bar
 fn reason_and_source_of_a_message_are_kept_short_and_plain() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
-    let message = json!({"reason": format!("401\u{1b}[31m\n{}", "r".repeat(500)), "source": "parser\u{0}-7"});
+    let message = json!({"reason": format!("401\u{1b}[31m\n{}", "r".repeat(500)), "source": "par\u{202e}ser\u{0}-7"});
     world.publish(message.to_string());
     events.refreshed();
     let entry = world.history().pop().unwrap();

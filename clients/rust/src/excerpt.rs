@@ -1,12 +1,12 @@
 //! Text from outside, made fit for one line of a log or an event.
 
-/// The first line that is not blank, at most `limit` characters of it, without control characters and with
-/// everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
+/// The first line that is not blank, at most `limit` characters of it, without control and bidirectional characters, and
+/// with everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
 #[must_use]
 pub fn excerpt(text: &str, limit: usize) -> String {
     // FlareSolverr writes the end of a line as the two characters `\n`.
     let line = text.split(['\n', '\r']).flat_map(|part| part.split("\\n")).map(str::trim).find(|part| !part.is_empty());
-    let words = line.unwrap_or_default().split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty());
+    let words = line.unwrap_or_default().split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|w| !w.is_empty());
     let (mut shown, mut length) = (String::new(), 0);
     // A message may be megabytes long. No word is cut before it is masked: half a secret does not look like one.
     for word in words {
@@ -23,6 +23,13 @@ pub fn excerpt(text: &str, limit: usize) -> String {
         return shown;
     }
     shown.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Whether a character controls a terminal, or the direction in which text is shown.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || directs
 }
 
 /// Text from outside without the `secrets` that were sent there. To be applied before the text is cut.
@@ -79,6 +86,7 @@ mod tests {
             ("", ""),
             ("\r\n\\n  first\\nsecond", "first"),
             ("a\u{7}b\tc", "a b c"),
+            ("a\u{202e}b\u{2066}c", "a b c"),
             ("net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON", "net::ERR_HTTP2_PROTOCOL_ERROR_AND_SO_ON"),
             ("proxy http://u:p@proxy:3128/ is down", "proxy http://…@proxy:3128/ is down"),
             ("proxy http://u:p/w@proxy:3128 is down", "proxy http://…@proxy:3128 is down"),
@@ -107,7 +115,7 @@ mod tests {
         fn it_is_one_short_line_whatever_comes(text in "\\PC*|[\\x00-\\x7f]*", limit in 1_usize..80) {
             let shown = excerpt(&text, limit);
             prop_assert!(shown.chars().count() <= limit);
-            prop_assert!(!shown.contains(char::is_control));
+            prop_assert!(!shown.contains(is_hidden));
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::token::Fingerprint;
+use crate::excerpt::is_hidden;
 
 /// The longest payload that is parsed, in bytes.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -70,10 +71,10 @@ impl Report {
     }
 }
 
-/// Drops control characters and cuts the rest; nothing left is none.
+/// Drops control and bidirectional characters and cuts the rest; nothing left is none.
 #[must_use]
 pub fn tidy(text: &str) -> Option<String> {
-    let kept: String = text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_CHARS).collect();
+    let kept: String = text.chars().filter(|c| !is_hidden(*c)).take(MAX_TEXT_CHARS).collect();
     (!kept.trim().is_empty()).then_some(kept)
 }
 
