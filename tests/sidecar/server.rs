@@ -152,5 +152,6 @@ fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
     world.publish("now");
     sidecar.says_times("token updated", 2);
     drop(idle);
-    sidecar.stop().expect(0);
+    let ran = sidecar.stop().expect(0);
+    assert!(!ran.stderr.contains("Too many open files"), "{}", ran.stderr);
 }
