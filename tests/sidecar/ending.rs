@@ -156,7 +156,7 @@ fn sigterm_while_committing_lets_the_commit_arrive() {
     world.solve_started(2);
     world.redis.freeze();
     world.heal();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
     sidecar.signal("TERM");
     sidecar.says("shutting down");
     world.redis.thaw();

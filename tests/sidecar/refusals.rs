@@ -185,7 +185,7 @@ fn a_redis_that_is_busy_with_a_script_is_waited_for() {
     });
     eventually("it is busy", || world.redis.try_words::<i64>(&["EXISTS", keys::LOCK]).is_err().then_some(()));
     world.heal();
-    sidecar.says("failed to store the new token: trying again");
+    sidecar.says("failed to write the outcome: trying again");
     let _: String = world.ask(&["SCRIPT", "KILL"]);
     let began = now();
     assert!(script.join().unwrap(), "the script was killed");
