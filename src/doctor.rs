@@ -283,8 +283,8 @@ fn cure_of(error: &LinkError) -> &'static str {
             "give the Redis user the keys, channels and commands of compose/users.acl"
         }
         LinkError::Denied(_) => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
-        LinkError::Untrusted(text) if text.contains("certificate of Redis") => {
-            "set REDIS_TLS_CA_FILE to its authority; it must name the host of the address, and be valid today"
+        LinkError::Untrusted(text) if text.contains("its certificate") => {
+            "its authority must be in REDIS_TLS_CA_FILE, it must name the host of the address, and be valid today"
         }
         LinkError::Untrusted(_) => {
             "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"

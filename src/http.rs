@@ -21,7 +21,7 @@ use reqwest::{Request, Response, StatusCode, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-pub use self::error::{BodyError, ClientError, RequestError, TlsProblem};
+pub use self::error::{BodyError, ClientError, RequestError};
 
 /// The default user agent.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));
@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 pub(crate) enum Route {
     /// Without a proxy, whatever `HTTP_PROXY` says.
     Direct,
-    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` if they are set, except for loopback addresses.
+    /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` if they are set, except for `NO_PROXY` and loopback addresses.
     Environment,
 }
 

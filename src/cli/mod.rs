@@ -162,7 +162,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });
-    // A write to a file system that hangs must not delay the end.
+    // A file system or a name service that hangs must not delay the end.
     runtime.shutdown_background();
     done
 }

@@ -1,16 +1,22 @@
 //! Reads variables, the `.env`, files and the system's time zone. Nothing else in the project reads the environment.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::value;
+use super::value::Parsed;
+use crate::domain::schedule::time_zone;
 
 /// The `.env` that is looked for in the working folder.
 const DOTENV: &str = ".env";
+
+/// A file that is larger was named by mistake.
+const LARGEST: u64 = 64 << 20;
+const LARGEST_SECRET: u64 = 64 << 10;
 
 /// Where the settings come from.
 #[derive(Clone, Default)]
@@ -21,7 +27,7 @@ pub struct Inputs {
     /// From `--config`; `None` means the TOML file of `SIDECAR_CONFIG`.
     pub config_file: Option<PathBuf>,
     pub flags: Vec<Flag>,
-    /// The system's time zone, if its IANA name is known.
+    /// The system's time zone, if its name is known.
     pub zone: Option<String>,
 }
 
@@ -44,28 +50,22 @@ impl Inputs {
             dotenv: Some(PathBuf::from(DOTENV)),
             config_file,
             flags,
-            zone: system_zone(Path::new("/etc/localtime")),
+            zone: zone("/etc/localtime").ok(),
         }
     }
 }
 
-/// The zone that a link into the tz database names.
-fn system_zone(link: &Path) -> Option<String> {
-    value::zone(fs::read_link(link).ok()?.to_str()?).ok()
-}
-
-impl fmt::Debug for Inputs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inputs")
-            .field("dotenv", &self.dotenv)
-            .field("config_file", &self.config_file)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Flag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Flag({})", self.name)
+/// The time zone that a setting or the system names: by its IANA name, as a POSIX string such as `MSK-3`, or by a file of
+/// the tz database or a link to one.
+pub(super) fn zone(text: &str) -> Parsed<String> {
+    let name = text.trim().trim_start_matches(':');
+    let link = Some(name).filter(|name| name.starts_with('/')).and_then(|name| fs::read_link(name).ok());
+    let name = link.as_deref().and_then(Path::to_str).unwrap_or(name);
+    let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
+    let name = name.strip_prefix("posix/").or_else(|| name.strip_prefix("right/")).unwrap_or(name);
+    match time_zone(name) {
+        Some(_) => Ok(name.to_owned()),
+        None => Err("expected a time zone such as UTC, Europe/Moscow or MSK-3".to_owned()),
     }
 }
 
@@ -74,6 +74,8 @@ impl fmt::Debug for Flag {
 pub(super) struct Dotenv {
     pub(super) variables: BTreeMap<String, String>,
     pub(super) broken: Vec<BrokenLine>,
+    /// The first line with bytes that are not UTF-8; they are read as `�`.
+    pub(super) encoding: Option<usize>,
 }
 
 /// A line of a `.env` that cannot be parsed.
@@ -85,53 +87,58 @@ pub(super) struct BrokenLine {
     pub(super) is_open: bool,
 }
 
+/// Hands out one line at a time, and counts them.
+struct Lines<'a> {
+    rest: &'a [u8],
+    count: &'a Cell<usize>,
+}
+
+impl Read for Lines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let end = self.rest.iter().position(|byte| *byte == b'\n').map_or(self.rest.len(), |at| at + 1);
+        let (line, rest) = self.rest.split_at(end.min(buffer.len()));
+        self.count.set(self.count.get() + usize::from(line.ends_with(b"\n")));
+        buffer[..line.len()].copy_from_slice(line);
+        self.rest = rest;
+        Ok(line.len())
+    }
+}
+
 /// Reads a `.env` without changing the environment of the process.
 pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
-    let mut text = match fs::read_to_string(file) {
-        Ok(text) => text.trim_start_matches('\u{feff}').to_owned(),
+    let bytes = match read(file, LARGEST) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dotenv::default()),
         Err(error) => return Err(unreadable(file, &error)),
     };
+    let is_newline = |byte: &&u8| **byte == b'\n';
+    let encoding =
+        std::str::from_utf8(&bytes).err().map(|e| 1 + bytes[..e.valid_up_to()].iter().filter(is_newline).count());
+    let mut text = String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').to_owned();
     // dotenvy takes a blank at the end of the file for an open quote.
     text.push('\n');
-    let variables = dotenvy::from_read_iter(text.as_bytes()).filter_map(Result::ok).collect();
-    Ok(Dotenv { variables, broken: broken_lines(&text) })
-}
-
-/// An error of dotenvy quotes the line, perhaps with a secret, and has no line number, so each line is parsed alone.
-fn broken_lines(text: &str) -> Vec<BrokenLine> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    let mut broken = Vec::new();
-    let mut start = 0;
-    while start < lines.len() {
-        let mut end = start + 1;
-        let is_open = loop {
-            let tried = lines[start..end].concat();
-            match dotenvy::from_read_iter(tried.as_bytes()).next() {
-                // An error that quotes the whole line means an open quote, which the next line may close.
-                Some(Err(dotenvy::Error::LineParse(back, at))) if back == tried && at == tried.len() => {
-                    if end == lines.len() {
-                        break Some(true);
-                    }
-                    end += 1;
-                }
-                Some(Err(_)) => break Some(false),
-                Some(Ok(_)) | None => break None,
+    let mut dotenv = Dotenv { encoding, ..Dotenv::default() };
+    let count = Cell::new(0);
+    for parsed in dotenvy::from_read_iter(Lines { rest: text.as_bytes(), count: &count }) {
+        match parsed {
+            Ok((name, value)) => _ = dotenv.variables.insert(name, value),
+            // What the error quotes ends with the line that was read last, and with its newline if a quote is open.
+            Err(dotenvy::Error::LineParse(quoted, _)) => {
+                let number = count.get() + 1 - quoted.lines().count().clamp(1, count.get());
+                let name =
+                    text.lines().nth(number - 1).and_then(|line| line.split('=').next()).unwrap_or_default().trim();
+                let name = name.strip_prefix("export ").unwrap_or(name).trim().to_owned();
+                dotenv.broken.push(BrokenLine { number, name, is_open: quoted.ends_with('\n') });
             }
-        };
-        if let Some(is_open) = is_open {
-            let name = lines[start].split('=').next().unwrap_or_default().trim();
-            let name = name.strip_prefix("export ").unwrap_or(name).trim().to_owned();
-            broken.push(BrokenLine { number: start + 1, name, is_open });
+            Err(_) => {}
         }
-        start = end;
     }
-    broken
+    Ok(dotenv)
 }
 
 /// Reads the TOML file. An error names the line but does not show it.
 pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
-    let text = fs::read_to_string(file).map_err(|error| unreadable(file, &error))?;
+    let text = read_text(file, LARGEST).map_err(|error| unreadable(file, &error))?;
     text.parse::<toml::Table>().map_err(|error| {
         let line = error
             .span()
@@ -142,10 +149,32 @@ pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
 }
 
 /// Reads a secret's file, without the newline at its end.
-pub(super) fn secret(file: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("the file cannot be read: {error}"))?;
+pub(super) fn secret(file: &Path) -> Parsed<String> {
+    let text = read_text(file, LARGEST_SECRET).map_err(|error| format!("the file cannot be read: {error}"))?;
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() { Err("the file is empty".to_owned()) } else { Ok(secret.to_owned()) }
+}
+
+/// Reads a file without the byte order mark that some editors write.
+fn read_text(file: &Path, most: u64) -> io::Result<String> {
+    let text = String::from_utf8(read(file, most)?).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+fn read(file: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(file)?;
+    if metadata.file_type().is_fifo() {
+        // To open it would wait for a writer.
+        return Err(io::Error::other("it is a pipe"));
+    }
+    let mut bytes = Vec::new();
+    if metadata.len() <= most {
+        fs::File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
+    }
+    if metadata.len().max(bytes.len() as u64) > most {
+        return Err(io::Error::other(format!("it is larger than {} KiB", most >> 10)));
+    }
+    Ok(bytes)
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> ConfigError {
@@ -164,21 +193,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_zone_of_the_system_is_what_its_link_names_where_that_is_a_zone() {
+    fn a_zone_is_understood_as_systems_set_it() {
         let folder = tempfile::tempdir().unwrap();
-        for (number, (target, zone)) in [
-            ("/usr/share/zoneinfo/Etc/UTC", Some("Etc/UTC")),
-            ("../usr/share/zoneinfo/Europe/Moscow", Some("Europe/Moscow")),
-            ("/usr/share/zoneinfo/Mars/Olympus", None),
-            ("/etc/somewhere", None),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let link = folder.path().join(number.to_string());
+        let link = |name: &str, target: &str| {
+            let link = folder.path().join(name);
             symlink(target, &link).unwrap();
-            assert_eq!(system_zone(&link).as_deref(), zone, "{target}");
+            link.display().to_string()
+        };
+        let (utc, moscow) = (link("utc", "/usr/share/zoneinfo/Etc/UTC"), link("moscow", "../zoneinfo/Europe/Moscow"));
+        let (mars, elsewhere) = (link("mars", "/usr/share/zoneinfo/Mars/Olympus"), link("elsewhere", "/etc/somewhere"));
+        let folder = folder.path().display().to_string();
+        for (text, name) in [
+            ("UTC", Some("UTC")),
+            (":Europe/Moscow", Some("Europe/Moscow")),
+            ("posix/Europe/Moscow", Some("Europe/Moscow")),
+            ("/usr/share/zoneinfo/Europe/Moscow", Some("Europe/Moscow")),
+            (&utc, Some("Etc/UTC")),
+            (&format!(":{moscow}"), Some("Europe/Moscow")),
+            ("UTC0", Some("UTC0")),
+            ("MSK-3", Some("MSK-3")),
+            ("<+03>-3", Some("<+03>-3")),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", Some("CET-1CEST,M3.5.0,M10.5.0/3")),
+            ("Mars/Olympus", None),
+            (&mars, None),
+            (&elsewhere, None),
+            (&folder, None),
+        ] {
+            assert_eq!(zone(text).ok().as_deref(), name, "{text}");
         }
-        assert_eq!(system_zone(folder.path()), None, "no link");
+    }
+
+    #[test]
+    fn a_long_dotenv_with_an_open_quote_is_read_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(".env");
+        // If each line were parsed together with all before it, this would take a quarter of an hour.
+        fs::write(&file, format!("A=1\nB='open\n{}", "X=1\n".repeat(200_000))).unwrap();
+        let dotenv = dotenv(&file).unwrap_or_default();
+        assert_eq!(dotenv.broken.iter().map(|line| (line.number, line.is_open)).collect::<Vec<_>>(), [(2, true)]);
+        assert_eq!(dotenv.variables["A"], "1");
     }
 }

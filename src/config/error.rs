@@ -86,11 +86,6 @@ mod tests {
                 r#"environment: CHITAI_GOROD_SITE_URL = "www.shop.test": expected an address such as https://shop.test/"#,
             ),
             (
-                "TZ",
-                "Mars/Olympus",
-                r#"environment: TZ = "Mars/Olympus": expected an IANA time zone such as UTC or Europe/Moscow"#,
-            ),
-            (
                 "RUST_LOG",
                 "info=loud=very",
                 r#"environment: RUST_LOG = "info=loud=very": expected a filter such as info or warn,token_sidecar=debug"#,

@@ -25,8 +25,13 @@ impl Given {
         self
     }
 
-    pub(super) fn dotenv(mut self, text: &str) -> Self {
-        self.inputs.dotenv = Some(self.write(".env", text));
+    pub(super) fn dotenv(self, text: &str) -> Self {
+        let file = self.write(".env", text);
+        self.dotenv_at(file)
+    }
+
+    pub(super) fn dotenv_at(mut self, file: PathBuf) -> Self {
+        self.inputs.dotenv = Some(file);
         self
     }
 
@@ -48,6 +53,10 @@ impl Given {
     }
 
     pub(super) fn write(&self, name: &str, content: &str) -> PathBuf {
+        self.write_bytes(name, content.as_bytes())
+    }
+
+    pub(super) fn write_bytes(&self, name: &str, content: &[u8]) -> PathBuf {
         let file = self.folder.path().join(name);
         std::fs::write(&file, content).expect("a file in a temporary folder");
         file

@@ -15,6 +15,9 @@ use super::variables::{self, Variables};
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESET: &str = include_str!("presets/chitai_gorod.toml");
 
+/// How the values begin that a user of the older guide's `.env` was to fill in.
+const PLACEHOLDER: &str = "ВАШ_";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Layer {
     Default,
@@ -84,6 +87,9 @@ impl Layers {
         let variables = Variables::of(&layers.sites);
         if let Some(file) = &inputs.dotenv {
             layers.add_variables(&variables, Layer::DotEnv(file.clone()), &dotenv.variables);
+            if let Some(line) = dotenv.encoding {
+                layers.warnings.push(format!("{}, line {line}: not UTF-8", file.display()));
+            }
             layers.check_lines(&variables, file, &dotenv.broken);
         }
         layers.add_variables(&variables, Layer::Environment, &inputs.environment);
@@ -120,13 +126,31 @@ impl Layers {
     fn add_variables(&mut self, known: &Variables, layer: Layer, variables: &BTreeMap<String, String>) {
         let mut table = Table::new();
         for (name, value) in variables {
+            let mut warn = |text: &str| self.warnings.push(format!("{layer}: {name} {text}"));
+            let quotes = value.chars().next().zip(value.chars().next_back()).filter(|_| value.len() > 1);
             match known.path(name) {
-                Some(path) if !value.trim().is_empty() => insert(&mut table, &path, value),
+                Some(_) if value.trim().is_empty() => {}
+                Some(_) if value.starts_with(PLACEHOLDER) => {
+                    warn("is a placeholder of the older guide: it counts as not set")
+                }
+                // It is the system's variable, and many settings need no zone.
+                Some(path)
+                    if path == "time_zone"
+                        && let Err(reason) = environment::zone(value) =>
+                {
+                    warn(&format!("= {value:?} is not used: {reason}"));
+                }
+                Some(path) => {
+                    if matches!(quotes, Some(('"', '"') | ('\'', '\''))) {
+                        warn("begins and ends with quotes, which count as part of the value");
+                    }
+                    insert(&mut table, &path, value);
+                }
                 None if name.starts_with(variables::OWN) && name != variables::CONFIG => {
                     let hint = nearest(name, variables::names()).unwrap_or_else(|| "nothing reads it".to_owned());
                     self.warnings.push(format!("{layer}: unknown variable {name}: {hint}"));
                 }
-                _ => {}
+                None => {}
             }
         }
         self.trees.push((layer, table.into()));
@@ -328,5 +352,82 @@ mod tests {
             warnings,
             [".env, line 1 is left out: not of the form NAME=value; a value with blanks needs quotes"]
         );
+    }
+
+    fn warnings(given: &Given) -> Vec<String> {
+        given.loaded().warnings.iter().map(|warning| given.anonymous(warning)).collect()
+    }
+
+    #[test]
+    fn a_value_in_quotes_is_a_warning_that_does_not_show_it() {
+        let given = Given::nothing().variable("REDIS_PASSWORD", "\"hunter2\"").variable("CHITAI_GOROD_CITY_ID", "'39'");
+        assert_eq!(
+            warnings(&given),
+            [
+                "environment: CHITAI_GOROD_CITY_ID begins and ends with quotes, which count as part of the value",
+                "environment: REDIS_PASSWORD begins and ends with quotes, which count as part of the value",
+            ]
+        );
+        assert_eq!(warnings(&Given::nothing().variable("REDIS_PASSWORD", "\"")), [""; 0]);
+    }
+
+    #[test]
+    fn the_placeholders_of_the_older_guide_count_as_not_set() {
+        let given = Given::nothing().dotenv(
+            "CHITAI_GOROD_BEARER_TOKEN=ВАШ_ТОКЕН_БУДЕТ_ОБНОВЛЕН_АВТОМАТИЧЕСКИ\nCHITAI_GOROD_USER_ID=\"ВАШ_USER_ID\"\n",
+        );
+        let text = "is a placeholder of the older guide: it counts as not set";
+        let expected = ["CHITAI_GOROD_BEARER_TOKEN", "CHITAI_GOROD_USER_ID"].map(|name| format!(".env: {name} {text}"));
+        assert_eq!(warnings(&given), expected);
+        assert_eq!(given.setting("sites.chitai_gorod.bootstrap_token"), (String::new(), "default".to_owned()));
+    }
+
+    #[test]
+    fn a_zone_that_is_not_known_is_no_reason_to_refuse() {
+        let given = Given::nothing().zone("Europe/Moscow").variable("TZ", "Mars/Olympus");
+        assert_eq!(
+            warnings(&given),
+            [
+                r#"environment: TZ = "Mars/Olympus" is not used: expected a time zone such as UTC, Europe/Moscow or MSK-3"#
+            ]
+        );
+        assert_eq!(given.setting("time_zone").0, "Europe/Moscow");
+        assert_eq!(Given::nothing().variable("TZ", "<+03>-3").setting("time_zone").0, "<+03>-3");
+    }
+
+    #[test]
+    fn a_comment_in_another_encoding_is_a_warning() {
+        let given = Given::nothing();
+        let dotenv = given.write_bytes(".env", b"A=b\n# \xef\xf0\xe8\xe2\xe5\xf2\nSIDECAR_DEBOUNCE=2s\n");
+        let given = given.dotenv_at(dotenv);
+        assert_eq!(warnings(&given), [".env, line 2: not UTF-8"]);
+        assert_eq!(given.setting("sites.chitai_gorod.debounce").0, "2s");
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_secret() {
+        let given = Given::nothing().file_variable("REDIS_PASSWORD_FILE", "\u{feff}hunter2\r\n");
+        let password = given.loaded().config.redis.password.unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&password), "hunter2");
+    }
+
+    #[test]
+    fn a_pipe_or_a_huge_file_is_an_error_at_once() {
+        let given = Given::nothing();
+        let huge = given.write("huge", "");
+        std::fs::File::options().write(true).open(&huge).unwrap().set_len(1 << 30).unwrap();
+        let pipe = huge.with_file_name("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (file, secret, toml) in
+            [(huge, "it is larger than 64 KiB", "it is larger than 65536 KiB"), (pipe, "it is a pipe", "it is a pipe")]
+        {
+            let file = file.display().to_string();
+            let error = Given::nothing().variable("REDIS_PASSWORD_FILE", &file).refused();
+            assert!(error.ends_with(&format!("the file cannot be read: {secret}")), "{error}");
+            assert_eq!(
+                Given::nothing().variable("SIDECAR_CONFIG", &file).refused(),
+                format!("{file}: cannot be read: {toml}")
+            );
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! The connection to Redis.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
-use token_sidecar_client::redis::{RedisConfig, TlsConfig, Topology};
-use url::Url;
+use token_sidecar_client::redis::{RedisConfig, RedisUrl, TlsConfig, Topology};
 
 use super::reader::Section;
 use super::redaction::{Secret, SecretAddress};
@@ -35,9 +34,8 @@ struct ClusterSection {
 impl RedisSection {
     pub(super) fn build(self, process: &mut Section) -> RedisConfig {
         let url = self.url.0.0;
-        let parsed = Url::parse(url.expose_secret()).ok();
         let mut password = self.password.0;
-        if password.is_some() && parsed.as_ref().is_some_and(has_password) {
+        if password.is_some() && url.has_password() {
             process.warn("redis.password (REDIS_PASSWORD) is not used: redis.url has a password".to_owned());
             password = None;
         }
@@ -55,20 +53,18 @@ impl RedisSection {
             );
         }
         let topology = topology(self.sentinel, self.cluster, process);
-        let nodes: &[SecretString] = match &topology {
+        let nodes: &[RedisUrl] = match &topology {
             Topology::Single => &[],
             Topology::Sentinel { nodes, .. } | Topology::Cluster { nodes } => nodes,
         };
         let has_certificates = tls.ca_file.is_some() || tls.cert_file.is_some();
-        let is_tls = |url: &SecretString| url.expose_secret().starts_with("rediss:");
-        if has_certificates && !is_tls(&url) && !nodes.iter().any(is_tls) {
+        if has_certificates && !url.is_tls() && !nodes.iter().any(RedisUrl::is_tls) {
             process.warn("the certificates of redis are not used: no address begins with rediss://".to_owned());
         }
-        let database = parsed.as_ref().map_or("", |url| url.path().trim_matches('/'));
-        if matches!(topology, Topology::Cluster { .. }) && !matches!(database, "" | "0") {
+        if matches!(topology, Topology::Cluster { .. }) && url.database() != 0 {
             process.conflict(
                 &["redis.url", "redis.cluster"],
-                format!("redis.url: a Cluster has database 0 alone, not {database}"),
+                format!("redis.url: a Cluster has database 0 alone, not {}", url.database()),
             );
         }
         RedisConfig { url, password, tls, topology }
@@ -94,9 +90,4 @@ fn topology(sentinel: SentinelSection, cluster: ClusterSection, process: &mut Se
         }
     }
     Topology::Single
-}
-
-/// The URL of a Unix socket has its password among the parameters.
-fn has_password(url: &Url) -> bool {
-    url.password().is_some() || (url.scheme() == "unix" && url.query_pairs().any(|(name, _)| name == "pass"))
 }

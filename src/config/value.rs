@@ -6,19 +6,19 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use token_sidecar_client::redis::{RedisUrl, UrlError};
 use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use super::environment;
 use super::source::TokenPlace;
 use crate::domain::duration;
-use crate::domain::schedule::is_utc;
 
 /// A value, or what would be valid.
 pub(super) type Parsed<T> = Result<T, String>;
@@ -41,13 +41,13 @@ texts! {
     Concurrency(usize) = concurrency;
     Listen(Option<SocketAddr>) = listen;
     LogFilter(Targets) = log_filter;
-    Zone(String) = zone;
+    Zone(String) = environment::zone;
     ScheduleText(String) = schedule;
     WebAddress(Url) = address;
     BaseAddress(String) = base_address;
     SolverAddress(SecretString) = |text| solver_address(text).map(SecretString::from);
     ProxyAddress(String) = proxy_address;
-    RedisAddress(SecretString) = redis_address;
+    RedisAddress(RedisUrl) = |text| text.parse().map_err(|error: UrlError| error.to_string());
     BearerToken(Token) = token;
     AdminToken(SecretString) = admin_token;
     Name(String) = name;
@@ -152,13 +152,6 @@ fn log_filter(text: &str) -> Parsed<Targets> {
     filter.ok_or_else(|| "expected a filter such as info or warn,token_sidecar=debug".to_owned())
 }
 
-pub(super) fn zone(text: &str) -> Parsed<String> {
-    let name = text.trim().trim_start_matches(':');
-    let name = name.rsplit_once("/zoneinfo/").map_or(name, |(_, name)| name);
-    let known = is_utc(name) || TimeZone::get(name).is_ok_and(|zone| zone.iana_name().is_some());
-    if known { Ok(name.to_owned()) } else { Err("expected an IANA time zone such as UTC or Europe/Moscow".to_owned()) }
-}
-
 /// The address of a page or an API, without credentials.
 pub(super) fn address(text: &str) -> Parsed<Url> {
     let url = web(text, &["http", "https"], "https://shop.test/")?;
@@ -192,24 +185,6 @@ fn proxy_address(text: &str) -> Parsed<String> {
         return Err("a browser ignores the credentials in it: set `username` and `password` beside it".to_owned());
     }
     Ok(text.trim().to_owned())
-}
-
-fn redis_address(text: &str) -> Parsed<SecretString> {
-    let wrong = || {
-        "expected redis://host:6379/0, rediss://host:6379/0 or unix:///path; what is special in user and password \
-         must be percent-encoded"
-            .to_owned()
-    };
-    let url = Url::parse(text.trim()).map_err(|_| wrong())?;
-    let database = url.path().trim_matches('/');
-    let right = match url.scheme() {
-        "redis" | "rediss" => {
-            url.has_host() && (database.is_empty() || database.parse::<u32>().is_ok()) && url.fragment().is_none()
-        }
-        "unix" => !database.is_empty(),
-        _ => false,
-    };
-    if right { Ok(SecretString::from(text.trim())) } else { Err(wrong()) }
 }
 
 /// A bearer token, with or without `Bearer `, percent-encoded or not.
@@ -269,31 +244,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_of_a_redis_is_checked() {
-        for right in [
-            "redis://127.0.0.1:6379/0",
-            "redis://redis",
-            "rediss://user:p%40ss@redis:6380/3",
-            "redis://:p@ss@redis/1?protocol=resp3",
-            "unix:///run/redis.sock?db=1",
-        ] {
-            assert!(redis_address(right).is_ok(), "{right}");
-        }
-        for wrong in [
-            "",
-            "redis",
-            "redis://",
-            "http://redis",
-            "redis://:p/ss@redis/0",
-            "redis://redis/zero",
-            "unix://",
-            "rediss://redis/#insecure",
-        ] {
-            assert!(redis_address(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn a_solver_without_a_path_means_its_first_version() {
         for (text, url) in [
             ("http://solver:8191", "http://solver:8191/v1"),
@@ -331,19 +281,6 @@ mod tests {
         }
         for wrong in ["", " ,", "a=b=c", "info=loud", "[refresh]=debug", "a[refresh{site=shop}]=debug", "a b"] {
             assert!(log_filter(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn zones_are_known_by_their_iana_names() {
-        for (text, zone_name) in [
-            ("UTC", Some("UTC")),
-            (":Europe/Moscow", Some("Europe/Moscow")),
-            ("/usr/share/zoneinfo/Europe/Moscow", Some("Europe/Moscow")),
-            ("Mars/Olympus", None),
-            ("MSK-3", None),
-        ] {
-            assert_eq!(zone(text).ok().as_deref(), zone_name, "{text}");
         }
     }
 

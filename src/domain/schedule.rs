@@ -114,11 +114,7 @@ impl Cron {
             Some((end, _)) => (&text[..end], &text[end + 1..]),
             None => (text, zone.trim_start_matches(':')),
         };
-        let zone = if zone.is_empty() || is_utc(zone) {
-            TimeZone::UTC
-        } else {
-            DateTimeParser::new().parse_time_zone(zone).map_err(|error| refused(&error))?
-        };
+        let zone = time_zone(zone).ok_or_else(|| refused(&format_args!("`{zone}` is no time zone")))?;
         let mut options = ParseOptions::default();
         options.fallback_timezone_option = FallbackTimezoneOption::UTC;
         let tab = cronexpr::parse_crontab_with(fields, options).map_err(|error| refused(&error))?;
@@ -187,10 +183,14 @@ impl Cron {
     }
 }
 
-/// Whether a zone is UTC by its name: no time zone database is needed then, and loading the system's costs 100 KiB.
+/// The zone of this IANA name or POSIX string; UTC if it is empty.
 #[must_use]
-pub fn is_utc(zone: &str) -> bool {
-    matches!(zone, "UTC" | "Etc/UTC")
+pub fn time_zone(name: &str) -> Option<TimeZone> {
+    // No time zone database is needed for UTC, and loading the system's costs 100 KiB.
+    if matches!(name, "" | "UTC" | "Etc/UTC") {
+        return Some(TimeZone::UTC);
+    }
+    DateTimeParser::new().parse_time_zone(name).or_else(|_| TimeZone::posix(name)).ok()
 }
 
 impl fmt::Display for Schedule {

@@ -4,14 +4,17 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use rustls::CertificateError;
 use token_sidecar_client::excerpt::excerpt;
+use token_sidecar_client::tls::{TlsProblem, causes};
 
 use super::CONNECT_TIMEOUT;
 use crate::domain::duration;
 
 /// The longest text of a library that is shown.
 const SHOWN: usize = 120;
+
+/// Where an authority is added.
+const AUTHORITIES: &str = "the system's CA certificates, or a file that SSL_CERT_FILE names";
 
 /// Why a client cannot be built from its settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,32 +47,6 @@ pub enum RequestError {
     TimedOut { peer: String, waited: Duration },
 }
 
-/// What is wrong with TLS, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TlsProblem {
-    /// No trusted authority has signed the certificate.
-    #[error(
-        "its certificate is signed by an authority that is not trusted here; add that authority to the system's CA certificates, or name a file with it in SSL_CERT_FILE"
-    )]
-    UnknownAuthority,
-    /// The certificate is for these names.
-    #[error(
-        "its certificate is not for this name but for {0}; use such a name, or give the server another certificate"
-    )]
-    WrongName(String),
-    #[error("its certificate has expired; renew it, or correct the clock of this machine")]
-    Expired,
-    #[error("its certificate is not valid yet; correct the clock of this machine, or wait")]
-    NotValidYet,
-    #[error("its certificate cannot be used: {0}")]
-    BadCertificate(String),
-    #[error("the server does not speak TLS on this port; should the address begin with http://?")]
-    NotTls,
-    /// Anything else, such as an alert from the server.
-    #[error("{0}")]
-    Other(String),
-}
-
 /// Why a body is not complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
@@ -96,7 +73,7 @@ impl BodyError {
 impl RequestError {
     pub(super) fn of(error: &reqwest::Error, peer: &str) -> Self {
         let peer = peer.to_owned();
-        if let Some(problem) = chain(error).find_map(tls_problem) {
+        if let Some(problem) = TlsProblem::of(error, AUTHORITIES) {
             return Self::Tls { peer, problem };
         }
         match (error.is_connect(), error.is_dns(), error.is_timeout()) {
@@ -111,32 +88,6 @@ impl RequestError {
     }
 }
 
-/// The TLS problem behind an error, if there is one.
-fn tls_problem(error: &(dyn Error + 'static)) -> Option<TlsProblem> {
-    Some(match error.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(error) => match error {
-            // A bad signature comes from another authority with the name of a trusted one.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownAuthority,
-            CertificateError::NotValidForNameContext { presented, .. } => {
-                // Each is written as `DnsName("shop.test")`.
-                let names = presented.iter().map(|name| name.split_once('(').map_or(&**name, |(_, name)| name));
-                let names: Vec<&str> = names.map(|name| name.trim_matches(['"', ')'])).collect();
-                TlsProblem::WrongName(if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    excerpt(&names.join(", "), SHOWN)
-                })
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsProblem::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsProblem::NotValidYet,
-            CertificateError::Other(error) => TlsProblem::BadCertificate(excerpt(&error.to_string(), SHOWN)),
-            error => TlsProblem::BadCertificate(excerpt(&error.to_string(), SHOWN)),
-        },
-        rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
-        error => TlsProblem::Other(excerpt(&error.to_string(), SHOWN)),
-    })
-}
-
 /// The cause of a connection error, in plain words for the usual cases. Leaves out the text of reqwest's own error,
 /// which contains the whole address.
 fn cause(error: &reqwest::Error) -> String {
@@ -148,25 +99,13 @@ fn cause(error: &reqwest::Error) -> String {
         io::ErrorKind::TimedOut => Some("connection timed out"),
         _ => None,
     };
-    match (chain(error).find_map(known), error.source()) {
+    match (causes(error).find_map(known), error.source()) {
         (Some(words), _) => words.to_owned(),
         (None, Some(source)) => deepest(source),
         (None, None) => "the request cannot be sent".to_owned(),
     }
 }
 
-/// All causes of an error.
-fn chain(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |&error| source(error))
-}
-
-/// The source of an error. An `io::Error` does not give the error that it wraps as its source.
-fn source<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source())
-}
-
 fn deepest(error: &(dyn Error + 'static)) -> String {
-    let last = std::iter::successors(Some(error), |&error| source(error)).last();
-    excerpt(&last.unwrap_or(error).to_string(), SHOWN)
+    excerpt(&causes(error).last().unwrap_or(error).to_string(), SHOWN)
 }

@@ -1,7 +1,6 @@
 //! What goes wrong, one thing after the other.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -10,6 +9,7 @@ use simulator::{Faults, Garbage, RecordedError};
 use crate::Laws;
 use crate::parsers::pause;
 use crate::process::{Running, World, keys};
+use crate::support::preload;
 use crate::support::proxy::{Network, Proxy};
 
 /// A sidecar behind a network of its own. Between its kill and its next start there is none.
@@ -21,12 +21,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) fn start(world: &World, rng: &mut Rng) -> Self {
-        let clock = world.path("offset.so");
-        if !clock.exists() {
-            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/offset.c");
-            let compiled = Command::new("cc").args(["-O2", "-shared", "-fPIC", "-o"]).arg(&clock).arg(source).status();
-            assert!(compiled.unwrap().success(), "{source} does not compile");
-        }
+        let clock = preload::library("chaos/offset.c", world.folder.path());
         let mut replica = Self { proxy: Proxy::before(world.redis.port()), clock, running: None };
         replica.begin(world, rng);
         replica

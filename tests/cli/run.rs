@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use crate::process::patience::now;
 use crate::process::{World, eventually};
 use crate::support::measured::{measured, seconds};
+use crate::support::preload;
 use crate::support::redis_server::{Port, RedisServer};
 
 #[test]
@@ -158,4 +160,34 @@ impl World {
         self.until_heard(1);
         sidecar
     }
+}
+
+#[test]
+fn a_name_service_that_is_silent_delays_no_command_and_no_end() {
+    let world = World::start();
+    let silent = preload::library("cli/silent_names.c", world.folder.path());
+    let env = [("LD_PRELOAD", silent.to_str().unwrap()), ("REDIS_URL", "redis://redis.invalid:6379")];
+    let began = now();
+    std::thread::scope(|scope| {
+        for command in ["status", "token", "trigger", "watch", "refresh"] {
+            scope.spawn(|| world.call_with(&[command], &env).expect(69));
+        }
+    });
+    measured("the name service is silent: commands give up after", seconds(began.elapsed()));
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+
+    let sidecar = world.begin(&["run"], &env);
+    sidecar.says("token-sidecar starts");
+    sidecar.stop().expect(0);
+    // The names of solver and API: a refresh is under way.
+    let env = [env[0], ("FLARESOLVERR_URL", "http://solver.invalid/v1"), ("SIDECAR_SHUTDOWN_GRACE", "1s")];
+    let sidecar = world.begin(&["run"], &env);
+    sidecar.says("refresh begins");
+    let began = now();
+    sidecar.stop().expect(0);
+    measured(
+        "the name service is silent: SIGTERM during a refresh, grace 1 s, ends it after",
+        seconds(began.elapsed()),
+    );
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }

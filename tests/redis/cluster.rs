@@ -10,7 +10,7 @@ use token_sidecar::refresh::ports::{Store, StoreError};
 use token_sidecar_client::redis::{Connector, Link, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::KeyNames;
 
-use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, secrets, site};
+use crate::fixture::{LOCK_TTL, TestLink, TestStore, config, link_of, parsed, site};
 use crate::running::{Intervals, Running};
 use crate::sentinel::refreshed;
 use crate::support::cluster::Cluster;
@@ -18,7 +18,7 @@ use crate::support::redis_server::Port;
 
 fn config_of(cluster: &Cluster, seeds: &[usize]) -> RedisConfig {
     let urls: Vec<String> = seeds.iter().map(|n| cluster.nodes[*n].url()).collect();
-    RedisConfig { topology: Topology::Cluster { nodes: secrets(&urls) }, ..config("redis://127.0.0.1:1/") }
+    RedisConfig { topology: Topology::Cluster { nodes: parsed(&urls) }, ..config("redis://127.0.0.1:1/") }
 }
 
 fn store_in_one_slot(link: &TestLink) -> TestStore {
@@ -103,7 +103,7 @@ async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
 #[tokio::test]
 async fn a_cluster_of_which_no_node_answers_is_away() {
     let port = Port::hold();
-    let nodes = secrets(&[format!("redis://127.0.0.1:{}/", port.number())]);
+    let nodes = parsed(&[format!("redis://127.0.0.1:{}/", port.number())]);
     let config = RedisConfig { topology: Topology::Cluster { nodes }, ..config("redis://127.0.0.1:1/") };
     let link: Arc<Link> = link_of(&config);
     assert!(matches!(store_in_one_slot(&link).look().await, Err(StoreError::Away(_))));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::Connection;
-use secrecy::SecretString;
+
 use token_sidecar::domain::announcement;
 use token_sidecar::domain::extract::Candidate;
 use token_sidecar::domain::pending::Note;
@@ -15,7 +15,7 @@ use token_sidecar::domain::snapshot::{Failing, Refresh, Snapshot};
 use token_sidecar::domain::verdict::Timings;
 use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, KeyTtl, NewToken, Record, Store};
-use token_sidecar_client::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
+use token_sidecar_client::redis::{Connector, Link, RedisConfig, RedisUrl, TlsConfig, Topology};
 use token_sidecar_client::wire::{Cookies, FailedCause, KeyNames, SiteId, Stage, Token, Trigger};
 
 use crate::support::redis_server::RedisServer;
@@ -40,11 +40,11 @@ pub(crate) fn keys() -> KeyNames {
 }
 
 pub(crate) fn config(url: &str) -> RedisConfig {
-    RedisConfig { url: url.into(), password: None, tls: TlsConfig::default(), topology: Topology::Single }
+    RedisConfig { url: url.parse().unwrap(), password: None, tls: TlsConfig::default(), topology: Topology::Single }
 }
 
-pub(crate) fn secrets(urls: &[String]) -> Vec<SecretString> {
-    urls.iter().map(|url| SecretString::from(url.as_str())).collect()
+pub(crate) fn parsed(urls: &[String]) -> Vec<RedisUrl> {
+    urls.iter().map(|url| url.parse().unwrap()).collect()
 }
 
 pub(crate) fn link_of(config: &RedisConfig) -> TestLink {

@@ -5,7 +5,7 @@ use token_sidecar::refresh::ports::{Checked, Recorded, Store, StoreError};
 use token_sidecar_client::redis::{Connector, LinkError, RedisConfig, Topology};
 use token_sidecar_client::wire::{Fingerprint, Trigger};
 
-use crate::fixture::{TestStore, commit, config, id, link_of, secrets, store_on};
+use crate::fixture::{TestStore, commit, config, id, link_of, parsed, store_on};
 use crate::running::{Intervals, Running};
 use crate::support::redis_server::RedisServer;
 use crate::support::sentinel::{MASTER, sentinel_of};
@@ -32,7 +32,7 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
 }
 
 fn by_sentinel(url: &str, sentinel: &RedisServer) -> RedisConfig {
-    let topology = Topology::Sentinel { nodes: secrets(&[sentinel.url()]), master: MASTER.into() };
+    let topology = Topology::Sentinel { nodes: parsed(&[sentinel.url()]), master: MASTER.into() };
     RedisConfig { topology, ..config(url) }
 }
 
@@ -81,7 +81,7 @@ async fn sentinels_may_have_a_password_of_their_own_but_all_the_same() {
     let sentinel = sentinel_of(&master, 1, &["requirepass watch"]);
     let nodes = |passwords: &[&str]| {
         let urls: Vec<_> = passwords.iter().map(|password| sentinel.url_with(&format!(":{password}@"))).collect();
-        let topology = Topology::Sentinel { nodes: secrets(&urls), master: MASTER.into() };
+        let topology = Topology::Sentinel { nodes: parsed(&urls), master: MASTER.into() };
         RedisConfig { topology, ..config("redis://127.0.0.1:1/") }
     };
     refreshed(&store_on(&link_of(&nodes(&["watch", "watch"]))), "a", "one").await;

@@ -5,7 +5,7 @@
 use token_sidecar::refresh::ports::{Store as _, StoreError};
 use token_sidecar_client::redis::{LinkError, RedisConfig, TlsConfig, Topology};
 
-use crate::fixture::{config, link_of, secrets, store_on};
+use crate::fixture::{config, link_of, parsed, store_on};
 use crate::running::{Intervals, Running};
 use crate::sentinel::refreshed;
 use crate::support::papers::Papers;
@@ -53,7 +53,10 @@ async fn a_refresh_and_its_event_go_over_tls() {
     {
         let answer = ping(&config).await;
         let Err(LinkError::Untrusted(error)) = answer else { panic!("{why}: {answer:?}") };
-        assert!(error.contains("the certificate of Redis is not accepted"), "{why}: {error}");
+        assert!(
+            error.contains("no TLS with Redis: its certificate is signed by an authority that is not trusted here"),
+            "{why}: {error}"
+        );
         // For whoever runs already it is waited for: no back-off outlives it.
         let look = store_on(&link_of(&config)).look().await;
         assert!(matches!(look, Err(StoreError::Away(_))), "{why}: {look:?}");
@@ -86,7 +89,7 @@ async fn sentinels_and_their_master_are_trusted_by_the_same_authority() {
     lines.push("tls-replication yes".to_owned());
     lines.push(format!("sentinel monitor shop 127.0.0.1 {} 1", port.number()));
     let _sentinel = RedisServer::start_sentinel(&lines.iter().map(String::as_str).collect::<Vec<_>>());
-    let nodes = secrets(&[format!("rediss://127.0.0.1:{}", watch.number())]);
+    let nodes = parsed(&[format!("rediss://127.0.0.1:{}", watch.number())]);
     let topology = Topology::Sentinel { nodes, master: "shop".into() };
     let config = RedisConfig { topology, ..presenting(&papers, "rediss://127.0.0.1:1/") };
     let subscription = Running::open(&config, Intervals::PRODUCTION).await;

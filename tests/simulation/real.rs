@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::database::Message;
 use crate::engine::{Done, Engine, Left, Refusal};
 use crate::reply::{Command, Protocol, Reply};
+use crate::support::preload;
 
 /// Runs the server until our end of the pipe closes, however this process ends.
 const SHELL: &str = r#"LD_PRELOAD=$PWD/clock.so redis-server --port 0 --unixsocket redis.sock --save "" --appendonly no --enable-debug-command yes >log & server=$!
@@ -37,7 +38,7 @@ struct Saved {
 impl Real {
     pub(crate) fn start(now: i64) -> Self {
         let folder = TempDir::new().unwrap();
-        compile_clock(folder.path());
+        preload::library("simulation/clock.c", folder.path());
         let clock = File::create(folder.path().join("now")).unwrap();
         set_clock(&clock, now);
         let shell = Program::new("sh")
@@ -137,13 +138,6 @@ impl Drop for Real {
         drop(self.shell.stdin.take());
         let _it_was_killed = self.shell.wait();
     }
-}
-
-fn compile_clock(folder: &Path) {
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/simulation/clock.c");
-    let compiled =
-        Program::new("cc").args(["-O2", "-shared", "-fPIC", "-o", "clock.so", source]).current_dir(folder).status();
-    assert!(compiled.expect("a C compiler").success(), "{source} does not compile");
 }
 
 /// Half a millisecond more, as the model has it.

@@ -1,5 +1,7 @@
 //! Which requests go through `HTTP_PROXY`.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -40,4 +42,38 @@ async fn requests_to_the_shop_go_through_the_proxy_and_those_to_a_solver_or_to_l
     assert!(error.message.contains("the name does not resolve"), "{}", error.message);
     let solver = Stub::new(|_, _| page("3.5.0", &[]));
     Flaresolverr::new(&config(&solver.url), &Solvers::default()).unwrap().solve().await.unwrap();
+}
+
+/// Speaks SOCKS5 to one client, and answers its request as the API.
+fn socks5(listener: &TcpListener) -> std::io::Result<Vec<u8>> {
+    let (mut client, _) = listener.accept()?;
+    let mut greeting = [0; 2];
+    client.read_exact(&mut greeting)?;
+    client.read_exact(&mut vec![0; usize::from(greeting[1])])?;
+    client.write_all(&[5, 0])?;
+    // A name: the proxy resolves it.
+    let mut head = [0; 5];
+    client.read_exact(&mut head)?;
+    assert_eq!(head[..4], [5, 1, 0, 3]);
+    let mut name = vec![0; usize::from(head[4])];
+    client.read_exact(&mut name)?;
+    client.read_exact(&mut [0; 2])?;
+    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
+    client.read_exact(&mut [0; 4])?;
+    client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")?;
+    Ok(name)
+}
+
+#[tokio::test]
+async fn a_socks_proxy_of_the_environment_is_used() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("socks5h://{}", listener.local_addr().unwrap());
+    let variables = ["HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"].map(|name| (name, ""));
+    let variables = variables.into_iter().chain([("ALL_PROXY", &*address), ("all_proxy", &*address)]);
+    let served = std::thread::spawn(move || socks5(&listener));
+    if !is_child("proxy::a_socks_proxy_of_the_environment_is_used", &variables.collect::<Vec<_>>()) {
+        assert_eq!(served.join().unwrap().unwrap(), b"api.shop.test");
+        return;
+    }
+    assert_eq!(verified("http://api.shop.test/search").await, Verdict::Accepted);
 }

@@ -96,18 +96,23 @@ async fn tls_that_fails_is_explained_with_host_cause_and_cure() {
     let (papers, others, servers) = (trusted(), Papers::issue(), servers());
     papers.sign("other", "DNS:other.test,IP:127.0.0.2", 2);
     papers.sign("past", "IP:127.0.0.1", -1);
+    papers.sign_without_names();
     let fronts = [
         (&others, "it", "its certificate is signed by an authority that is not trusted here; "),
         (&papers, "other", "its certificate is not for this name but for other.test, 127.0.0.2; "),
         (&papers, "past", "its certificate has expired; renew it"),
-        (&papers, "ca", "its certificate cannot be used: CaUsedAsEndEntity"),
+        (&papers, "ca", "its certificate is that of an authority (CA:TRUE), which a server must not use as its own; "),
+        (&papers, "nameless", "its certificate has no subjectAltName, and a name in CN does not count; "),
+        (&papers, "old", "its certificate is of X.509 version 1; make one of version 3"),
     ]
     .map(|(papers, name, problem)| (TlsFront::before(servers.port(), papers, name), problem));
     let ports = fronts.iter().map(|(front, problem)| (front.port(), *problem));
     // A server that answers anything but TLS, and one that ends the handshake.
     let plain = Stub::greeting(&answer(400, "text/html", "Bad Request"));
-    let ports =
-        ports.chain([(plain, "the server does not speak TLS on this port; should the address begin with http://?")]);
+    let ports = ports.chain([(
+        plain,
+        "the server does not speak TLS on this port; is an address without TLS meant (http://, redis://)?",
+    )]);
     for (port, problem) in ports {
         let url = format!("https://user:hunter2@127.0.0.1:{port}/v1");
         let message = format!("no TLS with 127.0.0.1:{port}: {problem}");

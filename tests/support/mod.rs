@@ -7,6 +7,7 @@ pub(crate) mod contract;
 pub(crate) mod listener;
 pub(crate) mod measured;
 pub(crate) mod papers;
+pub(crate) mod preload;
 pub(crate) mod proxy;
 pub(crate) mod redis_server;
 pub(crate) mod sentinel;

@@ -25,12 +25,21 @@ impl Papers {
 
     /// One more certificate, for this host; one that ends before it begins has expired.
     pub(crate) fn sign(&self, name: &str, host: &str, days: i32) {
-        let extensions = format!("subjectAltName={host}\nbasicConstraints=CA:FALSE\n");
-        std::fs::write(self.file("extensions"), extensions).unwrap();
+        self.sign_with(name, Some(&format!("subjectAltName={host}\nbasicConstraints=CA:FALSE\n")), days);
+    }
+
+    /// `nameless` has a name in CN alone; `old` is of X.509 version 1, which has no extensions.
+    pub(crate) fn sign_without_names(&self) {
+        self.sign_with("nameless", Some("basicConstraints=CA:FALSE\n"), 2);
+        self.sign_with("old", None, 2);
+    }
+
+    fn sign_with(&self, name: &str, extensions: Option<&str>, days: i32) {
+        std::fs::write(self.file("extensions"), extensions.unwrap_or_default()).unwrap();
         self.openssl(&format!("req -newkey {KEY} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
         let authority = "-CA ca.crt -CAkey ca.key -CAcreateserial";
-        let signed = format!("-in {name}.csr -out {name}.crt -days {days} -extfile extensions");
-        self.openssl(&format!("x509 -req {authority} {signed}"));
+        let extensions = extensions.map_or("", |_| " -extfile extensions");
+        self.openssl(&format!("x509 -req {authority} -in {name}.csr -out {name}.crt -days {days}{extensions}"));
     }
 
     fn openssl(&self, arguments: &str) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -21,12 +22,17 @@ impl TlsFront {
     pub(crate) fn before(server: u16, papers: &Papers, name: &str) -> Self {
         let certificates = CertificateDer::pem_file_iter(papers.file(&format!("{name}.crt"))).unwrap();
         let key = PrivateKeyDer::from_pem_file(papers.file(&format!("{name}.key"))).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let provider = rustls::crypto::ring::default_provider();
+        // Not checked: a server may have any certificate.
+        let certified = CertifiedKey::new(
+            certificates.map(Result::unwrap).collect(),
+            provider.key_provider.load_private_key(key).unwrap(),
+        );
+        let config = ServerConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(certificates.map(Result::unwrap).collect(), key)
-            .unwrap();
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Self(Listener::start(move |client| {
             let acceptor = acceptor.clone();

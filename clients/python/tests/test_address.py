@@ -34,7 +34,8 @@ pytestmark = pytest.mark.redis_py
 @pytest.mark.parametrize("kind", [TokenClient, AsyncTokenClient, TokenManager])
 def test_a_url_means_what_it_means_to_the_sidecar(kind: Any, case: dict[str, Any]) -> None:
     if "reaches" in case:
-        kind(**{"redis_url" if kind is TokenManager else "url": case["url"]})
+        if "host" in case["reaches"] or redis.__version__ != "4.5.2":
+            kind(**{"redis_url" if kind is TokenManager else "url": case["url"]})
         options = options_of(case["url"])
         assert options.pop("ssl_check_hostname", None) == case["reaches"].get("tls")
         assert options == {NAMES[name]: value for name, value in case["reaches"].items()}
@@ -73,7 +74,7 @@ def test_the_password_of_the_url_comes_before_the_argument_and_that_before_the_e
     server.client.set(TOKEN, "token")
     server.client.config_set("requirepass", "of the environment")
     socket = f"unix://{server.folder}/redis.sock"
-    if redis.__version__ == "4.5.2":  # its Unix sockets are broken
+    if redis.__version__ == "4.5.2":  # it has no Unix sockets
         socket = server.url
     with_another = server.url.replace("//", "//:wrong@")
     try:

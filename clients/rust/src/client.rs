@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
 use crate::error::ClientError;
 use crate::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
 use crate::site::Site;
@@ -29,7 +27,7 @@ impl Client {
             return Err(ClientError::Config(format!("`{site}` cannot be the id of a site")));
         };
         let redis = RedisConfig {
-            url: SecretString::from(redis_url),
+            url: redis_url.parse().map_err(|error| ClientError::Config(format!("the URL of Redis: {error}")))?,
             password: None,
             tls: TlsConfig::default(),
             topology: Topology::Single,

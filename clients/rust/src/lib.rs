@@ -28,6 +28,7 @@ mod error;
 pub mod excerpt;
 pub mod redis;
 mod site;
+pub mod tls;
 mod updates;
 mod wait;
 pub mod wire;

@@ -22,6 +22,8 @@ from .site import Site, bare
 
 def client_of(kind: Any, retry: Any, at: Mapping[str, Any], patience: float, **more: Any) -> Any:
     """A client of our own, of either kind of redis-py: nothing it does takes much longer than `patience`."""
+    if kind is redis.Redis and "unix_socket_path" in at and redis.__version__ == "4.5.2":
+        raise InvalidSettings("redis-py 4.5.2 has no Unix sockets: 4.5.3 or later is needed")
     options: dict[str, Any] = {
         "socket_timeout": patience,
         "socket_connect_timeout": patience,

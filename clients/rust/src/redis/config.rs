@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::url::RedisUrl;
+
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://`, `rediss://` or `unix://`, user, password and database included. With Sentinel or Cluster the
-    /// user, password and database of the data nodes are taken from it, and its address is not used.
-    pub url: SecretString,
+    /// With Sentinel or Cluster the user, password and database of the data nodes are taken from it, and its address is
+    /// not used.
+    pub url: RedisUrl,
     /// The password, where the URL has none.
     pub password: Option<SecretString>,
     pub tls: TlsConfig,
@@ -29,13 +31,13 @@ pub enum Topology {
     Single,
     /// The Sentinels know where the master is.
     Sentinel {
-        nodes: Vec<SecretString>,
+        nodes: Vec<RedisUrl>,
         /// The name under which they watch the master.
         master: String,
     },
     /// A Cluster: the keys of a site must share a slot.
     Cluster {
         /// Some nodes to start from, as URLs.
-        nodes: Vec<SecretString>,
+        nodes: Vec<RedisUrl>,
     },
 }

@@ -8,16 +8,17 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisConnectionInfo, RedisResult, TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo,
+    RedisConnectionInfo, RedisResult, TlsCertificates,
 };
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 use super::commands::Commands;
 use super::config::{RedisConfig, Topology};
 use super::dial::Dial;
 use super::error::{LinkError, classify, classify_setup};
 use super::sentinel::Sentinels;
+use super::url::RedisUrl;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -53,22 +54,24 @@ impl Connector {
     /// Reads the certificates and checks the URLs; connects to nothing.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
         let certificates = certificates(config)?;
-        let base = info(&config.url, config.password.as_ref(), "redis.url")?;
+        let mut base = config.url.0.clone();
+        if let (false, Some(password)) = (config.url.has_password(), &config.password) {
+            let settings = base.redis_settings().clone().set_password(password.expose_secret());
+            base = base.set_redis_settings(settings);
+        }
         let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
             (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
                 Client::build_with_tls(info, certificates.clone())
             }
             _ => Client::open(info),
         };
-        let nodes_of = |nodes: &[SecretString], setting| -> Result<Vec<ConnectionInfo>, LinkError> {
-            nodes.iter().map(|node| info(node, None, setting)).collect()
-        };
         let kind = match &config.topology {
             Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
             Topology::Sentinel { nodes, master } => {
                 let setting = "redis.sentinel.nodes";
-                let with_certificates = |node| client(node).map(|c| c.get_connection_info().clone());
-                let nodes: RedisResult<Vec<_>> = nodes_of(nodes, setting)?.into_iter().map(with_certificates).collect();
+                let with_certificates =
+                    |node: &RedisUrl| client(node.0.clone()).map(|c| c.get_connection_info().clone());
+                let nodes: RedisResult<Vec<_>> = nodes.iter().map(with_certificates).collect();
                 let nodes = nodes.map_err(|e| config_error(setting, &e))?;
                 if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
                     let message = format!("{setting}: all of them must have the same user and password");
@@ -79,14 +82,8 @@ impl Connector {
                 Kind::Sentinel(Box::new(sentinels))
             }
             Topology::Cluster { nodes } => {
-                let infos = nodes_of(nodes, "redis.cluster.nodes")?;
-                let infos: Vec<ConnectionInfo> = infos
-                    .into_iter()
-                    .map(|i| {
-                        let settings = base.redis_settings().clone();
-                        i.set_redis_settings(settings)
-                    })
-                    .collect();
+                let with_settings = |node: &RedisUrl| node.0.clone().set_redis_settings(base.redis_settings().clone());
+                let infos: Vec<ConnectionInfo> = nodes.iter().map(with_settings).collect();
                 let mut builder = ClusterClientBuilder::new(infos.clone())
                     .retries(2)
                     .connection_timeout(CONNECT_TIMEOUT)
@@ -209,17 +206,6 @@ async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<
         Ok(connected) => connected.map_err(|e| classify_setup(&e)),
         Err(_) => Err(LinkError::Away(format!("no connection within {} s", span.as_secs()))),
     }
-}
-
-fn info(url: &SecretString, password: Option<&SecretString>, setting: &str) -> Result<ConnectionInfo, LinkError> {
-    let info = url.expose_secret().into_connection_info().map_err(|e| config_error(setting, &e))?;
-    let mut settings = info.redis_settings().clone();
-    if settings.password().is_none()
-        && let Some(password) = password
-    {
-        settings = settings.set_password(password.expose_secret());
-    }
-    Ok(info.set_redis_settings(settings))
 }
 
 fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkError> {

@@ -3,6 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::excerpt::excerpt;
+use crate::tls::{TlsProblem, rustls_error};
 
 /// Why there is no answer from Redis.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +45,7 @@ pub fn classify(error: &RedisError) -> LinkError {
         ErrorKind::Server(_) => true,
         _ => error.code().is_some_and(|code| !PASSING.contains(&code)),
     };
-    if let Some(text) = certificates(&text) {
+    if let Some(text) = certificates(error) {
         return LinkError::Untrusted(text);
     }
     match (denied, refused) {
@@ -63,13 +64,20 @@ pub(super) fn classify_setup(error: &RedisError) -> LinkError {
 }
 
 /// An error of TLS about a certificate, in words that say whose; `None` for other errors.
-fn certificates(text: &str) -> Option<String> {
-    if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
-        return Some(format!("the certificate of Redis is not accepted: {why}"));
+fn certificates(error: &RedisError) -> Option<String> {
+    match rustls_error(error)? {
+        rustls::Error::InvalidCertificate(_) => {
+            let problem = TlsProblem::of(error, "REDIS_TLS_CA_FILE")?;
+            Some(format!("no TLS with Redis: {problem}"))
+        }
+        rustls::Error::AlertReceived(alert) => {
+            let alert = format!("{alert:?}");
+            let is_of_ours =
+                alert.contains("Certificate") || matches!(&*alert, "UnknownCA" | "AccessDenied" | "DecryptError");
+            is_of_ours.then(|| format!("Redis does not accept our certificate: {alert}"))
+        }
+        _ => None,
     }
-    let (_, why) = text.split_once("received fatal alert: ")?;
-    let is_of_ours = why.contains("Certificate") || matches!(why, "UnknownCA" | "AccessDenied" | "DecryptError");
-    is_of_ours.then(|| format!("Redis does not accept our certificate: {why}"))
 }
 
 /// Codes of a server that is not ready yet, beyond those that the library knows.

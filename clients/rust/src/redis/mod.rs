@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod link;
 mod sentinel;
+mod url;
 
 pub use commands::Commands;
 pub use config::{RedisConfig, TlsConfig, Topology};
@@ -18,3 +19,4 @@ pub use dial::{Dial, Stream};
 pub use error::{LinkError, classify};
 pub use events::Events;
 pub use link::Link;
+pub use url::{RedisUrl, UrlError};
