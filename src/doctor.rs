@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::redis::{Connector, Events, Link, LinkError};
+use token_sidecar_client::redis::{Cause, Connector, Events, Link, LinkError};
 use token_sidecar_client::wire::{Channels, Cookies, Token};
 
 use crate::app::AppError;
@@ -73,7 +73,7 @@ impl Doctor {
             Err(LinkError::Refused(error)) => {
                 Finding::works("Redis", format!("reached; its version is unknown (INFO: {error})"))
             }
-            Err(LinkError::Denied(error)) if error.contains("NOPERM") => {
+            Err(error) if error.cause() == Cause::Permission => {
                 Finding::works("Redis", "reached; its version is unknown (no permission for INFO)")
             }
             Err(error) => return vec![Finding::broken("Redis", &error, cure_of(&error))],
@@ -278,26 +278,22 @@ const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'sta
 }
 
 fn cure_of(error: &LinkError) -> &'static str {
-    match error {
-        LinkError::Denied(text) | LinkError::Refused(text) if text.contains("NOPERM") => {
-            "give the Redis user the keys, channels and commands of compose/users.acl"
-        }
-        LinkError::Denied(_) => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
-        LinkError::Untrusted(text) if text.contains("its certificate") => {
-            "its authority must be in REDIS_TLS_CA_FILE, it must name the host of the address, and be valid today"
-        }
-        LinkError::Untrusted(_) => {
-            "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"
-        }
-        LinkError::Refused(text) if text.contains("READONLY") => {
-            "this is a replica: point REDIS_URL at the master, or use Sentinel"
-        }
-        LinkError::Refused(text) if text.contains("OOM") => "give Redis more memory (maxmemory), or let it evict",
-        LinkError::Refused(_) => "see the log of Redis",
-        LinkError::Config(_) => "correct the setting",
-        LinkError::Away(text) if text.contains("TRYAGAIN") => {
+    match error.cause() {
+        Cause::Setting => "correct the setting",
+        Cause::Address => "start Redis, and set REDIS_URL to its address",
+        Cause::Login => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
+        Cause::Permission => "give the Redis user the keys, channels and commands of compose/users.acl",
+        Cause::Replica => "this is a replica: point REDIS_URL at the master, or use Sentinel",
+        Cause::Memory => "give Redis more memory (maxmemory), or let it evict",
+        Cause::Slot => {
             "a slot is being moved to another node: wait, or end an interrupted move with redis-cli --cluster fix"
         }
-        LinkError::Away(_) => "start Redis, and set REDIS_URL to its address",
+        Cause::ServerCertificate => {
+            "its authority must be in REDIS_TLS_CA_FILE, it must name the host of the address, and be valid today"
+        }
+        Cause::ClientCertificate => {
+            "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"
+        }
+        Cause::Other => "see the log of Redis",
     }
 }

@@ -20,10 +20,52 @@ pub enum LinkError {
     /// Redis refuses this client: its password, its permissions or its protocol.
     #[error("{0}")]
     Denied(String),
-    /// A certificate is not accepted: Redis cannot be asked anything.
+    /// A certificate is not accepted, that of Redis or ours: Redis cannot be asked anything.
     #[error("{0}")]
     Untrusted(String),
 }
+
+/// What an operator has to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Setting,
+    Address,
+    Login,
+    Permission,
+    /// This server is a replica.
+    Replica,
+    Memory,
+    /// A slot of a Cluster is being moved.
+    Slot,
+    ServerCertificate,
+    ClientCertificate,
+    Other,
+}
+
+impl LinkError {
+    /// By the kind and by the code of Redis, which the error of a script has within its text.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let (Self::Config(text) | Self::Away(text) | Self::Refused(text) | Self::Denied(text) | Self::Untrusted(text)) =
+            self;
+        let has_code = |code| text.split([' ', ':']).any(|word| word == code);
+        match self {
+            Self::Config(_) => Cause::Setting,
+            Self::Untrusted(text) if text.starts_with(NOT_OURS) => Cause::ClientCertificate,
+            Self::Untrusted(_) => Cause::ServerCertificate,
+            _ if has_code("NOPERM") => Cause::Permission,
+            Self::Denied(_) => Cause::Login,
+            Self::Away(_) if has_code("TRYAGAIN") => Cause::Slot,
+            Self::Away(_) => Cause::Address,
+            Self::Refused(_) if has_code("READONLY") => Cause::Replica,
+            Self::Refused(_) if has_code("OOM") => Cause::Memory,
+            Self::Refused(_) => Cause::Other,
+        }
+    }
+}
+
+/// How the text begins where Redis does not accept our certificate.
+const NOT_OURS: &str = "Redis does not accept our certificate";
 
 /// Sorts an error of the client library. The text of the result never holds what was sent.
 pub fn classify(error: &RedisError) -> LinkError {
@@ -74,7 +116,7 @@ fn certificates(error: &RedisError) -> Option<String> {
             let alert = format!("{alert:?}");
             let is_of_ours =
                 alert.contains("Certificate") || matches!(&*alert, "UnknownCA" | "AccessDenied" | "DecryptError");
-            is_of_ours.then(|| format!("Redis does not accept our certificate: {alert}"))
+            is_of_ours.then(|| format!("{NOT_OURS}: {alert}"))
         }
         _ => None,
     }
