@@ -172,7 +172,7 @@ fn settings_that_cannot_be_used_are_64_for_every_command() {
         (("SIDECAR_VERIFY", "maybe"), "SIDECAR_VERIFY"),
         (("SIDECAR_SOURCES", "curl"), "SIDECAR_SOURCES"),
         (("SIDECAR_LISTEN", "9188"), "SIDECAR_LISTEN"),
-        (("TZ", "Middle/Earth"), "TZ"),
+        (("REDIS_URL", "redis://localhost?db=1"), "?db= is not obeyed: write /1 after the host"),
         (("SIDECAR_CONFIG", "missing.toml"), "missing.toml"),
         (("REDIS_PASSWORD_FILE", "missing"), "REDIS_PASSWORD_FILE"),
         (("REDIS_TLS_CA_FILE", "missing.pem"), "REDIS_TLS_CA_FILE"),
@@ -183,6 +183,11 @@ fn settings_that_cannot_be_used_are_64_for_every_command() {
     ] {
         world.call_with(&["run"], &[bad]).expect(64).complains(named);
     }
+    // A variable of the system's is no reason to refuse.
+    world
+        .call_with(&["check-config"], &[("TZ", "Middle/Earth")])
+        .expect(0)
+        .complains("TZ = \"Middle/Earth\" is not used");
     world.write("broken.toml", "[redis\n");
     world.call(&["run", "--config", "broken.toml"]).expect(64).complains("broken.toml, line 1");
 }
