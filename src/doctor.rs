@@ -82,7 +82,7 @@ impl Doctor {
         let mut findings = vec![version];
         findings.extend(time.ok().map(|(seconds, micros)| {
             let theirs = Timestamp::from_microsecond(seconds * 1_000_000 + micros).unwrap_or_default();
-            clock("clock", theirs, "Redis', by which everything is counted")
+            clock("clock", theirs, "Redis'")
         }));
         findings
     }
