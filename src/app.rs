@@ -161,7 +161,7 @@ pub async fn refresh(
         admission::admitted(&process.link, sites.into_iter()).await
     };
     let refreshing = async {
-        let admitted = timeout(patience, admission).await.map_err(|_| out_of_reach(patience))??;
+        let admitted = timeout(patience, admission).await.map_err(|_| out_of_reach(&process, patience))??;
         let (mut outcome, mut unanswered) = (ManualOutcome::Stopped, BTreeMap::new());
         for (site, reading) in admitted {
             let (id, stop) = (site.id.clone(), Stop { graceful: shutdown.clone(), now: shutdown.clone() });
@@ -173,7 +173,7 @@ pub async fn refresh(
     };
     let (outcome, unanswered) = tokio::select! {
         ended = &mut subscribed => { ended?; (ManualOutcome::Stopped, BTreeMap::new()) }
-        () = lost_for(&process.status, patience) => return Err(out_of_reach(patience)),
+        () = lost_for(&process.status, patience) => return Err(out_of_reach(&process, patience)),
         refreshed = refreshing => refreshed?,
     };
     unsubscribe.cancel();
@@ -200,8 +200,9 @@ async fn answer_once<T>(unsubscribed: impl Future<Output = T>, process: &Process
     }
 }
 
-fn out_of_reach(patience: Duration) -> AppError {
-    LinkError::Away(format!("out of reach for {} s", patience.as_secs())).into()
+fn out_of_reach(process: &Process, patience: Duration) -> AppError {
+    let addresses = process.link.connector().addresses();
+    LinkError::Away(format!("{addresses} is out of reach for {} s", patience.as_secs())).into()
 }
 
 /// Returns once the subscription has been lost for this long.

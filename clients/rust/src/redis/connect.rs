@@ -120,7 +120,7 @@ impl Connector {
                 connected => connected,
             }
         };
-        within(CONNECT_TIMEOUT * 2, connecting).await
+        self.within(CONNECT_TIMEOUT * 2, connecting).await
     }
 
     /// A connection for a subscription: each push is handed to `receive` as it is read. On a Cluster any node will do,
@@ -134,14 +134,14 @@ impl Connector {
             Ok(())
         };
         let settings = config().set_push_sender(receive);
-        within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
+        self.within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
     }
 
     /// Behind Sentinel, calls `moved` when the master has changed, for as long as the returned connection is kept.
     /// Where no Sentinel can be reached, a lost connection shows the failover later.
     pub async fn failovers(&self, moved: impl Fn() + Send + Sync + 'static) -> Option<MultiplexedConnection> {
         let Kind::Sentinel(sentinels) = &self.kind else { return None };
-        let subscribing = within(CONNECT_TIMEOUT, sentinels.failovers(config(), moved));
+        let subscribing = self.within(CONNECT_TIMEOUT, sentinels.failovers(config(), moved));
         subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
     }
 
@@ -157,6 +157,33 @@ impl Connector {
     /// Whether the keys are spread over a Cluster.
     pub const fn is_cluster(&self) -> bool {
         matches!(self.kind, Kind::Cluster { .. })
+    }
+
+    /// An error names the servers that were tried.
+    async fn within<T>(
+        &self,
+        span: Duration,
+        connecting: impl Future<Output = RedisResult<T>>,
+    ) -> Result<T, LinkError> {
+        let error = match tokio::time::timeout(span, connecting).await {
+            Ok(connected) => match connected.map_err(|e| classify_setup(&e)) {
+                Err(LinkError::Away(error)) => error,
+                connected => return connected,
+            },
+            Err(_) => format!("no connection within {} s", span.as_secs()),
+        };
+        Err(LinkError::Away(format!("{}: {error}", self.addresses())))
+    }
+
+    /// The servers that are tried, for messages: without user and password.
+    pub fn addresses(&self) -> String {
+        let nodes = match &self.kind {
+            Kind::Single(client) => vec![client.get_connection_info()],
+            Kind::Sentinel(sentinels) => sentinels.nodes.iter().collect(),
+            Kind::Cluster { nodes, .. } => nodes.iter().map(Client::get_connection_info).collect(),
+            Kind::Dialled(_) => return "the server".to_owned(),
+        };
+        nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(", ")
     }
 
     async fn node(
@@ -199,13 +226,6 @@ fn config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(RESPONSE_TIMEOUT))
-}
-
-async fn within<T>(span: Duration, connecting: impl Future<Output = RedisResult<T>>) -> Result<T, LinkError> {
-    match tokio::time::timeout(span, connecting).await {
-        Ok(connected) => connected.map_err(|e| classify_setup(&e)),
-        Err(_) => Err(LinkError::Away(format!("no connection within {} s", span.as_secs()))),
-    }
 }
 
 fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkError> {
