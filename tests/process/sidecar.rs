@@ -166,6 +166,15 @@ impl Running {
         self.end()
     }
 
+    /// Sends a signal again and again, since two within a second count as one.
+    pub(crate) fn signal_until_its_end(mut self, name: &str) -> Ran {
+        eventually("the end of the process", || {
+            self.signal(name);
+            self.child.try_wait().unwrap()
+        });
+        self.end()
+    }
+
     /// Waits for its end without a deadline.
     pub(crate) fn end_within_minutes(mut self) -> Ran {
         let status = self.child.wait().unwrap();

@@ -21,7 +21,7 @@ fn config_of(cluster: &Cluster, seeds: &[usize]) -> RedisConfig {
     RedisConfig { topology: Topology::Cluster { nodes: parsed(&urls) }, ..config("redis://127.0.0.1:1/") }
 }
 
-fn store_in_one_slot(link: &TestLink) -> TestStore {
+pub(crate) fn store_in_one_slot(link: &TestLink) -> TestStore {
     let keys = KeyNames { token: "chitai_gorod_token".into(), cookies: "{chitai_gorod_token}:cookies".into() };
     RedisStore::new(Arc::clone(link), site(), keys, LOCK_TTL, "one".to_owned())
 }

@@ -9,6 +9,7 @@ use redis::PushInfo;
 use token_sidecar::refresh::ports::{Store, StoreError};
 use token_sidecar_client::redis::{Connector, LinkError};
 
+use crate::cluster::store_in_one_slot;
 use crate::fixture::{TestLink, commit, config, id, link, link_of, store, store_on};
 use crate::support::redis_server::RedisServer;
 
@@ -124,7 +125,7 @@ async fn a_cluster_that_is_down_is_away() {
     let bus = crate::support::redis_server::Port::hold();
     let port = format!("cluster-port {}", bus.number());
     let server = RedisServer::start_with(&["cluster-enabled yes", &port]);
-    away(store(&server).heartbeat().await, "CLUSTERDOWN");
+    away(store_in_one_slot(&link(&server)).heartbeat().await, "CLUSTERDOWN");
 }
 
 #[tokio::test]

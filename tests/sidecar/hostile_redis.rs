@@ -72,6 +72,10 @@ fn no_answer_of_a_server_that_is_no_redis_harms_the_sidecar() {
         ("HTTP", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", 1),
         ("binary", b"\x00\xff\x16\x03\x01\r\n\r\n", 1),
         ("agreement", b"+OK\r\n", 20),
+        ("a number", b":7\r\n", 20),
+        ("nothing", b"_\r\n", 20),
+        ("a map", b"%1\r\n+a\r\n+b\r\n", 20),
+        ("an echo", b"-ERR what is AUTH guest eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9?\r\n", 20),
         ("pushes", b">3\r\n+message\r\n+chitai_gorod:token:invalid\r\n+now\r\n", 20),
         ("a promise of 2 GiB", b"$2147483647\r\nx", 1),
         ("a promise of more than there is", b"*9223372036854775807\r\n", 1),
@@ -84,21 +88,6 @@ fn no_answer_of_a_server_that_is_no_redis_harms_the_sidecar() {
         let taken = sidecar.rss_kib();
         assert!(taken < MOST_KIB, "{name}: {taken} KiB");
         is_tidy(name, &sidecar.stop().expect(0));
-    }
-}
-
-/// What is no welcome is a refusal, as of a wrong password: that mends itself for nobody who waits.
-#[test]
-fn a_welcome_that_is_none_is_a_refusal() {
-    let said_back = b"-ERR what is AUTH guest eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9?\r\n";
-    let cases = [
-        ("a number", &b":7\r\n"[..], 20),
-        ("nothing", b"_\r\n", 20),
-        ("a map", b"%1\r\n+a\r\n+b\r\n", 20),
-        ("an echo", said_back, 20),
-    ];
-    for (name, sidecar, _server) in begin(&World::start(), &cases) {
-        is_tidy(name, &sidecar.end().expect(69));
     }
 }
 

@@ -183,15 +183,14 @@ fn whoever_waits_for_the_last_one_that_ends_is_told_so() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_a_second_later_ends_it_at_once() {
     let world = World::start();
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let sidecar = world.sidecar(&[("SIDECAR_SHUTDOWN_GRACE", "10m")]);
     world.solve_started(1);
     sidecar.signal("TERM");
     sidecar.says("shutting down");
-    sidecar.signal("INT");
-    sidecar.end().expect(130);
+    sidecar.signal_until_its_end("INT").expect(130);
 }
 
 #[test]
