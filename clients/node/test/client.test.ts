@@ -1,4 +1,4 @@
-// What the client does, against a real Redis, and the real sidecar where its answers matter.
+// The client against a real Redis, and the real sidecar where its answers matter.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -46,7 +46,7 @@ test("other keys may be named", async (t) => {
   assert.equal(await client.get(), "a-token");
   assert.deepEqual(await client.cookies(), { a: "b" });
   assert.equal(await client.userAgent(), "Browser");
-  // A key that says itself what a cluster hashes of it keeps its companions beside it.
+  // A key that has a hash tag of its own keeps its companions beside it.
   await world.redis.hSet("{shop}:token:meta", "user_agent", "Another");
   assert.equal(await world.client({ tokenKey: "{shop}:token" }).userAgent(), "Another");
 });
@@ -192,7 +192,7 @@ test("a Redis that does not answer is named", async (t) => {
   }
 });
 
-test("what is not there is said plainly", async (t) => {
+test("missing values are empty, malformed ones an error", async (t) => {
   const world = await World.start(t);
   const client = world.client();
   assert.deepEqual(await client.cookies(), {});
@@ -211,7 +211,7 @@ test("what is not there is said plainly", async (t) => {
   }
 });
 
-test("a missing token is asked for and waited for", async (t) => {
+test("a missing token is requested and waited for", async (t) => {
   const world = await World.start(t);
   await world.sidecar();
   const client = world.client();
@@ -220,7 +220,7 @@ test("a missing token is asked for and waited for", async (t) => {
   assert.equal(await client.get(wait), await world.redis.get(TOKEN));
 });
 
-test("where no sidecar listens, it is said at once", async (t) => {
+test("where no sidecar is subscribed, it is an error at once", async (t) => {
   const world = await World.start(t);
   const client = world.client();
   const began = performance.now();
@@ -230,7 +230,7 @@ test("where no sidecar listens, it is said at once", async (t) => {
   assert.ok(performance.now() - began < DEADLINE);
 });
 
-test("a failed refresh says why, where, and when it is tried again", async (t) => {
+test("a failed refresh is an error with reason, stage and time of the retry", async (t) => {
   const world = await World.start(t);
   await world.sidecar();
   const client = world.client();
@@ -266,24 +266,24 @@ test("without an answer the wait ends in time, with a last look at the key", asy
   await assert.rejects(client.get({ timeout: 50 }), TimedOut);
   await assert.rejects(client.waitNewer("refused", { timeout: 50 }), TimedOut);
   const waiting = client.waitNewer("refused", { timeout: 2000 });
-  await eventually("it asks", () => reports.some((report) => report.fingerprint === fingerprint("refused")));
+  await eventually("it reports", () => reports.some((report) => report.fingerprint === fingerprint("refused")));
   await world.listeners(1);
-  // Somebody stores a token without a word.
+  // Another program stores a token without an event.
   await world.redis.set(TOKEN, "next");
   assert.equal(await waiting, "next");
 });
 
-test("a report names the token by its fingerprint and says who reports why", async (t) => {
+test("a report holds the fingerprint of the token, the reason and the reporter", async (t) => {
   const world = await World.start(t);
   const reports = await world.stub();
   const client = world.client({ source: "catalogue" });
   assert.equal(await client.invalidate("refused", "401 on /search"), 1);
-  await eventually("it is heard", () => reports.length === 1);
+  await eventually("it is received", () => reports.length === 1);
   assert.deepEqual(reports[0], { fingerprint: fingerprint("refused"), reason: "401 on /search", source: "catalogue" });
   await assert.rejects(client.get({ timeout: 100 }), TimedOut);
   assert.deepEqual(reports[1], { reason: "there is no token", source: "catalogue" });
   await client.invalidate("refused", `401 on /?t=refused${"😀".repeat(300)}`);
-  await eventually("it is heard", () => reports.length === 3);
+  await eventually("it is received", () => reports.length === 3);
   const [, , { reason = "" } = {}] = reports;
   assert.equal(Array.from(reason).length, 200);
   assert.match(reason, new RegExp(`^401 on /\\?t=${fingerprint("refused")}(😀)+$`, "u"));
@@ -331,11 +331,11 @@ test("what is no event of the sidecar is passed over", async (t) => {
     await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
   });
   const client = world.client();
-  const told: UpdatedEvent[] = [];
-  await client.onUpdate((event) => told.push(event));
+  const received: UpdatedEvent[] = [];
+  await client.onUpdate((event) => received.push(event));
   assert.equal(await client.get(wait), "next");
-  await eventually("it is told", () => told.length > 0);
-  assert.deepEqual(told.map((event) => event.fingerprint), [fingerprint("next")]);
+  await eventually("it is received", () => received.length > 0);
+  assert.deepEqual(received.map((event) => event.fingerprint), [fingerprint("next")]);
 });
 
 test("a hundred waits for one token cost one subscription, one report and one solve", async (t) => {
@@ -378,7 +378,7 @@ test("each caller of a shared wait has its own end", async (t) => {
   await assert.rejects(client.get({ signal: AbortSignal.abort(new Error("no more")) }), /no more/);
 });
 
-test("a wait that nobody waits for any more ends", async (t) => {
+test("a wait without a caller ends", async (t) => {
   const world = await World.start(t);
   await world.stub();
   const client = world.client();
@@ -386,14 +386,14 @@ test("a wait that nobody waits for any more ends", async (t) => {
   await world.listeners(0);
 });
 
-test("a wait whose connection breaks subscribes, looks and asks again", async (t) => {
+test("a wait whose connection breaks subscribes, reads the key and reports again", async (t) => {
   const world = await World.start(t);
   await world.redis.set(TOKEN, "refused");
   const reports = await world.stub();
   const waiting = world.client().waitNewer("refused", wait);
-  await eventually("it asks", () => reports.length === 1);
+  await eventually("it reports", () => reports.length === 1);
   await world.cutListeners();
-  await eventually("it asks again", () => reports.length === 2);
+  await eventually("it reports again", () => reports.length === 2);
   await world.redis.set(TOKEN, "next");
   await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint("next") });
   assert.equal(await waiting, "next");
@@ -419,8 +419,8 @@ test("a wait that began while Redis was away outlasts that no sidecar listens ye
   const waits = [world.client().get(wait), world.client().waitNewer("refused", wait)];
   await assert.rejects(world.client().get({ timeout: 500 }), TimedOut);
   await world.revive();
-  // Both have asked, and nobody has heard it.
-  await eventually("they ask", async () => {
+  // Both have reported, and no sidecar has received it.
+  await eventually("they report", async () => {
     const calls = /cmdstat_publish:calls=(\d+)/.exec(await world.redis.info("commandstats"))?.[1];
     return Number(calls) >= 4;
   });
@@ -432,13 +432,13 @@ test("a failure from before the report does not answer it", async (t) => {
   const world = await World.start(t);
   const relay = await world.relay("GET");
   const client = world.client({ url: relay.url });
-  let told = 0;
-  await client.onUpdate(() => (told += 1));
+  let received = 0;
+  await client.onUpdate(() => (received += 1));
   const waiting = client.waitNewer("refused", wait);
   await relay.held;
   await world.publish({ event: "token:failed", cause: "attempt", stage: "solve", error: "old", retry_at: null });
   await world.publish({ event: "token:updated", cause: "repeated", version: 1, fingerprint: fingerprint("refused") });
-  await eventually("both are heard", () => told === 1);
+  await eventually("both are received", () => received === 1);
   const reports = await world.stub(async () => {
     await world.redis.set(TOKEN, "next");
     await world.publish({ event: "token:updated", cause: "refreshed", version: 2, fingerprint: fingerprint("next") });
@@ -448,49 +448,49 @@ test("a failure from before the report does not answer it", async (t) => {
   assert.equal(reports.length, 1);
 });
 
-test("updates are told, whatever a callback does, until the end of the subscription", async (t) => {
+test("updates are received, whatever a callback does, until the end of the subscription", async (t) => {
   const world = await World.start(t);
   await world.sidecar();
   const errors: unknown[] = [];
   const client = world.client({ onError: (error) => errors.push(error) });
   const token = await client.get(wait);
-  const told: UpdatedEvent[] = [];
+  const received: UpdatedEvent[] = [];
   const stop = await client.onUpdate((event) => {
-    told.push(event);
+    received.push(event);
     throw new Error("a callback's own");
   });
   const stopAsync = await client.onUpdate(() => Promise.reject(new Error("a promise's own")));
   const next = await client.waitNewer(token, wait);
-  await eventually("it is told", () => told.length === 1);
-  assert.equal(told[0]?.fingerprint, fingerprint(next));
-  assert.equal(told[0].cause, "refreshed");
+  await eventually("it is received", () => received.length === 1);
+  assert.equal(received[0]?.fingerprint, fingerprint(next));
+  assert.equal(received[0].cause, "refreshed");
   await eventually("both are reported", () => errors.length === 2);
   const third = await client.waitNewer(next, wait);
-  await eventually("it is told again", () => told.length === 2);
+  await eventually("the next is received", () => received.length === 2);
   await stop();
   await client.waitNewer(third, wait);
-  assert.equal(told.length, 2);
+  assert.equal(received.length, 2);
   await stopAsync[Symbol.asyncDispose]();
   await world.listeners(1);
 });
 
-test("an update that falls into a gap of the connection is told once", async (t) => {
+test("an update that falls into a gap of the connection is received once", async (t) => {
   const world = await World.start(t);
-  // What is stored while nobody hears: it comes back with Redis.
+  // Stored while no client is subscribed: it comes back with Redis.
   await world.redis.hSet(META, { version: 7, fingerprint: "9f86d081884c7d65", trigger: "schedule", source: "http" });
   await world.redis.set(TOKEN, "test", { EX: 1000 });
   await world.redis.sendCommand(["SAVE"]);
   await world.redis.hSet(META, "version", 5);
   const troubles: unknown[] = [];
   const client = world.client({ onError: (error) => troubles.push(error) });
-  const told: UpdatedEvent[] = [];
-  await client.onUpdate((event) => told.push(event));
-  assert.equal(told.length, 0);
+  const received: UpdatedEvent[] = [];
+  await client.onUpdate((event) => received.push(event));
+  assert.equal(received.length, 0);
   await world.crash();
   await world.revive();
-  await eventually("it is told", () => told.length > 0);
+  await eventually("it is received", () => received.length > 0);
   await world.listeners(1);
-  const [event] = told;
+  const [event] = received;
   assert.ok(event?.ttl !== undefined && event.ttl !== null && event.ttl > 0);
   assert.deepEqual(
     { ...event, ttl: 0 },
@@ -510,14 +510,14 @@ test("an update that falls into a gap of the connection is told once", async (t)
     },
   );
   assert.equal(troubles.length, 1);
-  // The announcement of the same version comes late: it is known. Another gap without news is not told either.
+  // The announcement of the same version comes late: it is known. Another gap without news leads to no call either.
   await world.publish({ event: "token:updated", cause: "refreshed", version: 7, fingerprint: "9f86d081884c7d65" });
   await world.cutListeners();
   await eventually("the second gap", () => troubles.length === 2);
   await world.listeners(1);
   await world.publish({ event: "token:updated", cause: "refreshed", version: 8, fingerprint: "2c26b46b68ffc68f" });
-  await eventually("the next one is told", () => told.some((event) => event.version === 8));
-  assert.deepEqual(told.map((event) => event.version), [7, 8]);
+  await eventually("the next one is received", () => received.some((event) => event.version === 8));
+  assert.deepEqual(received.map((event) => event.version), [7, 8]);
 });
 
 test("a closed client waits for nothing and keeps no process alive", async (t) => {
@@ -525,7 +525,7 @@ test("a closed client waits for nothing and keeps no process alive", async (t) =
   const reports = await world.stub();
   const client = world.client();
   const waiting = client.waitNewer("refused", wait);
-  await eventually("it asks", () => reports.length === 1);
+  await eventually("it reports", () => reports.length === 1);
   await client.close();
   await assert.rejects(waiting, /closed/);
   await assert.rejects(client.get(), /closed/);
@@ -544,7 +544,7 @@ test("a closed client waits for nothing and keeps no process alive", async (t) =
   assert.deepEqual([ran.status, ran.stderr], [0, ""]);
 });
 
-test("a Redis that is away or silent makes nobody wait for longer than asked", async (t) => {
+test("a Redis that is away or silent extends no timeout", async (t) => {
   const world = await World.start(t);
   await world.stub();
   const client = world.client();
@@ -563,9 +563,9 @@ test("a Redis that is away or silent makes nobody wait for longer than asked", a
   await assert.rejects(client.waitNewer("refused", { timeout: 100 }), TimedOut);
 });
 
-test("what Redis refuses is said at once", async (t) => {
+test("what Redis refuses is an error at once", async (t) => {
   const world = await World.start(t);
-  const client = world.client({ url: world.urlWith("nobody:wrong@") });
+  const client = world.client({ url: world.urlWith("stranger:wrong@") });
   const calls = [
     () => client.get(),
     () => client.waitNewer("refused"),
@@ -626,22 +626,22 @@ test("the shipped user for parsers is enough", async (t) => {
   const world = await World.start(t);
   const acl = readFileSync("../../compose/users.acl", "utf8");
   const rules = /^user parser on @PARSER@ (.*)$/m.exec(acl)?.[1] ?? "";
-  // What stands in parentheses is one rule.
+  // Parentheses enclose one rule.
   const words = rules.match(/\([^)]*\)|\S+/g) ?? [];
   await world.redis.sendCommand(["ACL", "SETUSER", "parser", "on", ">pass", ...words]);
   await world.sidecar();
   const client = world.client({ url: world.urlWith("parser:pass@") });
   const token = await client.get(wait);
-  const told: UpdatedEvent[] = [];
-  await client.onUpdate((event) => told.push(event));
+  const received: UpdatedEvent[] = [];
+  await client.onUpdate((event) => received.push(event));
   assert.notEqual(await client.waitNewer(token, wait), token);
-  await eventually("it is told", () => told.length === 1);
+  await eventually("it is received", () => received.length === 1);
   await client.cookies();
   await client.userAgent();
   assert.notEqual((await client.bundle(wait)).userAgent, null);
 });
 
-test("on a cluster nobody heard on the node proves nothing", async (t) => {
+test("on a cluster zero receivers on one node prove nothing", async (t) => {
   const world = await World.start(t, ["--cluster-enabled", "yes"]);
   await world.redis.sendCommand(["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
   await eventually("the cluster is up", async () =>

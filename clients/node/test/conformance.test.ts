@@ -1,4 +1,4 @@
-// The adapter for the tests that all clients share: one line asks, one line answers, in any order.
+// The adapter for the tests that all clients share: one line a call, one line an answer, in any order.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -27,12 +27,12 @@ class Adapter {
     t.after(() => this.#child.kill());
   }
 
-  say(line: object): void {
+  send(line: object): void {
     this.#child.stdin.write(`${JSON.stringify(line)}\n`);
   }
 
   async ask(line: { id: number } & Record<string, unknown>): Promise<Line> {
-    this.say(line);
+    this.send(line);
     return await this.answer(line.id);
   }
 
@@ -55,13 +55,13 @@ class Adapter {
 test("every call is answered by its id, and the end of the input ends it", async (t) => {
   const world = await World.start(t);
   const adapter = new Adapter(t, world);
-  const nobody = await adapter.ask({ id: 1, call: "get", timeout: 60 });
-  assert.equal(nobody.error?.kind, "nobody_listens");
+  const alone = await adapter.ask({ id: 1, call: "get", timeout: 60 });
+  assert.equal(alone.error?.kind, "nobody_listens");
   await world.sidecar();
   const { ok: token } = await adapter.ask({ id: 2, call: "get" });
   assert.equal(token, await world.redis.get(TOKEN));
   assert.deepEqual(await adapter.ask({ id: 3, call: "updates" }), { id: 3, ok: null });
-  for (let id = 100; id < 200; id++) adapter.say({ id, call: "wait_newer", token, timeout: 60 });
+  for (let id = 100; id < 200; id++) adapter.send({ id, call: "wait_newer", token, timeout: 60 });
   const next = (await adapter.answer(100)).ok;
   assert.notEqual(next, token);
   for (let id = 101; id < 200; id++) assert.equal((await adapter.answer(id)).ok, next);

@@ -1,4 +1,4 @@
-// The fetch that keeps up with the token: against the sidecar and the simulator's API, and a server that shows requests.
+// The fetch that replaces refused tokens: against the sidecar and the simulator's API, and a server that shows requests.
 import assert from "node:assert/strict";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { Readable } from "node:stream";
@@ -14,7 +14,7 @@ interface Asked {
   body: string;
 }
 
-/** An API that takes one token alone. */
+/** An API that accepts one token alone. */
 async function api(t: TestContext, accepted: string): Promise<{ url: string; asked: Asked[] }> {
   const asked: Asked[] = [];
   const server = createServer((request, response) => {
@@ -22,7 +22,7 @@ async function api(t: TestContext, accepted: string): Promise<{ url: string; ask
     request.on("data", (piece: Buffer) => (body += piece.toString()));
     request.on("end", () => {
       asked.push({ method: request.method ?? "", headers: request.headers, body });
-      response.writeHead(request.headers.authorization === `Bearer ${accepted}` ? 200 : 401).end("said");
+      response.writeHead(request.headers.authorization === `Bearer ${accepted}` ? 200 : 401).end("the answer");
     });
   });
   t.after(() => {
@@ -117,7 +117,7 @@ test("after a 401 the same request is sent again with the next token", async (t)
       const { url, asked } = await api(t, "new");
       const response = await tokenFetch(world.client())(...request(url));
       assert.equal(response.status, 200);
-      assert.equal(await response.text(), "said");
+      assert.equal(await response.text(), "the answer");
       const [first, second] = asked;
       assert.equal(asked.length, 2);
       assert.ok(first && second);
@@ -135,7 +135,7 @@ test("a second 401 is the caller's", async (t) => {
   const { url, asked } = await api(t, "neither");
   const response = await tokenFetch(world.client())(url);
   assert.equal(response.status, 401);
-  assert.equal(await response.text(), "said");
+  assert.equal(await response.text(), "the answer");
   assert.equal(asked.length, 2);
 });
 
@@ -166,14 +166,14 @@ test("a body that is read only once comes back as a 401 when the next token is t
       const init = (): RequestInit => ({ method: "POST", body: body(), duplex: "half" });
       const response = await send(url, init());
       assert.equal(response.status, 401);
-      assert.equal(await response.text(), "said");
+      assert.equal(await response.text(), "the answer");
       assert.equal((await send(url, init())).status, 200);
       assert.deepEqual(asked.map((one) => one.body), ["the body", "the body"]);
     });
   }
 });
 
-test("where no sidecar listens, the caller is told", async (t) => {
+test("where no sidecar is subscribed, the caller gets an error", async (t) => {
   const world = await World.start(t);
   await world.redis.set(TOKEN, "old");
   const { url } = await api(t, "new");

@@ -13,11 +13,11 @@ const snippets = readFileSync("README.md", "utf8")
   .slice(1)
   .map((part) => part.split("```")[0] ?? "");
 
-/** What each of them says, in their order. */
-const SAID = [/^200\n$/, /^$/, /^1 \[.*\] Mozilla/, /^$/, /^start token-sidecar\n$/, /^Mozilla/];
+/** What each of them prints, in their order. */
+const OUTPUTS = [/^200\n$/, /^$/, /^1 \[.*\] Mozilla/, /^$/, /^start token-sidecar\n$/, /^Mozilla/];
 
 test("every snippet of the README runs", async (t) => {
-  assert.equal(snippets.length, SAID.length);
+  assert.equal(snippets.length, OUTPUTS.length);
   const world = await World.start(t);
   await world.sidecar();
   for (const [index, snippet] of snippets.entries()) {
@@ -28,7 +28,7 @@ test("every snippet of the README runs", async (t) => {
       const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
       const [output, errors] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
       assert.equal(child.exitCode, 0, errors);
-      assert.match(output + errors, SAID[index] ?? /^$/);
+      assert.match(output + errors, OUTPUTS[index] ?? /^$/);
     });
   }
 });

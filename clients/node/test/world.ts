@@ -25,7 +25,7 @@ export const DEADLINE = 60_000;
 
 function program(variable: string, name: string): string {
   const path = resolve(process.env[variable] ?? join("..", "..", "target", "debug", name));
-  if (!existsSync(path)) throw new Error(`${path} is missing: cargo build --workspace, or say where it is in ${variable}`);
+  if (!existsSync(path)) throw new Error(`${path} is missing: cargo build --workspace, or set ${variable} to its path`);
   return path;
 }
 
@@ -45,7 +45,7 @@ async function freePort(): Promise<number> {
 }
 
 /** Waits for a line that has the text; the rest is read and forgotten. */
-async function says(child: ChildProcess, stream: "stdout" | "stderr", text: string): Promise<string> {
+async function printed(child: ChildProcess, stream: "stdout" | "stderr", text: string): Promise<string> {
   const from = child[stream];
   if (!from) throw new Error("it is not read");
   const seen: string[] = [];
@@ -95,7 +95,7 @@ export class World {
         await world.revive();
         return world;
       } catch (error) {
-        // Somebody has taken the port meanwhile.
+        // Another program has taken the port meanwhile.
         if (tries === 5) throw error;
       }
     }
@@ -119,7 +119,7 @@ export class World {
     this.#server = spawn("redis-server", [...words, ...this.#config], { stdio: ["ignore", "pipe", "inherit"] });
     const server = this.#server;
     this.#test.after(() => stop(server));
-    await says(server, "stdout", "ready to accept connections");
+    await printed(server, "stdout", "ready to accept connections");
     this.redis = createClient({ socket: { path: this.socket, reconnectStrategy: false } });
     const { redis } = this;
     redis.on("error", () => undefined);
@@ -145,7 +145,7 @@ export class World {
       stdio: ["ignore", "pipe", "ignore"],
     });
     this.#test.after(() => stop(simulator));
-    const line = await says(simulator, "stdout", "http://");
+    const line = await printed(simulator, "stdout", "http://");
     this.simulator = /http:\/\/[\d.:]+/.exec(line)?.[0] ?? "";
     const sidecar = spawn(program("TOKEN_SIDECAR_BIN", "token-sidecar"), ["run"], {
       cwd: this.#folder,
@@ -163,7 +163,7 @@ export class World {
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.#test.after(() => stop(sidecar));
-    await says(sidecar, "stderr", "channels");
+    await printed(sidecar, "stderr", "channels");
   }
 
   /** What goes wrong in the simulator from now on. */
@@ -209,16 +209,16 @@ export class World {
     return client;
   }
 
-  /** Somebody in place of the sidecar: is told every report, and answers it as it likes. */
+  /** A stub in place of the sidecar: receives every report, and answers as its test decides. */
   async stub(answer: (report: Report, count: number) => unknown = () => undefined): Promise<Report[]> {
     const reports: Report[] = [];
-    const ear = createClient({ socket: { path: this.socket, reconnectStrategy: false } });
-    ear.on("error", () => undefined);
+    const subscriber = createClient({ socket: { path: this.socket, reconnectStrategy: false } });
+    subscriber.on("error", () => undefined);
     this.#test.after(() => {
-      if (ear.isOpen) ear.destroy();
+      if (subscriber.isOpen) subscriber.destroy();
     });
-    await ear.connect();
-    await ear.subscribe(INVALID, (text) => {
+    await subscriber.connect();
+    await subscriber.subscribe(INVALID, (text) => {
       const report = JSON.parse(text) as Report;
       reports.push(report);
       answer(report, reports.length);
@@ -265,7 +265,7 @@ export class World {
     return { url: `redis://127.0.0.1:${String(port)}`, held, release };
   }
 
-  /** Breaks the connections of whoever listens for outcomes. */
+  /** Breaks the connections that are subscribed to outcomes. */
   async cutListeners(): Promise<void> {
     for (const line of (await this.redis.sendCommand<string>(["CLIENT", "LIST", "TYPE", "pubsub"])).split("\n")) {
       const id = /^id=(\d+) .* sub=2 /.exec(line)?.[1];
@@ -273,11 +273,11 @@ export class World {
     }
   }
 
-  /** Waits until so many listen for outcomes. */
+  /** Waits until so many connections are subscribed to outcomes. */
   async listeners(count: number): Promise<void> {
     await eventually(`${String(count)} listeners`, async () => {
-      const heard = await this.redis.pubSubNumSub(UPDATED);
-      return Number(heard[UPDATED]) === count;
+      const counts = await this.redis.pubSubNumSub(UPDATED);
+      return Number(counts[UPDATED]) === count;
     });
   }
 }
@@ -290,7 +290,7 @@ export interface Report {
 
 type Event = { event: "token:updated" | "token:failed" } & Record<string, unknown>;
 
-/** Looks until it is so. */
+/** Polls until the condition is true. */
 export async function eventually(what: string, look: () => boolean | Promise<boolean>): Promise<void> {
   const end = performance.now() + DEADLINE;
   while (!(await look())) {

@@ -1,4 +1,4 @@
-"""A Redis, both clients, a sidecar that is told what to do, and the real one."""
+"""A Redis, both clients, a stand-in for the sidecar, and the real one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def started() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def server(started: RedisServer) -> RedisServer:
-    """An empty Redis that nobody is connected to."""
+    """An empty Redis without a client."""
     started.clear()
     return started
 
@@ -29,7 +29,7 @@ def server(started: RedisServer) -> RedisServer:
 def stand_in(server: RedisServer) -> Iterator[StandIn]:
     stand_in = StandIn(server)
     yield stand_in
-    stand_in.ear.close()
+    stand_in.subscription.close()
 
 
 @pytest.fixture(params=list(KINDS))

@@ -1,4 +1,4 @@
-"""Both clients with one face, so that every test is a test of both."""
+"""Both clients behind one interface, so that every test covers both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from token_sidecar_client.task_link import closing
 
 
 class Parser(Protocol):
-    """A client whose calls run at once and are asked for later."""
+    """A client whose calls run at once, their results collected later."""
 
     def begin(self, call: str, *args: Any, **options: Any) -> Future[Any]: ...
 
@@ -29,7 +29,7 @@ class Parser(Protocol):
         """Ends the client."""
 
     def close(self) -> None:
-        """And all that the test has made around it."""
+        """Ends the client, and what the test has made around it."""
 
 
 class ThreadParser:
@@ -114,7 +114,7 @@ class TheirsForThreads(ThreadParser):
 
 
 class TheirsForTasks(TaskParser):
-    """The same; before Python 3.10 such a client wants to be made in a loop."""
+    """The same; before Python 3.10 such a client must be made in a loop."""
 
     def __init__(self, url: str = "", make: Callable[[], Any] | None = None, **options: Any) -> None:
         self.start()

@@ -19,7 +19,7 @@ from typing import Any, Callable
 import redis
 
 DEADLINE = 30.0
-"""A safety net: nothing takes so long unless it never ends."""
+"""A safety net: nothing takes so long."""
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -33,7 +33,7 @@ def until(is_so: Callable[[], bool]) -> None:
 
 def binary(variable: str, name: str) -> str:
     path = Path(os.environ.get(variable) or ROOT / "target" / "debug" / name)
-    assert path.exists(), f"{path} is not there: cargo build -p {name}, or say in {variable} where it is"
+    assert path.exists(), f"{path} is not there: cargo build -p {name}, or set {variable} to its path"
     return str(path)
 
 
@@ -49,21 +49,21 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        self.said = b""
+        self.output = b""
         self.until(sign)
 
     def until(self, sign: str) -> None:
-        """Waits until it has said this."""
+        """Waits until it has printed this."""
         assert self.child.stdout is not None
         ends = time.monotonic() + DEADLINE
-        while sign.encode() not in self.said:
+        while sign.encode() not in self.output:
             left = ends - time.monotonic()
             if left > 0 and select.select([self.child.stdout], [], [], left)[0]:
                 piece = os.read(self.child.stdout.fileno(), 65536)
-                self.said += piece
+                self.output += piece
                 if piece:
                     continue
-            raise AssertionError(f"it never said {sign!r}:\n{self.said.decode()}")
+            raise AssertionError(f"it never printed {sign!r}:\n{self.output.decode()}")
 
     def kill(self) -> None:
         self.child.kill()
@@ -73,7 +73,7 @@ class Process:
 
 
 def hold_a_port() -> tuple[socket.socket, int]:
-    """A port that nobody else is given: bound and never listening, so that a server can, and go, and come back."""
+    """A port that no other program gets: bound and never listening, so that a server can, and go, and come back."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))
@@ -110,7 +110,7 @@ class RedisServer:
         self.process.child.send_signal(signal.SIGCONT)
 
     def clear(self) -> None:
-        """As it was at the start, whatever a test has done to it."""
+        """Restores the state of the start."""
         assert self.process is not None
         self.thaw()
         if self.process.child.poll() is not None:
@@ -133,8 +133,8 @@ class RedisServer:
     def until_subscribed(self, channel: str, count: int) -> None:
         """Waits until so many listen."""
         ends = time.monotonic() + DEADLINE
-        while (heard := dict(self.client.pubsub_numsub(channel)).get(channel)) != count:
-            assert time.monotonic() < ends, f"{heard} listen on {channel}, not {count}"
+        while (subscribers := dict(self.client.pubsub_numsub(channel)).get(channel)) != count:
+            assert time.monotonic() < ends, f"{subscribers} listen on {channel}, not {count}"
             time.sleep(0.005)
 
 
@@ -145,7 +145,7 @@ class Simulator:
         self.process = Process(
             [binary("SIMULATOR_BIN", "token-sidecar-simulator"), "--listen", "127.0.0.1:0"], folder, "\n"
         )
-        self.url = self.process.said.decode().split()[0]
+        self.url = self.process.output.decode().split()[0]
 
     def control(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

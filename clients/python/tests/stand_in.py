@@ -1,4 +1,4 @@
-"""A sidecar that does what its test says, in place of the real one."""
+"""A sidecar controlled by its test, in place of the real one."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TOKEN, COOKIES, META = f"{SITE}_token", f"{SITE}_cookies", f"{{{SITE}_token}}:me
 
 
 class StandIn:
-    """Hears reports, and announces what it is told to."""
+    """Receives reports, and announces what its test sends."""
 
     def __init__(self, server: RedisServer) -> None:
         self.server = server
         self.listen()
 
     def listen(self) -> None:
-        self.ear = self.server.client.pubsub()
-        self.ear.subscribe(INVALID)
-        message = self.ear.get_message(timeout=DEADLINE)
+        self.subscription = self.server.client.pubsub()
+        self.subscription.subscribe(INVALID)
+        message = self.subscription.get_message(timeout=DEADLINE)
         assert message is not None
         assert message["type"] == "subscribe"
 
@@ -37,14 +37,14 @@ class StandIn:
         """The next report."""
         ends = time.monotonic() + DEADLINE
         while True:
-            message = self.ear.get_message(timeout=max(0.0, ends - time.monotonic()))
+            message = self.subscription.get_message(timeout=max(0.0, ends - time.monotonic()))
             assert message is not None, "nothing was reported"
             if message["type"] == "message":
                 report: dict[str, Any] = json.loads(message["data"])
                 return report
 
-    def hears_nothing_more(self) -> None:
-        """What was published before this returns has been heard."""
+    def receives_nothing_more(self) -> None:
+        """What was published before this returns has been received, and was no report."""
         self.server.client.publish(INVALID, '{"reason": "the end"}')
         assert self.report() == {"reason": "the end"}
 
@@ -55,7 +55,7 @@ class StandIn:
 
     @contextmanager
     def replacing(self) -> Iterator[None]:
-        """Meanwhile bundles are stored one after the other, each in one step; each says its number three times."""
+        """Meanwhile bundles are stored one after the other, each in one step; each holds its number three times."""
         is_over = threading.Event()
 
         def work() -> None:

@@ -49,7 +49,7 @@ def test_a_url_means_what_it_means_to_the_sidecar(kind: Any, case: dict[str, Any
 
 
 async def for_tasks() -> redis.asyncio.Redis:
-    """Before Python 3.10 it wants to be made in a loop."""
+    """Before Python 3.10 it must be made in a loop."""
     return redis.asyncio.Redis()
 
 

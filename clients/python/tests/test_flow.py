@@ -1,4 +1,4 @@
-"""The decisions alone: no Redis, and a clock that the test turns."""
+"""The decisions alone: no Redis, and a clock that the test sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Over(BaseException):
 
 
 class World:
-    """A port over a world in which things happen at their time."""
+    """A port over a world in which events happen at set times."""
 
     def __init__(self) -> None:
         self.time = 0.0
@@ -41,7 +41,7 @@ class World:
     def at(self, time: float, happens: Callable[[], None]) -> None:
         heapq.heappush(self._due, (time, next(self._order), happens))
 
-    def say(self, kind: str, data: str = "") -> None:
+    def deliver(self, kind: str, data: str = "") -> None:
         self._inbox.append(Message(kind, data))
 
     def update(self, token: str, version: int = 1, cause: str = "refreshed", stored: bool = True) -> None:
@@ -49,10 +49,10 @@ class World:
             self.token = token
             self.meta = {"version": str(version), "fingerprint": fingerprint(token)}
         event = {"event": "token:updated", "version": version, "fingerprint": fingerprint(token), "cause": cause}
-        self.say("message", json.dumps(event))
+        self.deliver("message", json.dumps(event))
 
     def fail(self) -> None:
-        self.say("message", '{"event": "token:failed", "error": "no luck"}')
+        self.deliver("message", '{"event": "token:failed", "error": "no luck"}')
 
     def end(self) -> None:
         raise Over
@@ -75,24 +75,24 @@ class World:
             raise RedisUnreachable("Redis is out of reach: connection refused")
 
     async def receive(self, patience: float) -> Message | None:
-        self._pass(patience, until_heard=True)
+        self._pass(patience, until_received=True)
         return self._inbox.pop(0) if self._inbox else None
 
     async def ping(self) -> None:
         self.log.append("ping")
         if self.is_alive:
-            self.at(self.time + 0.1, lambda: self.say("pong"))
+            self.at(self.time + 0.1, lambda: self.deliver("pong"))
 
     async def pause(self, seconds: float) -> None:
         self.log.append("pause")
-        self._pass(seconds, until_heard=False)
+        self._pass(seconds, until_received=False)
 
-    def _pass(self, seconds: float, until_heard: bool) -> None:
+    def _pass(self, seconds: float, until_received: bool) -> None:
         ends = self.time + seconds
-        while not (until_heard and self._inbox) and self._due and self._due[0][0] <= ends:
+        while not (until_received and self._inbox) and self._due and self._due[0][0] <= ends:
             self.time, _, happens = heapq.heappop(self._due)
             happens()
-        if not (until_heard and self._inbox):
+        if not (until_received and self._inbox):
             self.time = ends
 
 
@@ -176,7 +176,7 @@ def test_a_failure_without_its_fields_is_one_all_the_same() -> None:
     assert repr(failure) == "RefreshFailure(error='the sidecar gives no reason', stage=None, retry_at=None)"
 
 
-def test_a_silent_subscription_is_asked_and_a_dead_one_made_anew(world: World) -> None:
+def test_a_silent_subscription_is_pinged_and_a_dead_one_made_anew(world: World) -> None:
     def dies() -> None:
         world.is_alive = False
 
@@ -193,13 +193,13 @@ def test_a_silent_subscription_is_asked_and_a_dead_one_made_anew(world: World) -
 
 
 def test_a_subscription_that_was_renewed_behind_our_back_has_a_gap(world: World) -> None:
-    world.at(1, lambda: world.say("subscribe"))
+    world.at(1, lambda: world.deliver("subscribe"))
     world.at(10, lambda: world.update("next"))
     assert wait(world) == "next"
     assert world.log.count("publish") == 2
 
 
-def test_nobody_listens(world: World) -> None:
+def test_no_sidecar_is_subscribed(world: World) -> None:
     world.receivers = 0
     with pytest.raises(NobodyListens):
         wait(world)
@@ -216,7 +216,7 @@ def test_a_node_of_a_cluster_that_counts_none_proves_nothing(world: World) -> No
 def test_after_a_gap_sidecars_have_time_to_come_back(world: World) -> None:
     def breaks() -> None:
         world.receivers = 0
-        world.say("subscribe")
+        world.deliver("subscribe")
 
     def is_back() -> None:
         world.receivers = 1
@@ -227,10 +227,10 @@ def test_after_a_gap_sidecars_have_time_to_come_back(world: World) -> None:
     assert wait(world) == "next"
 
 
-def test_after_a_gap_the_report_is_said_until_somebody_hears_it_or_the_time_is_over(world: World) -> None:
+def test_after_a_gap_the_report_is_repeated_until_a_sidecar_receives_it_or_the_time_is_over(world: World) -> None:
     def breaks() -> None:
         world.receivers = 0
-        world.say("subscribe")
+        world.deliver("subscribe")
 
     world.at(1, breaks)
     progress = Progress()
@@ -241,10 +241,10 @@ def test_after_a_gap_the_report_is_said_until_somebody_hears_it_or_the_time_is_o
     assert progress.says == "Redis is back, and no sidecar listens yet"
 
 
-def test_after_a_gap_a_token_is_found_though_nobody_listens(world: World) -> None:
+def test_after_a_gap_a_token_is_found_though_no_sidecar_is_subscribed(world: World) -> None:
     def breaks() -> None:
         world.receivers = 0
-        world.say("subscribe")
+        world.deliver("subscribe")
 
     def stores() -> None:
         world.token = "next"
@@ -255,10 +255,10 @@ def test_after_a_gap_a_token_is_found_though_nobody_listens(world: World) -> Non
     assert 30 <= world.time <= 32
 
 
-def test_after_a_gap_a_failure_from_before_the_report_that_is_heard_is_not_ours(world: World) -> None:
+def test_after_a_gap_a_failure_from_before_the_report_that_is_received_is_not_ours(world: World) -> None:
     def breaks() -> None:
         world.receivers = 0
-        world.say("subscribe")
+        world.deliver("subscribe")
 
     def is_back() -> None:
         world.fail()
@@ -293,7 +293,7 @@ def seen(world: World, until: float, call: Callable[[TokenUpdate], Any] = lambda
     return calls
 
 
-def test_a_watch_hears_every_update_and_none_from_before(world: World) -> None:
+def test_a_watch_receives_every_update_and_none_from_before(world: World) -> None:
     world.update("old", 1)
     world.at(1, lambda: world.update("first", 2))
     world.at(2, lambda: world.update("first", 2, "repeated"))
@@ -306,11 +306,11 @@ def test_a_watch_hears_every_update_and_none_from_before(world: World) -> None:
 def test_a_watch_calls_once_with_what_it_has_missed(world: World) -> None:
     def gap() -> None:
         world.token, world.meta = "second", {"version": "2", "fingerprint": fingerprint("second")}
-        world.say("subscribe")
+        world.deliver("subscribe")
 
     world.update("first", 1)
     world.at(1, gap)
-    world.at(10, lambda: world.say("subscribe"))
+    world.at(10, lambda: world.deliver("subscribe"))
     world.at(20, lambda: world.update("third", 3))
     calls = seen(world, 30)
     assert [version for _, version in calls] == [2, 3]
@@ -318,9 +318,9 @@ def test_a_watch_calls_once_with_what_it_has_missed(world: World) -> None:
     assert world.log.count("listen") == 3
 
 
-def test_what_a_watch_has_read_after_a_gap_is_not_called_again_when_it_is_heard(world: World) -> None:
+def test_what_a_watch_has_read_after_a_gap_is_not_called_again_when_it_is_received(world: World) -> None:
     def gap() -> None:
-        world.say("subscribe")
+        world.deliver("subscribe")
         world.meta = {"version": "2", "fingerprint": fingerprint("second")}
         world.at(world.time + 1, lambda: world.update("second", 2))
 
@@ -335,11 +335,11 @@ def test_a_watch_outlasts_what_it_does_not_know(world: World) -> None:
     async def strange(*channels: str) -> None:
         await listen(*channels)
         if 2 < world.time < 10:
-            raise RuntimeError("a defect of somebody's")
+            raise RuntimeError("a defect of a callback")
 
     world.listen = strange  # type: ignore[method-assign]
-    world.at(1, lambda: world.say("subscribe"))
-    world.at(2, lambda: world.say("subscribe"))
-    world.at(3, lambda: world.say("subscribe"))
+    world.at(1, lambda: world.deliver("subscribe"))
+    world.at(2, lambda: world.deliver("subscribe"))
+    world.at(3, lambda: world.deliver("subscribe"))
     world.at(20, lambda: world.update("first", 1))
     assert seen(world, 30) == [(20, 1)]

@@ -23,7 +23,7 @@ from token_sidecar_client import AsyncTokenClient, NobodyListens, RefreshFailed,
 
 
 class Api:
-    """200 for the good token or "any", 401 for others; `/blocked` is 403, `/away` another host that knows no token."""
+    """200 for the good token or "any", 401 for others; `/blocked` is 403, `/away` another host that takes no token."""
 
     def __init__(self) -> None:
         self.good = "next"
@@ -128,7 +128,7 @@ def by_async_httpx(url: str, method: str, target: str, sent: dict[str, Any], **o
 
 @pytest.fixture(params=[by_requests, by_httpx, by_async_httpx])
 def send(request: pytest.FixtureRequest, server: RedisServer) -> Send:
-    """Sends a request, and waits in another thread for what comes of it."""
+    """Sends a request, and waits for the response in another thread."""
 
     def send(method: str, target: str, sent: dict[str, Any] | None = None, **options: Any) -> Any:
         return request.param(server.url, method, target, sent or {}, timeout=DEADLINE, **options)
@@ -151,7 +151,7 @@ def refreshing(stand_in: StandIn) -> Iterator[list[dict[str, Any]]]:
     thread.start()
     yield reports
     thread.join(DEADLINE)
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 def test_a_401_is_answered_by_the_next_token(send: Send, api: Api, refreshing: list[dict[str, Any]]) -> None:
@@ -163,31 +163,31 @@ def test_a_401_is_answered_by_the_next_token(send: Send, api: Api, refreshing: l
 
 
 def test_it_is_tried_once_more_and_not_twice(send: Send, api: Api, refreshing: list[dict[str, Any]]) -> None:
-    api.good = "of nobody"
+    api.good = "unknown"
     assert send("GET", f"{api.url}/search").status_code == 401
     assert api.tokens == ["dead", "next"]
     assert len(refreshing) == 1
 
 
-def test_a_token_that_works_is_sent_and_nothing_is_said(send: Send, api: Api, stand_in: StandIn) -> None:
+def test_a_token_that_works_is_sent_without_a_report(send: Send, api: Api, stand_in: StandIn) -> None:
     stand_in.store("next")
     assert send("GET", f"{api.url}/search").status_code == 200
     assert api.tokens == ["next"]
     assert "cookie" not in api.asked[0][2]
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 def test_a_403_is_no_401(send: Send, api: Api, stand_in: StandIn) -> None:
     stand_in.store("dead")
     assert send("GET", f"{api.url}/blocked").status_code == 403
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 def test_another_host_gets_no_token_and_its_401_is_not_reported(send: Send, api: Api, stand_in: StandIn) -> None:
     stand_in.store("next")
     assert send("GET", f"{api.url}/away").status_code == 401
     assert api.tokens == ["next", ""]
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 def pieces() -> Iterator[bytes]:
@@ -230,7 +230,7 @@ def test_requests_winds_a_file_back_to_where_it_was(api: Api, server: RedisServe
 
 
 class Pipe(io.RawIOBase):
-    """What can be read once."""
+    """A body that can be read only once."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
@@ -271,7 +271,7 @@ def test_no_request_carries_the_cookies_or_the_user_agent_of_another_token(
     assert [of for of in sent if len(set(of)) != 1] == []
 
 
-def test_where_there_is_no_next_token_it_is_said(send: Send, api: Api, server: RedisServer) -> None:
+def test_where_there_is_no_next_token_it_is_an_error(send: Send, api: Api, server: RedisServer) -> None:
     server.client.set("chitai_gorod_token", "dead")
     with pytest.raises(NobodyListens):
         send("GET", f"{api.url}/search")
@@ -286,7 +286,7 @@ def test_where_there_is_no_next_token_it_is_said(send: Send, api: Api, server: R
     with pytest.raises(RefreshFailed, match="timeout after 60 s"):
         send("GET", f"{api.url}/search")
     failing.join(DEADLINE)
-    stand_in.ear.close()
+    stand_in.subscription.close()
 
 
 def test_many_threads_of_one_session_share_a_wait(api: Api, server: RedisServer, refreshing: list[Any]) -> None:

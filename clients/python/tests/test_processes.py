@@ -1,4 +1,4 @@
-"""Clients over forks, loops and the end of a process, and that nothing says what a token is."""
+"""Clients over forks, loops and the end of a process, and that no token is shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from token_sidecar_client.flow import SILENCE
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_of_a_parser_that_waits_waits_for_itself(server: RedisServer, stand_in: StandIn) -> None:
+def test_a_forked_child_has_a_wait_of_its_own(server: RedisServer, stand_in: StandIn) -> None:
     client = TokenClient(url=server.url)
     client.on_update(lambda _: None)
     stand_in.store("dead")
@@ -35,7 +35,7 @@ def test_a_child_of_a_parser_that_waits_waits_for_itself(server: RedisServer, st
     server.until_subscribed(UPDATED, 2)
     child = os.fork()
     if child == 0:
-        # Whatever it inherits, it has a wait and connections of its own, and the end of its watches ends none of ours.
+        # It has a wait and connections of its own, and the end of its watches ends none of ours.
         code = 1
         try:
             code = 0 if client.wait_newer("dead", timeout=DEADLINE) == "next" else 2
@@ -85,7 +85,7 @@ def test_a_task_that_is_cancelled_leaves_the_others_waiting(server: RedisServer,
 
     stand_in.store("dead")
     assert asyncio.run(main()) == "next"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 @pytest.mark.redis_py
@@ -124,13 +124,13 @@ def test_the_last_task_that_is_cancelled_ends_the_wait(server: RedisServer, stan
             wait.cancel()
             await asyncio.wait({wait})
             await asyncio.to_thread(server.until_subscribed, UPDATED, 0)
-            # At once, and not when it would have looked after its connection.
+            # At once, and not with the next check of its connection.
             assert time.monotonic() - begun < SILENCE / 2
 
     asyncio.run(main())
 
 
-def test_a_program_that_ends_waits_for_nobody(server: RedisServer, stand_in: StandIn) -> None:
+def test_a_program_that_ends_waits_for_no_thread(server: RedisServer, stand_in: StandIn) -> None:
     program = """
 import threading
 from token_sidecar_client import TokenClient
@@ -154,24 +154,24 @@ token_sidecar_client.TokenClient
     subprocess.run([sys.executable, "-c", program], check=True, timeout=DEADLINE)
 
 
-def test_no_token_is_said(server: RedisServer, stand_in: StandIn, caplog: pytest.LogCaptureFixture) -> None:
-    said: list[str] = []
+def test_no_token_is_shown(server: RedisServer, stand_in: StandIn, caplog: pytest.LogCaptureFixture) -> None:
+    shown: list[str] = []
     with caplog.at_level(logging.DEBUG), TokenClient(url=server.url.replace("//", "//:pass-word@")) as client:
-        said += [repr(client), str(client.__dict__)]
+        shown += [repr(client), str(client.__dict__)]
     with caplog.at_level(logging.DEBUG), TokenClient(url=server.url) as client:
         client.on_update(lambda _: None)
         stand_in.store("secret-token")
         assert client.get() == "secret-token"
         client.invalidate("secret-token", "secret-token is dead")
-        said += [str(stand_in.report()), repr(client), str(client.__dict__)]
+        shown += [str(stand_in.report()), repr(client), str(client.__dict__)]
         with pytest.raises(TimeoutError) as raised:
             client.wait_newer("secret-token", timeout=0.1, reason="secret-token")
-        said += [repr(raised.value), str(stand_in.report())]
+        shown += [repr(raised.value), str(stand_in.report())]
         server.client.client_kill_filter(_type="pubsub")
         server.until_subscribed(UPDATED, 1)
-    said += [record.getMessage() for record in caplog.records]
-    assert "secret-token" not in "\n".join(said)
-    assert "pass-word" not in "\n".join(said)
+    shown += [record.getMessage() for record in caplog.records]
+    assert "secret-token" not in "\n".join(shown)
+    assert "pass-word" not in "\n".join(shown)
 
 
 def test_exceptions_travel_between_processes() -> None:
@@ -187,7 +187,7 @@ def test_the_package_allows_the_redis_py_that_is_installed() -> None:
     assert redis.__version__ in wanted.specifier
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_typed() -> None:
     import token_sidecar_client
 
     assert (Path(token_sidecar_client.__file__).parent / "py.typed").exists()

@@ -23,9 +23,9 @@ def first(parser: Parser, server: RedisServer) -> str:
 def test_a_refused_token_is_replaced_with_one_solve_for_all(
     parser: Parser, simulator: Simulator, server: RedisServer
 ) -> None:
-    heard: queue.Queue[TokenUpdate] = queue.Queue()
+    updates: queue.Queue[TokenUpdate] = queue.Queue()
     dead = first(parser, server)
-    parser.watch(heard.put)
+    parser.watch(updates.put)
     before = simulator.solves
     simulator.control("POST", "revoke")
     simulator.control("PUT", "faults", {"solve_delay": 300})
@@ -33,7 +33,7 @@ def test_a_refused_token_is_replaced_with_one_solve_for_all(
     (new,) = {wait.result(DEADLINE) for wait in waits}
     assert new != dead
     assert simulator.solves == before + 1
-    while heard.get(timeout=DEADLINE).fingerprint != fingerprint(new):
+    while updates.get(timeout=DEADLINE).fingerprint != fingerprint(new):
         pass
     # A late report of the token that was replaced costs nothing.
     assert parser.do("wait_newer", dead) == new
@@ -44,7 +44,7 @@ def test_a_refused_token_is_replaced_with_one_solve_for_all(
 
 
 @pytest.mark.usefixtures("sidecar")
-def test_failures_and_the_back_off_are_told(parser: Parser, simulator: Simulator, server: RedisServer) -> None:
+def test_failures_and_the_back_off_are_raised(parser: Parser, simulator: Simulator, server: RedisServer) -> None:
     dead = first(parser, server)
     simulator.control("PUT", "faults", {"solve_error": "blocked"})
     begun = time.time()

@@ -61,7 +61,7 @@ def test_the_fallback_is_the_env_file_and_then_the_environment(
 def test_a_trigger_names_the_token_that_its_thread_was_given(manager: TokenManager, stand_in: StandIn) -> None:
     manager.save_chitai_gorod_token("first")
     assert manager.get_chitai_gorod_token() == "first"
-    # The sidecar has renewed meanwhile: the report is late, and says so.
+    # The sidecar has renewed meanwhile: the report is late, and returns that.
     manager.save_chitai_gorod_token("second")
     manager.trigger_token_update()
     assert stand_in.report()["fingerprint"] == fingerprint("first")

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.redis_py
 
 def is_served(parser: Any, stand_in: StandIn) -> None:
     """Everything works through this client."""
-    heard: list[Any] = []
-    parser.watch(heard.append)
+    updates: list[Any] = []
+    parser.watch(updates.append)
     stand_in.store("dead")
     waited = parser.begin("wait_newer", "dead", timeout=DEADLINE)
     assert stand_in.report()["fingerprint"] == fingerprint("dead")
@@ -89,7 +89,7 @@ def cluster() -> Iterator[StandIn]:
         pass
     stand_in = StandIn(server)
     yield stand_in
-    stand_in.ear.close()
+    stand_in.subscription.close()
     server.close()
 
 
@@ -99,9 +99,9 @@ def test_a_cluster(cluster: StandIn) -> None:
         is_served(TheirsForTasks(make=lambda: redis.asyncio.RedisCluster.from_url(cluster.server.url)), cluster)
 
 
-def test_on_a_cluster_it_proves_nothing_that_a_node_knows_no_listener(cluster: StandIn) -> None:
+def test_on_a_cluster_a_node_without_subscribers_proves_nothing(cluster: StandIn) -> None:
     parser = TheirsForThreads(make=lambda: redis.RedisCluster.from_url(cluster.server.url))
-    cluster.ear.unsubscribe(INVALID)
+    cluster.subscription.unsubscribe(INVALID)
     cluster.server.until_subscribed(INVALID, 0)
     with pytest.raises(TimedOut, match="the report was published"):
         parser.do("wait_newer", "dead", timeout=0.2)

@@ -28,11 +28,11 @@ from token_sidecar_client.flow import SILENCE
 
 
 def test_every_update_is_called_with(parser: Parser, stand_in: StandIn) -> None:
-    heard: queue.Queue[TokenUpdate] = queue.Queue()
-    parser.watch(heard.put)
+    updates: queue.Queue[TokenUpdate] = queue.Queue()
+    parser.watch(updates.put)
     stand_in.announce("first", 1, expires_at="2026-11-24T05:53:05Z", ttl=86400, trigger="invalid", of_the_future=[1])
     stand_in.announce("first", 1, cause="repeated")
-    first, second = heard.get(timeout=DEADLINE), heard.get(timeout=DEADLINE)
+    first, second = updates.get(timeout=DEADLINE), updates.get(timeout=DEADLINE)
     assert (first.cause, second.cause) == ("refreshed", "repeated")
     assert (first.version, first.fingerprint, first.ttl) == (1, fingerprint("first"), 86400)
     assert first.expires_at == datetime(2026, 11, 24, 5, 53, 5, tzinfo=timezone.utc)
@@ -41,47 +41,47 @@ def test_every_update_is_called_with(parser: Parser, stand_in: StandIn) -> None:
 
 def test_what_was_stored_while_the_connection_was_broken_is_called_with_once(parser: Parser, stand_in: StandIn) -> None:
     server = stand_in.server
-    heard: queue.Queue[TokenUpdate] = queue.Queue()
+    updates: queue.Queue[TokenUpdate] = queue.Queue()
     stand_in.store("first", 1)
-    parser.watch(heard.put)
+    parser.watch(updates.put)
     server.stop()
     server.start()
-    # Before the watch is back, most likely; and if it is faster, it hears of it.
+    # Before the watch is back, most likely; and if it is faster, it receives it.
     stand_in.refresh("second", 2)
-    assert heard.get(timeout=DEADLINE).version == 2
+    assert updates.get(timeout=DEADLINE).version == 2
     server.until_subscribed(UPDATED, 1)
     stand_in.refresh("third", 3)
-    assert heard.get(timeout=DEADLINE).version == 3
+    assert updates.get(timeout=DEADLINE).version == 3
 
 
 def test_a_callback_that_fails_is_logged_and_called_again(
     parser: Parser, stand_in: StandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: queue.Queue[TokenUpdate] = queue.Queue()
+    updates: queue.Queue[TokenUpdate] = queue.Queue()
 
     def fails(update: TokenUpdate) -> None:
-        heard.put(update)
+        updates.put(update)
         raise KeyError("in the callback")
 
     with caplog.at_level(logging.ERROR, "token_sidecar_client"):
         parser.watch(fails)
         for version in (1, 2):
             stand_in.announce("token", version)
-            assert heard.get(timeout=DEADLINE).version == version
+            assert updates.get(timeout=DEADLINE).version == version
     assert "a callback for updates of chitai_gorod has failed" in caplog.text
 
 
-def test_a_watch_that_is_closed_hears_nothing_more(parser: Parser, stand_in: StandIn) -> None:
-    heard: queue.Queue[TokenUpdate] = queue.Queue()
-    close = parser.watch(heard.put)
+def test_a_watch_that_is_closed_receives_nothing_more(parser: Parser, stand_in: StandIn) -> None:
+    updates: queue.Queue[TokenUpdate] = queue.Queue()
+    close = parser.watch(updates.put)
     begun = time.monotonic()
     close()
     stand_in.server.until_subscribed(UPDATED, 0)
-    # At once, and not when it would have looked after its connection.
+    # At once, and not with the next check of its connection.
     assert time.monotonic() - begun < SILENCE / 2
     stand_in.announce("token")
     close()
-    assert heard.empty()
+    assert updates.empty()
 
 
 def test_the_end_of_a_client_ends_its_watches(parser: Parser, server: RedisServer) -> None:
@@ -125,10 +125,10 @@ def test_a_watch_may_be_closed_by_its_asynchronous_callback(server: RedisServer,
     asyncio.run(main())
 
 
-def test_a_watch_that_cannot_begin_says_why(make: Callable[..., Parser], server: RedisServer) -> None:
-    server.client.execute_command("ACL", "SETUSER", "deaf", "on", ">x", "~*", "+@all", "resetchannels")
+def test_a_watch_that_cannot_begin_raises_the_reason(make: Callable[..., Parser], server: RedisServer) -> None:
+    server.client.execute_command("ACL", "SETUSER", "channelless", "on", ">x", "~*", "+@all", "resetchannels")
     with pytest.raises(RedisRefused, match="channel"):
-        make(server.url.replace("//", "//deaf:x@")).watch(lambda _: None)
+        make(server.url.replace("//", "//channelless:x@")).watch(lambda _: None)
     parser = make(server.url)
     server.stop()
     with pytest.raises(TimedOut, match="no subscription to chitai_gorod:token:updated within"):

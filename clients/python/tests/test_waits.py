@@ -1,4 +1,4 @@
-"""`get`, `invalidate` and `wait_newer` over a real Redis, with a sidecar that does what the test says."""
+"""`get`, `invalidate` and `wait_newer` over a real Redis, with a sidecar controlled by the test."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from token_sidecar_client import (
 pytestmark = pytest.mark.redis_py
 
 
-def test_a_stored_token_is_given_and_nothing_is_said(parser: Parser, stand_in: StandIn) -> None:
+def test_a_stored_token_is_given_without_a_report(parser: Parser, stand_in: StandIn) -> None:
     stand_in.store("first")
     assert parser.do("get") == "first"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_token_that_is_no_b64token_is_given(parser: Parser, stand_in: StandIn)
     assert parser.do("get") == "12|abc=!"
 
 
-def test_a_missing_token_is_asked_for_without_a_fingerprint(parser: Parser, stand_in: StandIn) -> None:
+def test_a_missing_token_is_requested_without_a_fingerprint(parser: Parser, stand_in: StandIn) -> None:
     got = parser.begin("get")
     assert stand_in.report() == {"reason": "there is no token", "source": "Python client"}
     stand_in.refresh("first")
     assert got.result(DEADLINE) == "first"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
-def test_where_nobody_listens_it_is_said_at_once(parser: Parser, server: RedisServer) -> None:
+def test_where_no_sidecar_is_subscribed_it_is_an_error_at_once(parser: Parser, server: RedisServer) -> None:
     begun = time.monotonic()
     with pytest.raises(NobodyListens, match="no sidecar listens on chitai_gorod:token:invalid"):
         parser.do("get", timeout=60)
@@ -88,7 +88,7 @@ def test_where_nobody_listens_it_is_said_at_once(parser: Parser, server: RedisSe
     assert time.monotonic() - begun < 20
 
 
-def test_a_report_names_the_token_and_says_who_heard_it(make: Callable[..., Parser], stand_in: StandIn) -> None:
+def test_a_report_names_the_token_and_returns_its_receivers(make: Callable[..., Parser], stand_in: StandIn) -> None:
     parser = make(stand_in.server.url, source="catalogue")
     assert parser.do("invalidate", "dead", "401 on /search?token=dead") == 1
     named = fingerprint("dead")
@@ -101,10 +101,10 @@ def test_a_report_names_the_token_and_says_who_heard_it(make: Callable[..., Pars
     assert stand_in.report() == {"reason": "x" * 200, "source": "catalogue"}
 
 
-def test_a_newer_token_that_is_there_already_is_given_and_nothing_is_said(parser: Parser, stand_in: StandIn) -> None:
+def test_a_newer_token_that_is_there_already_is_given_without_a_report(parser: Parser, stand_in: StandIn) -> None:
     stand_in.store("next")
     assert parser.do("wait_newer", "dead") == "next"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
 def test_the_token_that_follows_is_waited_for(parser: Parser, stand_in: StandIn) -> None:
@@ -115,21 +115,21 @@ def test_the_token_that_follows_is_waited_for(parser: Parser, stand_in: StandIn)
     assert waited.result(DEADLINE) == "next"
 
 
-def test_an_update_that_names_the_refused_token_answers_somebody_else(parser: Parser, stand_in: StandIn) -> None:
+def test_an_update_that_names_the_refused_token_answers_another_report(parser: Parser, stand_in: StandIn) -> None:
     stand_in.store("dead")
     waited = parser.begin("wait_newer", "dead")
     stand_in.report()
     stand_in.announce("dead", cause="repeated")
     stand_in.server.client.publish(UPDATED, "plain garbage")
     stand_in.server.client.publish(UPDATED, "[1]")
-    # An update without the token that it names: somebody has deleted the key meanwhile.
+    # An update without the token that it names: another program has deleted the key meanwhile.
     stand_in.announce("gone")
     stand_in.refresh("next")
     assert waited.result(DEADLINE) == "next"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
-def test_a_message_that_is_no_text_stops_nobody(parser: Parser, stand_in: StandIn) -> None:
+def test_a_message_that_is_no_text_stops_no_wait(parser: Parser, stand_in: StandIn) -> None:
     waited = parser.begin("wait_newer", "dead", timeout=DEADLINE)
     stand_in.report()
     stand_in.server.client.publish(UPDATED, b"\xff\xfe")
@@ -163,28 +163,28 @@ def test_without_an_outcome_the_time_is_over_and_the_key_is_read_once_more(parse
     assert isinstance(raised.value, TimeoutError)
 
 
-def test_no_patience_is_one_look(parser: Parser, stand_in: StandIn) -> None:
+def test_a_timeout_of_zero_reads_the_key_once(parser: Parser, stand_in: StandIn) -> None:
     with pytest.raises(TimedOut):
         parser.do("get", timeout=0)
     stand_in.store("first")
     assert parser.do("get", timeout=0) == "first"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
-def test_a_hundred_who_wait_for_the_same_share_one_wait(parser: Parser, stand_in: StandIn) -> None:
+def test_a_hundred_calls_for_the_same_token_share_one_wait(parser: Parser, stand_in: StandIn) -> None:
     stand_in.store("dead")
     waits = [parser.begin("wait_newer", "dead") for _ in range(100)]
     stand_in.report()
     stand_in.server.until_subscribed(UPDATED, 1)
     stand_in.refresh("next")
     assert {wait.result(DEADLINE) for wait in waits} == {"next"}
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
-def test_all_who_share_a_wait_get_an_exception_of_their_own(parser: Parser, stand_in: StandIn) -> None:
+def test_all_calls_that_share_a_wait_get_their_own_exception(parser: Parser, stand_in: StandIn) -> None:
     waits = [parser.begin("wait_newer", "dead") for _ in range(10)]
     stand_in.report()
-    # All but the last who come have joined when each of them has looked at the key; those report anew.
+    # All but the last calls have joined when each of them has read the key; the last report anew.
     until(lambda: int(stand_in.server.client.info("commandstats")["cmdstat_get"]["calls"]) >= 11)
 
     def have_failed() -> bool:
@@ -197,7 +197,7 @@ def test_all_who_share_a_wait_get_an_exception_of_their_own(parser: Parser, stan
     assert len({id(error) for error in errors}) == 10
 
 
-def test_whoever_joins_a_wait_has_a_deadline_of_their_own(parser: Parser, stand_in: StandIn) -> None:
+def test_a_call_that_joins_a_wait_has_its_own_deadline(parser: Parser, stand_in: StandIn) -> None:
     short = parser.begin("wait_newer", "dead", timeout=0.5)
     stand_in.report()
     long = parser.begin("wait_newer", "dead", timeout=DEADLINE)
@@ -206,10 +206,10 @@ def test_whoever_joins_a_wait_has_a_deadline_of_their_own(parser: Parser, stand_
     stand_in.server.until_subscribed(UPDATED, 1)
     stand_in.refresh("next")
     assert long.result(DEADLINE) == "next"
-    stand_in.hears_nothing_more()
+    stand_in.receives_nothing_more()
 
 
-def test_a_shorter_patience_is_not_stretched_by_a_longer_one(parser: Parser, stand_in: StandIn) -> None:
+def test_a_shorter_timeout_is_not_extended_by_a_longer_one(parser: Parser, stand_in: StandIn) -> None:
     long = parser.begin("wait_newer", "dead", timeout=DEADLINE)
     stand_in.report()
     begun = time.monotonic()
@@ -228,7 +228,7 @@ def test_nothing_is_left_behind(parser: Parser, stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("how", ["restarted", "killed"])
-def test_a_broken_connection_is_made_anew_and_the_report_said_again(
+def test_a_broken_connection_is_made_anew_and_the_report_repeated(
     parser: Parser, stand_in: StandIn, server: RedisServer, how: str
 ) -> None:
     waited = parser.begin("wait_newer", "dead", timeout=DEADLINE)
@@ -253,7 +253,7 @@ def test_what_was_stored_while_the_connection_was_broken_is_found(parser: Parser
     stand_in.report()
     server.stop()
     server.start()
-    # Nobody says so, and nobody listens.
+    # No event announces it, and no sidecar is subscribed.
     stand_in.store("next")
     assert waited.result(DEADLINE) == "next"
 
@@ -273,7 +273,7 @@ def test_a_redis_that_is_away_is_outlasted(parser: Parser, stand_in: StandIn) ->
     assert waited.result(DEADLINE) == "first"
 
 
-def test_a_redis_that_hangs_makes_nobody_late(make: Callable[..., Parser], stand_in: StandIn) -> None:
+def test_a_redis_that_hangs_delays_no_call(make: Callable[..., Parser], stand_in: StandIn) -> None:
     parser = make(stand_in.server.url, redis_timeout=0.5)
     waited = parser.begin("wait_newer", "dead", timeout=0.5)
     stand_in.report()
@@ -289,13 +289,13 @@ def test_a_redis_that_hangs_makes_nobody_late(make: Callable[..., Parser], stand
     assert time.monotonic() - begun < 15
 
 
-def test_what_waiting_does_not_mend_is_raised_at_once(make: Callable[..., Parser], server: RedisServer) -> None:
-    server.client.execute_command("ACL", "SETUSER", "deaf", "on", ">x", "~*", "+@all", "resetchannels")
+def test_what_waiting_does_not_repair_is_raised_at_once(make: Callable[..., Parser], server: RedisServer) -> None:
+    server.client.execute_command("ACL", "SETUSER", "channelless", "on", ">x", "~*", "+@all", "resetchannels")
     begun = time.monotonic()
     with pytest.raises(RedisRefused, match="channel"):
-        make(server.url.replace("//", "//deaf:x@")).do("get", timeout=60)
+        make(server.url.replace("//", "//channelless:x@")).do("get", timeout=60)
     with pytest.raises(RedisRefused, match="login") as raised:
-        make(server.url.replace("//", "//deaf:wrong-secret@")).do("get", timeout=60)
+        make(server.url.replace("//", "//channelless:wrong-secret@")).do("get", timeout=60)
     assert "wrong-secret" not in str(raised.value)
     server.client.hset(TOKEN, "of another", "type")
     with pytest.raises(RedisRefused, match="WRONGTYPE"):
@@ -358,6 +358,6 @@ def test_names_of_keys_can_be_others(make: Callable[..., Parser], server: RedisS
 
 
 def shipped_rights(user: str) -> list[str]:
-    """What the shipped list of Redis' users grants to one of them."""
+    """The rights of one of the shipped Redis users."""
     lines = (ROOT / "compose" / "users.acl").read_text().splitlines()
     return next(line.split()[3:] for line in lines if line.startswith(f"user {user} "))
