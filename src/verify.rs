@@ -151,8 +151,8 @@ fn body(answer: &Answer) -> Body {
 /// The message in the body of an error.
 fn reason(answer: &Answer, shown: impl Fn(&str) -> String) -> String {
     let json = serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap_or_default();
-    let said = ["message", "error", "detail"].iter().find_map(|key| json.get(key)?.as_str());
-    said.map(|said| format!(": {}", excerpt(&shown(said), 120))).unwrap_or_default()
+    let reason = ["message", "error", "detail"].iter().find_map(|key| json.get(key)?.as_str());
+    reason.map(|reason| format!(": {}", excerpt(&shown(reason), 120))).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -169,7 +169,7 @@ mod tests {
 
     /// The old design took a 403 for a bad token and discarded one that worked.
     #[test]
-    fn defect_6_401_and_403_are_told_apart() {
+    fn defect_6_401_and_403_are_distinguished() {
         for (status, kind, body, word) in [
             (200, "application/json", r#"{"data":{}}"#, "accepted"),
             (200, "application/vnd.api+json; charset=utf-8", "\u{feff} [1]", "accepted"),
@@ -196,14 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_what_the_api_says_without_a_secret() {
-        let said = |body: &str| match verdict(&answer(401, "", body), str::to_owned) {
+    fn a_refusal_shows_the_answer_of_the_api_without_a_secret() {
+        let reason = |body: &str| match verdict(&answer(401, "", body), str::to_owned) {
             Verdict::Refused(reason) => reason,
             other => other.as_str().to_owned(),
         };
-        assert_eq!(said(r#"{"message":"Token is expired"}"#), "the API answers 401: Token is expired");
-        assert_eq!(said(r#"{"message":7}"#), "the API answers 401");
-        let echoed = said(r#"{"message":"bad token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"}"#);
+        assert_eq!(reason(r#"{"message":"Token is expired"}"#), "the API answers 401: Token is expired");
+        assert_eq!(reason(r#"{"message":7}"#), "the API answers 401");
+        let echoed = reason(r#"{"message":"bad token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"}"#);
         assert_eq!(echoed, "the API answers 401: bad token …");
     }
 

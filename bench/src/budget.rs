@@ -37,7 +37,7 @@ pub(crate) fn check(bench: &Bench, budget: &Path) -> anyhow::Result<bool> {
     ];
     for (name, found, allowed) in rows {
         let verdict = if found <= allowed { "within" } else { "OVER" };
-        crate::say(format_args!("{name}: {found}, {verdict} the budget of {allowed}"));
+        crate::progress(format_args!("{name}: {found}, {verdict} the budget of {allowed}"));
     }
     Ok(rows.iter().all(|(_, found, allowed)| found <= allowed))
 }

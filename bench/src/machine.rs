@@ -19,11 +19,11 @@ pub(crate) fn read() -> anyhow::Result<Machine> {
     let cpu = fs::read_to_string("/proc/cpuinfo")?;
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let says = |program: &str| -> anyhow::Result<String> {
+    let version = |program: &str| -> anyhow::Result<String> {
         let output = Command::new(program).arg("--version").output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let redis = says("redis-server")?;
+    let redis = version("redis-server")?;
     let redis = redis.split_ascii_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or(&redis);
     Ok(Machine {
         processor: model.map_or("unknown", |(_, name)| name).to_owned(),
@@ -31,6 +31,6 @@ pub(crate) fn read() -> anyhow::Result<Machine> {
         // Without the suffix, which names a distribution or a machine.
         kernel: kernel.trim().split('-').next().unwrap_or_default().to_owned(),
         redis: redis.to_owned(),
-        rust: says("rustc")?.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned(),
+        rust: version("rustc")?.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned(),
     })
 }

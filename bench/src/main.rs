@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(format_args!("{error:#}"));
+            progress(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -112,19 +112,19 @@ fn measure(run: Run) -> anyhow::Result<()> {
     let mut report = Report::read(&run.docs).unwrap_or_default();
     report.machine = machine::read()?;
     for part in if run.parts.is_empty() { Part::ALL.to_vec() } else { run.parts } {
-        say(format_args!("{part:?}: {}", part.about()));
+        progress(format_args!("{part:?}: {}", part.about()));
         part.measure(&bench, &mut report).with_context(|| format!("{part:?}"))?;
         // After each part, so that a failure of a later one loses nothing.
         report.write(&run.docs)?;
     }
     page::write(&run.docs, &report)?;
     for goal in goals::of(&report) {
-        say(format_args!("{goal}"));
+        progress(format_args!("{goal}"));
     }
     Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "progress and errors of a command-line program")]
-fn say(text: std::fmt::Arguments<'_>) {
+fn progress(text: std::fmt::Arguments<'_>) {
     eprintln!("bench: {text}");
 }

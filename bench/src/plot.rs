@@ -15,7 +15,7 @@ use crate::goals::{figure, mebi};
 use crate::report::{Latency, Replicas, Report, Sites, Waiting};
 
 const SIZE: (u32, u32) = (1_100, 900);
-/// Colours that colour-blind readers can tell apart.
+/// Colours that colour-blind readers can distinguish.
 const BLUE: RGBColor = RGBColor(0, 114, 178);
 const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const TITLE: (&str, u32) = ("sans-serif", 18);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What is to fail; by default nothing.
+/// The faults to inject; by default none.
 ///
 /// In JSON every field is optional, unknown fields are refused, and times are whole milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

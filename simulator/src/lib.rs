@@ -1,7 +1,7 @@
-//! A simulator of everything that token-sidecar and its parsers talk to, but for Redis.
+//! A simulator of all servers that token-sidecar and its parsers call, except Redis.
 //!
 //! One port serves a FlareSolverr (`/v1`, `/health`, `/`), the shop's page that sets the token (`/shop`, `/shop/late`,
-//! `/shop/challenge`, `/shop/plain`, `/shop/denied`) and the API that wants the token (`/web/api/…`). Requests to
+//! `/shop/challenge`, `/shop/plain`, `/shop/denied`) and the API that requires the token (`/web/api/…`). Requests to
 //! `/control/…` make the others fail. No request leaves the process: a solve opens the page in memory.
 //!
 //! ```

@@ -119,7 +119,7 @@ impl SharedState {
         self.mint_kind(CookieKind::Normal, life)
     }
 
-    /// Creates the token for a cookie of this kind; live where the kind says so.
+    /// Creates the token for a cookie of this kind; live where the kind is live.
     pub(crate) fn mint_kind(&self, kind: CookieKind, life: Duration) -> Minted {
         let (now, mut state) = (clock::now(), self.lock());
         if kind == CookieKind::Repeated

@@ -15,7 +15,7 @@ pub(super) fn print(listed: &Listed) -> Result<Exit, Stopped> {
         screen::line(format!("{text:width$}  {}", screen::faint(&origin)))?;
     }
     for warning in &listed.warnings {
-        screen::complain(warning);
+        screen::error_line(warning);
     }
     Ok(Exit::Done)
 }

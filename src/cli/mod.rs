@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
         Err(stopped) => {
             if is_read && stopped.exit != Exit::Done {
                 for line in format!("{:#}", stopped.error).lines() {
-                    screen::complain(line);
+                    screen::error_line(line);
                 }
             }
             stopped.exit.into()
@@ -141,7 +141,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         if logs {
             tracing::warn!("{warning}");
         } else {
-            screen::complain(&warning);
+            screen::error_line(&warning);
         }
     }
     if !matches!(command, Command::Run | Command::Refresh) {

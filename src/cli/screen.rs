@@ -16,7 +16,7 @@ pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
 }
 
 /// Writes a line to stderr; errors are ignored.
-pub(super) fn complain(text: &str) {
+pub(super) fn error_line(text: &str) {
     let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));
 }
 
@@ -46,7 +46,7 @@ impl Progress {
             self.stage = plain(stage);
             match &self.terminal {
                 Some(_) => self.tick(),
-                None => complain(stage),
+                None => error_line(stage),
             }
         }
     }

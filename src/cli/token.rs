@@ -29,7 +29,7 @@ async fn arrival(client: &Client, timeout: Duration) -> Token {
     match client.get(timeout).await {
         Ok(token) => return token,
         Err(ClientError::NoSidecar(_)) => {
-            screen::complain("no sidecar listens yet: is one running? Waiting all the same");
+            screen::error_line("no sidecar listens yet: is one running? Waiting all the same");
         }
         Err(_) => {}
     }

@@ -27,7 +27,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
             Update::Subscribed => is_subscribed = true,
             // Shown once, not at every attempt.
             Update::Lost(error) if std::mem::replace(&mut is_subscribed, false) => {
-                screen::complain(&format!("{error}; subscribing again, events in between are missed"));
+                screen::error_line(&format!("{error}; subscribing again, events in between are missed"));
             }
             Update::Lost(_) => {}
         }

@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_schedule_is_said_with_what_would_be_right() {
+    fn a_wrong_schedule_is_an_error_with_what_would_be_right() {
         let error = Given::nothing().variable("SIDECAR_SCHEDULE", "61 * * * *").refused();
         let head = r#"environment: SIDECAR_SCHEDULE = "61 * * * *": expected a crontab expression such as `0 */3 * * *`, `every 3h` or `off`: "#;
         assert!(error.starts_with(head) && error.lines().count() == 1, "{error}");
     }
 
     #[test]
-    fn a_wrong_file_is_said_with_key_and_value() {
+    fn a_wrong_file_is_an_error_with_key_and_value() {
         for (toml, error) in [
             (
                 "[sites.chitai_gorod]\ndebounce = \"10 parsecs\"",
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_toml_is_said_with_its_line_and_without_its_text() {
+    fn a_file_that_is_no_toml_is_an_error_with_its_line_and_without_its_text() {
         for toml in [
             "[redis]\npassword = hunter2",
             "[redis]\npassword = \"hunter2",
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dotenv_that_hides_our_variables_is_said_with_its_line_and_without_its_text() {
+    fn a_dotenv_that_hides_our_variables_is_an_error_with_its_line_and_without_its_text() {
         for (dotenv, error) in [
             (
                 "A=b\nSIDECAR_SCHEDULE=0 */3 * * *",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
+    fn all_errors_are_reported_at_once() {
         let error = Given::nothing()
             .toml("shutdown_grace = \"long\"\n[sites.chitai_gorod]\nveryfy = \"off\"\n[sites.two]\nlock_ttl = \"0s\"")
             .variable("SIDECAR_LISTEN", "here")

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_posted_as_json_unless_said_otherwise() {
+    fn a_body_is_posted_as_json_unless_configured_otherwise() {
         let http = |more: &str| {
             let site = site(&format!(
                 "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\nhttp.body = \"{{}}\"\n{more}"
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_sites_own_flaresolverr_beats_that_of_all_sites_and_a_proxy_is_taken_as_a_whole() {
         let given = Given::nothing()
-            .variable("FLARESOLVERR_URL", "http://everybody:8191/v1")
+            .variable("FLARESOLVERR_URL", "http://shared:8191/v1")
             .variable("FLARESOLVERR_MAX_TIMEOUT", "90s")
             .toml(
                 r#"
@@ -285,7 +285,7 @@ mod tests {
             .collect();
         let [own, shared] = solvers.as_slice() else { panic!("two") };
         let url = |solver: &FlaresolverrConfig| secrecy::ExposeSecret::expose_secret(&solver.url).to_owned();
-        assert_eq!((url(own).as_str(), url(shared).as_str()), ("http://own:8191/v1", "http://everybody:8191/v1"));
+        assert_eq!((url(own).as_str(), url(shared).as_str()), ("http://own:8191/v1", "http://shared:8191/v1"));
         assert_eq!((own.wait, shared.wait), (Some(Duration::from_secs(5)), None));
         assert!(own.max_timeout == shared.max_timeout && own.disable_media && shared.disable_media);
         let proxy =

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_in_is_said() {
+    fn what_cannot_be_filled_in_is_an_error() {
         let without_api = Placeholders { api: None, ..placeholders() };
         for (placeholders, template, reason) in [
             (&placeholders(), "{apj}", "unknown placeholder {apj}"),

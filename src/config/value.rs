@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_a_unit_is_said_to_be_seconds_where_that_is_too_much() {
+    fn a_number_without_a_unit_is_shown_as_seconds_where_that_is_too_much() {
         let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
         assert_eq!(
             span(bounds)("60000"),

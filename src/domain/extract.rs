@@ -315,7 +315,7 @@ mod tests {
         candidate(solution, rule, PAGE, &refused, DAY, now()).map(|(candidate, _)| candidate)
     }
 
-    fn said(cookies: Vec<Cookie>) -> String {
+    fn message(cookies: Vec<Cookie>) -> String {
         found(cookies).unwrap_err().to_string()
     }
 
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(found.cookies.get("access-token"), Some(value), "the raw value stays");
         }
         assert_eq!(token_of(vec![cookie("access-token", "Bearer+a+b", "", "")]), "a+b");
-        assert!(said(vec![cookie("access-token", r#"""abc"""#, "", "")]).contains("malformed"));
+        assert!(message(vec![cookie("access-token", r#"""abc"""#, "", "")]).contains("malformed"));
     }
 
     #[test]
@@ -417,9 +417,9 @@ mod tests {
 
     #[test]
     fn an_error_names_each_candidate_and_why_it_is_not_taken() {
-        assert_eq!(said(vec![cookie("x", "y", "", "")]), "no cookie `access-token` among the 1 of the answer");
+        assert_eq!(message(vec![cookie("x", "y", "", "")]), "no cookie `access-token` among the 1 of the answer");
         assert_eq!(
-            said(vec![
+            message(vec![
                 cookie("bearer_token", "reported", "", ""),
                 cookie("access-token", "a%20b", ".shop.test", "/"),
                 cookie("access-token", "Bearer%20", "www.shop.test", "/"),
@@ -437,7 +437,7 @@ mod tests {
         let mut deleted = cookie("access-token", "old", "www.shop.test", "/");
         deleted.expires_at = Some(Timestamp::UNIX_EPOCH);
         let empty = cookie("access-token", "", "www.shop.test", "/");
-        assert!(said(vec![deleted, empty]).starts_with("no cookie `access-token`"));
+        assert!(message(vec![deleted, empty]).starts_with("no cookie `access-token`"));
     }
 
     #[test]
@@ -445,7 +445,7 @@ mod tests {
         let mut ended = cookie("access-token", "secret", "www.shop.test", "/");
         ended.expires_at = Some(now());
         assert_eq!(
-            said(vec![ended]),
+            message(vec![ended]),
             "the token of the cookie `access-token` of www.shop.test/ is in a cookie that ended at 2026-11-22T07:18:31Z \
              by Redis' clock (2026-11-22T07:18:31Z); is that clock right?"
         );

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn before_anything_is_known_the_status_says_so() {
+    async fn before_anything_is_known_the_status_is_unknown() {
         let status = Trial::new().get("/api/status").await.json();
         assert_eq!(status["time"], Value::Null);
         assert_eq!(status["redis"]["subscription"], "connecting");

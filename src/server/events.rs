@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_cannot_keep_up_is_told_and_dropped() {
+    async fn a_client_that_cannot_keep_up_gets_a_last_event_and_is_dropped() {
         let trial = Trial::new();
         let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
         for version in 0..164 {

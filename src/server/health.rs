@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_gap_is_no_illness_and_a_long_one_is() {
+    async fn a_short_gap_is_healthy_and_a_long_one_is_not() {
         let trial = Trial::new();
         trial.status.connected();
         trial.status.canary(s(0));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_all_places_are_taken_the_oldest_that_asks_nothing_gives_way() {
+    async fn when_all_places_are_taken_the_oldest_idle_connection_is_closed() {
         let mut trial = healthy();
         trial.limits.connections = 3;
         let live = Live::start(&trial).await;
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_that_does_not_end_is_cut_off_and_delays_nobody() {
+    async fn a_head_that_does_not_end_is_cut_off_and_delays_no_other_client() {
         let mut trial = healthy();
         trial.limits.head = Duration::from_millis(50);
         let live = Live::start(&trial).await;
@@ -233,8 +233,8 @@ mod tests {
         let mut silent = live.send("").await;
         live.is_prompt().await;
         for stream in [&mut slow, &mut silent] {
-            let said = timeout(PROMPT, rest(stream)).await.unwrap();
-            assert!(!said.contains("200 OK"), "{said}");
+            let answer = timeout(PROMPT, rest(stream)).await.unwrap();
+            assert!(!answer.contains("200 OK"), "{answer}");
         }
     }
 

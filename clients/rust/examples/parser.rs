@@ -20,7 +20,7 @@ async fn main() -> Result<(), ClientError> {
     Ok(())
 }
 
-/// Your call of the API, with what it may want to see; answers its status.
+/// Your call of the API, with the headers that it may require; returns its status.
 async fn search(client: &Client, token: &Token, _page: u32) -> Result<u16, ClientError> {
     let _authorization = format!("Bearer {}", token.expose());
     let _cookie = client.cookies().await?.header();

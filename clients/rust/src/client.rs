@@ -58,7 +58,7 @@ impl Client {
         &self.site.id
     }
 
-    /// The current token. Where there is none, asks for one and waits.
+    /// The current token. Where there is none, requests one and waits.
     ///
     /// # Errors
     /// Any [`ClientError`]; [`ClientError::NoSidecar`] at once.

@@ -81,7 +81,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_line_is_shown_without_what_nobody_should_read() {
+    fn a_line_is_shown_without_secrets_and_control_characters() {
         for (text, shown) in [
             ("", ""),
             ("\r\n\\n  first\\nsecond", "first"),

@@ -11,9 +11,9 @@ use crate::excerpt::excerpt;
 /// The longest text of a library that is shown.
 const SHOWN: usize = 120;
 
-/// Why a server is not trusted or does not speak TLS. The messages say what to do.
+/// Why a server is not trusted or does not speak TLS. The messages name what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
+#[expect(missing_docs, reason = "the messages explain them")]
 pub enum TlsProblem {
     /// No trusted authority has signed the certificate; one is added here.
     #[error("its certificate is signed by an authority that is not trusted here; add that authority to {0}")]

@@ -112,7 +112,7 @@ impl Exchange {
     }
 }
 
-/// The waits under way, by the refused token that they want to see replaced.
+/// The waits under way, by the refused token that is to be replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Waits(Mutex<HashMap<Option<Fingerprint>, Arc<Wait>>>);
 

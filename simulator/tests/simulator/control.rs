@@ -22,7 +22,7 @@ async fn faults_are_set_shown_and_cleared() {
 #[tokio::test]
 async fn a_document_that_is_not_understood_changes_nothing() {
     let simulator = start();
-    for (document, complaint) in [
+    for (document, named) in [
         (r#"{"solve_dealy":1}"#, "unknown field `solve_dealy`"),
         (r#"{"cookie":"stale"}"#, "unknown variant `stale`"),
         (r#"{"solve_error":"slow"}"#, "`solve_error` is one of"),
@@ -30,7 +30,7 @@ async fn a_document_that_is_not_understood_changes_nothing() {
     ] {
         let reply = ask(simulator.address(), "PUT /control/faults", &[FORM], document).await.unwrap();
         let error = reply.json()["error"].take();
-        assert!(reply.status == 400 && error.as_str().unwrap().contains(complaint), "{error}");
+        assert!(reply.status == 400 && error.as_str().unwrap().contains(named), "{error}");
     }
     assert_eq!(ask(simulator.address(), "GET /control/faults", &[], "").await.unwrap().json(), json!({}));
 }
@@ -53,17 +53,17 @@ async fn tokens_are_minted_and_revoked() {
 }
 
 #[tokio::test]
-async fn statistics_tell_what_happened_until_a_reset() {
+async fn statistics_count_what_happened_until_a_reset() {
     let simulator = start();
     solve(&simulator, "/shop").await;
     search(&simulator, "x").await;
     let statistics = async || ask(simulator.address(), "GET /control/statistics", &[], "").await.unwrap().json();
-    let told = statistics().await;
-    assert_eq!(told["solves"]["commands"], json!({"request.get": 1}));
-    assert_eq!(told["solves"]["last_request"]["maxTimeout"], 30000);
-    assert_eq!(told["api"]["answered"], json!({"401": 1}));
-    assert!(told["solves"]["arrivals_ns"][0].as_i64() < told["now_ns"].as_i64());
+    let counted = statistics().await;
+    assert_eq!(counted["solves"]["commands"], json!({"request.get": 1}));
+    assert_eq!(counted["solves"]["last_request"]["maxTimeout"], 30000);
+    assert_eq!(counted["api"]["answered"], json!({"401": 1}));
+    assert!(counted["solves"]["arrivals_ns"][0].as_i64() < counted["now_ns"].as_i64());
     assert_eq!(ask(simulator.address(), "POST /control/reset", &[], "").await.unwrap().status, 204);
-    let told = statistics().await;
-    assert_eq!((&told["solves"]["started"], &told["minted"]), (&json!(0), &json!(0)));
+    let counted = statistics().await;
+    assert_eq!((&counted["solves"]["started"], &counted["minted"]), (&json!(0), &json!(0)));
 }

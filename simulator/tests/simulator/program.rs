@@ -8,7 +8,7 @@ use tokio::process::Command;
 use crate::http::ask;
 
 #[tokio::test]
-async fn the_program_says_first_where_it_listens() {
+async fn the_program_prints_first_where_it_listens() {
     let mut program = Command::new(env!("CARGO_BIN_EXE_token-sidecar-simulator"))
         .args(["--listen", "127.0.0.1:0", "--token-life", "90s", "--seed", "1", "--flaresolverr", "3.5.2"])
         .args(["--faults", r#"{"api_status": 503}"#])

@@ -102,7 +102,7 @@ async fn tokens_are_remembered_by_fingerprint_alone() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_cut_off_when_the_simulator_stops() {
+async fn a_waiting_client_is_cut_off_when_the_simulator_stops() {
     let simulator = with(Faults { api_hang: true, ..Faults::default() });
     let address = simulator.address();
     let mut client = send(address, SEARCH, &[], "").await;

@@ -221,7 +221,7 @@ mod tests {
         }
 
         #[test]
-        fn a_second_time_changes_nothing(file in "([ \t]*(export )?(KEY|#|A)?[ \t]*=?[ '\"`\\\\#a-z]{0,8}(\r?\n)?){0,6}") {
+        fn a_second_write_changes_nothing(file in "([ \t]*(export )?(KEY|#|A)?[ \t]*=?[ '\"`\\\\#a-z]{0,8}(\r?\n)?){0,6}") {
             if let Some(once) = edited(&file) {
                 prop_assert_eq!(edited(&once), None, "{:?}", once);
             }

@@ -118,13 +118,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn said(message: &str) -> FlaresolverrError {
+    fn failure(message: &str) -> FlaresolverrError {
         let reply = Reply { message: Some(message.to_owned()), ..Reply::default() };
         FlaresolverrError::of_answer(StatusCode::INTERNAL_SERVER_ERROR, Some(&reply))
     }
 
     #[test]
-    fn texts_of_the_server_become_one_line_that_says_what_to_do() {
+    fn texts_of_the_server_become_one_line_with_what_to_do() {
         for (text, line) in [
             ("Error: Error solving the challenge. Timeout after 60.0 seconds.", "timeout after 60 s"),
             ("Error: Error solving the challenge. Timeout after 0.5 seconds.", "timeout after 0.5 s"),
@@ -148,24 +148,26 @@ mod tests {
             ("Error: ", "an error without a reason"),
             ("cannot use http://me:secret@proxy:1/", "cannot use http://…@proxy:1/"),
         ] {
-            assert_eq!(SourceError::from(said(text)).message, format!("FlareSolverr: {line}"), "{text}");
+            assert_eq!(SourceError::from(failure(text)).message, format!("FlareSolverr: {line}"), "{text}");
         }
     }
 
     #[test]
     fn a_ban_is_paced_long_and_a_dead_session_is_known_as_such() {
-        let ban =
-            said("Error: Error solving the challenge. Cloudflare has blocked this request. Probably your IP is banned");
+        let ban = failure(
+            "Error: Error solving the challenge. Cloudflare has blocked this request. Probably your IP is banned",
+        );
         assert_eq!(SourceError::from(ban).pace, Pace::LongestBackoff);
-        let dead =
-            said("Error: Error solving the challenge. Message: invalid session id; For documentation on this error, …");
+        let dead = failure(
+            "Error: Error solving the challenge. Message: invalid session id; For documentation on this error, …",
+        );
         assert_eq!(dead, FlaresolverrError::SessionDead);
         assert_eq!(SourceError::from(dead).pace, Pace::Ordinary);
-        assert_eq!(said("Error: The session doesn't exist."), FlaresolverrError::SessionUnknown);
+        assert_eq!(failure("Error: The session doesn't exist."), FlaresolverrError::SessionUnknown);
     }
 
     #[test]
-    fn statuses_speak_where_the_server_does_not() {
+    fn statuses_are_named_where_the_server_gives_no_reason() {
         for (status, reply, part) in [
             (404, None, "it should end in /v1"),
             (405, Some(Reply::default()), "it should end in /v1"),
@@ -188,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_message_is_one_short_line(text in "\\PC*|[\\x00-\\x7f]{0,600}") {
-            let message = SourceError::from(said(&text)).message;
+            let message = SourceError::from(failure(&text)).message;
             prop_assert!(message.chars().count() <= 400 && !message.contains(char::is_control), "{}", message);
         }
     }

@@ -113,7 +113,7 @@ impl Connector {
                 _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
             };
             match connected {
-                // The library hides what a node of a Cluster says, and any answer to AUTH; not the one to HELLO.
+                // The library hides the error of a node of a Cluster, and any answer to AUTH; not the one to HELLO.
                 Err(error) if self.is_cluster() || error.kind() == ErrorKind::AuthenticationFailed => {
                     Err(self.node(&settings, ProtocolVersion::RESP3).await.err().unwrap_or(error))
                 }
@@ -145,11 +145,11 @@ impl Connector {
         subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
     }
 
-    /// How many subscribers a channel has; on a Cluster all nodes are asked.
+    /// How many subscribers a channel has; on a Cluster all nodes are queried.
     pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
         let mut commands = self.commands().await?;
         let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
-        // The library asks every node of a Cluster and adds up their counts.
+        // The library queries every node of a Cluster and adds up their counts.
         let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| classify(&e))?;
         Ok(counts.values().sum())
     }

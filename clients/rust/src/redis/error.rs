@@ -20,7 +20,7 @@ pub enum LinkError {
     /// Redis refuses this client: its password, its permissions or its protocol.
     #[error("{0}")]
     Denied(String),
-    /// A certificate is not accepted, that of Redis or ours: Redis cannot be asked anything.
+    /// A certificate is not accepted, that of Redis or ours: no command can be sent to Redis.
     #[error("{0}")]
     Untrusted(String),
 }
@@ -97,7 +97,7 @@ pub fn classify(error: &RedisError) -> LinkError {
     }
 }
 
-/// Sorts an error of a new connection: a proxy in front of Redis that does not reach it may say anything.
+/// Sorts an error of a new connection: a proxy in front of Redis that does not reach it may answer anything.
 pub(super) fn classify_setup(error: &RedisError) -> LinkError {
     match classify(error) {
         LinkError::Refused(text) => LinkError::Away(text),
@@ -105,7 +105,7 @@ pub(super) fn classify_setup(error: &RedisError) -> LinkError {
     }
 }
 
-/// An error of TLS about a certificate, in words that say whose; `None` for other errors.
+/// An error of TLS about a certificate, in words that name whose; `None` for other errors.
 fn certificates(error: &RedisError) -> Option<String> {
     match rustls_error(error)? {
         rustls::Error::InvalidCertificate(_) => {
@@ -134,6 +134,6 @@ fn one_line(error: &RedisError) -> String {
     };
     let words: Vec<&str> = text.split_whitespace().collect();
     let line = words.join(" ");
-    let said = [" script: ", ", with args beginning with"].iter().filter_map(|cut| line.find(cut)).min();
-    excerpt(&line[..said.unwrap_or(line.len())], 300)
+    let cut = [" script: ", ", with args beginning with"].iter().filter_map(|start| line.find(start)).min();
+    excerpt(&line[..cut.unwrap_or(line.len())], 300)
 }

@@ -52,7 +52,7 @@ impl Sentinels {
         Err(last.unwrap_or_else(|| (ErrorKind::InvalidClientConfig, "no Sentinel is configured").into()))
     }
 
-    /// A client that asks the Sentinels for the master.
+    /// A client that gets the master from the Sentinels.
     pub(super) fn client(&self) -> RedisResult<SentinelClient> {
         let addresses = self.nodes.iter().map(|node| node.addr().clone());
         let data = self.data.redis_settings();

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_says_nothing() {
+    fn what_cannot_be_read_gives_no_time() {
         for payload in ["{}", "[]", "[1795500000]", "7", "not json"] {
             assert_eq!(claims(payload), Claims::default(), "{payload}");
         }

@@ -1,6 +1,6 @@
 //! What stands in Redis: the names of keys and channels, the messages, and what the keys hold.
 
-#![expect(missing_docs, reason = "most fields are the contract's, which says what they hold")]
+#![expect(missing_docs, reason = "most fields are the contract's, which documents them")]
 
 mod channels;
 mod claims;

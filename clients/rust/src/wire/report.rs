@@ -11,7 +11,7 @@ pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// The longest `reason` and `source` that are kept, in characters.
 const MAX_TEXT_CHARS: usize = 200;
 
-/// A report that the token does not work. Without a fingerprint it asks for a new token whichever is stored.
+/// A report that the token does not work. Without a fingerprint it requests a new token whichever is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Report {
     /// The token that was refused.
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_written_with_what_it_says_alone_and_reads_as_it_was() {
+    fn a_report_is_written_without_empty_fields_and_reads_as_it_was() {
         assert_eq!(Report::default().to_json(), "{}");
         let report = Report {
             fingerprint: Some(Fingerprint::of("test")),

@@ -23,7 +23,7 @@ pub struct Token {
     claims: Claims,
 }
 
-/// Why a value is not a token. Never says what the value was.
+/// Why a value is not a token. Never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Nothing is left once `Bearer ` and blanks are gone.
