@@ -1,4 +1,4 @@
-//! The documentation says what is true: it is read as its readers would, and what it shows is run.
+//! The documentation is true: links, names and settings are checked, and the commands that it shows are run.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

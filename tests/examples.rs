@@ -1,4 +1,4 @@
-//! The examples without our packages do what the contract says, in every language, against real sidecars.
+//! The examples without our packages keep the contract, in every language, against real sidecars.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -115,14 +115,14 @@ impl Example {
     }
 }
 
-fn does_what_the_contract_says(call: Call) {
+fn keeps_the_contract(call: Call) {
     answers_of_a_sidecar(&Example { world: World::start(), call });
-    answers_of_somebody_else(&Example { world: World::start(), call });
+    answers_to_other_clients(&Example { world: World::start(), call });
 }
 
 fn answers_of_a_sidecar(example: &Example) {
     let world = &example.world;
-    example.run(&[]).expect(69).complains("no sidecar listens");
+    example.run(&[]).expect(69).stderr_has("no sidecar listens");
 
     let (_sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let first = world.token().unwrap();
@@ -143,16 +143,16 @@ fn answers_of_a_sidecar(example: &Example) {
     world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
     let failed = example.run(&[&third]).expect(75);
     let error = events.until("a failure", |event| event["event"] == "token:failed")["error"].to_string();
-    failed.complains(error.trim_matches('"'));
+    failed.stderr_has(error.trim_matches('"'));
 }
 
-fn answers_of_somebody_else(example: &Example) {
+fn answers_to_other_clients(example: &Example) {
     let world = &example.world;
     let refused = "refused.token";
     let reports = process::Events::on(&world.redis, &[keys::INVALID]);
     world.ask::<String>(&["SET", keys::TOKEN, refused]);
 
-    example.run(&[refused, "3"]).expect(75).complains("no outcome in 3");
+    example.run(&[refused, "3"]).expect(75).stderr_has("no outcome in 3");
     let report = reports.next();
     assert_eq!(report["fingerprint"], Fingerprint::of(refused).to_string());
     assert_eq!(report["reason"], "401");
@@ -171,40 +171,40 @@ fn answers_of_somebody_else(example: &Example) {
 
     let away = Port::hold();
     let ran = example.run_on(&format!("redis://127.0.0.1:{}", away.number()), &[]).expect(75);
-    assert_ne!(ran.stderr, "", "it says that Redis is away");
+    assert_ne!(ran.stderr, "", "it prints that Redis is away");
 }
 
 #[test]
-fn bash_does_what_the_contract_says() {
-    does_what_the_contract_says(bash);
+fn bash_keeps_the_contract() {
+    keeps_the_contract(bash);
 }
 
 #[test]
-fn node_does_what_the_contract_says() {
-    does_what_the_contract_says(node);
+fn node_keeps_the_contract() {
+    keeps_the_contract(node);
 }
 
 #[test]
-fn perl_does_what_the_contract_says() {
-    does_what_the_contract_says(perl);
+fn perl_keeps_the_contract() {
+    keeps_the_contract(perl);
 }
 
 #[test]
-fn php_does_what_the_contract_says() {
-    does_what_the_contract_says(php);
+fn php_keeps_the_contract() {
+    keeps_the_contract(php);
 }
 
 #[test]
-fn python_does_what_the_contract_says() {
-    does_what_the_contract_says(python);
+fn python_keeps_the_contract() {
+    keeps_the_contract(python);
 }
 
 #[test]
-fn ruby_does_what_the_contract_says() {
-    does_what_the_contract_says(ruby);
+fn ruby_keeps_the_contract() {
+    keeps_the_contract(ruby);
 }
 
 #[test]
-fn rust_does_what_the_contract_says() {
-    does_what_the_contract_says(rust);
+fn rust_keeps_the_contract() {
+    keeps_the_contract(rust);
 }

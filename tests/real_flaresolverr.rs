@@ -27,7 +27,7 @@ impl FlareSolverr {
         assert_eq!(
             installed.code,
             Some(0),
-            "a real FlareSolverr cannot be had: `scripts/real-flaresolverr install` says:\n{}{}",
+            "a real FlareSolverr cannot be had: `scripts/real-flaresolverr install` prints:\n{}{}",
             installed.stdout,
             installed.stderr
         );
@@ -65,7 +65,7 @@ fn the_main_job_is_done_with_a_real_browser() {
     let doctor = world.call_with(&["doctor"], &[("FLARESOLVERR_URL", &url)]).expect(0);
     assert!(doctor.stdout.contains("source flaresolverr: FlareSolverr 3."), "{}", doctor.stdout);
 
-    // The edge answers 403 to whoever comes without the browser's own user agent and cookies.
+    // The edge answers 403 to a request without the browser's own user agent and cookies.
     world.faults(Faults { require_user_agent: true, ..Faults::default() });
     main_job(&world, &url, "/shop", &[]);
     world.heal();
@@ -80,7 +80,7 @@ fn the_main_job_is_done_with_a_real_browser() {
     assert!(doctor.stdout.contains("start FlareSolverr"), "{}", doctor.stdout);
 }
 
-/// A sidecar with a token that works hears a message and fetches another one.
+/// A sidecar with a token that works receives a message and fetches another one.
 fn main_job(world: &World, solver: &str, page: &str, args: &[&str]) {
     let old = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &old.token]);

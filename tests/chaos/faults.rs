@@ -1,4 +1,4 @@
-//! What goes wrong, one thing after the other.
+//! The faults, one after the other.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,7 +49,7 @@ impl Replica {
         self.running = Some(Running::start(&mut command));
     }
 
-    /// Ends it, and holds it against the laws.
+    /// Ends it, and checks what must always hold.
     pub(crate) fn end(&mut self, laws: &Laws, how: &str) {
         let Some(running) = self.running.take() else { return };
         laws.memory(running.rss_kib());
@@ -67,7 +67,7 @@ impl Replica {
     }
 }
 
-/// Lets one thing go wrong for a while; returns what it was.
+/// Injects one fault for a while; returns its name.
 pub(crate) fn one(world: &mut World, replicas: &mut [Replica], laws: &Laws, rng: &mut Rng) -> &'static str {
     let span = rng.u64(100..2_500);
     let which = rng.usize(..replicas.len());
@@ -87,8 +87,14 @@ pub(crate) fn one(world: &mut World, replicas: &mut [Replica], laws: &Laws, rng:
         }
         3..=5 => {
             let slow = Network::Slow(Duration::from_millis(200));
-            let network =
-                rng.choice([Network::Cut, Network::Reset, Network::Silent, Network::Deaf, Network::Mute, slow]);
+            let network = rng.choice([
+                Network::Cut,
+                Network::Reset,
+                Network::Silent,
+                Network::NoReplies,
+                Network::NoCommands,
+                slow,
+            ]);
             replicas[which].proxy.is(network.unwrap());
             pause(span);
             replicas[which].proxy.is(Network::Fine);
@@ -120,7 +126,7 @@ pub(crate) fn one(world: &mut World, replicas: &mut [Replica], laws: &Laws, rng:
             world.faults(broken(rng));
             pause(span);
             world.heal();
-            // As an operator does who has mended it; else the back-off lasts longer than any report may wait.
+            // As an operator does after a repair; else the back-off lasts longer than a report may wait.
             if rng.u32(..3) == 0 {
                 force(world);
             }

@@ -1,4 +1,4 @@
-//! Parsers: some do by hand what the contract says, one uses the Python client.
+//! Parsers: some follow the contract without a package, one uses the Python client.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! `doctor`: what it finds, and what it says about each failure.
+//! `doctor`: what it finds, and what it prints about each failure.
 
 use simulator::{Faults, Settings};
 
@@ -8,7 +8,7 @@ use crate::process::{Ran, World, keys};
 use crate::support::listener::Listener;
 use crate::support::redis_server::{Port, RedisServer};
 
-/// The cure stands below the failure.
+/// What to do is printed below the failure.
 #[track_caller]
 fn advises(ran: &Ran, what: &str, cure: &str) {
     let mut lines = ran.stdout.lines().skip_while(|line| !line.starts_with("FAIL") || !line.contains(what));
@@ -39,7 +39,7 @@ fn where_all_is_well_it_is_0() {
 }
 
 #[test]
-fn without_a_sidecar_and_a_token_it_is_0_and_says_what_is_missing() {
+fn without_a_sidecar_and_a_token_it_is_0_and_names_what_is_missing() {
     let world = World::start();
     let ran = world.call(&["doctor"]).expect(0).prints("none listens").prints("token-sidecar run");
     assert!(ran.stdout.contains("no token yet"), "{}", ran.stdout);
@@ -47,7 +47,7 @@ fn without_a_sidecar_and_a_token_it_is_0_and_says_what_is_missing() {
 }
 
 #[test]
-fn an_api_with_another_clock_is_told() {
+fn an_api_with_another_clock_is_reported() {
     let world = World::start();
     world.call(&["doctor"]).expect(0).prints("ok    chitai_gorod: clock of the API");
     let api = Listener::start(|mut client| async move {
@@ -88,8 +88,8 @@ fn a_wrong_password_and_missing_permissions_are_1() {
     let ran = doctor("guest:hunter2@").expect(1);
     advises(&ran, "Redis", "REDIS_PASSWORD");
     assert!(!(ran.stdout + &ran.stderr).contains("hunter2"));
-    let _: String = world.redis.ask("ACL SETUSER deaf on >right ~* resetchannels +@all");
-    advises(&doctor("deaf:right@").expect(1), "channels", "users.acl");
+    let _: String = world.redis.ask("ACL SETUSER channelless on >right ~* resetchannels +@all");
+    advises(&doctor("channelless:right@").expect(1), "channels", "users.acl");
     let _: String = world.redis.ask("ACL SETUSER ours on >right ~* resetchannels &chitai_gorod:* +@all");
     advises(&doctor("ours:right@").expect(1), "channels", "users.acl");
     let _: String = world.redis.ask("ACL SETUSER keyless on >right ~other:* &* +@all");
@@ -129,7 +129,7 @@ fn a_solver_that_is_down_is_1() {
     let url = format!("http://127.0.0.1:{}/v1", nowhere.number());
     let ran = world.call_with(&["doctor"], &[("FLARESOLVERR_URL", &url)]).expect(1);
     advises(&ran, "source flaresolverr", "FLARESOLVERR_URL");
-    // Something else that answers there is no solver either.
+    // Another server that answers there is no solver.
     let url = format!("http://127.0.0.1:{}/v1", world.redis.port());
     let ran = world.call_with(&["doctor"], &[("FLARESOLVERR_URL", &url)]).expect(1);
     advises(&ran, "source flaresolverr", "FLARESOLVERR_URL");
@@ -146,7 +146,7 @@ fn every_source_is_looked_at() {
 }
 
 #[test]
-fn an_api_that_blocks_or_says_nothing_is_1() {
+fn an_api_that_blocks_or_is_silent_is_1() {
     let world = World::start();
     world.faults(Faults { api_status: Some(403), ..Faults::default() });
     advises(&world.call(&["doctor"]).expect(1), "API", "the edge blocks this address");

@@ -4,32 +4,32 @@ use crate::process::{World, eventually};
 use crate::support::redis_server::Port;
 
 #[test]
-fn healthcheck_asks_the_running_sidecar() {
+fn healthcheck_reads_the_health_of_the_running_sidecar() {
     let world = World::start();
     let sidecar = world.sidecar(&[]);
     let address = sidecar.address().to_string();
     let healthcheck = || world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]);
     healthcheck().expect(0).prints("ok");
-    // What listens everywhere is asked at the loopback.
+    // What listens on all addresses is called on the loopback.
     let everywhere = format!("0.0.0.0:{}", sidecar.address().port());
     world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &everywhere)]).expect(0);
     sidecar.stop().expect(0);
-    healthcheck().expect(1).complains("no sidecar answers on").complains(&address);
+    healthcheck().expect(1).stderr_has("no sidecar answers on").stderr_has(&address);
 }
 
 #[test]
-fn healthcheck_tells_a_sick_one_from_a_healthy_one() {
+fn healthcheck_distinguishes_an_unhealthy_one_from_a_healthy_one() {
     let world = World::start();
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sick = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sick.says("not subscribed to Redis");
+    sick.logs("not subscribed to Redis");
     let address = sick.address().to_string();
-    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).complains("unhealthy (503)");
+    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).stderr_has("unhealthy (503)");
     sick.stop().expect(0);
 }
 
-/// A gap is believed to be short for 8 s, so that it restarts no container.
+/// A gap counts as short for 8 s, so that it restarts no container.
 #[test]
 fn healthcheck_finds_out_that_redis_was_killed() {
     let mut world = World::start();
@@ -39,16 +39,16 @@ fn healthcheck_finds_out_that_redis_was_killed() {
     assert_eq!(healthcheck(), Some(0));
     world.redis.kill();
     eventually("it is unhealthy", || (sidecar.get("/healthz").status == 503).then_some(()));
-    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).complains("Redis has been away");
+    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).stderr_has("Redis has been away");
     world.redis.revive();
     eventually("it is healthy", || (sidecar.get("/healthz").status == 200).then_some(()));
     sidecar.stop().expect(0);
 }
 
 #[test]
-fn healthcheck_of_one_that_does_not_listen_says_so() {
+fn healthcheck_of_one_that_does_not_listen_fails_with_the_reason() {
     let world = World::start();
-    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", "off")]).expect(1).complains("SIDECAR_LISTEN=off");
+    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", "off")]).expect(1).stderr_has("SIDECAR_LISTEN=off");
 }
 
 const TWO_SITES: &str = r#"
@@ -63,7 +63,7 @@ url = "{api}/search/product?phrase=x"
 "#;
 
 #[test]
-fn two_sites_live_in_one_process_and_are_told_apart() {
+fn two_sites_live_in_one_process_and_are_kept_apart() {
     let world = World::start();
     let toml = TWO_SITES
         .replace("{shop}", &world.simulator.shop_url())
@@ -77,9 +77,9 @@ fn two_sites_live_in_one_process_and_are_told_apart() {
     assert_eq!(sites, [Some("chitai_gorod".to_owned()), Some("second".to_owned())]);
 
     for command in ["refresh", "trigger", "token"] {
-        world.call_with(&[command], &env).expect(2).complains("--site").complains("chitai_gorod, second");
+        world.call_with(&[command], &env).expect(2).stderr_has("--site").stderr_has("chitai_gorod, second");
     }
-    world.call_with(&["token", "--site", "third"], &env).expect(2).complains("there is no site `third`");
+    world.call_with(&["token", "--site", "third"], &env).expect(2).stderr_has("there is no site `third`");
     let second = world.call_with(&["token", "--site", "second"], &env).expect(0);
     assert_eq!(Some(second.stdout.trim_end().to_owned()), world.ask::<Option<String>>(&["GET", "second_token"]));
     assert_ne!(Some(second.stdout.trim_end().to_owned()), world.token());

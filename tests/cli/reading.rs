@@ -13,7 +13,7 @@ use crate::support::contract;
 #[test]
 fn token_prints_the_token_alone() {
     let world = World::start();
-    world.call(&["token"]).expect(75).complains("there is no token of chitai_gorod").prints("");
+    world.call(&["token"]).expect(75).stderr_has("there is no token of chitai_gorod").prints("");
     let minted = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "60"]);
     for args in [&["token"][..], &["token", "--wait"], &["token", "--site", "chitai_gorod"]] {
@@ -21,7 +21,7 @@ fn token_prints_the_token_alone() {
         assert_eq!(ran.stdout, format!("{}\n", minted.token));
         assert_eq!(ran.stderr, "");
     }
-    // What is no token is not printed into somebody's header.
+    // What is no token is not printed: it could end up in a header.
     let _: String = world.ask(&["SET", keys::TOKEN, "two words\r\nX-Evil: 1"]);
     let ran = world.call(&["token"]).expect(75);
     assert_eq!(ran.stdout, "");
@@ -35,8 +35,8 @@ fn token_waits_for_one_and_asks_for_it() {
     world.solve_started(1);
     let token = world.begin(&["token", "--wait"], &[]);
     eventually("it listens", || {
-        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-        (heard.1 == 2).then_some(())
+        let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (subscribers.1 == 2).then_some(())
     });
     world.heal();
     let ran = token.end().expect(0);
@@ -45,9 +45,9 @@ fn token_waits_for_one_and_asks_for_it() {
     sidecar.stop().expect(0);
 }
 
-/// Defect 3 of the system before: whoever waited polled every 2 s, and gave up before a refresh could end.
+/// Defect 3 of the system before: a waiting parser polled every 2 s, and gave up before a refresh could end.
 #[test]
-fn defect_3_whoever_waits_polls_nothing_and_is_told_at_once() {
+fn defect_3_a_waiting_command_polls_nothing_and_ends_at_once() {
     let world = World::start();
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let events = world.events();
@@ -55,13 +55,13 @@ fn defect_3_whoever_waits_polls_nothing_and_is_told_at_once() {
     world.solve_started(1);
     let waiting = world.begin(&["token", "--wait=90s"], &[]);
     eventually("it listens and has asked", || {
-        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-        (heard.1 == 3 && gets(&world) > 0 && sidecar.get("/metrics").body.contains("payload=\"details\"} 1"))
+        let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (subscribers.1 == 3 && gets(&world) > 0 && sidecar.get("/metrics").body.contains("payload=\"details\"} 1"))
             .then_some(())
     });
     let before = gets(&world);
     events.silent_for(Duration::from_secs(5));
-    assert_eq!(gets(&world), before, "nobody looks while nothing happens");
+    assert_eq!(gets(&world), before, "no key is read while nothing happens");
     world.heal();
     events.refreshed();
     let began = now();
@@ -82,7 +82,7 @@ fn gets(world: &World) -> u64 {
 fn token_gives_a_wait_up_with_75() {
     let world = World::start();
     let began = now();
-    let ran = world.call(&["token", "--wait=1s"]).expect(75).complains("it did not come in time");
+    let ran = world.call(&["token", "--wait=1s"]).expect(75).stderr_has("it did not come in time");
     assert!(ran.stderr.contains("no sidecar listens yet"), "{}", ran.stderr);
     assert!(began.elapsed() >= Duration::from_secs(1) && began.elapsed() < Duration::from_secs(7));
 }
@@ -111,7 +111,7 @@ fn status_is_0_for_a_fresh_token_and_1_for_none() {
     ] {
         assert!(ran.stdout.contains(word), "{word}: {}", ran.stdout);
     }
-    assert!(!ran.stdout.contains('\u{1b}'), "no colours where nobody looks");
+    assert!(!ran.stdout.contains('\u{1b}'), "no colours without a terminal");
     let ran = world.call_with(&["status", "--json"], &schedule).expect(0);
     let json = self::json(&ran.stdout);
     let site = &json["sites"][0];
@@ -160,7 +160,7 @@ fn a_refused_token_is_not_fresh_while_no_other_can_be_had() {
 #[test]
 fn status_survives_whatever_stands_in_the_keys() {
     let world = World::start();
-    let _: String = world.ask(&["SET", keys::TOKEN, "somebody.elses"]);
+    let _: String = world.ask(&["SET", keys::TOKEN, "not.ours"]);
     world.call(&["status"]).expect(0).prints("another program");
     let _: i64 = world.ask(&["HSET", keys::META, "version", "many", "failures", "-1", "retry_at", "soon"]);
     let _: String = world.ask(&["XADD", keys::HISTORY, "*", "outcome", "\u{1b}[31mred\u{202e}\r\n", "solve_ms", "x"]);
@@ -174,8 +174,8 @@ fn watch_prints_a_json_object_a_line_where_it_is_piped() {
     let world = World::start();
     let watch = world.begin(&["watch"], &[]);
     eventually("it listens", || {
-        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
-        (heard.1 == 1).then_some(())
+        let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::FAILED]);
+        (subscribers.1 == 1).then_some(())
     });
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.faults(Faults { solve_reset: true, ..Faults::default() });
@@ -198,19 +198,19 @@ fn watch_goes_on_when_redis_comes_back() {
     let watch = world.begin(&["watch"], &[]);
     let listens = |world: &World| {
         eventually("it listens", || {
-            let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-            (heard.1 == 1).then_some(())
+            let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+            (subscribers.1 == 1).then_some(())
         });
     };
     listens(&world);
     world.redis.restart_empty();
-    watch.says("subscribing again");
+    watch.logs("subscribing again");
     listens(&world);
     world.call(&["refresh"]).expect(0);
     watch.prints("token:updated");
 }
 
-/// Defect: `watch` as a background job of a script went on for ever, as such a shell has its jobs ignore SIGINT.
+/// Defect: `watch` as a background job of a script went on for ever, as the jobs of such a shell ignore SIGINT.
 #[test]
 fn watch_ends_on_signals_that_its_parent_ignores() {
     let world = World::start();

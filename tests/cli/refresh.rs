@@ -9,7 +9,7 @@ use crate::process::{World, eventually, keys};
 use crate::support::redis_server::Port;
 
 #[test]
-fn it_stores_a_token_and_says_so() {
+fn it_stores_a_token_and_prints_it() {
     let world = World::start();
     let events = world.events();
     let ran = world.call(&["refresh"]).expect(0);
@@ -24,7 +24,7 @@ fn it_stores_a_token_and_says_so() {
         updated["fingerprint"].as_str().map(str::to_owned)
     );
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0);
-    // As if forced: neither the debounce window nor a fresh token holds it.
+    // As if forced: neither the debounce window nor a fresh token stops it.
     world.call(&["refresh"]).expect(0);
     assert_eq!(world.solves(), 2);
     events.refreshed();
@@ -39,16 +39,16 @@ fn it_writes_the_dotenv_before_it_ends() {
 }
 
 #[test]
-fn a_failure_is_75_with_its_reason_and_is_shared_with_everybody() {
+fn a_failure_is_75_with_its_reason_and_is_announced() {
     let world = World::start();
     world.faults(Faults { api_status: Some(401), ..Faults::default() });
     let events = world.events();
-    let ran = world.call(&["refresh"]).expect(75).complains("verify failed");
+    let ran = world.call(&["refresh"]).expect(75).stderr_has("verify failed");
     assert!(ran.stderr.contains("tries again at"), "{}", ran.stderr);
     let failed = events.failed("verify");
     assert_eq!(failed["trigger"], "manual");
     assert_eq!(world.token(), None);
-    // Backing off holds a forced one no more than debounce does.
+    // The back-off does not stop a forced one either.
     world.heal();
     world.call(&["refresh"]).expect(0);
 }
@@ -69,7 +69,7 @@ fn without_redis_it_gives_up_after_5_s_with_69() {
         &["watch"],
     ];
     for running in commands.map(|args| world.begin(args, &[("REDIS_URL", &url)])) {
-        running.end().expect(69).complains(&format!("127.0.0.1:{}", nowhere.number()));
+        running.end().expect(69).stderr_has(&format!("127.0.0.1:{}", nowhere.number()));
         let took = began.elapsed();
         assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(9), "{took:?}");
     }
@@ -83,10 +83,10 @@ fn it_follows_the_refresh_that_another_holds() {
     let sidecar = world.sidecar(&[]);
     world.solve_started(1);
     let refresh = world.begin(&["refresh"], &[("RUST_LOG", "debug")]);
-    refresh.says("subscribed");
-    eventually("it hears the outcome", || {
-        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-        (heard.1 == 2).then_some(())
+    refresh.logs("subscribed");
+    eventually("it is subscribed to the outcome", || {
+        let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (subscribers.1 == 2).then_some(())
     });
     world.heal();
     let ran = refresh.end().expect(0);
@@ -104,7 +104,7 @@ fn sigterm_gives_it_up_and_frees_the_lock() {
     world.solve_started(1);
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 1);
     let ran = refresh.stop().expect(75);
-    ran.complains("its lock is free");
+    ran.stderr_has("its lock is free");
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0);
     assert_eq!(world.token(), None);
 }
@@ -131,10 +131,10 @@ fn a_report_that_it_was_counted_as_receiving_gets_failed_when_it_is_stopped() {
 #[test]
 fn a_redis_that_refuses_it_is_69() {
     let world = World::start();
-    for (user, rules) in [("deaf", "~* resetchannels +@all"), ("keyless", "~other:* &* +@all")] {
+    for (user, rules) in [("channelless", "~* resetchannels +@all"), ("keyless", "~other:* &* +@all")] {
         let _: String = world.redis.ask(&format!("ACL SETUSER {user} on >right {rules}"));
         let url = world.redis.url_with(&format!("{user}:right@"));
-        world.call_with(&["refresh"], &[("REDIS_URL", &url)]).expect(69).complains("NOPERM");
+        world.call_with(&["refresh"], &[("REDIS_URL", &url)]).expect(69).stderr_has("NOPERM");
     }
 }
 
@@ -146,9 +146,9 @@ fn a_redis_that_goes_away_in_mid_solve_is_waited_for_as_long() {
     world.solve_started(1);
     world.redis.kill();
     let began = now();
-    refresh.end().expect(69).complains("out of reach for 5 s");
+    refresh.end().expect(69).stderr_has("out of reach for 5 s");
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
-    // A short absence is none.
+    // A short absence does not count.
     world.redis.revive();
     let refresh = world.begin(&["refresh"], &[]);
     world.solve_started(2);

@@ -24,7 +24,7 @@ fn sigterm_and_sigint_end_it_with_0() {
 }
 
 #[test]
-fn run_is_what_happens_where_nothing_is_said() {
+fn run_is_the_default_command() {
     let world = World::start();
     let sidecar = world.begin(&[], &[]).listening();
     eventually("a token", || world.token());
@@ -41,13 +41,13 @@ fn a_redis_that_refuses_us_for_good_is_69() {
     };
     let _: String = world.redis.ask("ACL SETUSER guest on >right ~* &* +@all");
     let url = world.redis.url_with("guest:wrong@");
-    let ran = world.call_with(&["run"], &[("REDIS_URL", &url)]).expect(69).complains("WRONGPASS");
+    let ran = world.call_with(&["run"], &[("REDIS_URL", &url)]).expect(69).stderr_has("WRONGPASS");
     assert!(!ran.stderr.contains(":wrong@"), "{}", ran.stderr);
-    start("deaf", "~* resetchannels +@all").expect(69).complains("NOPERM");
-    start("ours", "~* resetchannels &chitai_gorod:* +@all").expect(69).complains("NOPERM");
-    start("keyless", "~other:* &* +@all").expect(69).complains("NOPERM");
-    start("scriptless", "~* &* +@all -@scripting").expect(69).complains("NOPERM");
-    start("mute", "~* &* +@all -publish").expect(69).complains("NOPERM");
+    start("channelless", "~* resetchannels +@all").expect(69).stderr_has("NOPERM");
+    start("ours", "~* resetchannels &chitai_gorod:* +@all").expect(69).stderr_has("NOPERM");
+    start("keyless", "~other:* &* +@all").expect(69).stderr_has("NOPERM");
+    start("scriptless", "~* &* +@all -@scripting").expect(69).stderr_has("NOPERM");
+    start("silent", "~* &* +@all -publish").expect(69).stderr_has("NOPERM");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_password_that_is_missing_or_not_wanted_is_69() {
     };
     world.call_with(&["run"], &[("REDIS_PASSWORD", "not wanted")]).expect(69);
     password("wanted");
-    world.call(&["run"]).expect(69).complains("NOAUTH");
+    world.call(&["run"]).expect(69).stderr_has("NOAUTH");
     password("");
 }
 
@@ -82,7 +82,7 @@ fn a_port_that_is_taken_is_69_and_the_cure_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = world.call_with(&["run"], &[("SIDECAR_LISTEN", &address)]).expect(69);
-    ran.complains(&address).complains("SIDECAR_LISTEN=off");
+    ran.stderr_has(&address).stderr_has("SIDECAR_LISTEN=off");
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_redis_that_is_away_is_waited_for() {
     redis.kill();
     let mut world = World::with(redis, simulator::Settings::default());
     let sidecar = world.begin(&["run"], &[]);
-    sidecar.says("not subscribed to Redis");
+    sidecar.logs("not subscribed to Redis");
     let health = sidecar.get("/healthz");
     assert_eq!(health.status, 503, "{health:?}");
     world.redis.revive();
@@ -108,7 +108,7 @@ fn one_that_waits_for_redis_can_be_stopped() {
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sidecar.says("not subscribed to Redis");
+    sidecar.logs("not subscribed to Redis");
     sidecar.stop().expect(0);
 }
 
@@ -121,7 +121,7 @@ fn a_redis_that_is_still_loading_or_full_of_clients_is_waited_for() {
     };
     clients("1");
     let sidecar = world.begin(&["run"], &[]);
-    sidecar.says("not subscribed to Redis");
+    sidecar.logs("not subscribed to Redis");
     clients("1000");
     eventually("a token", || world.token());
     sidecar.stop().expect(0);
@@ -151,13 +151,13 @@ fn logs_are_text_or_json() {
     }
     let quiet = world.sidecar_quiet();
     let ran = quiet.stop().expect(0);
-    assert_eq!(ran.stderr, "", "RUST_LOG=error has nothing to say");
+    assert_eq!(ran.stderr, "", "RUST_LOG=error logs nothing");
 }
 
 impl World {
     fn sidecar_quiet(&self) -> crate::process::Running {
         let sidecar = self.begin(&["run"], &[("RUST_LOG", "error"), ("SIDECAR_LISTEN", "off")]);
-        self.until_heard(1);
+        self.until_subscribed(1);
         sidecar
     }
 }
@@ -177,12 +177,12 @@ fn a_name_service_that_is_silent_delays_no_command_and_no_end() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 
     let sidecar = world.begin(&["run"], &env);
-    sidecar.says("token-sidecar starts");
+    sidecar.logs("token-sidecar starts");
     sidecar.stop().expect(0);
     // The names of solver and API: a refresh is under way.
     let env = [env[0], ("FLARESOLVERR_URL", "http://solver.invalid/v1"), ("SIDECAR_SHUTDOWN_GRACE", "1s")];
     let sidecar = world.begin(&["run"], &env);
-    sidecar.says("refresh begins");
+    sidecar.logs("refresh begins");
     let began = now();
     sidecar.stop().expect(0);
     measured(

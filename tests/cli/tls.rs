@@ -34,13 +34,13 @@ fn a_solver_and_an_api_behind_tls_are_used_where_their_authority_is_trusted() {
 }
 
 #[test]
-fn an_authority_that_is_not_trusted_is_told_with_what_to_do() {
+fn an_authority_that_is_not_trusted_is_an_error_with_what_to_do() {
     let (world, papers) = (World::start(), Papers::issue());
     let front = TlsFront::before(world.simulator.address().port(), &papers, "it");
     let addresses = behind(&front, &world);
     let environment: Vec<_> = addresses.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let why = format!("no TLS with 127.0.0.1:{}: its certificate is signed by an authority", front.port());
-    world.call_with(&["refresh"], &environment).expect(75).complains(&why).complains("SSL_CERT_FILE");
+    world.call_with(&["refresh"], &environment).expect(75).stderr_has(&why).stderr_has("SSL_CERT_FILE");
     let found = world.call_with(&["doctor"], &environment).expect(1);
     let lines: Vec<&str> = found.stdout.lines().collect();
     for what in ["source flaresolverr", "API"] {

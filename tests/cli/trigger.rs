@@ -1,4 +1,4 @@
-//! `trigger`: the message by hand, and the wait for what comes of it.
+//! `trigger`: the message by hand, and the wait for its outcome.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::process::{World, keys};
 use crate::support::contract;
 
 #[test]
-fn it_publishes_and_says_who_heard_it() {
+fn it_publishes_and_prints_the_number_of_receivers() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let ran = world.call(&["trigger", "--reason", "deploy of parser 7"]).expect(0).prints("published to 1 sidecar(s)");
@@ -22,10 +22,10 @@ fn it_publishes_and_says_who_heard_it() {
 }
 
 #[test]
-fn where_nobody_listens_it_is_69() {
+fn where_no_sidecar_is_subscribed_it_is_69() {
     let world = World::start();
     for args in [&["trigger"][..], &["trigger", "--wait"], &["trigger", "--wait=1s", "--force"]] {
-        let ran = world.call(args).expect(69).complains("no sidecar listens on chitai_gorod:token:invalid");
+        let ran = world.call(args).expect(69).stderr_has("no sidecar listens on chitai_gorod:token:invalid");
         assert_eq!(ran.stdout, "");
     }
 }
@@ -37,18 +37,18 @@ fn wait_shows_plain_lines_until_the_token_is_there() {
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let address = sidecar.address().to_string();
     let trigger = world.begin(&["trigger", "--wait"], &[("SIDECAR_LISTEN", &address)]);
-    trigger.says("asked for a new token");
-    trigger.says("a refresh is at: solve");
+    trigger.logs("asked for a new token");
+    trigger.logs("a refresh is at: solve");
     world.heal();
     let ran = trigger.end().expect(0);
     let updated = world.meta("fingerprint").unwrap_or_default();
     assert_eq!(ran.stdout.lines().count(), 1);
     assert!(ran.stdout.contains(&updated) && ran.stdout.contains("new token"), "{}", ran.stdout);
     assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\r'), "{:?}", ran.stderr);
-    // Another one's sidecar can be asked for nothing: the lock tells that a refresh is under way.
+    // The status of another sidecar cannot be read: the lock shows that a refresh is under way.
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let trigger = world.begin(&["trigger", "--wait", "--force"], &[("SIDECAR_LISTEN", "off")]);
-    trigger.says("a refresh is under way");
+    trigger.logs("a refresh is under way");
     world.heal();
     trigger.end().expect(0);
     sidecar.stop().expect(0);
@@ -77,11 +77,11 @@ fn a_failure_is_75_with_stage_reason_and_next_try() {
     ]);
     world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
     let ran = world.call(&["trigger", "--wait"]).expect(75);
-    let ran = ran.complains("solve failed").complains("timeout after 60 s").complains("the next try is at");
+    let ran = ran.stderr_has("solve failed").stderr_has("timeout after 60 s").stderr_has("the next try is at");
     assert_eq!(ran.stdout, "");
     // While backing off, the answer comes at once and is the same; force solves.
     world.heal();
-    world.call(&["trigger", "--wait"]).expect(75).complains("solve failed");
+    world.call(&["trigger", "--wait"]).expect(75).stderr_has("solve failed");
     assert_eq!(world.solves(), 2);
     world.call(&["trigger", "--wait", "--force"]).expect(0);
     sidecar.stop().expect(0);
@@ -93,7 +93,7 @@ fn a_wait_that_is_over_is_75_and_the_refresh_goes_on() {
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let began = now();
-    let ran = world.call(&["trigger", "--wait=2s"]).expect(75).complains("no outcome within 2 s");
+    let ran = world.call(&["trigger", "--wait=2s"]).expect(75).stderr_has("no outcome within 2 s");
     assert!(ran.stderr.contains("token-sidecar status"));
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
@@ -105,14 +105,14 @@ fn a_wait_that_is_over_is_75_and_the_refresh_goes_on() {
 #[test]
 fn the_message_is_the_contracts() {
     let world = World::start();
-    let heard = crate::process::Events::on(&world.redis, &[keys::INVALID]);
+    let events = crate::process::Events::on(&world.redis, &[keys::INVALID]);
     world.call(&["trigger", "--force", "--reason", "why\nnot"]).expect(0);
-    let message = heard.next();
+    let message = events.next();
     assert_eq!(contract::conforms("token-invalid.schema.json", &message), Ok(()));
     assert_eq!(message["force"], true);
     assert_eq!(message["reason"], "why\nnot");
     assert!(message["source"].is_string());
     assert_eq!(message.get("fingerprint"), None, "it is bare: it knows of no refused token");
     world.call(&["trigger"]).expect(0);
-    assert_eq!(heard.next().get("force"), None);
+    assert_eq!(events.next().get("force"), None);
 }

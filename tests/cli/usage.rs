@@ -1,4 +1,4 @@
-//! The command line itself: help, wrong usage, and what is made of its description.
+//! The command line itself: help, wrong usage, and the files generated from its description.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,7 +20,7 @@ fn call(args: &[&str]) -> Ran {
 }
 
 #[test]
-fn wrong_usage_is_2_and_says_what_is_possible() {
+fn wrong_usage_is_2_with_what_is_possible() {
     for args in [
         &["frobnicate"][..],
         &["--frobnicate"],
@@ -35,7 +35,7 @@ fn wrong_usage_is_2_and_says_what_is_possible() {
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ran.stderr);
         assert!(ran.stderr.contains("error:"), "{args:?}: {}", ran.stderr);
     }
-    call(&["statsu"]).expect(2).complains("status");
+    call(&["statsu"]).expect(2).stderr_has("status");
 }
 
 #[test]

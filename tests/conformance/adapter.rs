@@ -29,7 +29,7 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn say(line: &Value) {
+fn print(line: &Value) {
     let mut out = stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).unwrap();
 }
@@ -43,16 +43,16 @@ async fn serve(client: &Client, line: &Value) {
             match updates.next().await {
                 Update::Subscribed if !is_answered => {
                     is_answered = true;
-                    say(&json!({ "id": id, "ok": null }));
+                    print(&json!({ "id": id, "ok": null }));
                 }
-                Update::Event(event) => say(&json!({ "id": id, "update": event })),
+                Update::Event(event) => print(&json!({ "id": id, "update": event })),
                 Update::Subscribed | Update::Lost(_) => {}
             }
         }
     }
     match answer(client, line).await {
-        Ok(answer) => say(&json!({ "id": id, "ok": answer })),
-        Err(error) => say(&json!({ "id": id, "error": described(&error) })),
+        Ok(answer) => print(&json!({ "id": id, "ok": answer })),
+        Err(error) => print(&json!({ "id": id, "error": described(&error) })),
     }
 }
 

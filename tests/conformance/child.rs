@@ -21,7 +21,7 @@ pub(crate) struct Child {
     lines: Receiver<(Value, Instant)>,
     /// When a call was sent.
     sent: HashMap<u64, Instant>,
-    /// What has come and was not asked for yet.
+    /// What has come and was not taken yet.
     kept: Vec<(Value, Instant)>,
 }
 
@@ -73,7 +73,7 @@ impl Child {
         (answer, at.duration_since(self.sent[&id]))
     }
 
-    /// An update that is heard on behalf of a call.
+    /// An update that is received on behalf of a call.
     pub(crate) fn update(&mut self, id: u64, what: &str, so: impl Fn(&Value) -> bool) -> Value {
         self.next(what, |line| line["id"] == id && line.get("update").is_some_and(&so)).0["update"].clone()
     }
@@ -96,7 +96,7 @@ impl Child {
         }
     }
 
-    /// Says that no call comes any more: it ends by itself.
+    /// Closes its input, as no call comes any more: it ends by itself.
     pub(crate) fn end(mut self) {
         drop(self.calls.take());
         let status = eventually("the end of the client", || self.process.try_wait().unwrap());
@@ -104,7 +104,7 @@ impl Child {
     }
 }
 
-/// Fetches what a client needs, once for all scenarios.
+/// Installs what a client needs, once for all scenarios.
 fn set_up(client: &Client) {
     static DONE: Mutex<BTreeSet<&str>> = Mutex::new(BTreeSet::new());
     let mut done = DONE.lock().unwrap();

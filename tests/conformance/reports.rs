@@ -1,4 +1,4 @@
-//! Counts the reports that are published, without being one who hears them: `PUBLISH` says how many there are.
+//! Counts the reports that are published by MONITOR: a subscriber would count in the answer of `PUBLISH`.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -9,16 +9,16 @@ use crate::process::{DEADLINE, eventually, keys};
 use crate::support::contract;
 use crate::support::redis_server::RedisServer;
 
-/// What has been published on `S:token:invalid`, by whomever.
+/// What has been published on `S:token:invalid`, by any client.
 pub(crate) struct Reports {
-    told: Arc<Mutex<Told>>,
-    /// Something came each time that Redis began to tell.
+    shown: Arc<Mutex<Shown>>,
+    /// Receives something each time that MONITOR begins.
     began: Receiver<()>,
 }
 
-/// What Redis has told so far.
+/// What MONITOR has shown so far.
 #[derive(Default)]
-struct Told {
+struct Shown {
     reports: Vec<Result<serde_json::Value, String>>,
     /// The number of the latest marker.
     marker: u64,
@@ -26,32 +26,32 @@ struct Told {
 
 impl Reports {
     pub(crate) fn of(server: &RedisServer) -> Self {
-        let told = Arc::default();
+        let shown = Arc::default();
         let (send, began) = channel();
-        let (noted, client) = (Arc::downgrade(&told), Client::open(server.socket_url()).unwrap());
+        let (noted, client) = (Arc::downgrade(&shown), Client::open(server.socket_url()).unwrap());
         std::thread::spawn(move || listen(&client, &noted, &send));
-        let reports = Self { told, began };
+        let reports = Self { shown, began };
         reports.begin();
         reports
     }
 
-    /// Waits until Redis tells: at first, and after each restart.
+    /// Waits until MONITOR runs: at first, and after each restart.
     pub(crate) fn begin(&self) {
         self.began.recv_timeout(DEADLINE).unwrap();
     }
 
-    /// All until now: Redis tells of things in the order in which it does them, and the last is a marker of ours.
+    /// All until now: MONITOR shows commands in the order in which they run, and the last is a marker of ours.
     pub(crate) fn all(&self, server: &RedisServer) -> Vec<serde_json::Value> {
-        let marker = self.told.lock().unwrap().marker + 1;
+        let marker = self.shown.lock().unwrap().marker + 1;
         let _: String = server.ask(&format!("ECHO {marker}"));
-        eventually("Redis tells", || (self.told.lock().unwrap().marker == marker).then_some(()));
-        let told = self.told.lock().unwrap();
-        told.reports.iter().map(|report| report.clone().unwrap_or_else(|error| panic!("{error}"))).collect()
+        eventually("MONITOR shows the marker", || (self.shown.lock().unwrap().marker == marker).then_some(()));
+        let shown = self.shown.lock().unwrap();
+        shown.reports.iter().map(|report| report.clone().unwrap_or_else(|error| panic!("{error}"))).collect()
     }
 }
 
-/// Notes what Redis tells, once more after each of its ends, until nobody wants to know.
-fn listen(client: &Client, noted: &Weak<Mutex<Told>>, began: &Sender<()>) {
+/// Notes what MONITOR shows, again after each end of Redis, until the `Reports` are dropped.
+fn listen(client: &Client, noted: &Weak<Mutex<Shown>>, began: &Sender<()>) {
     while noted.strong_count() > 0 {
         let monitoring = client.get_connection().and_then(|mut connection| {
             redis::cmd("MONITOR").exec(&mut connection)?;
@@ -61,13 +61,13 @@ fn listen(client: &Client, noted: &Weak<Mutex<Told>>, began: &Sender<()>) {
             std::thread::yield_now();
             continue;
         };
-        let _nobody_wants_to_know = began.send(());
-        while let (Ok(line), Some(told)) = (connection.recv_response(), noted.upgrade()) {
+        let _ended = began.send(());
+        while let (Ok(line), Some(shown)) = (connection.recv_response(), noted.upgrade()) {
             let (Value::SimpleString(line) | Value::VerbatimString { text: line, .. }) = line else { continue };
-            let mut told = told.lock().unwrap();
-            told.reports.extend(report(&line));
+            let mut shown = shown.lock().unwrap();
+            shown.reports.extend(report(&line));
             if let Some((_, number)) = line.split_once("\"ECHO\" \"") {
-                told.marker = number.trim_end_matches('"').parse().unwrap();
+                shown.marker = number.trim_end_matches('"').parse().unwrap();
             }
         }
     }
@@ -76,7 +76,7 @@ fn listen(client: &Client, noted: &Weak<Mutex<Told>>, began: &Sender<()>) {
 /// The report in a line such as `1.2 [0 127.0.0.1:1] "PUBLISH" "S:token:invalid" "{\"reason\": …}"`.
 fn report(line: &str) -> Option<Result<serde_json::Value, String>> {
     let (_, payload) = line.split_once(&format!("\"PUBLISH\" \"{}\" ", keys::INVALID))?;
-    // Redis quotes as JSON does, but for bytes that no client has reason to send.
+    // Redis quotes as JSON does, except for bytes that no client sends.
     let read = serde_json::from_str::<String>(payload).and_then(|text| serde_json::from_str(&text));
     let report: Result<serde_json::Value, String> = read.map_err(|error| format!("no report: {payload}: {error}"));
     Some(report.and_then(|report| contract::conforms("token-invalid.schema.json", &report).map(|()| report)))

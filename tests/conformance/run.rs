@@ -13,7 +13,7 @@ use crate::scenario::{Connections, Count, Restart, Scenario, Step};
 use crate::support::contract;
 use crate::support::proxy::{Network, Proxy};
 
-/// What a scenario happens in.
+/// The processes of a scenario.
 struct Stage {
     world: World,
     proxy: Proxy,
@@ -73,8 +73,8 @@ impl Stage {
             Step::Listeners(count) => {
                 let sidecars = i64::try_from(self.sidecars.len()).unwrap();
                 eventually(what, || {
-                    let heard: (String, i64) = self.world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-                    (heard.1 == sidecars + count).then_some(())
+                    let subscribers: (String, i64) = self.world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+                    (subscribers.1 == sidecars + count).then_some(())
                 });
             }
             Step::Repeat(name) => self.repeat(name),
@@ -125,7 +125,7 @@ impl Stage {
         }
     }
 
-    /// What a sidecar says to somebody who reported a token that was replaced by this one.
+    /// What a sidecar announces to a parser that reported a token that was replaced by this one.
     fn repeat(&self, name: &str) {
         let fingerprint = simulator::fingerprint(&self.tokens[name]);
         let sample = include_str!("../../contract/samples/updated-repeated.json");

@@ -8,19 +8,19 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use simulator::Faults;
 
-/// One thing that every client must get right.
+/// One rule that every client must keep.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
     /// Names the tests.
     pub(crate) name: String,
-    /// What is shown, for the table.
+    /// What the scenario shows, for the table.
     pub(crate) shows: String,
     pub(crate) steps: Vec<Step>,
 }
 
-/// What the world does, what the client is asked, what must come of it. In texts `$name` stands for the token of that
-/// name, `#name` for its fingerprint.
+/// What the world does, what the client is called for, what must come of it. In texts `$name` stands for the token
+/// of that name, `#name` for its fingerprint.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
@@ -46,9 +46,9 @@ pub(crate) enum Step {
     Redis(Restart),
     /// Breaks the client's connections, and lets none through until mended.
     Connections(Connections),
-    /// Waits until so many connections of the client hear updates.
+    /// Waits until so many connections of the client are subscribed to updates.
     Listeners(i64),
-    /// Somebody else is told that the token of this name is the current one.
+    /// Another client is answered that the token of this name is the current one.
     Repeat(String),
     /// Sends a call of the protocol, once or many times with consecutive ids.
     Call {
@@ -75,7 +75,7 @@ pub(crate) enum Step {
         #[serde(default)]
         after: Option<f64>,
     },
-    /// Waits for an update that the client hears, with at least this in it.
+    /// Waits for an update that the client receives, with at least this in it.
     Update { id: u64, has: Value },
     /// How many reports the client has sent.
     Reports(Count),

@@ -26,7 +26,7 @@ fn table() -> String {
 }
 
 /// Panics where the table is another one; with `TABLE=write` it is made anew.
-#[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the test")]
+#[expect(clippy::disallowed_methods, reason = "a switch of the one test run")]
 pub(crate) fn is_up_to_date() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/README.md");
     let shown = fs::read_to_string(&file).unwrap();

@@ -1,4 +1,4 @@
-//! What the guides show on a console is typed in, against a Redis, a simulator and a sidecar of our own.
+//! The console sessions of the guides are run against a Redis, a simulator and a sidecar of our own.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
@@ -70,7 +70,8 @@ impl World {
         let text = String::from_utf8(output.stdout).unwrap();
         let progress = ["subscribing to the outcome", "asked for a new token", "a refresh is"];
         let is_progress = |line: &&str| {
-            line.strip_prefix("token-sidecar: ").is_some_and(|said| progress.iter().any(|p| said.starts_with(p)))
+            line.strip_prefix("token-sidecar: ")
+                .is_some_and(|documented| progress.iter().any(|p| documented.starts_with(p)))
         };
         let shown: Vec<&str> = text.lines().filter(|line| !is_progress(line)).collect();
         (shown.join("\n"), output.status.success())
@@ -89,19 +90,19 @@ impl Drop for World {
 /// A simulator on a thread of its own, until the sender is dropped.
 fn simulator() -> (tokio::sync::oneshot::Sender<()>, String) {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let (told, address) = mpsc::channel();
+    let (send, address) = mpsc::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let simulator = Simulator::start(Settings::default()).unwrap();
-            told.send(simulator.url("")).unwrap();
+            send.send(simulator.url("")).unwrap();
             let _ended = stopped.await;
         });
     });
     (stop, address.recv().unwrap())
 }
 
-/// A command of a guide, and what it is said to answer.
+/// A command of a guide, and the output that the guide shows.
 struct Step {
     command: String,
     answer: Vec<String>,
@@ -137,10 +138,10 @@ fn alike(line: &str) -> String {
     alike
 }
 
-/// Whether a line is as it was said to be; `…` stands for anything.
-fn fits(said: &str, shown: &str) -> bool {
-    let (said, shown) = (alike(said), alike(shown));
-    let mut parts = said.split('…');
+/// Whether a line is as documented; `…` stands for anything.
+fn fits(documented: &str, shown: &str) -> bool {
+    let (documented, shown) = (alike(documented), alike(shown));
+    let mut parts = documented.split('…');
     let Some(mut rest) = shown.strip_prefix(parts.next().unwrap_or_default()) else { return false };
     let mut ends_open = false;
     for part in parts {
@@ -151,14 +152,16 @@ fn fits(said: &str, shown: &str) -> bool {
     rest.is_empty() || ends_open
 }
 
-/// Whether an answer is as it was said to be; a line `…` stands for any number of lines.
-fn answers(said: &[String], shown: &[&str]) -> bool {
-    match (said.split_first(), shown.split_first()) {
+/// Whether an output is as documented; a line `…` stands for any number of lines.
+fn answers(documented: &[String], shown: &[&str]) -> bool {
+    match (documented.split_first(), shown.split_first()) {
         (None, None) => true,
-        (Some((said_line, said)), _) if said_line == "…" => {
-            (0..=shown.len()).any(|skipped| answers(said, &shown[skipped..]))
+        (Some((documented_line, documented)), _) if documented_line == "…" => {
+            (0..=shown.len()).any(|skipped| answers(documented, &shown[skipped..]))
         }
-        (Some((said_line, said)), Some((shown_line, shown))) => fits(said_line, shown_line) && answers(said, shown),
+        (Some((documented_line, documented)), Some((shown_line, shown))) => {
+            fits(documented_line, shown_line) && answers(documented, shown)
+        }
         _ => false,
     }
 }
@@ -179,12 +182,12 @@ fn the_consoles_of_the_guides_show_what_happens() {
 }
 
 #[test]
-fn lines_are_compared_by_what_they_say() {
+fn lines_are_compared_by_their_words() {
     assert!(fits("stored  4s ago by invalid through x", "stored  1h2m ago by startup through x"));
     assert!(fits("FlareSolverr 3.5.0, Mozilla/5.0 …", "FlareSolverr 3.5.2, Mozilla/5.0 (X11; Linux)"));
     assert!(!fits("chitai_gorod  fresh", "chitai_gorod  no token"));
     assert!(!fits("ok    clock: 0 ms from Redis'", "FAIL  clock: 9 s from Redis'"));
-    let said = ["a".to_owned(), "…".to_owned(), "z".to_owned()];
-    assert!(answers(&said, &["a", "b", "c", "z"]));
-    assert!(!answers(&said, &["a", "b"]));
+    let documented = ["a".to_owned(), "…".to_owned(), "z".to_owned()];
+    assert!(answers(&documented, &["a", "b", "c", "z"]));
+    assert!(!answers(&documented, &["a", "b"]));
 }

@@ -1,4 +1,4 @@
-//! The published schemas, documents and samples are what the code writes and reads, and what they claim to be.
+//! The published schemas, documents and samples are what the code writes and reads, and are valid.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use token_sidecar_client::wire::{Event, Payload, Report, Stage, Trigger};
 use crate::markdown::{Document, root};
 use crate::support::contract::{self, conforms};
 
-/// The schemas that stand in others alone: no message is one of these.
+/// The schemas that are only parts of others, not of whole messages.
 const PARTS: [&str; 2] = ["attempt", "site"];
 
 fn schema(name: &str) -> Value {
@@ -46,8 +46,8 @@ fn read(text: &str) -> Value {
 fn script(arguments: &[&str]) -> String {
     let script = root().join("scripts/languages");
     let ran = Command::new(script).args(arguments).current_dir(root()).output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "scripts/languages {arguments:?}: {said}{}", String::from_utf8_lossy(&ran.stdout));
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.success(), "scripts/languages {arguments:?}: {errors}{}", String::from_utf8_lossy(&ran.stdout));
     String::from_utf8(ran.stdout).unwrap()
 }
 

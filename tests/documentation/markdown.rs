@@ -1,4 +1,4 @@
-//! What a document is made of, as far as the tests look at it.
+//! The parts of a document that the tests check.
 
 use std::collections::BTreeSet;
 use std::fs;

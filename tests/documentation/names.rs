@@ -41,7 +41,7 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "these links lead nowhere: {broken:#?}");
 }
 
-/// What is said to be tested is tested: by a test of this name.
+/// Every test that a document names exists.
 #[test]
 fn every_test_that_stands_for_a_sentence_is_there() {
     let sources: Vec<String> = ["src", "tests"].iter().flat_map(|folder| texts(&root().join(folder))).collect();
@@ -135,7 +135,7 @@ fn every_command_is_described() {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
             let is_named = code.iter().any(|c| c.split([' ', '`']).any(|word| word == name));
-            assert!(is_named, "{guide} says nothing of {name}");
+            assert!(is_named, "{guide} does not name {name}");
         }
     }
 }
@@ -232,7 +232,7 @@ fn errors_read_as_they_are_quoted() {
     let guides: String = guides().into_iter().map(|guide| guide.text).collect();
     for quoted in QUOTED {
         assert!(guides.contains(quoted), "no guide quotes {quoted:?} any more: take it off this list");
-        assert!(sources.contains(quoted), "a guide quotes {quoted:?}, which nothing says");
+        assert!(sources.contains(quoted), "a guide quotes {quoted:?}, which the program does not have");
     }
 }
 

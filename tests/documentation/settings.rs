@@ -1,4 +1,4 @@
-//! The pages that describe the settings, held against the settings themselves.
+//! The pages that describe the settings, checked against the settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -50,7 +50,7 @@ fn plain(value: &toml::Value) -> String {
     }
 }
 
-/// Every setting, and of the headers one for all.
+/// Every setting; one header stands for all.
 fn settings() -> Vec<Setting> {
     let mut settings = list(&Inputs::default()).unwrap().settings;
     for setting in &mut settings {

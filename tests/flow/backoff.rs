@@ -31,7 +31,7 @@ async fn a_failure_is_announced_and_retried_by_itself_at_its_retry_at_with_the_t
     bench.finish().await;
 }
 
-/// Attempts within half an hour by so many replicas where nothing works and everybody asks.
+/// Attempts within half an hour by so many replicas where nothing works and every replica receives reports.
 async fn attempts(replicas: usize) -> u64 {
     let bench = Bench::calm(replicas).await;
     {
@@ -71,7 +71,7 @@ async fn a_source_that_was_banned_waits_long_from_the_first_failure_on() {
     bench.finish().await;
 }
 
-/// Defect 4 again: a site that keeps refusing fresh tokens must not be asked in a circle.
+/// Defect 4 again: a site that keeps refusing fresh tokens must not be called in a loop.
 #[tokio::test(start_paused = true)]
 async fn a_site_that_refuses_fresh_tokens_is_paced_by_the_same_back_off() {
     let bench = Bench::calm(3).await;
@@ -122,12 +122,12 @@ async fn a_tick_and_an_expiry_while_failing_leave_the_pace_to_the_retry() {
     bench.publish("");
     bench.pass(secs(590)).await;
     assert_eq!(bench.state().solves.started, 1);
-    assert_eq!(bench.state().events.len(), 1, "nobody asked for more answers");
+    assert_eq!(bench.state().events.len(), 1, "no report asked for more answers");
     bench.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_starts_while_another_backs_off_asks_nothing_of_the_source() {
+async fn a_replica_that_starts_while_another_backs_off_calls_no_source() {
     let mut bench = Bench::new();
     {
         let mut state = bench.state();
@@ -145,7 +145,7 @@ async fn a_replica_that_starts_while_another_backs_off_asks_nothing_of_the_sourc
     bench.finish().await;
 }
 
-/// A token that somebody else wrote is looked at while backing off, for it may end the failures; but where
+/// A token that another program wrote is verified while backing off, for it may end the failures; but where
 /// the API refuses it, the back-off stays what it is.
 #[tokio::test(start_paused = true)]
 async fn a_refused_foreign_token_while_backing_off_costs_no_solve() {
@@ -184,7 +184,7 @@ async fn a_working_foreign_token_while_backing_off_ends_the_failures() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_token_of_which_nothing_can_be_said_while_backing_off_is_answered_with_the_back_off() {
+async fn a_foreign_token_that_cannot_be_verified_while_backing_off_is_answered_with_the_back_off() {
     let mut bench = Bench::new();
     bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.start();

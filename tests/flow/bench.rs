@@ -1,4 +1,4 @@
-//! The bench that every test works at: one store, any number of replicas, and time that is paused.
+//! The bench of every test: one store, any number of replicas, and time that is paused.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
@@ -52,7 +52,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// An empty store, one source that takes 17 s, an honest API; nobody runs yet.
+    /// An empty store, one source that takes 17 s, an API that works; no replica runs yet.
     pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -125,7 +125,7 @@ impl Bench {
             Some(Refresh { at, trigger: Trigger::Startup, source: "solver".into(), user_agent: Some(AGENT.into()) });
     }
 
-    /// Writes a token into the key as somebody else would.
+    /// Writes a token into the key as another program would.
     pub(crate) fn write_foreign(&self, token: &str, ttl: Option<Duration>) {
         let ends = ttl.and_then(|ttl| ends(self.shared.store_now(), ttl));
         self.state().keys.token = Some(Value { text: token.to_owned(), ends });
@@ -147,7 +147,7 @@ impl Bench {
         (async { once.await.unwrap().unwrap().0 }, stop)
     }
 
-    /// A site of another process, which hears the channels.
+    /// A site of another process, which is subscribed.
     fn site(&self) -> SiteContext<Model> {
         let mailbox = Arc::new(Mailbox::default());
         let replica = self.shared.subscribe(&mailbox);
@@ -191,7 +191,7 @@ impl Bench {
         sender
     }
 
-    /// The process dies: whatever it was at, from one moment to the next.
+    /// The process dies at once, at any stage.
     pub(crate) fn crash(&self, replica: usize) {
         self.replicas[&replica].task.abort();
         self.state().subscribers[replica].is_subscribed = false;
@@ -241,7 +241,7 @@ impl Bench {
         self.post(replica, Arrival::Manual);
     }
 
-    /// By hand, in the very moment in which the API answers next.
+    /// By hand, at the moment of the API's next answer.
     pub(crate) fn by_hand_at_the_next_answer(&self, replica: usize) {
         let mut state = self.state();
         state.api.meanwhile = Some(state.mailbox(replica));
@@ -251,7 +251,7 @@ impl Bench {
         self.state().mailbox(replica).post(arrival);
     }
 
-    /// Says that the store may have changed, as the end of a lock does.
+    /// Signals that the store may have changed, as the end of a lock does.
     pub(crate) fn hint(&self, replica: usize) {
         self.state().mailbox(replica).hint();
     }
@@ -278,7 +278,7 @@ impl Bench {
         self.state().subscribers[replica].delay = delay;
     }
 
-    /// The next calls of this kind go wrong, whosever they are.
+    /// The next calls of this kind go wrong, of any replica.
     pub(crate) fn spoil(&self, op: Op, fault: Fault, times: u32) {
         self.state().rules.push(Rule { replica: None, op: Some(op), fault, left: Some(times) });
     }
@@ -324,7 +324,7 @@ impl Bench {
         }
     }
 
-    /// Waits until nothing is pending and nobody holds the lock.
+    /// Waits until nothing is pending and the lock is free.
     pub(crate) async fn rest(&self) {
         let began = self.shared.elapsed();
         let mut quiet = 0;
@@ -338,7 +338,7 @@ impl Bench {
         }
     }
 
-    /// Comes to rest, checks what must hold after any test, and stops everybody.
+    /// Comes to rest, checks what must hold after any test, and stops all replicas.
     pub(crate) async fn finish(mut self) {
         self.finished = true;
         self.rest().await;

@@ -85,7 +85,7 @@ async fn a_clock_that_steps_forward_delays_no_tick_and_no_renewal() {
     }
 }
 
-/// A link so slow that a question is a second old when it arrives.
+/// A link so slow that a command is a second old when it arrives.
 #[tokio::test(start_paused = true)]
 async fn a_slow_link_is_not_taken_for_a_wrong_clock() {
     let bench = Bench::calm(1).await;

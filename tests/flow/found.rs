@@ -68,7 +68,7 @@ async fn a_foreign_token_that_is_not_adopted_is_named_with_the_last_version_know
     bench.finish().await;
 }
 
-/// A foreign token that could not be judged is renewed ahead of its end like any other.
+/// A foreign token that could not be verified is renewed ahead of its end like any other.
 #[tokio::test(start_paused = true)]
 async fn a_foreign_token_that_stays_foreign_is_renewed_ahead_of_its_end() {
     let mut bench = Bench::new();
@@ -100,7 +100,7 @@ async fn a_configured_token_is_adopted_where_there_is_none_and_it_works() {
     bench.finish().await;
 }
 
-/// Somebody configures a token because solving fails: the back-off of the process before must not keep it out.
+/// An operator configures a token because solving fails: the back-off of the process before must not keep it out.
 #[tokio::test(start_paused = true)]
 async fn a_configured_token_is_adopted_at_the_first_attempt_also_where_the_start_found_a_back_off() {
     let mut bench = Bench::new();

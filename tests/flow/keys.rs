@@ -16,7 +16,7 @@ const TOLERANCE: i64 = 500;
 /// The key of the token.
 pub(crate) const TOKEN_KEY: &str = "shop_token";
 
-/// The keys of one site, and what its scripts have published and nobody has delivered yet.
+/// The keys of one site, and what its scripts have published and is not delivered yet.
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) token: Option<Value>,
@@ -40,7 +40,7 @@ pub(crate) struct Value {
 #[derive(Debug, Clone)]
 pub(crate) struct Lock {
     pub(crate) holder: String,
-    /// `None` where somebody set it by hand.
+    /// `None` where it was set by hand.
     pub(crate) ends: Option<i64>,
 }
 
@@ -89,7 +89,7 @@ impl Keys {
         }
     }
 
-    /// A Redis that comes back empty.
+    /// A Redis that restarts empty.
     pub(crate) fn flush(&mut self) {
         (self.token, self.cookies, self.lock) = (None, None, None);
         self.meta = Meta::default();

@@ -1,4 +1,4 @@
-//! Models of what else is outside: sources that solve, the API, a sink, chance, and who watches.
+//! Models of what else is outside: sources that solve, the API, a sink, chance, and an observer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tokio::sync::oneshot;
 
 use crate::world::{AGENT, Shared, spawn};
 
-/// What a source does when it is asked.
+/// What a source does when it is called.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     /// A new token that works.
     Fresh,
     /// A new token that the API refuses.
     Dead,
-    /// This token, which works as far as the API knows it.
+    /// This token, which works if the API accepts it.
     Token(String),
     /// This page.
     Page(Solution),
@@ -58,7 +58,7 @@ pub(crate) struct Api {
     pub(crate) next: VecDeque<Mood>,
     pub(crate) mood: Mood,
     pub(crate) asked: Vec<String>,
-    /// Who is refreshed by hand in the very moment of the next answer.
+    /// The replica that is refreshed by hand at the moment of the next answer.
     pub(crate) meanwhile: Option<Arc<Mailbox>>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Api {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Honest,
-    /// 403 for everybody.
+    /// 403 for every request.
     Blocks,
     /// 5xx.
     Fails,
@@ -74,7 +74,7 @@ pub(crate) enum Mood {
     Hangs,
 }
 
-/// What an observer was told.
+/// What an observer has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     Decided(DecisionKind, u64),
@@ -112,7 +112,7 @@ impl Source for ModelSource {
         &self.name
     }
 
-    /// Goes on to its end where nobody waits for it any more, as a browser does.
+    /// Goes on to its end though no caller waits any more, as a browser does.
     async fn solve(&self) -> Result<Solution, SourceError> {
         let delay = {
             let mut state = self.shared.state();

@@ -1,4 +1,4 @@
-//! From a source's answer to a token that may be stored: extraction, the API's word, several sources.
+//! From a source's answer to a token that may be stored: extraction, verification, several sources.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,14 +56,14 @@ async fn a_token_is_proved_with_the_user_agent_that_fetched_it_now_and_at_the_ne
     bench.until("a token", |s| !s.refreshed().is_empty()).await;
     assert_eq!(bench.state().api.live["token-1"].as_deref(), Some(AGENT));
     bench.start();
-    bench.until("it is asked about", |s| !s.repeated().is_empty()).await;
+    bench.until("it is verified", |s| !s.repeated().is_empty()).await;
     assert_eq!(bench.state().solves.started, 1);
     bench.finish().await;
 }
 
 /// Defect 6: 401 and 403 were treated alike.
 #[tokio::test(start_paused = true)]
-async fn a_403_says_nothing_about_the_token_and_the_next_source_is_tried() {
+async fn a_403_proves_nothing_about_the_token_and_the_next_source_is_tried() {
     let bench = two_sources(Answer::Fresh, Answer::Fresh).await;
     bench.state().api.next = [Mood::Blocks].into();
     bench.publish("");
@@ -106,7 +106,7 @@ async fn the_next_source_is_tried_where_one_is_down_or_brings_no_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_all_sources_names_what_each_said_and_waits_long_where_one_was_banned() {
+async fn a_failure_of_all_sources_names_each_error_and_waits_long_where_one_was_banned() {
     let down = Answer::Fails("solver: connection refused", Pace::Ordinary);
     let banned = Answer::Fails("http: banned", Pace::LongestBackoff);
     let bench = two_sources(banned, down).await;
@@ -119,7 +119,7 @@ async fn a_failure_of_all_sources_names_what_each_said_and_waits_long_where_one_
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_the_api_that_says_nothing_is_asked_for_again_a_few_times() {
+async fn an_unclear_answer_of_the_api_leads_to_a_few_more_requests() {
     let bench = Bench::calm(1).await;
     bench.state().api.next = [Mood::Fails, Mood::Hangs].into();
     bench.publish("");
@@ -131,7 +131,7 @@ async fn an_answer_of_the_api_that_says_nothing_is_asked_for_again_a_few_times()
 }
 
 #[tokio::test(start_paused = true)]
-async fn strict_stores_no_token_of_which_the_api_says_nothing() {
+async fn strict_stores_no_token_that_the_api_leaves_unclear() {
     let mut bench = Bench::new();
     bench.state().api.mood = Mood::Fails;
     bench.start();
@@ -162,7 +162,7 @@ async fn tolerant_stores_an_unclear_token_in_place_of_a_reported_one_and_not_of_
     bench.state().api.mood = Mood::Fails;
     bench.by_hand(0);
     bench.until("a failure", |s| !s.failed().is_empty()).await;
-    assert_eq!(bench.state().token(), Some("token-0"), "nobody has reported it");
+    assert_eq!(bench.state().token(), Some("token-0"), "no parser has reported it");
     bench.publish(&format!(
         r#"{{"force":true,"fingerprint":"{}"}}"#,
         token_sidecar_client::wire::Fingerprint::of("token-0")
@@ -194,7 +194,7 @@ async fn tolerant_stores_no_token_that_is_refused_or_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn off_asks_the_api_nothing() {
+async fn off_never_calls_the_api() {
     let mut bench = Bench::with(|s| s.policy.verify = Verify::Off);
     bench.start();
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
@@ -249,9 +249,9 @@ async fn the_very_token_that_was_reported_is_no_candidate() {
     bench.finish().await;
 }
 
-/// What one has against a token is answered with the failure: the next one who asks names none.
+/// A failure answers the report of a token: the next report may name none.
 #[tokio::test(start_paused = true)]
-async fn the_token_that_was_reported_is_a_candidate_again_for_whoever_names_none() {
+async fn the_token_that_was_reported_is_a_candidate_again_for_a_report_that_names_none() {
     let bench = Bench::calm(1).await;
     bench.state().sources[0].rest = Answer::Token("token-0".into());
     bench.report("token-0");

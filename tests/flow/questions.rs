@@ -1,4 +1,4 @@
-//! Questions that only ask: start-up, reconnect, vanished.
+//! Triggers that only check: start-up, reconnect, vanished.
 
 use token_sidecar::domain::pending::Arrival;
 use token_sidecar::refresh::driver::HEARTBEAT;
@@ -36,7 +36,7 @@ async fn a_start_with_a_refused_token_solves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_with_a_token_of_which_nothing_can_be_said_leaves_it() {
+async fn a_start_with_a_token_that_cannot_be_verified_leaves_it() {
     for mood in [Mood::Blocks, Mood::Fails, Mood::Hangs] {
         let mut bench = Bench::new();
         bench.store_token("token-0", secs(3600));
@@ -50,12 +50,12 @@ async fn a_start_with_a_token_of_which_nothing_can_be_said_leaves_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_gap_the_token_is_asked_about_and_announced_and_no_solve_is_spent() {
+async fn after_a_gap_the_token_is_verified_and_announced_and_no_solve_is_spent() {
     let bench = Bench::calm(1).await;
     bench.unsubscribe(0);
     bench.publish("lost");
     bench.pass(secs(5)).await;
-    assert!(bench.state().events.is_empty(), "nobody heard it");
+    assert!(bench.state().events.is_empty(), "no report was received");
     bench.reconnect(0);
     bench.until("an answer", |s| !s.repeated().is_empty()).await;
     bench.rest().await;
@@ -103,7 +103,7 @@ async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
     bench.finish().await;
 }
 
-/// The heartbeat asks a cheap question only; a hint must not be answered by it.
+/// The heartbeat reads one key only; a hint must not be answered by that.
 #[tokio::test(start_paused = true)]
 async fn a_hint_in_the_moment_of_the_heartbeat_is_not_lost() {
     for moment in 0..24 {
@@ -120,7 +120,7 @@ async fn a_hint_in_the_moment_of_the_heartbeat_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_vanished_key_that_is_there_after_all_is_asked_about_and_stays() {
+async fn a_vanished_key_that_is_there_after_all_is_verified_and_stays() {
     let bench = Bench::calm(1).await;
     bench.post(0, Arrival::Vanished);
     bench.until("an answer", |s| !s.repeated().is_empty()).await;
@@ -133,7 +133,7 @@ async fn an_explicit_trigger_does_not_wait_for_a_question_that_hangs() {
     let bench = Bench::calm(1).await;
     bench.state().api.next = [Mood::Hangs].into();
     bench.post(0, Arrival::Reconnect);
-    bench.until("the API is asked", |s| !s.api.asked.is_empty()).await;
+    bench.until("the API is called", |s| !s.api.asked.is_empty()).await;
     bench.pass(secs(1)).await;
     let asked = bench.shared.elapsed();
     bench.report("token-0");
@@ -144,7 +144,7 @@ async fn an_explicit_trigger_does_not_wait_for_a_question_that_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hand_in_the_very_moment_of_the_answer_to_a_question_is_not_answered_by_it() {
+async fn a_manual_refresh_at_the_moment_of_the_answer_to_a_question_is_not_answered_by_it() {
     let bench = Bench::calm(1).await;
     bench.by_hand_at_the_next_answer(0);
     bench.post(0, Arrival::Reconnect);

@@ -1,4 +1,4 @@
-//! A store that says no.
+//! A store that refuses.
 
 use token_sidecar::domain::verdict::Pace;
 use token_sidecar_client::wire::{Stage, Trigger};
@@ -8,7 +8,7 @@ use crate::outside::Answer;
 use crate::store::{Fault, Op};
 use crate::world::{at, secs};
 
-/// Defect 7: the waiting parsers are told, and the token is fetched again when the store takes it.
+/// Defect 7: the waiting parsers are answered, and the token is fetched again when the store takes it.
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_is_refused_is_a_failure_of_the_store_with_a_paced_retry() {
     let bench = Bench::calm(2).await;
@@ -74,7 +74,7 @@ async fn a_refused_claim_names_the_trigger_that_asked() {
 
 /// Permissions that are taken away at run time: nothing of the site can be read any more.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_asked_seldom() {
+async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_called_seldom() {
     let bench = Bench::calm(1).await;
     for op in [Op::Look, Op::Heartbeat, Op::Claim, Op::Announce] {
         bench.spoil_all(op, Fault::Refused);
@@ -98,7 +98,7 @@ async fn a_store_that_refuses_everything_but_messages_is_answered_for_and_asked_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_everything_is_asked_seldom_and_served_when_it_relents() {
+async fn a_store_that_refuses_everything_is_called_seldom_and_served_when_it_recovers() {
     let bench = Bench::calm(1).await;
     bench.spoil_all(None, Fault::Refused);
     bench.force();
@@ -111,7 +111,7 @@ async fn a_store_that_refuses_everything_is_asked_seldom_and_served_when_it_rele
     bench.finish().await;
 }
 
-/// What one replica could not note must not outlive what another one has achieved.
+/// A failure that one replica could not store must not outlast the success of another.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_was_never_noted_is_forgotten_when_another_replica_succeeds() {
     let bench = Bench::calm(2).await;
@@ -136,7 +136,7 @@ async fn a_failure_that_was_never_noted_is_forgotten_when_another_replica_succee
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_to_publish_is_asked_at_a_growing_pace() {
+async fn a_store_that_refuses_to_publish_is_called_at_a_growing_pace() {
     for op in [Op::Announce, Op::Publish] {
         let bench = Bench::calm(1).await;
         bench.spoil_all(op, Fault::Refused);
@@ -168,7 +168,7 @@ async fn a_trigger_whose_unnoted_failure_could_not_be_announced_is_announced_lat
     bench.finish().await;
 }
 
-/// Its own, which nobody else knows of, no longer counts once a later one is shared.
+/// Its own, which no other replica knows, no longer counts once a later one is shared.
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_it_noted() {
     let bench = Bench::calm(2).await;
@@ -189,7 +189,7 @@ async fn a_failure_that_the_store_could_not_note_gives_way_to_a_later_one_that_i
     bench.finish().await;
 }
 
-/// Its own announcement of a failure comes back to it as a hint: no reason to say it again.
+/// Its own announcement of a failure comes back to it as a hint: no reason to announce it again.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_refuses_all_but_publishing_while_a_long_back_off_is_noted_is_announced_at_a_pace() {
     let bench = Bench::calm(2).await;
@@ -201,8 +201,8 @@ async fn a_store_that_refuses_all_but_publishing_while_a_long_back_off_is_noted_
     }
     bench.publish("");
     bench.pass(secs(60)).await;
-    let said = bench.state().events.len();
-    assert!(said < 40, "announced {said} times");
+    let announced = bench.state().events.len();
+    assert!(announced < 40, "announced {announced} times");
     bench.mend();
     bench.state().sources[0].rest = Answer::Fresh;
     bench.force();

@@ -1,4 +1,4 @@
-//! Several replicas: one solve for all, whoever dies and whatever is lost.
+//! Several replicas: one solve for all, whichever of them dies and whatever is lost.
 
 use token_sidecar::domain::verdict::Pace;
 use token_sidecar::refresh::observation::OutcomeKind;
@@ -29,7 +29,7 @@ async fn two_replicas_solve_once_and_announce_once() {
     one_solve_for(2).await;
 }
 
-/// Defect 1: as many browsers as askers.
+/// Defect 1: as many browsers as reports.
 #[tokio::test(start_paused = true)]
 async fn ten_replicas_solve_once_and_announce_once() {
     one_solve_for(10).await;
@@ -84,7 +84,7 @@ async fn a_follower_takes_over_within_one_lock_ttl_when_the_holder_dies() {
     bench.finish().await;
 }
 
-/// Defect 12, alone: the process that comes back takes the refresh up.
+/// Defect 12, alone: the restarted process continues the refresh.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_started_again_after_a_crash_refreshes_what_the_dead_one_had_begun() {
     let mut bench = Bench::new();
@@ -135,7 +135,7 @@ async fn a_follower_that_misses_the_outcome_finds_it_and_does_not_solve_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_holder_whose_lock_ran_out_commits_if_nobody_else_has_and_the_other_one_is_superseded() {
+async fn a_holder_whose_lock_ran_out_commits_if_no_other_has_and_the_other_one_is_superseded() {
     let mut bench = Bench::calm(2).await;
     bench.solves_at_once = 2;
     bench.slow(1, ms(20));
@@ -154,7 +154,7 @@ async fn a_holder_whose_lock_ran_out_commits_if_nobody_else_has_and_the_other_on
         let state = bench.state();
         assert!(state.saw(&Seen::LeaseLost) >= 1);
         assert_eq!(state.token(), Some("token-1"));
-        assert_eq!(state.events.len(), 1, "nothing is said of the second: {:?}", state.events);
+        assert_eq!(state.events.len(), 1, "nothing is announced of the second: {:?}", state.events);
         assert_eq!(state.solves.started, 2);
     }
     bench.finish().await;
@@ -186,7 +186,7 @@ async fn a_late_holder_that_finds_a_newer_version_drops_its_result_and_leaves_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_failure_does_not_count_against_whoever_took_over() {
+async fn a_late_failure_does_not_count_against_the_replica_that_took_over() {
     let mut bench = Bench::calm(2).await;
     bench.solves_at_once = 2;
     bench.slow(1, ms(20));
@@ -231,7 +231,7 @@ fn holder(bench: &Bench) -> Option<usize> {
     lock.holder.split('-').next()?.parse().ok()
 }
 
-/// What asked for an attempt that was dropped in favour of another's is not forgotten with it.
+/// The triggers of an attempt that was dropped in favour of another replica's are not forgotten with it.
 #[tokio::test(start_paused = true)]
 async fn a_trigger_whose_late_attempt_was_dropped_is_served_when_the_other_one_dies_too() {
     let mut bench = Bench::calm(2).await;
@@ -282,7 +282,7 @@ async fn a_store_that_comes_back_empty_during_a_solve_gets_the_token_and_a_great
     bench.finish().await;
 }
 
-/// A replica that hears a message only when the attempt that answers it is over already.
+/// A replica that receives a message only when the attempt that answers it is over already.
 #[tokio::test(start_paused = true)]
 async fn a_forced_message_costs_ten_replicas_one_attempt_even_where_the_source_fails_at_once() {
     let bench = Bench::calm(10).await;

@@ -99,7 +99,7 @@ async fn a_tick_that_was_due_while_the_store_was_away_is_served_when_it_is_back(
     bench.finish().await;
 }
 
-/// A store's clock that was ahead and is set right must not silence the schedule for the difference.
+/// A store's clock that was ahead and is set right must not stop the schedule for the difference.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_does_not_silence_the_schedule() {
     let bench = Bench::with(every("every 10m"));

@@ -53,7 +53,7 @@ async fn a_verification_that_hangs_is_given_up_when_the_grace_is_over() {
     let bench = Bench::calm(1).await;
     bench.state().api.mood = Mood::Hangs;
     bench.publish("");
-    bench.until("the API is asked", |s| !s.api.asked.is_empty()).await;
+    bench.until("the API is called", |s| !s.api.asked.is_empty()).await;
     bench.stop(0);
     bench.pass(secs(8)).await;
     bench.stop_now(0);
@@ -106,7 +106,7 @@ async fn a_question_a_deferral_and_a_follower_end_at_once() {
     bench.unsubscribe(1);
     bench.unsubscribe(2);
     bench.report("token-1"); // replica 0 waits for the end of the window
-    bench.reconnect(1); // replica 1 asks
+    bench.reconnect(1); // replica 1 verifies
     bench.pass(ms(100)).await;
     bench.state().keys.lock = Some(crate::keys::Lock { holder: "another".into(), ends: None });
     bench.by_hand(2); // replica 2 follows
@@ -134,7 +134,7 @@ async fn a_replica_whose_store_is_away_stops_at_once() {
     bench.finish().await;
 }
 
-/// What a replica has taken in and not answered is handed to the process, which tells the parsers that wait.
+/// What a replica has taken in and not answered is handed to the process, which answers the parsers that wait.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_is_stopped_hands_back_the_reports_that_it_did_not_answer() {
     for stage in ["following a dead holder", "committing", "noting a failure"] {

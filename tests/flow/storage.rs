@@ -33,7 +33,7 @@ async fn a_store_that_is_away_for_a_minute_gets_the_token_when_it_is_back() {
     bench.finish().await;
 }
 
-/// A commit can be applied and still look failed: the repetition must do nothing again.
+/// A commit can be applied and its answer lost: the repetition must do nothing.
 #[tokio::test(start_paused = true)]
 async fn a_commit_whose_answer_is_lost_is_not_published_twice() {
     let bench = Bench::calm(2).await;
@@ -138,7 +138,7 @@ async fn a_claim_whose_answer_is_lost_is_used_and_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_was_given_up_does_not_stand_in_our_own_way() {
+async fn a_claim_that_was_given_up_does_not_block_the_next_one() {
     let bench = Bench::calm(1).await;
     bench.spoil(Op::Claim, Fault::AnswerLost, 3);
     bench.publish("");
@@ -150,9 +150,9 @@ async fn a_claim_that_was_given_up_does_not_stand_in_our_own_way() {
     bench.finish().await;
 }
 
-/// A master without enough replicas answers reads and turns writes away for the time being.
+/// A master without enough replicas answers reads and refuses writes for the time being.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_answers_reads_and_is_away_for_writes_is_asked_at_a_growing_pace() {
+async fn a_store_that_answers_reads_and_is_away_for_writes_is_called_at_a_growing_pace() {
     let bench = Bench::calm(1).await;
     bench.spoil_all(Op::Claim, Fault::Away);
     bench.publish("");

@@ -30,7 +30,7 @@ pub(crate) enum Fault {
     Away,
     /// It is done, and the answer does not arrive.
     AnswerLost,
-    /// The store says no.
+    /// The store refuses.
     Refused,
 }
 

@@ -175,7 +175,7 @@ async fn force_ends_a_deferral() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn force_and_a_hand_join_a_refresh_that_is_under_way() {
+async fn force_and_a_manual_refresh_join_a_refresh_that_is_under_way() {
     let bench = Bench::calm(2).await;
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
@@ -193,7 +193,7 @@ async fn force_and_a_hand_join_a_refresh_that_is_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hand_solves_at_once_and_is_named_as_the_trigger() {
+async fn a_manual_refresh_solves_at_once_and_is_named_as_the_trigger() {
     let bench = Bench::calm(1).await;
     bench.by_hand(0);
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
@@ -236,7 +236,7 @@ async fn a_true_report_is_served_in_the_middle_of_a_burst() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_while_backing_off_is_told_when_the_retry_comes_and_costs_nothing() {
+async fn a_message_while_backing_off_is_answered_with_the_time_of_the_retry_and_costs_nothing() {
     let bench = Bench::calm(1).await;
     bench.state().sources[0].rest = Answer::Fails("solver: down", Pace::LongestBackoff);
     bench.publish("");
@@ -269,7 +269,7 @@ async fn force_solves_while_backing_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_that_somebody_set_by_hand_without_an_end_is_given_one() {
+async fn a_lock_that_was_set_by_hand_without_an_end_is_given_one() {
     let bench = Bench::calm(1).await;
     bench.state().keys.lock = Some(crate::keys::Lock { holder: "by hand".into(), ends: None });
     bench.publish("");
@@ -293,7 +293,7 @@ async fn the_same_token_again_after_a_bare_message_is_a_refresh_like_any_other()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_site_at_rest_asks_the_store_little() {
+async fn a_site_at_rest_calls_the_store_seldom() {
     let bench = Bench::calm(1).await;
     bench.pass(secs(3600)).await;
     let calls = bench.state().calls.len();

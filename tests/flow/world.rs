@@ -1,4 +1,4 @@
-//! Everything outside the flow, as the models share it: one state, one clock, and who hears what.
+//! Everything outside the flow, as the models share it: one state, one clock, and who receives what.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
@@ -60,7 +60,7 @@ pub(crate) struct State {
     pub(crate) outputs: Vec<(usize, String)>,
     pub(crate) observed: Vec<(Duration, usize, Seen)>,
     pub(crate) subscribers: Vec<Subscriber>,
-    /// When somebody last published on `S:token:invalid`.
+    /// When a message was last published on `S:token:invalid`.
     pub(crate) last_message: Option<Duration>,
 }
 
@@ -73,13 +73,13 @@ pub(crate) struct Subscriber {
     pub(crate) latency: Duration,
     /// How much longer what is published takes.
     pub(crate) delay: Duration,
-    /// Whether its driver says that triggers wait for an answer.
+    /// Whether triggers wait for an answer, by its driver.
     pub(crate) is_pending: bool,
     queue: mpsc::UnboundedSender<(Duration, Wire)>,
 }
 
 impl Shared {
-    /// An empty store, one source, an honest API.
+    /// An empty store, one source, an API that works.
     pub(crate) fn new(lock_ttl: Duration) -> Self {
         let state = State {
             keys: Keys::new(lock_ttl),
@@ -123,7 +123,7 @@ impl Shared {
         state.subscribers.len() - 1
     }
 
-    /// Rings whenever something has happened.
+    /// Notified whenever something has happened.
     pub(crate) fn bell(&self) -> watch::Receiver<()> {
         self.bell.subscribe()
     }
@@ -136,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// Something has happened: whoever waits looks again.
+    /// Something has happened: all waiting tasks look again.
     pub(crate) fn ring(&self) {
         self.bell.send_replace(());
     }
@@ -157,7 +157,7 @@ impl Shared {
 }
 
 impl State {
-    /// Sends what was published on its way to everybody who hears.
+    /// Sends what was published on its way to all subscribers.
     pub(crate) fn deliver(&mut self, at: Duration) {
         for wire in std::mem::take(&mut self.keys.published) {
             if let Wire::Event(event) = &wire {
@@ -249,7 +249,7 @@ impl State {
         self.subscribers.iter().any(|e| e.is_subscribed && e.is_pending && e.mailbox.strong_count() > 0)
     }
 
-    /// Whether anybody is there to answer.
+    /// Whether any replica is there to answer.
     pub(crate) fn has_subscriber(&self) -> bool {
         self.subscribers.iter().any(|e| e.is_subscribed && e.mailbox.strong_count() > 0)
     }
@@ -281,7 +281,7 @@ pub(crate) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// An instant so long after a test began, by a store's clock that nobody has set.
+/// An instant so long after a test began, by a store's clock that was never set.
 pub(crate) fn at(since: Duration) -> Timestamp {
     instant(EPOCH_MS + millis(since))
 }

@@ -18,16 +18,16 @@ const EVENTS: [&str; 2] = [keys::ALL_UPDATED, keys::ALL_FAILED];
 
 /// A message and its channel.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) channel: String,
     pub(crate) message: Value,
 }
 
 /// A subscription; it is complete when [`Events::on`] returns, and ends with the server.
 ///
-/// Every event received must conform to the contract, whether the test asks for it or not.
+/// Every event received must conform to the contract, whether the test takes it or not.
 pub(crate) struct Events {
-    heard: Receiver<Heard>,
+    received: Receiver<Received>,
     /// What broke the contract.
     wrong: Arc<Mutex<Vec<String>>>,
 }
@@ -40,7 +40,7 @@ impl Events {
 
     pub(crate) fn on(server: &RedisServer, channels: &[&str]) -> Self {
         let mut connection = server.connection();
-        let (send, heard) = channel();
+        let (send, received) = channel();
         let (subscribed, ready) = channel();
         let channels: Vec<String> = channels.iter().map(|&c| c.to_owned()).collect();
         let wrong = Arc::new(Mutex::new(Vec::new()));
@@ -59,25 +59,25 @@ impl Events {
                 if EVENTS.iter().any(|kind| channel.ends_with(kind)) {
                     noted.lock().unwrap().extend(contract::event(&message).err());
                 }
-                if send.send(Heard { channel, message }).is_err() {
+                if send.send(Received { channel, message }).is_err() {
                     return;
                 }
             }
         });
         ready.recv_timeout(DEADLINE).unwrap();
-        Self { heard, wrong }
+        Self { received, wrong }
     }
 
     /// The next message on any channel.
-    pub(crate) fn heard(&self) -> Heard {
-        let heard = self.heard.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"));
+    pub(crate) fn received(&self) -> Received {
+        let received = self.received.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("nothing was announced"));
         self.is_right();
-        heard
+        received
     }
 
     /// The next message.
     pub(crate) fn next(&self) -> Value {
-        self.heard().message
+        self.received().message
     }
 
     /// The next one, which must be a new token.
@@ -106,16 +106,16 @@ impl Events {
         let began = now();
         loop {
             let left = DEADLINE.saturating_sub(began.elapsed());
-            let Ok(heard) = self.heard.recv_timeout(left) else { panic!("was not announced: {what}") };
-            if so(&heard.message) {
-                return heard.message;
+            let Ok(received) = self.received.recv_timeout(left) else { panic!("was not announced: {what}") };
+            if so(&received.message) {
+                return received.message;
             }
         }
     }
 
     /// Panics if anything is announced within this time.
     pub(crate) fn silent_for(&self, span: Duration) {
-        match self.heard.recv_timeout(span) {
+        match self.received.recv_timeout(span) {
             Err(RecvTimeoutError::Timeout) => {}
             other => panic!("silence was expected: {other:?}"),
         }
@@ -131,9 +131,9 @@ impl Events {
         assert!(wrong.is_empty(), "{wrong}");
     }
 
-    /// What was received and not yet asked for.
+    /// What was received and not yet taken.
     pub(crate) fn drain(&self) -> Vec<Value> {
-        self.heard.try_iter().map(|heard| heard.message).collect()
+        self.received.try_iter().map(|received| received.message).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sidecar's own HTTP, asked with nothing but a socket.
+//! The sidecar's own HTTP, over a plain socket.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! The program as its users have it: real processes, a real Redis, the simulator in place of solver and shop.
+//! The program as users run it: real processes, a real Redis, the simulator in place of solver and shop.
 
 #![allow(clippy::allow_attributes, dead_code, reason = "each test crate uses its own part of this module")]
 

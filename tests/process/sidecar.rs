@@ -35,7 +35,7 @@ impl Ran {
 
     /// Panics unless stderr contains this.
     #[track_caller]
-    pub(crate) fn complains(self, text: &str) -> Self {
+    pub(crate) fn stderr_has(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "expected {text:?} in stderr:\n{}", self.stderr);
         self
     }
@@ -71,17 +71,17 @@ impl Running {
 
     /// Waits until it is subscribed to triggers.
     pub(crate) fn listening(self) -> Self {
-        self.says("channels");
+        self.logs("channels");
         self
     }
 
     /// Waits until stderr contains this.
-    pub(crate) fn says(&self, text: &str) {
+    pub(crate) fn logs(&self, text: &str) {
         self.stderr.until(text);
     }
 
     /// Waits until stderr contains this `times` times.
-    pub(crate) fn says_times(&self, text: &str, times: usize) {
+    pub(crate) fn logs_times(&self, text: &str, times: usize) {
         eventually(text, || (self.stderr.so_far().matches(text).count() >= times).then_some(()));
     }
 

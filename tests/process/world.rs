@@ -89,7 +89,7 @@ impl World {
         self.call_with(args, &[])
     }
 
-    /// What `status --json` prints is held against the contract.
+    /// What `status --json` prints is checked against the contract.
     #[track_caller]
     pub(crate) fn call_with(&self, args: &[&str], env: &Env<'_>) -> Ran {
         let ran = self.begin(args, env).end();
@@ -130,10 +130,10 @@ impl World {
     }
 
     /// Waits until this many sidecars are subscribed.
-    pub(crate) fn until_heard(&self, sidecars: i64) {
-        eventually("messages are heard", || {
-            let heard: (String, i64) = self.ask(&["PUBSUB", "NUMSUB", keys::INVALID]);
-            (heard.1 == sidecars).then_some(())
+    pub(crate) fn until_subscribed(&self, sidecars: i64) {
+        eventually("the sidecars are subscribed", || {
+            let subscribers: (String, i64) = self.ask(&["PUBSUB", "NUMSUB", keys::INVALID]);
+            (subscribers.1 == sidecars).then_some(())
         });
     }
 

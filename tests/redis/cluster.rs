@@ -27,7 +27,7 @@ pub(crate) fn store_in_one_slot(link: &TestLink) -> TestStore {
 }
 
 #[tokio::test]
-async fn a_refresh_is_heard_on_every_node() {
+async fn a_refresh_is_received_on_every_node() {
     let cluster = Cluster::start(&[]);
     let link = link_of(&config_of(&cluster, &[0]));
     assert!(link.connector().is_cluster());
@@ -45,7 +45,7 @@ async fn a_refresh_is_heard_on_every_node() {
     // Whichever nodes they listen on, all of them are counted.
     let connector = link.connector();
     assert_eq!(connector.subscribers("chitai_gorod:token:invalid").await.unwrap(), 3);
-    assert_eq!(connector.subscribers("nobody:token:invalid").await.unwrap(), 0);
+    assert_eq!(connector.subscribers("other:token:invalid").await.unwrap(), 0);
 
     // A connection that is dropped ends its tasks.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -77,14 +77,14 @@ async fn a_node_that_is_cut_off_from_the_others_is_not_listened_to_for_ever() {
         let _: () = cluster.nodes[other].ask(&format!("CLUSTER FORGET {}", name(on)));
         let _: () = cluster.nodes[on].ask(&format!("CLUSTER FORGET {}", name(other)));
     }
-    let heard = async {
-        while subscription.told(|told| told.messages.is_empty()) {
+    let received = async {
+        while subscription.observed(|seen| seen.messages.is_empty()) {
             let _: i64 = cluster.nodes[2].ask("PUBLISH chitai_gorod:token:invalid now");
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), heard).await.unwrap();
-    subscription.until("a node that hears", |told| told.connected >= 2).await;
+    tokio::time::timeout(Duration::from_secs(30), received).await.unwrap();
+    subscription.until("a subscribed node", |seen| seen.connected >= 2).await;
 }
 
 #[tokio::test]

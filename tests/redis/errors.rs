@@ -1,4 +1,4 @@
-//! What each answer of a real server means: away, or a refusal. And what stands in it.
+//! What each answer of a real server means, away or a refusal, and its text.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -37,7 +37,7 @@ async fn wrong_credentials_are_a_refusal_on_either_connection() {
         ("", "NOAUTH"),
         (":wrongsecret@", "WRONGPASS"),
         ("app:wrongsecret@", "WRONGPASS"),
-        ("nobody:wrongsecret@", "WRONGPASS"),
+        ("stranger:wrongsecret@", "WRONGPASS"),
     ] {
         let config = config(&server.url_with(credentials));
         let error = denied(ping(&link_of(&config)).await, word);
@@ -161,7 +161,7 @@ async fn a_disk_that_fails_is_a_refusal() {
 
 #[tokio::test]
 async fn no_error_repeats_what_was_sent() {
-    // Where a command is unknown, Redis answers with what came after it: here the user and the password.
+    // On an unknown command Redis answers with its arguments: here the user and the password.
     let server = RedisServer::start_with(&[
         "user app on >right ~* &* +@all",
         "rename-command HELLO \"\"",

@@ -67,12 +67,12 @@ pub(crate) fn id(name: &str) -> ClaimId {
     ClaimId(name.to_owned())
 }
 
-/// What the lock holds under a claim.
+/// The value of the lock of a claim.
 pub(crate) fn lock_value(claim: &str) -> String {
     format!("{claim}:px={}", LOCK_TTL.as_millis())
 }
 
-/// Looks and claims; panics where the lock is not to be had.
+/// Looks and claims; panics where the lock is taken.
 pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
     let seen = store.look().await.unwrap();
     match store.claim(&seen.etag, &id(claim)).await.unwrap() {
@@ -145,16 +145,16 @@ impl Listener {
     }
 
     /// What has come in, up to a mark that is published now.
-    pub(crate) fn heard(&mut self, server: &RedisServer) -> Vec<(String, String)> {
+    pub(crate) fn received(&mut self, server: &RedisServer) -> Vec<(String, String)> {
         let _: i64 = server.ask("PUBLISH token:mark -");
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             let message = self.0.recv_response().unwrap();
             let words: Vec<String> = redis::from_redis_value(message).unwrap();
             let [kind, _, channel, payload] = &words[..] else { continue };
             match (kind.as_str(), channel.as_str()) {
-                ("pmessage", "token:mark") => return heard,
-                ("pmessage", _) => heard.push((channel.clone(), payload.clone())),
+                ("pmessage", "token:mark") => return received,
+                ("pmessage", _) => received.push((channel.clone(), payload.clone())),
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! What somebody else may have put into the keys.
+//! What another program may have put into the keys.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -257,7 +257,7 @@ async fn a_lock_that_holds_anything_is_held() {
 }
 
 #[tokio::test]
-async fn a_history_that_somebody_else_wrote_into_is_read() {
+async fn a_history_that_another_program_wrote_into_is_read() {
     let server = RedisServer::start();
     let link = link(&server);
     let add = |fields: &[&[u8]]| -> String {

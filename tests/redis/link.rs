@@ -20,7 +20,7 @@ async fn ping(link: &TestLink) -> Result<String, LinkError> {
     link.command(&redis::cmd("PING")).await
 }
 
-/// Asks until there is an answer; what comes in between must be `Away`.
+/// Pings until there is an answer; errors before it must be `Away`.
 async fn until_back(link: &TestLink) -> u32 {
     let mut absences = 0;
     loop {
@@ -127,14 +127,14 @@ async fn thousands_of_calls_to_a_silent_server_wait_for_one_connection() {
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_away() {
+async fn a_port_without_a_listener_is_away() {
     let port = Port::hold();
     let answer = ping(&link_of(&config(&format!("redis://127.0.0.1:{}/", port.number())))).await;
     assert!(matches!(answer, Err(LinkError::Away(_))), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_refusal_ends_when_somebody_acts() {
+async fn a_refusal_ends_when_the_cause_is_repaired() {
     let server = RedisServer::start();
     let link = link_of(&config(&server.url_with("app:right@")));
     assert!(matches!(ping(&link).await, Err(LinkError::Denied(_))));
@@ -149,7 +149,7 @@ async fn a_refusal_ends_when_somebody_acts() {
 }
 
 #[tokio::test]
-async fn it_speaks_over_a_unix_socket() {
+async fn it_connects_over_a_unix_socket() {
     let mut server = RedisServer::start();
     let link = link_of(&config(&server.socket_url()));
     ping(&link).await.unwrap();
@@ -196,21 +196,21 @@ async fn the_database_of_the_url_is_the_one_that_is_used() {
 }
 
 #[tokio::test]
-async fn it_says_who_it_is() {
+async fn a_connection_carries_our_name() {
     // A server of our own, since only 7.2 and later show it.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let link = link_of(&config(&format!("redis://{}/", listener.local_addr().unwrap())));
-    let hearing = async {
+    let reading = async {
         let (mut client, _) = listener.accept().await.unwrap();
-        let mut heard = Vec::new();
-        while !String::from_utf8_lossy(&heard).contains("LIB-VER") {
-            client.read_buf(&mut heard).await.unwrap();
+        let mut received = Vec::new();
+        while !String::from_utf8_lossy(&received).contains("LIB-VER") {
+            client.read_buf(&mut received).await.unwrap();
         }
         client.write_all(b"+OK\r\n+OK\r\n+PONG\r\n").await.unwrap();
-        String::from_utf8(heard).unwrap()
+        String::from_utf8(received).unwrap()
     };
-    let (heard, _) = tokio::join!(hearing, ping(&link));
-    assert!(heard.contains("SETINFO") && heard.contains("token-sidecar"), "{heard}");
+    let (received, _) = tokio::join!(reading, ping(&link));
+    assert!(received.contains("SETINFO") && received.contains("token-sidecar"), "{received}");
 }
 
 #[tokio::test]
@@ -219,9 +219,9 @@ async fn the_subscribers_of_a_channel_are_counted() {
     let link = link(&server);
     assert_eq!(link.connector().subscribers("s:token:invalid").await.unwrap(), 0);
     let mut subscription = [server.connection(), server.connection()];
-    for ear in &mut subscription {
-        ear.send_packed_command(&redis::cmd("SUBSCRIBE").arg("s:token:invalid").get_packed_command()).unwrap();
-        ear.recv_response().unwrap();
+    for subscriber in &mut subscription {
+        subscriber.send_packed_command(&redis::cmd("SUBSCRIBE").arg("s:token:invalid").get_packed_command()).unwrap();
+        subscriber.recv_response().unwrap();
     }
     assert_eq!(link.connector().subscribers("s:token:invalid").await.unwrap(), 2);
 }

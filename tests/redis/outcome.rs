@@ -54,9 +54,9 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
     let off = ends_at(&stored).unwrap().as_millisecond() - later(stored.at, DAY).as_millisecond();
     assert!(off.abs() < 1_000, "{off}");
     let look = store.look().await.unwrap();
-    let mut told = stored.clone();
-    (told.at, told.current.as_mut().unwrap().key_ends_at) = (look.at, ends_at(&look));
-    assert_eq!(told, look, "the answer is the state");
+    let mut known = stored.clone();
+    (known.at, known.current.as_mut().unwrap().key_ends_at) = (look.at, ends_at(&look));
+    assert_eq!(known, look, "the answer is the state");
 
     let version = stored.version.to_string();
     assert!(stored.version >= u64::try_from(seen.at.as_millisecond()).unwrap(), "Redis' own time in ms");
@@ -100,7 +100,7 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
         second(seen.at)
     );
     let sent = [("token:updated", message.as_str()), ("chitai_gorod:token:updated", &message)];
-    assert_eq!(listener.heard(&server), pairs(&sent));
+    assert_eq!(listener.received(&server), pairs(&sent));
     let now = store.look().await.unwrap();
     assert_eq!(
         (stored.etag, stored.version, stored.lock),
@@ -110,7 +110,7 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
 }
 
 #[tokio::test]
-async fn whoever_reads_the_key_on_the_message_reads_this_version_or_a_later_one() {
+async fn a_read_of_the_key_on_the_message_gives_this_version_or_a_later_one() {
     const COMMITS: usize = 300;
     let server = RedisServer::start();
     let store = store(&server);
@@ -125,10 +125,10 @@ async fn whoever_reads_the_key_on_the_message_reads_this_version_or_a_later_one(
             let message: serde_json::Value = serde_json::from_str(&message).unwrap();
             let (token, version): (String, u64) =
                 redis::pipe().atomic().get(TOKEN).hget(META, "version").query(&mut reader).unwrap();
-            let told = message["version"].as_u64().unwrap();
-            assert!(version >= told, "read {version} after {told}");
+            let known = message["version"].as_u64().unwrap();
+            assert!(version >= known, "read {version} after {known}");
             let same = Fingerprint::of(&token).to_string() == message["fingerprint"].as_str().unwrap();
-            assert!(same || version > told);
+            assert!(same || version > known);
         }
     });
     let mut last = 0;
@@ -156,8 +156,8 @@ async fn a_commit_that_is_repeated_is_done_once() {
     let Recorded::Done(second) = store.record(&commit).await.unwrap() else { panic!("it was stored") };
     assert_eq!((first.version, first.etag), (second.version, second.etag));
     assert_eq!(digest(&server), before);
-    assert!(listener.heard(&server).is_empty(), "nothing is published twice");
-    // Not even while somebody else holds the lock.
+    assert!(listener.received(&server).is_empty(), "nothing is published twice");
+    // Not even while another replica holds the lock.
     claimed(&store, "b").await;
     assert!(matches!(store.record(&commit).await.unwrap(), Recorded::Done(_)));
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("b"));
@@ -171,7 +171,7 @@ async fn a_late_commit_is_fenced_off_by_a_newer_version() {
     let _: i64 = server.ask(&format!("DEL {LOCK}"));
     let theirs = claimed(&store, "quick").await;
     let Recorded::Done(stored) = store.record(&commit("quick", &theirs, "newer")).await.unwrap() else {
-        panic!("nobody else has stored")
+        panic!("no other replica has stored")
     };
     let before: Vec<Option<String>> = [TOKEN, COOKIES].map(|k| server.ask(&format!("GET {k}"))).into();
     let fields: Vec<(String, String)> = server.ask(&format!("HGETALL {META}"));
@@ -183,13 +183,13 @@ async fn a_late_commit_is_fenced_off_by_a_newer_version() {
     let after: Vec<Option<String>> = [TOKEN, COOKIES].map(|k| server.ask(&format!("GET {k}"))).into();
     assert_eq!(after, before);
     assert_eq!(server.ask::<Vec<(String, String)>>(&format!("HGETALL {META}")), fields);
-    assert!(listener.heard(&server).is_empty(), "it says nothing");
+    assert!(listener.received(&server).is_empty(), "it announces nothing");
     assert_eq!(outcomes(&server), ["refreshed", "superseded"]);
     assert_eq!(history(&server)[1][1], ("version".to_owned(), stored.version.to_string()));
 }
 
 #[tokio::test]
-async fn a_late_commit_without_its_lock_counts_while_nobody_else_has_stored() {
+async fn a_late_commit_without_its_lock_counts_while_no_other_is_stored() {
     let server = RedisServer::start();
     let store = store(&server);
     let seen = claimed(&store, "late").await;
@@ -249,7 +249,7 @@ async fn an_outcome_under_a_wrong_clock_is_refused_with_the_right_one() {
         assert!(matches!(store.record(&failed).await.unwrap(), Recorded::Clock(_)), "the clock is off by {off} ms");
     }
     assert_eq!(digest(&server), before, "the lock included");
-    assert!(listener.heard(&server).is_empty());
+    assert!(listener.received(&server).is_empty());
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn adopting_gives_a_ttl_to_a_key_without_one_and_stops_at_another_token() 
     let mut listener = Listener::new(&server);
     assert!(matches!(store.record(&commit).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(server.ask::<String>(&format!("GET {TOKEN}")), "yet-another");
-    assert!(listener.heard(&server).is_empty());
+    assert!(listener.received(&server).is_empty());
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
 }
 
@@ -325,7 +325,7 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
         retry_at
     );
     let sent = [("token:failed", message.as_str()), ("chitai_gorod:token:failed", &message)];
-    assert_eq!(listener.heard(&server), pairs(&sent));
+    assert_eq!(listener.received(&server), pairs(&sent));
     let entry = pairs(&[
         ("outcome", "failed"),
         ("trigger", "schedule"),
@@ -341,11 +341,11 @@ async fn a_failure_is_noted_announced_and_frees_the_lock() {
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
     assert_eq!(server.ask::<i64>(&format!("EXISTS {TOKEN}")), 0);
 
-    // Asked again, as after a lost answer.
+    // Called again, as after a lost answer.
     let before = digest(&server);
     assert!(matches!(store.record(&failed).await.unwrap(), Recorded::Done(_)));
     assert_eq!(digest(&server), before);
-    assert!(listener.heard(&server).is_empty());
+    assert!(listener.received(&server).is_empty());
 }
 
 #[tokio::test]
@@ -367,11 +367,11 @@ async fn failures_are_counted_until_a_token_is_stored() {
 }
 
 #[tokio::test]
-async fn a_failure_is_dropped_where_somebody_else_has_the_site() {
+async fn a_failure_is_dropped_where_another_replica_has_the_site() {
     let server = RedisServer::start();
     let store = store(&server);
 
-    // Somebody else works on it.
+    // Another replica works on it.
     let seen = claimed(&store, "a").await;
     let _: () = server.ask(&format!("SET {LOCK} {} PX 9000", lock_value("b")));
     let before = digest(&server);
@@ -379,24 +379,24 @@ async fn a_failure_is_dropped_where_somebody_else_has_the_site() {
     assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(digest(&server), before);
 
-    // Somebody else has failed meanwhile.
+    // Another replica has failed meanwhile.
     assert!(matches!(store.record(&failed("b", &seen)).await.unwrap(), Recorded::Done(_)));
-    listener.heard(&server);
+    listener.received(&server);
     let before = digest(&server);
     assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(digest(&server), before);
 
-    // Somebody else has stored a newer token.
+    // Another replica has stored a newer token.
     let seen = claimed(&store, "c").await;
     let _: i64 = server.ask(&format!("HSET {META} version 9000000000000"));
     assert!(matches!(store.record(&failed("c", &seen)).await.unwrap(), Recorded::Superseded(_)));
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0, "but the lock is freed");
-    assert!(listener.heard(&server).is_empty());
+    assert!(listener.received(&server).is_empty());
     assert_eq!(outcomes(&server), ["failed"]);
 }
 
 #[tokio::test]
-async fn a_failure_without_its_lock_is_noted_while_nobody_else_works_on_it() {
+async fn a_failure_without_its_lock_is_noted_while_no_other_replica_works_on_it() {
     let server = RedisServer::start();
     let store = store(&server);
     let seen = claimed(&store, "a").await;
@@ -461,7 +461,7 @@ async fn a_commit_whose_answer_is_lost_is_found_done() {
         }
     };
     assert_eq!(stored.fingerprint(), Some(Fingerprint::of("new")));
-    assert_eq!(listener.heard(&server).len(), 2, "one message on each channel");
+    assert_eq!(listener.received(&server).len(), 2, "one message on each channel");
     assert_eq!(outcomes(&server), ["refreshed"]);
 }
 

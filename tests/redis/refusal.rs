@@ -1,4 +1,4 @@
-//! Where an outcome is refused, nothing of it has happened.
+//! A refused outcome changes nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use crate::fixture::{
 };
 use crate::support::redis_server::RedisServer;
 
-/// What a commit and a failure come to, and that neither has left a trace.
+/// Commits and fails; both are refused, and neither changes anything.
 async fn refused_without_a_trace(server: &RedisServer, url: &str, word: &str) {
     let store = store_on(&link_of(&config(url)));
     let before = digest(server);
@@ -23,7 +23,7 @@ async fn refused_without_a_trace(server: &RedisServer, url: &str, word: &str) {
         assert!(!error.contains("topsecrettoken") && !error.contains("redis.call"), "{error:?}");
     }
     assert_eq!(digest(server), before, "nothing was written");
-    assert_eq!(listener.heard(server), [], "nothing was said");
+    assert_eq!(listener.received(server), [], "nothing was announced");
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn a_key_of_another_type_stops_an_outcome_before_anything_is_written() {
             assert!(error.starts_with("WRONGTYPE") && error.contains(key), "{error}");
         }
         assert_eq!(digest(&server), before, "{key}");
-        assert!(listener.heard(&server).is_empty(), "{key}");
+        assert!(listener.received(&server).is_empty(), "{key}");
     }
 }
 
@@ -96,7 +96,7 @@ async fn a_user_who_may_not_do_all_of_a_commit_does_none_of_it() {
         let Err(StoreError::Refused(error)) = answer else { panic!("{why}: {answer:?}") };
         assert!(error.starts_with("NOPERM"), "{why}: {error}");
         assert_eq!(digest(&server), before, "{why}: nothing is written");
-        assert_eq!(listener.heard(&server), [], "{why}: nothing is said");
+        assert_eq!(listener.received(&server), [], "{why}: nothing is announced");
         let again = store.record(&commit("a", &seen, "new")).await;
         assert!(again.is_err(), "{why}: {again:?}");
     }

@@ -35,10 +35,10 @@ impl Intervals {
     /// Those of production.
     pub(crate) const PRODUCTION: Self = Self { interval: CANARY_INTERVAL, timeout: CANARY_TIMEOUT };
     pub(crate) const FREQUENT: Self = Self { interval: Duration::from_millis(20), timeout: CANARY_TIMEOUT };
-    /// A lost canary is noticed soon, too.
+    /// A lost canary is noticed soon.
     pub(crate) const IMPATIENT: Self =
         Self { interval: Duration::from_millis(20), timeout: Duration::from_millis(700) };
-    /// Soon, but not on a machine that is busy for a moment.
+    /// Noticed soon, but not because the machine is busy for a moment.
     pub(crate) const LESS_IMPATIENT: Self =
         Self { interval: Duration::from_millis(20), timeout: Duration::from_millis(1_500) };
 }
@@ -64,9 +64,9 @@ impl Clock for TestClock {
     }
 }
 
-/// What the observer was told.
+/// What the observer has received.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Observed {
     pub(crate) connected: u32,
     pub(crate) disconnected: Vec<String>,
     pub(crate) canaries: u32,
@@ -75,10 +75,10 @@ pub(crate) struct Told {
 }
 
 #[derive(Debug, Default, Clone)]
-struct Recorder(Arc<(Mutex<Told>, Notify)>);
+struct Recorder(Arc<(Mutex<Observed>, Notify)>);
 
 impl Recorder {
-    fn note(&self, change: impl FnOnce(&mut Told)) {
+    fn note(&self, change: impl FnOnce(&mut Observed)) {
         change(&mut self.0.0.lock().unwrap());
         self.0.1.notify_one();
     }
@@ -86,23 +86,23 @@ impl Recorder {
 
 impl SubscriptionObserver for Recorder {
     fn connected(&self) {
-        self.note(|told| told.connected += 1);
+        self.note(|seen| seen.connected += 1);
     }
 
     fn disconnected(&self, reason: &str) {
-        self.note(|told| told.disconnected.push(reason.to_owned()));
+        self.note(|seen| seen.disconnected.push(reason.to_owned()));
     }
 
     fn canary(&self, _: Duration) {
-        self.note(|told| told.canaries += 1);
+        self.note(|seen| seen.canaries += 1);
     }
 
     fn message(&self, site: &SiteId, payload: Payload) {
-        self.note(|told| told.messages.push((site.clone(), payload)));
+        self.note(|seen| seen.messages.push((site.clone(), payload)));
     }
 
     fn event(&self, event: &Event) {
-        self.note(|told| told.events.push(event.clone()));
+        self.note(|seen| seen.events.push(event.clone()));
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Subscribes for one site and waits until it hears.
+    /// Subscribes for one site and waits until it is subscribed.
     pub(crate) async fn open(config: &RedisConfig, intervals: Intervals) -> Self {
         let running = Self::begin(config, intervals, vec![site()]);
         running.ready().await;
@@ -191,20 +191,20 @@ impl Running {
         patiently("a subscription", self.ready.cancelled()).await;
     }
 
-    /// What was told so far.
-    pub(crate) fn told<T>(&self, read: impl FnOnce(&Told) -> T) -> T {
+    /// What the observer has received so far.
+    pub(crate) fn observed<T>(&self, read: impl FnOnce(&Observed) -> T) -> T {
         read(&self.recorder.0.0.lock().unwrap())
     }
 
-    /// Waits until what was told is as wanted.
-    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Told) -> bool) {
+    /// Waits until what the observer has received is as wanted.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Observed) -> bool) {
         let waiting = async {
-            while !self.told(&wanted) {
+            while !self.observed(&wanted) {
                 self.recorder.0.1.notified().await;
             }
         };
         if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            panic!("waited in vain for {what}; told: {:?}", self.told(|told| format!("{told:?}")));
+            panic!("waited in vain for {what}; received: {:?}", self.observed(|seen| format!("{seen:?}")));
         }
     }
 

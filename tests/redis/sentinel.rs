@@ -10,13 +10,13 @@ use crate::running::{Intervals, Running};
 use crate::support::redis_server::RedisServer;
 use crate::support::sentinel::{MASTER, sentinel_of};
 
-/// Refreshes as the flow would: asks again while the store is away or refuses.
+/// Refreshes as the flow would: tries again while the store is away or refuses.
 pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Snapshot {
     let seen = loop {
         let Ok(seen) = store.look().await else { continue };
         match store.claim(&seen.etag, &id(claim)).await {
             Ok(Checked::Done(now)) => break Snapshot { at: now.at, ..seen },
-            Ok(Checked::Changed(now)) => assert_eq!(now.lock, None, "nobody else works here"),
+            Ok(Checked::Changed(now)) => assert_eq!(now.lock, None, "no other replica works here"),
             Err(_) => {}
         }
     };
@@ -25,7 +25,7 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
         match store.record(&commit).await {
             Ok(Recorded::Done(stored)) => return stored,
             Ok(Recorded::Clock(now)) => commit.now = now.at,
-            Ok(Recorded::Superseded(now)) => panic!("nobody else commits: {now:?}"),
+            Ok(Recorded::Superseded(now)) => panic!("no other replica commits: {now:?}"),
             Err(_) => {}
         }
     }
@@ -54,7 +54,7 @@ async fn a_refresh_and_its_event_survive_a_failover() {
     sentinel.until("INFO sentinel", |info| info.contains("slaves=1"));
 
     master.kill();
-    subscription.until("the new master", |told| told.connected == 2).await;
+    subscription.until("the new master", |seen| seen.connected == 2).await;
     assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     let second = refreshed(&store, "b", "two").await;
     assert!(second.version > first.version);

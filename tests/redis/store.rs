@@ -36,7 +36,7 @@ async fn an_empty_redis_is_a_site_without_anything() {
 }
 
 #[tokio::test]
-async fn a_token_that_somebody_else_wrote_is_the_current_one() {
+async fn a_token_that_another_program_wrote_is_the_current_one() {
     let server = RedisServer::start();
     let store = store(&server);
     let _: () = server.ask(&format!("SET {TOKEN} foreign EX 100"));
@@ -53,7 +53,7 @@ async fn a_token_that_somebody_else_wrote_is_the_current_one() {
     let _: () = server.ask(&format!("PERSIST {TOKEN}"));
     assert_eq!(store.look().await.unwrap().current.unwrap().key_ends_at, None);
 
-    // Ours, until somebody else writes over it.
+    // Ours, until another program overwrites it.
     let seen = claimed(&store, "c").await;
     assert!(matches!(store.record(&commit("c", &seen, "ours")).await.unwrap(), Recorded::Done(_)));
     let Provenance::Sidecar(refresh) = store.look().await.unwrap().current.unwrap().provenance else {
@@ -76,10 +76,10 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     assert!(is_full(lock_ttl(&server)));
 
     let Checked::Changed(now) = two.claim(&seen.etag, &id("b")).await.unwrap() else { panic!("it is held") };
-    assert!(is_full(now.lock.unwrap()), "the answer says how long");
+    assert!(is_full(now.lock.unwrap()), "the answer holds the time left");
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
 
-    // The answer was lost: asked again, it is still ours, and for as long as if it were taken now.
+    // The answer was lost: on the second try it is still ours, for as long as if it were taken now.
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 500"));
     assert!(matches!(one.claim(&seen.etag, &id("a")).await.unwrap(), Checked::Done(_)));
     assert!(is_full(lock_ttl(&server)));
@@ -87,7 +87,7 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
 
 /// Redis' clock was set back: the lock of a sidecar that died must not last as long as that step.
 #[tokio::test]
-async fn a_lock_that_lasts_longer_than_it_says_is_cut_to_that() {
+async fn a_lock_that_lasts_longer_than_its_value_states_is_shortened() {
     let server = RedisServer::start();
     let store = store(&server);
     claimed(&store, "a").await;
@@ -207,7 +207,7 @@ async fn a_lock_without_an_end_is_given_one() {
     let snapshot = store.look().await.unwrap();
     assert_eq!(snapshot.lock, Some(LOCK_TTL));
     assert!(is_full(lock_ttl(&server)));
-    // It is given once: looking does not prolong it.
+    // It is set once: looking does not prolong it.
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 1000"));
     assert!(store.look().await.unwrap().lock.unwrap() <= Duration::from_secs(1));
     // It lasts no longer where Redis' clock is set back.
@@ -217,17 +217,17 @@ async fn a_lock_without_an_end_is_given_one() {
 }
 
 #[tokio::test]
-async fn vacating_frees_our_lock_alone_and_tells_the_others() {
+async fn vacating_frees_only_our_lock_and_notifies_the_others() {
     let server = RedisServer::start();
     let store = store(&server);
     claimed(&store, "a").await;
     let mut listener = Listener::new(&server);
     store.vacate(&id("b")).await.unwrap();
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
-    assert!(listener.heard(&server).is_empty());
+    assert!(listener.received(&server).is_empty());
     store.vacate(&id("a")).await.unwrap();
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
-    assert_eq!(listener.heard(&server), [("chitai_gorod:token:canary".to_owned(), "vacated".to_owned())]);
+    assert_eq!(listener.received(&server), [("chitai_gorod:token:canary".to_owned(), "vacated".to_owned())]);
 }
 
 fn repeated(fingerprint: &str) -> Event {
@@ -247,7 +247,7 @@ fn repeated(fingerprint: &str) -> Event {
 }
 
 #[tokio::test]
-async fn the_state_is_announced_while_it_is_true_and_nobody_works_on_another() {
+async fn the_state_is_announced_while_it_is_true_and_no_refresh_runs() {
     let server = RedisServer::start();
     let store = store(&server);
     let _: () = server.ask(&format!("SET {TOKEN} foreign"));
@@ -257,17 +257,17 @@ async fn the_state_is_announced_while_it_is_true_and_nobody_works_on_another() {
     let event = repeated("foreign");
     assert!(matches!(store.announce(&seen.etag, &event).await.unwrap(), Checked::Done(_)));
     let sent: Vec<_> = ["token:updated", "chitai_gorod:token:updated"].map(|c| (c.to_owned(), event.to_json())).into();
-    assert_eq!(listener.heard(&server), sent);
+    assert_eq!(listener.received(&server), sent);
     assert_eq!(digest(&server), before, "an announcement writes nothing");
 
     let _: () = server.ask(&format!("SET {TOKEN} another"));
     let Checked::Changed(now) = store.announce(&seen.etag, &event).await.unwrap() else { panic!("it has changed") };
     claimed(&store, "a").await;
-    assert!(matches!(store.announce(&now.etag, &event).await.unwrap(), Checked::Changed(_)), "somebody works on it");
-    assert!(listener.heard(&server).is_empty());
+    assert!(matches!(store.announce(&now.etag, &event).await.unwrap(), Checked::Changed(_)), "a refresh runs");
+    assert!(listener.received(&server).is_empty());
 
     store.publish(&event).await.unwrap();
-    assert_eq!(listener.heard(&server), sent, "the last resort asks nothing");
+    assert_eq!(listener.received(&server), sent, "the last resort asks nothing");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is heard, and how it is found out that nothing is.
+//! What a subscription receives, and how it is noticed that it receives nothing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -23,8 +23,8 @@ use crate::support::redis_server::RedisServer;
 const INVALID: &str = "chitai_gorod:token:invalid";
 
 fn publish(server: &RedisServer, channel: &str, payload: &[u8]) {
-    let heard: i64 = server.ask_words(&[&b"PUBLISH"[..], channel.as_bytes(), payload]);
-    assert_eq!(heard, 1, "one subscription listens on {channel}");
+    let received: i64 = server.ask_words(&[&b"PUBLISH"[..], channel.as_bytes(), payload]);
+    assert_eq!(received, 1, "one subscription listens on {channel}");
 }
 
 fn report(fingerprint: Fingerprint) -> Vec<u8> {
@@ -55,7 +55,7 @@ async fn any_payload_reaches_the_mailbox() {
     }
     subscription.mailbox_until("all messages", |mailbox| mailbox.pending().uncounted == 8).await;
     let kinds: Vec<_> = payloads.iter().map(|(_, kind)| (site(), *kind)).collect();
-    assert_eq!(subscription.told(|told| told.messages.clone()), kinds);
+    assert_eq!(subscription.observed(|seen| seen.messages.clone()), kinds);
     let inbox = subscription.mailbox().take();
     assert!(inbox.unnamed && inbox.forced().is_none(), "an oversized payload has no details");
     assert_eq!(inbox.reported.iter().collect::<Vec<_>>(), [Fingerprint::of("test")]);
@@ -88,7 +88,11 @@ async fn an_outcome_answers_exactly_what_was_published_before_it() {
     subscription.mailbox_until("the failure", |mailbox| mailbox.outcomes() == 2).await;
     subscription.mailbox_until("the report alone", |mailbox| mailbox.pending().reported.contains(old)).await;
     assert_eq!(subscription.mailbox().take().uncounted, 1);
-    assert_eq!(subscription.told(|told| told.events.len()), 2, "an event of a site is told once, from its own channel");
+    assert_eq!(
+        subscription.observed(|seen| seen.events.len()),
+        2,
+        "an event of a site is received once, from its own channel"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +112,7 @@ async fn a_repeated_announcement_and_garbage_answer_nothing() {
     publish(&server, INVALID, b"now");
     subscription.mailbox_until("both messages", |mailbox| mailbox.pending().uncounted == 2).await;
     assert_eq!((subscription.mailbox().outcomes(), subscription.mailbox().take_change(0)), (0, false));
-    assert_eq!(subscription.told(|told| told.events.len()), 1);
+    assert_eq!(subscription.observed(|seen| seen.events.len()), 1);
 }
 
 #[tokio::test]
@@ -123,32 +127,32 @@ async fn another_replica_that_gives_up_is_a_hint() {
 }
 
 #[tokio::test]
-async fn canaries_fly_and_come_back() {
+async fn canaries_are_published_and_received() {
     let server = RedisServer::start();
     let subscription = Running::open(&config(&server.url()), Intervals::FREQUENT).await;
-    subscription.until("ten canaries", |told| told.canaries >= 10).await;
-    assert_eq!(subscription.told(|told| (told.connected, told.disconnected.len())), (1, 0));
+    subscription.until("ten canaries", |seen| seen.canaries >= 10).await;
+    assert_eq!(subscription.observed(|seen| (seen.connected, seen.disconnected.len())), (1, 0));
     assert!(subscription.mailbox().is_empty(), "canaries are no triggers");
 }
 
 #[tokio::test]
-async fn every_site_is_asked_about_the_gap_after_a_restart() {
+async fn every_site_is_checked_for_the_gap_after_a_restart() {
     let mut server = RedisServer::start();
     let sites: Vec<_> = ["one", "two", "three"].map(|name| SiteId::parse(name).unwrap()).into();
     let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, sites);
     subscription.ready().await;
     assert!(subscription.mailboxes.iter().all(|mailbox| mailbox.is_empty()), "at first there was no gap");
     server.kill();
-    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("the loss", |seen| !seen.disconnected.is_empty()).await;
     server.revive();
-    subscription.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |seen| seen.connected == 2).await;
     for mailbox in &subscription.mailboxes {
         mailbox.changed().await;
         assert_eq!(mailbox.take(), Pending { implicit: Some(Trigger::Reconnect), uncounted: 1, ..Pending::default() });
         assert!(mailbox.take_change(u64::MAX));
     }
     publish(&server, "two:token:invalid", b"now");
-    subscription.until("a message after the return", |told| told.messages.len() == 1).await;
+    subscription.until("a message after the return", |seen| seen.messages.len() == 1).await;
 }
 
 #[tokio::test]
@@ -158,7 +162,7 @@ async fn a_connection_that_was_closed_is_opened_again() {
     for n in 1..=3 {
         let killed: i64 = server.ask("CLIENT KILL TYPE pubsub");
         assert_eq!(killed, 1);
-        subscription.until("the return", |told| told.connected == n + 1).await;
+        subscription.until("the return", |seen| seen.connected == n + 1).await;
         assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
     }
 }
@@ -168,11 +172,11 @@ async fn a_frozen_server_is_noticed_by_the_canary() {
     let server = RedisServer::start();
     let subscription = Running::open(&config(&server.url()), Intervals::IMPATIENT).await;
     server.freeze();
-    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
-    let reason = subscription.told(|told| told.disconnected[0].clone());
+    subscription.until("the loss", |seen| !seen.disconnected.is_empty()).await;
+    let reason = subscription.observed(|seen| seen.disconnected[0].clone());
     assert!(reason.contains("did not come back"), "{reason}");
     server.thaw();
-    subscription.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |seen| seen.connected == 2).await;
     assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
 }
 
@@ -182,66 +186,66 @@ async fn with_the_periods_of_production_a_frozen_server_is_noticed_within_20_sec
     let subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     server.freeze();
     tokio::time::pause();
-    let noticed = subscription.until("the loss", |told| !told.disconnected.is_empty());
+    let noticed = subscription.until("the loss", |seen| !seen.disconnected.is_empty());
     tokio::time::timeout(Duration::from_secs(20) + Duration::from_millis(100), noticed).await.unwrap();
     tokio::time::resume();
     server.thaw();
-    subscription.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |seen| seen.connected == 2).await;
 }
 
 #[tokio::test]
-async fn a_subscription_that_looks_alive_but_is_deaf_is_replaced() {
+async fn a_subscription_that_looks_alive_but_receives_nothing_is_replaced() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port());
     let subscription = Running::open(&config(&proxy.url()), Intervals::IMPATIENT).await;
-    subscription.until("canaries", |told| told.canaries >= 3).await;
-    proxy.is(Network::DeafEars);
-    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("canaries", |seen| seen.canaries >= 3).await;
+    proxy.is(Network::NoMessages);
+    subscription.until("the loss", |seen| !seen.disconnected.is_empty()).await;
     proxy.is(Network::Fine);
-    subscription.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |seen| seen.connected == 2).await;
     assert_eq!(subscription.mailbox().take().implicit, Some(Trigger::Reconnect));
-    assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the deaf one is gone");
+    assert_eq!(server.ask::<i64>("PUBLISH chitai_gorod:token:invalid now"), 1, "the silent one is gone");
 }
 
-/// Any program may publish on this channel, also what looks like a canary that is still to come.
+/// Any program may publish on this channel, also a text like that of a later canary.
 #[tokio::test]
 async fn no_other_program_makes_a_silent_subscription_look_alive() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port());
     let mut listener = Listener::new(&server);
     let subscription = Running::open(&config(&proxy.url()), Intervals::IMPATIENT).await;
-    subscription.until("canaries", |told| told.canaries >= 3).await;
-    let canaries: Vec<_> = listener.heard(&server).into_iter().map(|(_, canary)| canary).collect();
+    subscription.until("canaries", |seen| seen.canaries >= 3).await;
+    let canaries: Vec<_> = listener.received(&server).into_iter().map(|(_, canary)| canary).collect();
     let (instance, _) = canaries[0].rsplit_once(':').unwrap();
     for forged in canaries.iter().chain([&format!("{instance}:{}", u64::MAX)]) {
         let _: i64 = server.ask_words(&["PUBLISH", "chitai_gorod:token:canary", forged]);
     }
     let _: i64 = server.ask("PUBLISH chitai_gorod:token:invalid now");
-    subscription.until("all of it", |told| told.messages.len() == 1).await;
-    proxy.is(Network::DeafEars);
-    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("all of it", |seen| seen.messages.len() == 1).await;
+    proxy.is(Network::NoMessages);
+    subscription.until("the loss", |seen| !seen.disconnected.is_empty()).await;
 }
 
-/// In a flood a canary stands in line for longer than a silent subscription is given: dropped, all before it is lost.
+/// In a flood a canary is delayed for longer than the patience with silence: a reconnect would lose all before it.
 #[tokio::test]
 async fn a_subscription_whose_canary_is_late_is_kept_while_messages_come_for_four_times_as_long() {
     let server = RedisServer::start();
     let proxy = Proxy::before(server.port());
     let subscription = Running::open(&config(&proxy.url()), Intervals::LESS_IMPATIENT).await;
     proxy.is(Network::Swallows("token:canary"));
-    let deaf = Arc::new(AtomicBool::new(true));
+    let is_silent = Arc::new(AtomicBool::new(true));
     let clock = SystemClock::start();
     let mut connection = server.connection();
-    let is_over = Arc::clone(&deaf);
+    let is_over = Arc::clone(&is_silent);
     let parser = std::thread::spawn(move || {
         while is_over.load(Ordering::Relaxed) {
             redis::cmd("PUBLISH").arg(INVALID).arg("now").exec(&mut connection).unwrap();
             std::thread::sleep(Duration::from_millis(20));
         }
     });
-    subscription.until("the loss", |told| !told.disconnected.is_empty()).await;
+    subscription.until("the loss", |seen| !seen.disconnected.is_empty()).await;
     let kept = clock.now();
-    deaf.store(false, Ordering::Relaxed);
+    is_silent.store(false, Ordering::Relaxed);
     parser.join().unwrap();
     assert!(kept >= 4 * Intervals::LESS_IMPATIENT.timeout, "given up after {kept:?}");
 }
@@ -267,9 +271,9 @@ async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
     let subscription = Running::open(&config, Intervals::PRODUCTION).await;
     let _: () = server.ask("ACL SETUSER app resetchannels");
-    subscription.until("a refusal", |told| told.disconnected.iter().any(|reason| reason.contains("NOPERM"))).await;
+    subscription.until("a refusal", |seen| seen.disconnected.iter().any(|reason| reason.contains("NOPERM"))).await;
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
-    subscription.until("the return", |told| told.connected == 2).await;
+    subscription.until("the return", |seen| seen.connected == 2).await;
 }
 
 #[tokio::test]
@@ -302,11 +306,11 @@ fn failing_proxy(server: u16, error: &'static str) -> listener::Listener {
 #[tokio::test]
 async fn errors_of_a_proxy_in_front_of_redis_are_waited_for() {
     let server = RedisServer::start_with(&["requirepass right"]);
-    for (error, said) in [("upstream failure", "failure"), ("ERR server closed the connection", "server closed")] {
+    for (error, shown) in [("upstream failure", "failure"), ("ERR server closed the connection", "server closed")] {
         let proxy = failing_proxy(server.port(), error);
         let config = config(&format!("redis://:right@127.0.0.1:{}/", proxy.port()));
         let subscription = Running::begin(&config, Intervals::PRODUCTION, vec![site()]);
-        subscription.until("an error", |told| told.disconnected.iter().any(|why| why.contains(said))).await;
+        subscription.until("an error", |seen| seen.disconnected.iter().any(|why| why.contains(shown))).await;
         subscription.ready().await;
     }
 }
@@ -316,14 +320,14 @@ async fn a_redis_that_is_away_at_the_start_is_waited_for() {
     let mut server = RedisServer::start();
     server.kill();
     let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, vec![site()]);
-    subscription.until("a failed try", |told| told.disconnected.len() >= 2).await;
+    subscription.until("a failed try", |seen| seen.disconnected.len() >= 2).await;
     server.revive();
     subscription.ready().await;
     assert!(subscription.mailbox().is_empty(), "there was no gap: start-up asks by itself");
 }
 
 #[tokio::test]
-async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
+async fn it_stops_at_every_stage() {
     let mut server = RedisServer::start();
     let mut subscription = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     subscription.stop.cancel();
@@ -332,7 +336,7 @@ async fn it_stops_when_it_is_told_to_whatever_it_is_doing() {
 
     let mut away = Running::open(&config(&server.url()), Intervals::PRODUCTION).await;
     server.kill();
-    away.until("the loss", |told| !told.disconnected.is_empty()).await;
+    away.until("the loss", |seen| !seen.disconnected.is_empty()).await;
     away.stop.cancel();
     assert_eq!(away.ended().await, Ok(()));
 
@@ -365,11 +369,11 @@ async fn a_flood_is_folded_to_one_summary_and_every_message_counts() {
     let inbox = subscription.mailbox().take();
     assert!(inbox.unnamed, "more fingerprints than fit count as bare");
     assert_eq!(inbox.reported.iter().count(), token_sidecar::domain::pending::MAX_FINGERPRINTS);
-    assert_eq!(subscription.told(|told| told.disconnected.len()), 0, "Redis did not throw it out");
+    assert_eq!(subscription.observed(|seen| seen.disconnected.len()), 0, "Redis did not throw it out");
 }
 
 #[tokio::test]
-async fn more_channels_than_one_command_takes_are_all_heard() {
+async fn more_channels_than_one_command_takes_are_all_received() {
     let server = RedisServer::start();
     let sites: Vec<_> = (0..700).map(|n| SiteId::parse(&format!("site-{n}")).unwrap()).collect();
     let subscription = Running::begin(&config(&server.url()), Intervals::PRODUCTION, sites);
@@ -377,7 +381,7 @@ async fn more_channels_than_one_command_takes_are_all_heard() {
     for n in [0, 350, 699] {
         publish(&server, &format!("site-{n}:token:invalid"), b"now");
     }
-    subscription.until("three messages", |told| told.messages.len() == 3).await;
+    subscription.until("three messages", |seen| seen.messages.len() == 3).await;
     for n in [0, 350, 699] {
         assert_eq!(subscription.mailboxes[n].pending().uncounted, 1);
     }

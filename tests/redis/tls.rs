@@ -57,7 +57,7 @@ async fn a_refresh_and_its_event_go_over_tls() {
             error.contains("no TLS with Redis: its certificate is signed by an authority that is not trusted here"),
             "{why}: {error}"
         );
-        // For whoever runs already it is waited for: no back-off outlives it.
+        // A sidecar that runs already waits for it: no back-off outlives it.
         let look = store_on(&link_of(&config)).look().await;
         assert!(matches!(look, Err(StoreError::Away(_))), "{why}: {look:?}");
     }
@@ -66,7 +66,7 @@ async fn a_refresh_and_its_event_go_over_tls() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_certificate_is_shown_ours() {
+async fn a_server_that_requests_a_certificate_receives_ours() {
     install_provider();
     let (papers, port) = (Papers::issue(), Port::hold());
     let _server = start(&papers.lines(&port, "yes"));

@@ -1,4 +1,4 @@
-//! The Redis users that are shipped, `compose/users.acl`: what they need is granted, and no more.
+//! The shipped Redis users, `compose/users.acl`: they have the rights that they need, and no more.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -65,8 +65,8 @@ fn the_shipped_user_of_parsers_may_read_and_report_and_nothing_else() {
     let token: String = redis::cmd("GET").arg("chitai_gorod_token").query(&mut parser).unwrap();
     assert_eq!(Some(token), world.token());
     let report = ["chitai_gorod:token:invalid", "now"];
-    let heard: i64 = redis::cmd("PUBLISH").arg(&report[..]).query(&mut parser).unwrap();
-    assert_eq!(heard, 1);
+    let receivers: i64 = redis::cmd("PUBLISH").arg(&report[..]).query(&mut parser).unwrap();
+    assert_eq!(receivers, 1);
     events.refreshed();
     let client = Client::new(&world.redis.url_with("parser:open@"), keys::SITE).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -81,7 +81,7 @@ fn the_shipped_user_of_parsers_may_read_and_report_and_nothing_else() {
     for words in [
         &["SET", "chitai_gorod_token", "mine"][..],
         &["DEL", "{chitai_gorod_token}:lock"],
-        // Who reports is nobody's business.
+        // The reporter is not shown.
         &["SUBSCRIBE", "chitai_gorod:token:invalid"],
         &["PUBLISH", "token:updated", "{}"],
         &["PUBLISH", "chitai_gorod:token:canary", "x"],

@@ -1,4 +1,4 @@
-//! The client in Rust where the scenarios of all clients do not reach.
+//! What the shared scenarios do not cover of the Rust client.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! What happens by the clock: the schedule, the end of a token, the heartbeat, and what is asked at start-up.
+//! What happens by the clock: the schedule, the end of a token, the heartbeat, and what is verified at start-up.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -66,7 +66,7 @@ fn a_key_that_vanishes_is_found_out_right_after_a_refresh_or_by_the_heartbeat() 
         let world = World::start();
         let (sidecar, events) = world.ready_sidecar(&[]);
         if settled {
-            // Once this is answered, nothing makes it look again but the heartbeat.
+            // After this answer only the heartbeat makes it read the store.
             world.publish("now");
             events.repeated();
         }
@@ -102,7 +102,7 @@ fn a_stored_token_that_works_stays_at_start_up_and_one_that_is_refused_goes() {
 }
 
 #[test]
-fn one_of_which_nothing_can_be_said_stays() {
+fn one_that_cannot_be_verified_stays() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[]);
     sidecar.stop().expect(0);
@@ -116,7 +116,7 @@ fn one_of_which_nothing_can_be_said_stays() {
 }
 
 #[test]
-fn a_token_that_somebody_else_wrote_is_verified_and_adopted_with_the_time_it_has() {
+fn a_token_that_another_program_wrote_is_verified_and_adopted_with_the_time_it_has() {
     let world = World::start();
     let minted = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "1000"]);
@@ -148,15 +148,15 @@ fn a_foreign_token_that_is_refused_is_replaced() {
     sidecar.stop().expect(0);
 }
 
-/// The older design goes on writing the key while it is still there.
+/// The old workers go on writing the key until they are removed.
 #[test]
-fn a_token_that_somebody_writes_later_is_the_current_one() {
+fn a_token_that_is_written_later_is_the_current_one() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     let version = world.meta("version").unwrap();
     let minted = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &minted.token, "EX", "1000"]);
-    // A report of the token before is stale: the answer names the one that stands.
+    // A report of the token before is stale: the answer names the current one.
     world.publish(format!("{{\"fingerprint\": \"{}\"}}", world.meta("fingerprint").unwrap()));
     let event = events.repeated();
     assert_eq!(event["fingerprint"], minted.fingerprint);
@@ -183,7 +183,7 @@ fn a_configured_token_is_adopted_where_redis_has_none_and_it_verifies() {
     assert_eq!(cookies["access-token"], format!("Bearer%20{}", minted.token));
     sidecar.stop().expect(0);
 
-    // It does not verify any more: a solve. Redis has one: it is not asked for.
+    // A configured token that does not verify leads to a solve; one is not used where Redis has a token.
     world.simulator.revoke_all();
     let _: i64 = world.ask(&["DEL", keys::TOKEN]);
     let sidecar = world.sidecar(&[("CHITAI_GOROD_BEARER_TOKEN", &with_scheme)]);

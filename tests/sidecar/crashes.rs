@@ -1,4 +1,4 @@
-//! Sidecars that are killed or stopped, at whatever they are doing.
+//! Sidecars that are killed or stopped at any stage.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -17,7 +17,7 @@ const ENV: [(&str, &str); 3] = [("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_LOCK_TTL",
 /// A lock's time and what a busy machine adds.
 const TAKEOVER: Duration = Duration::from_secs(6);
 
-/// A report of the token that stands.
+/// A report of the current token.
 fn report(world: &World) -> i64 {
     world.publish(json!({"fingerprint": world.meta("fingerprint")}).to_string())
 }
@@ -29,7 +29,7 @@ fn a_holder_that_is_killed_while_it_verifies_is_replaced() {
     let asked = world.simulator.statistics().api.started;
     world.faults(Faults { api_hang: true, ..Faults::default() });
     report(&world);
-    world.when("the API is asked", |all| all.api.started > asked);
+    world.when("the API is called", |all| all.api.started > asked);
     let other = world.sidecar(&ENV);
     assert_eq!(report(&world), 2);
     let began = now();
@@ -42,7 +42,7 @@ fn a_holder_that_is_killed_while_it_verifies_is_replaced() {
     other.stop().expect(0);
 }
 
-/// The token is fetched and verified, and its commit does not reach Redis any more.
+/// The token is fetched and verified, but its commit does not reach Redis.
 #[test]
 fn a_holder_that_is_killed_before_its_commit_arrives_is_replaced() {
     let world = World::start();
@@ -55,7 +55,7 @@ fn a_holder_that_is_killed_before_its_commit_arrives_is_replaced() {
     let other = world.sidecar(&ENV);
     assert_eq!(report(&world), 2);
     let began = now();
-    proxy.is(Network::Mute);
+    proxy.is(Network::NoCommands);
     world.heal();
     world.when("its token is verified", |all| all.api.started > asked);
     holder.kill();
@@ -96,7 +96,7 @@ fn what_is_reported_while_no_sidecar_runs_is_found_out_by_the_next_one() {
     sidecar.kill();
     eventually("Redis knows", || (report(&world) == 0).then_some(()));
     world.simulator.revoke_all();
-    assert_eq!(report(&world), 0, "the parser is told that nobody listens");
+    assert_eq!(report(&world), 0, "the parser sees that no sidecar is subscribed");
     let began = now();
     let sidecar = world.sidecar(&ENV);
     assert_eq!(events.refreshed()["trigger"], "startup");
@@ -124,12 +124,12 @@ fn a_holder_that_is_stopped_past_its_lease_is_replaced_and_its_late_result_dropp
     let token = world.token();
     let began = now();
     holder.signal("CONT");
-    holder.says("another replica was faster");
+    holder.logs("another replica was faster");
     measured("continued after its lease: its late result is dropped within", seconds(began.elapsed()));
     assert_eq!((world.token(), world.meta("version")), (token, Some(event["version"].to_string())));
     let outcomes: Vec<String> = world.history().into_iter().map(|entry| entry["outcome"].clone()).collect();
     assert_eq!(outcomes, ["refreshed", "superseded"]);
-    assert!(events.drain().iter().all(|event| event["cause"] == "repeated"), "it says nothing of its own");
+    assert!(events.drain().iter().all(|event| event["cause"] == "repeated"), "it announces nothing of its own");
     // It serves again.
     other.stop().expect(0);
     world.publish("{\"force\": true}");
@@ -145,7 +145,7 @@ fn what_redis_accepted_for_a_sidecar_that_is_stopped_is_answered_when_it_goes_on
     for _ in 0..100 {
         assert_eq!(report(&world), 1);
     }
-    // Longer than the lock's time: nothing may have been held.
+    // Longer than the lock's time: a lock of the stopped process would expire.
     events.silent_for(LOCK_TTL + Duration::from_secs(1));
     let began = now();
     sidecar.signal("CONT");

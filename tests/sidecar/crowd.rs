@@ -1,4 +1,4 @@
-//! Many of everything but messages: sites in one process, parsers that wait, clients of the HTTP server.
+//! Large numbers: of sites in one process, parsers that wait, clients of the HTTP server.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -32,7 +32,7 @@ fn ten_thousand_sites_live_in_one_process() {
     }
     let file = world.write("sites.toml", &toml);
     let events = Events::on(&world.redis, &[keys::ALL_UPDATED]);
-    // No browser answers yet: every site wants its first token and waits for it.
+    // No browser answers yet: every site requests its first token and waits for it.
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let env = [
         ("SIDECAR_CONFIG", file.to_str().unwrap()),
@@ -43,7 +43,7 @@ fn ten_thousand_sites_live_in_one_process() {
     ];
     let began = now();
     let sidecar = world.begin(&["run"], &env);
-    sidecar.says("token-sidecar starts");
+    sidecar.logs("token-sidecar starts");
     let configured = began.elapsed();
     eventually("it is ready", || (sidecar.get("/readyz").status == 200).then_some(()));
     measured(
@@ -53,7 +53,7 @@ fn ten_thousand_sites_live_in_one_process() {
     eventually("every site holds its lock", || (keys_like(&world, "lock") == SITES).then_some(()));
     let scripts = calls(&world, "evalsha");
     measured("scripts run by then", format!("{scripts}, {} commands to subscribe", calls(&world, "subscribe")));
-    // A script that Redis does not know yet is refused to all who ask for it at that moment.
+    // A script that Redis does not know yet is refused to all that call it at that moment.
     assert!(scripts < 2 * SITES + 1_000, "one look and one claim a site: {scripts}");
     let ready = sidecar.rss_kib();
 
@@ -61,12 +61,12 @@ fn ten_thousand_sites_live_in_one_process() {
         (0..SITES).flat_map(|n| command(&["PUBLISH", &format!("s{n}:token:invalid"), "now"])).collect();
     let mut parser = Raw::connect(&world);
     parser.write(&publish);
-    assert!((0..SITES).all(|_| parser.line() == ":1"), "every site is heard");
+    assert!((0..SITES).all(|_| parser.line() == ":1"), "every site is subscribed");
     let asked = now();
     world.heal();
     let mut served = BTreeSet::new();
     while served.len() < SITES {
-        // A busy machine may hear a site's own outcome too late, and answer once more.
+        // On a busy machine a site's own outcome may arrive too late; then it answers once more.
         let event = events.until("a new token", |event| event["cause"] == "refreshed");
         assert!(served.insert(event["site"].as_str().unwrap().to_owned()), "a second solve: {event}");
     }
@@ -75,7 +75,7 @@ fn ten_thousand_sites_live_in_one_process() {
     assert_eq!((solved.started, keys_like(&world, "lock")), (SITES as u64, 0));
     assert!(solved.max_running <= AT_ONCE, "{} at once", solved.max_running);
 
-    // At rest each site asks with every beat whether its key is still there.
+    // At rest each site checks with every beat that its key is still there.
     let (began, cpu, asked) = (now(), sidecar.cpu(), calls(&world, "exists"));
     world.ask::<i64>(&["DEL", "s5000_token"]);
     assert_eq!(events.refreshed()["site"], "s5000");
@@ -85,20 +85,21 @@ fn ten_thousand_sites_live_in_one_process() {
     let share = 100.0 * cpu.as_secs_f64() / span.as_secs_f64();
     measured("at rest", format!("{pace:.0} commands a second, {share:.0} % of a core"));
 
-    // After a gap every site asks whether its token still works.
+    // After a gap every site verifies its token.
     drop(events);
     let before = calls(&world, "evalsha");
     world.ask::<i64>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     eventually("every site has asked", || (calls(&world, "evalsha") >= before + SITES).then_some(()));
     let most = sidecar.peak_kib();
     measured("memory", format!("{ready} KiB with all waiting for a browser, {most} KiB at most"));
-    // 20 MiB of it one site has too. What a release build may take (docs/performance.md), though futures are larger here.
+    // 20 MiB of it is the process with one site. The bound is that of a release build (docs/performance.md), though
+    // futures are larger here.
     assert!(most < 128 * 1024, "{most} KiB");
     sidecar.stop().expect(0);
 }
 
 #[test]
-fn ten_thousand_that_wait_hear_one_refresh() {
+fn ten_thousand_that_wait_receive_one_refresh() {
     const WAITING: u64 = 10_000;
     // Each has a socket here and one in Redis, whose limit is inherited.
     let files = files_at_most(WAITING + 2_000);
@@ -130,7 +131,10 @@ fn ten_thousand_that_wait_hear_one_refresh() {
         })
         .collect();
     let (first, last) = (first.unwrap(), began.elapsed());
-    measured(&format!("{waiting} hear one refresh"), format!("the first after {first:.1?}, the last after {last:.1?}"));
+    measured(
+        &format!("{waiting} receive one refresh"),
+        format!("the first after {first:.1?}, the last after {last:.1?}"),
+    );
     assert_eq!(versions, [world.meta("version").unwrap()].into());
     assert_eq!(world.solves(), 2);
     sidecar.stop().expect(0);
@@ -150,14 +154,14 @@ fn clients_of_every_kind_do_not_delay_health() {
         }
     };
 
-    // More than there are places for those who follow: the rest is told to come back.
+    // More than there are places for followers: the rest is refused with 503.
     let follow = "GET /api/events HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut followers: Vec<TcpStream> = (0..32).map(|_| open(&sidecar, follow)).collect();
     followers.iter_mut().for_each(|stream| assert!(head(stream).starts_with("HTTP/1.1 200 OK")));
     assert!((0..20).all(|_| http::get(sidecar.address(), "/api/events").status == 503));
     healthy();
 
-    // 200 that say nothing, and those that say it slowly.
+    // 200 that send nothing, and some that send slowly.
     let idle: Vec<TcpStream> = (0..200).map(|_| open(&sidecar, "")).collect();
     healthy();
     let refresh = "POST /api/sites/chitai_gorod/refresh HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer hunter2\r\n";
@@ -165,7 +169,7 @@ fn clients_of_every_kind_do_not_delay_health() {
     let bodies = format!("{refresh}Content-Length: 1000000000\r\n\r\nx");
     let mut bodies: Vec<TcpStream> = (0..20).map(|_| open(&sidecar, &bodies)).collect();
     healthy();
-    // A byte now and then does not buy time: the head as a whole has some seconds.
+    // Single bytes do not extend the time: the head as a whole has some seconds.
     let began = now();
     let mut cut = 0;
     while cut < slow.len() {
@@ -177,7 +181,7 @@ fn clients_of_every_kind_do_not_delay_health() {
     bodies.iter_mut().for_each(|stream| assert!(head(stream).starts_with("HTTP/1.1 401 "), "no body is waited for"));
     drop(idle);
 
-    // Half a request and no more to come; more in one piece than one; heads and paths without end.
+    // Half a request; several requests in one piece; heads and paths without end.
     let half = open(&sidecar, "GET /healthz HT");
     half.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(half), "");
@@ -196,7 +200,7 @@ fn clients_of_every_kind_do_not_delay_health() {
         healthy();
     }
 
-    // Those who follow and do not read: 16 MiB for each of them.
+    // Followers that do not read: 16 MiB for each of them.
     let long = "x".repeat(8 * 1024);
     let forged = format!(
         "{{\"event\":\"token:updated\",\"site\":\"chitai_gorod\",\"cause\":\"repeated\",\"version\":1,\
@@ -209,7 +213,7 @@ fn clients_of_every_kind_do_not_delay_health() {
         raw.write(&forged);
         assert_eq!(raw.line(), ":2");
     }
-    // The answer to a report says that all before it was taken in: whoever reads while it is may keep up.
+    // The answer to a report means that all before it was taken in: a client that reads meanwhile may keep up.
     world.publish("now");
     events.until("an answer", |event| event["key"] == keys::TOKEN);
     healthy();
@@ -311,7 +315,7 @@ fn keys_like(world: &World, companion: &str) -> usize {
     world.ask::<Vec<String>>(&["KEYS", &format!("{{*}}:{companion}")]).len()
 }
 
-/// Raises the limit of open files of this process as far as is wanted and allowed; answers what it is then.
+/// Raises the limit of open files of this process as far as is needed and allowed; returns the new limit.
 fn files_at_most(wanted: u64) -> u64 {
     let of_us = std::process::id().to_string();
     let limits = || {
@@ -331,7 +335,7 @@ fn files_at_most(wanted: u64) -> u64 {
 
 fn open(sidecar: &Running, text: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // Or the system may take in megabytes for somebody who does not read.
+    // Or the system may buffer megabytes for a client that does not read.
     socket.set_recv_buffer_size(1 << 16).unwrap();
     socket.connect(&sidecar.address().into()).unwrap();
     let mut stream = TcpStream::from(socket);

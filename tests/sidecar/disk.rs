@@ -20,17 +20,17 @@ fn env_file(token: &str) -> String {
     format!("{KEY}={token}\n# {}\nLAST=1\n", "long ".repeat(1000))
 }
 
-/// The token reaches Redis and parsers, and not the file, which is as it was; the log says so.
+/// The token reaches Redis and parsers, and not the file, which is unchanged; a warning is logged.
 fn does_not_reach(world: &World, sidecar: &Running, events: &Events, file: &Path) {
     events.refreshed();
-    sidecar.says(STALE);
+    sidecar.logs(STALE);
     assert!(world.token().is_some(), "Redis has it");
     assert_eq!(fs::read_to_string(file).unwrap(), env_file("old"), "the file is as it was");
     let folder: Vec<_> = fs::read_dir(file.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(folder.len(), 1, "nothing is left beside it: {folder:?}");
 }
 
-/// The file is brought up to date without another refresh.
+/// The file is updated without another refresh.
 fn is_mended(name: &str, world: &World, sidecar: Running, file: &Path) {
     let began = now();
     let token = world.token().unwrap();
@@ -92,13 +92,13 @@ fn a_read_only_folder_leaves_the_dotenv_as_it_was_until_it_can_be_written() {
     modes(0o755, 0o644);
     is_mended("read-only folder", &world, sidecar, &file);
 
-    // A file that may be written in a folder that may not is written in place, and it is said that this is less safe.
+    // A file that may be written in a folder that may not is written in place, with a warning that this is less safe.
     modes(0o555, 0o644);
     let sidecar = start();
     events.repeated();
     world.publish("now");
     events.refreshed();
-    sidecar.says("the .env had to be written in place");
+    sidecar.logs("the .env had to be written in place");
     let token = world.token().unwrap();
     eventually("it is current", || (fs::read_to_string(&file).unwrap() == env_file(&token)).then_some(()));
     sidecar.stop().expect(0);
@@ -110,9 +110,9 @@ fn a_read_only_folder_leaves_the_dotenv_as_it_was_until_it_can_be_written() {
 fn a_log_that_cannot_be_written_stops_nothing() {
     let world = World::start();
     let events = world.events();
-    let deaf = ["sh", "-c", "exec \"$@\" >/dev/full 2>/dev/full", "sh"];
+    let full = ["sh", "-c", "exec \"$@\" >/dev/full 2>/dev/full", "sh"];
     let env = [NO_DEBOUNCE, ("SIDECAR_LISTEN", "off"), ("RUST_LOG", "trace")];
-    let sidecar = Running::start(&mut world.command_under(&deaf, &["run"], &env));
+    let sidecar = Running::start(&mut world.command_under(&full, &["run"], &env));
     events.refreshed();
     world.publish("now");
     events.refreshed();

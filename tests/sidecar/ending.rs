@@ -1,4 +1,4 @@
-//! SIGTERM at every stage: 0, within the grace, the lock freed or handed over, nobody left to wait.
+//! SIGTERM at every stage: 0, within the grace, the lock freed or handed over, no report left unanswered.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,17 +15,17 @@ use crate::process::{Events, Running, World, eventually, http, keys};
 use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
-/// On a busy machine; less than anything takes that is waited for.
+/// An end at once on a busy machine; shorter than all waits of these tests.
 const AT_ONCE: Duration = Duration::from_secs(8);
-/// A grace of 1 s, four last moments of 2 s, and a busy machine.
+/// A grace of 1 s, four last steps of 2 s, and a busy machine.
 const WITHIN_THE_GRACE: Duration = Duration::from_secs(13);
 const GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "1s");
-/// Where nothing is under way, it is not waited for.
+/// Not waited for where nothing is under way.
 const LONG_GRACE: (&str, &str) = ("SIDECAR_SHUTDOWN_GRACE", "60s");
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
-/// Stops it and says how long that took.
+/// Stops it and returns how long that took.
 fn stops(stage: &str, sidecar: Running, within: Duration) {
     let began = now();
     sidecar.stop().expect(0);
@@ -41,12 +41,12 @@ fn is_free(world: &World) -> bool {
     world.ask::<i64>(&["EXISTS", keys::LOCK]) == 0
 }
 
-fn tells_of_the_end(event: &Value) {
+fn is_the_end(event: &Value) {
     assert!(event["error"].as_str().is_some_and(|error| error.contains("stopped")), "{event}");
 }
 
 #[test]
-fn sigterm_while_idle_ends_it_at_once_and_says_nothing() {
+fn sigterm_while_idle_ends_it_at_once_and_announces_nothing() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[LONG_GRACE]);
     // Once this is answered, nothing is under way.
@@ -75,7 +75,7 @@ fn sigterm_while_following_ends_it_at_once_and_the_holder_answers() {
     assert_eq!(world.solves(), 1);
 }
 
-/// The claim arrives when nobody is there any more: the lock that it takes ends by itself.
+/// The claim arrives after the process has ended: the lock that it takes ends by itself.
 #[test]
 fn sigterm_while_claiming_ends_it_within_the_grace_and_the_next_one_answers() {
     let world = World::start();
@@ -83,7 +83,7 @@ fn sigterm_while_claiming_ends_it_within_the_grace_and_the_next_one_answers() {
     let env = [GRACE, NO_DEBOUNCE, ("SIDECAR_LOCK_TTL", "2s"), ("REDIS_URL", &proxy.url())];
     let (sidecar, events) = world.ready_sidecar(&env);
     world.simulator.revoke_all();
-    proxy.is(Network::Mute);
+    proxy.is(Network::NoCommands);
     report(&world);
     stops("while claiming, and Redis is silent", sidecar, WITHIN_THE_GRACE);
     proxy.is(Network::Fine);
@@ -95,19 +95,19 @@ fn sigterm_while_claiming_ends_it_within_the_grace_and_the_next_one_answers() {
 }
 
 #[test]
-fn sigterm_in_mid_solve_tells_whoever_waits_where_nobody_else_will() {
+fn sigterm_in_mid_solve_announces_failed_where_no_other_replica_runs() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[GRACE, NO_DEBOUNCE]);
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     report(&world);
     world.solve_started(2);
     stops("in mid-solve, alone", sidecar, WITHIN_THE_GRACE);
-    tells_of_the_end(&events.failed("solve"));
+    is_the_end(&events.failed("solve"));
     assert!(is_free(&world));
 }
 
 #[test]
-fn sigterm_while_following_a_dead_holder_tells_the_parsers_that_wait() {
+fn sigterm_while_following_a_dead_holder_announces_failed() {
     let world = World::start();
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let events = world.events();
@@ -119,11 +119,11 @@ fn sigterm_while_following_a_dead_holder_tells_the_parsers_that_wait() {
     eventually("it follows", || (!follower.get("/metrics").body.contains("decision=\"follow\"} 0")).then_some(()));
     holder.kill();
     stops("while following a dead holder", follower, AT_ONCE);
-    tells_of_the_end(&events.failed("solve"));
+    is_the_end(&events.failed("solve"));
 }
 
 #[test]
-fn sigterm_while_verifying_lets_it_finish_or_tells_whoever_waits() {
+fn sigterm_while_verifying_lets_it_finish_or_announces_failed() {
     for heals in [true, false] {
         let world = World::start();
         let grace = if heals { "60s" } else { "1s" };
@@ -131,16 +131,16 @@ fn sigterm_while_verifying_lets_it_finish_or_tells_whoever_waits() {
         let asked = world.simulator.statistics().api.started;
         world.faults(Faults { api_hang: true, ..Faults::default() });
         report(&world);
-        world.when("the API is asked", |all| all.api.started > asked);
+        world.when("the API is called", |all| all.api.started > asked);
         if heals {
             sidecar.signal("TERM");
-            sidecar.says("shutting down");
+            sidecar.logs("shutting down");
             world.heal();
             events.refreshed();
             sidecar.end().expect(0);
         } else {
             stops("while verifying", sidecar, WITHIN_THE_GRACE);
-            tells_of_the_end(&events.failed("solve"));
+            is_the_end(&events.failed("solve"));
         }
         assert!(is_free(&world));
         assert_eq!(events.drain(), Vec::<Value>::new());
@@ -156,9 +156,9 @@ fn sigterm_while_committing_lets_the_commit_arrive() {
     world.solve_started(2);
     world.redis.freeze();
     world.heal();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
     sidecar.signal("TERM");
-    sidecar.says("shutting down");
+    sidecar.logs("shutting down");
     world.redis.thaw();
     events.refreshed();
     let began = now();
@@ -183,14 +183,14 @@ fn sigterm_while_backing_off_ends_it_at_once_and_keeps_the_pace() {
 }
 
 #[test]
-fn sigterm_while_the_question_of_the_start_is_asked_ends_it_at_once() {
+fn sigterm_while_verifying_at_the_start_ends_it_at_once() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[]);
     sidecar.stop().expect(0);
     let asked = world.simulator.statistics().api.started;
     world.faults(Faults { api_hang: true, ..Faults::default() });
     let sidecar = world.sidecar(&[LONG_GRACE]);
-    world.when("the API is asked", |all| all.api.started > asked);
+    world.when("the API is called", |all| all.api.started > asked);
     stops("while the start asks the API", sidecar, AT_ONCE);
     assert_eq!(world.solves(), 1);
 }
@@ -204,18 +204,18 @@ fn sigterm_while_redis_is_away_or_silent_ends_it_soon() {
         let (sidecar, _events) = world.ready_sidecar(&env);
         proxy.is(network);
         if network == Network::Cut {
-            sidecar.says("not subscribed to Redis");
+            sidecar.logs("not subscribed to Redis");
         }
         stops(stage, sidecar, WITHIN_THE_GRACE);
         let starting = world.begin(&["run"], &env);
-        starting.says("token-sidecar starts");
+        starting.logs("token-sidecar starts");
         stops(&format!("{stage}, before the first connection"), starting, AT_ONCE);
     }
 }
 
 /// Redis counts it from the subscription on, and it takes a while until it has read the state of its sites.
 #[test]
-fn sigterm_right_after_the_subscription_tells_whoever_waits() {
+fn sigterm_right_after_the_subscription_announces_failed() {
     let world = World::start();
     let proxy = Proxy::before(world.redis.port());
     proxy.is(Network::Slow(Duration::from_millis(500)));
@@ -223,14 +223,14 @@ fn sigterm_right_after_the_subscription_tells_whoever_waits() {
     let sidecar = world.sidecar(&[NO_PORT, ("REDIS_URL", &proxy.url())]);
     assert_eq!(world.publish("now"), 1);
     sidecar.signal("TERM");
-    sidecar.says("shutting down");
+    sidecar.logs("shutting down");
     proxy.is(Network::Fine);
-    tells_of_the_end(&events.failed("solve"));
+    is_the_end(&events.failed("solve"));
     sidecar.end().expect(0);
     assert_eq!(world.solves(), 0);
 }
 
-/// A reader of the log that has stopped reading stops nothing else.
+/// A reader of the log that stops reading blocks nothing else.
 #[test]
 fn sigterm_while_nothing_reads_the_log_ends_it_within_the_grace() {
     let world = World::start();
@@ -266,9 +266,9 @@ fn sigterm_while_nothing_reads_the_log_ends_it_within_the_grace() {
     assert!(began.elapsed() < WITHIN_THE_GRACE, "{:?}", began.elapsed());
 }
 
-/// As `docker compose down` does it: each of them sees the other one listen.
+/// As `docker compose down` does it: each of them sees the other one as subscribed.
 #[test]
-fn sigterm_for_all_replicas_at_once_leaves_nobody_without_an_answer() {
+fn sigterm_for_all_replicas_at_once_leaves_no_report_unanswered() {
     let world = World::start();
     let env = [("SIDECAR_DEBOUNCE", "1h"), NO_PORT];
     let (one, events) = world.ready_sidecar(&env);
@@ -279,15 +279,15 @@ fn sigterm_for_all_replicas_at_once_leaves_nobody_without_an_answer() {
     // Deferred, and so pending in each of them.
     assert_eq!(report(&world), 3);
     let all: Vec<Running> = others.into_iter().chain([one]).collect();
-    // Whatever they ask at the end reaches Redis at once.
+    // Their last commands reach Redis at once.
     world.redis.freeze();
     for sidecar in &all {
         sidecar.signal("TERM");
-        sidecar.says("shutting down");
+        sidecar.logs("shutting down");
     }
     world.redis.thaw();
     for sidecar in all {
         sidecar.end().expect(0);
     }
-    tells_of_the_end(&events.failed("solve"));
+    is_the_end(&events.failed("solve"));
 }

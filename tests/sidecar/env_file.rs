@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::process::{Events, Running, World, eventually, keys};
 
-/// Defect 9 of the system before: the file was truncated and written anew, and a missing line never came.
+/// Defect 9 of the system before: the file was truncated and written anew, and a missing line was never added.
 #[test]
 fn every_replica_keeps_its_own_dotenv_current_and_leaves_the_rest_alone() {
     let world = World::start();
@@ -28,7 +28,7 @@ fn every_replica_keeps_its_own_dotenv_current_and_leaves_the_rest_alone() {
     world.publish("now");
     events.until("a refresh", |event| event["cause"] == "refreshed" && event["trigger"] == "invalid");
     current();
-    // A replica that starts when the token is there already brings its file up to date too.
+    // A replica that starts when the token is there already updates its file too.
     two.stop().expect(0);
     world.write("two.env", "CHITAI_GOROD_BEARER_TOKEN=old\n");
     let two = world.sidecar(&env("two.env"));
@@ -44,7 +44,7 @@ fn a_dotenv_that_cannot_be_written_stops_nothing() {
     let world = World::start();
     let (sidecar, events) =
         world.ready_sidecar(&[("SIDECAR_ENV_FILE", "missing/folder/.env"), ("SIDECAR_DEBOUNCE", "0s")]);
-    sidecar.says("missing/folder/.env");
+    sidecar.logs("missing/folder/.env");
     world.publish("now");
     events.refreshed();
     let token = world.token().unwrap_or_default();
@@ -94,7 +94,7 @@ fn a_dotenv_that_is_mounted_by_itself_is_written_in_place() {
     let mount = "mount --bind mounted.env .env && exec \"$@\"";
     let under = ["unshare", "--mount", "sh", "-c", mount, "sh"];
     let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_ENV_FILE", ".env")]));
-    sidecar.says("the .env had to be written in place");
+    sidecar.logs("the .env had to be written in place");
     let token = world.token().unwrap_or_default();
     eventually("the mounted file is current", || {
         (world.read("mounted.env") == format!("A=1\nCHITAI_GOROD_BEARER_TOKEN={token}\n")).then_some(())
@@ -103,7 +103,7 @@ fn a_dotenv_that_is_mounted_by_itself_is_written_in_place() {
     sidecar.stop().expect(0);
 }
 
-#[expect(clippy::print_stderr, reason = "a test that is skipped says why")]
+#[expect(clippy::print_stderr, reason = "a test that is skipped prints why")]
 fn skipped(reason: &str) {
     eprintln!("skipped: {reason}");
 }
@@ -164,7 +164,7 @@ fn a_dotenv_that_two_processes_share_loses_no_line() {
     eventually("both lines are current", is_current);
     for round in 0..30 {
         if round % 10 == 5 {
-            // The tokens that follow are written into whatever a deploy has left.
+            // Later tokens are written into the file that a deploy has left.
             world.write("shared.env", "# mine\n");
         }
         for channel in [keys::INVALID, "second:token:invalid"] {

@@ -1,4 +1,4 @@
-//! What goes wrong outside, stage by stage: who waits is told, and nothing wrong is stored.
+//! What goes wrong outside, stage by stage: waiting parsers are answered, and nothing wrong is stored.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -42,7 +42,7 @@ fn check_failed(event: &Value) {
     assert!(at.ends_with('Z') && !at.contains('.'), "whole seconds: {at}");
 }
 
-/// Each fault is met by a forced message, so that the back-off of the one before does not hold it.
+/// Each fault is triggered by a forced message, so that the back-off of the one before does not delay it.
 fn each_fails(stage: &str, faults: Vec<(&str, Faults)>) {
     let world = World::start();
     let (sidecar, events) = begin(&world);
@@ -61,7 +61,7 @@ fn each_fails(stage: &str, faults: Vec<(&str, Faults)>) {
         assert_eq!(world.meta("failures"), Some((n + 1).to_string()));
         assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0, "{name}: the lock is free");
     }
-    // It has come through all of that.
+    // The process is still the same.
     world.heal();
     world.publish("{\"force\": true}");
     events.refreshed();
@@ -70,7 +70,7 @@ fn each_fails(stage: &str, faults: Vec<(&str, Faults)>) {
     sidecar.stop().expect(0);
 }
 
-/// Defect 4 of the system before: failures were values that nobody looked at.
+/// Defect 4 of the system before: failures were values that the code ignored.
 #[test]
 fn whatever_the_solver_answers_is_a_failure_to_solve() {
     let recorded = |error: RecordedError| Faults { solve_error: Some(error.into()), ..Faults::default() };
@@ -113,10 +113,10 @@ fn a_solver_that_is_not_there_is_a_failure_to_solve() {
     let event = events.failed("solve");
     check_failed(&event);
     assert_eq!((&event["trigger"], &event["valid_until"]), (&"startup".into(), &Value::Null));
-    // However soon it fails, the log tells it in its order.
+    // However soon it fails, the log has it in its order.
     let log = sidecar.stop().expect(0).stderr;
-    let told = ["refresh begins", "a source brought no token", "refresh failed"].map(|line| log.find(line));
-    assert!(told.is_sorted() && told.iter().all(Option::is_some), "{log}");
+    let places = ["refresh begins", "a source brought no token", "refresh failed"].map(|line| log.find(line));
+    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{log}");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_the_api_does_not_confirm_is_a_failure_to_verify() {
 }
 
 #[test]
-fn an_unclear_api_is_asked_a_few_times_and_a_clear_one_once() {
+fn an_unclear_api_is_called_a_few_times_and_a_clear_one_once() {
     let world = World::start();
     let (sidecar, events) = begin(&world);
     let calls = || world.simulator.statistics().api.started;
@@ -176,7 +176,7 @@ fn an_unclear_api_is_asked_a_few_times_and_a_clear_one_once() {
 }
 
 #[test]
-fn tolerant_stores_an_unclear_token_where_no_working_one_is_and_off_asks_nobody() {
+fn tolerant_stores_an_unclear_token_where_no_working_one_is_and_off_calls_no_api() {
     for (verify, api_status) in [("tolerant", 503), ("off", 401)] {
         let world = World::start();
         world.faults(Faults { api_status: Some(api_status), ..Faults::default() });
@@ -213,7 +213,7 @@ fn a_redis_without_memory_is_a_failure_to_store_and_is_retried() {
     let began = now();
     world.publish("now");
     let event = events.failed("store");
-    measured("Redis out of memory: whoever reports is told after", seconds(began.elapsed()));
+    measured("Redis out of memory: failed is announced after", seconds(began.elapsed()));
     check_failed(&event);
     assert!(event["error"].as_str().unwrap().contains("OOM"), "{event}");
     assert_eq!(world.token(), before);
@@ -231,7 +231,7 @@ fn a_key_that_holds_something_else_at_the_start_is_waited_for() {
     let _: i64 = world.ask(&["LPUSH", keys::TOKEN, "x"]);
     let events = world.events();
     let sidecar = world.begin(&["run"], &[]);
-    sidecar.says("WRONGTYPE");
+    sidecar.logs("WRONGTYPE");
     let _: i64 = world.ask(&["DEL", keys::TOKEN]);
     events.until("the answer of the start", |event| event["cause"] == "refreshed" && event["trigger"] == "startup");
     sidecar.stop().expect(0);

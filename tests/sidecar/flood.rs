@@ -1,4 +1,4 @@
-//! Whatever is published, however much of it.
+//! Messages of any content, in any number.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -64,21 +64,21 @@ fn hostile_payloads_never_stop_it() {
 }
 
 const MESSAGES: usize = 1_000_000;
-/// How many write at once, and how many messages each writes before it reads what Redis says to them.
+/// How many write at once, and how many messages each writes before it reads Redis' replies.
 const WRITERS: usize = 4;
 const BATCH: usize = 1_000;
-/// How many may be on their way: a debug build on a busy machine hears more slowly than Redis sends.
+/// How many may be in transit: a debug build on a busy machine receives more slowly than Redis sends.
 const AHEAD: usize = 100_000;
 /// How long a writer that is too far ahead rests.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How often health is asked for meanwhile.
+/// How often health is read meanwhile.
 const PROBES: Duration = Duration::from_millis(100);
 
 /// How far a flood has come.
 #[derive(Default)]
 struct Flood {
     written: AtomicUsize,
-    heard: AtomicUsize,
+    received: AtomicUsize,
     is_over: AtomicBool,
 }
 
@@ -93,7 +93,7 @@ impl Drop for Over<'_> {
 
 #[test]
 fn a_million_messages_cost_one_solve_and_no_memory() {
-    // Redis drops a subscriber that is far behind: here everything is to be heard.
+    // Redis drops a subscriber that is far behind: here everything is to be received.
     let redis = RedisServer::start_with(&["client-output-buffer-limit pubsub 0 0 0"]);
     let world = World::with(redis, simulator::Settings::default());
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "1h")]);
@@ -112,9 +112,9 @@ fn a_million_messages_cost_one_solve_and_no_memory() {
         }
         let health = threads.spawn(|| flood.slowest_health(&sidecar));
         for tenth in 1..=10 {
-            eventually("another tenth is heard", || {
-                flood.heard.store(heard(&sidecar), Relaxed);
-                (flood.heard.load(Relaxed) > MESSAGES * tenth / 10).then_some(())
+            eventually("another tenth is received", || {
+                flood.received.store(received(&sidecar), Relaxed);
+                (flood.received.load(Relaxed) > MESSAGES * tenth / 10).then_some(())
             });
             if tenth == 5 {
                 world.heal();
@@ -133,7 +133,7 @@ fn a_million_messages_cost_one_solve_and_no_memory() {
     let answered = asked.elapsed();
 
     let (after, peak, busy) = (sidecar.rss_kib(), sidecar.peak_kib(), sidecar.cpu() - idle);
-    measured("a million messages, all heard after", format!("{took:.1?}, {busy:.1?} of them processor time"));
+    measured("a million messages, all received after", format!("{took:.1?}, {busy:.1?} of them processor time"));
     measured("memory", format!("{before} KiB idle, {after} KiB after, {peak} KiB at most"));
     measured("announcements meanwhile", announced);
     measured("a fresh trigger has its new token after", format!("{answered:.1?}"));
@@ -141,12 +141,12 @@ fn a_million_messages_cost_one_solve_and_no_memory() {
     assert!(peak < before + 16 * 1024, "{before} KiB grew to {peak} KiB");
     let most = 2 + took.as_millis() / 50;
     assert!(announced as u128 <= most, "{announced} announcements in {took:?}");
-    // The flood leaves room for all else that the process does.
+    // The rest of the process goes on during the flood.
     assert!(announced >= 10, "{announced} announcements in {took:?}");
     assert!(slowest < Duration::from_secs(3), "/healthz took {slowest:?}");
     assert!(answered < Duration::from_secs(10), "the trigger afterwards took {answered:?}");
     let status = sidecar.get("/api/status").json();
-    assert_eq!(status["redis"]["reconnects"], 0, "it was never taken for deaf: {status}");
+    assert_eq!(status["redis"]["reconnects"], 0, "it was never taken for silent: {status}");
     sidecar.stop().expect(0);
 }
 
@@ -156,14 +156,14 @@ impl Flood {
         let mut stream = UnixStream::connect(world.redis.folder().join("redis.sock")).unwrap();
         let mut replies = [0; 4 * BATCH];
         for batch in 0..MESSAGES / WRITERS / BATCH {
-            while self.written.load(Relaxed) > self.heard.load(Relaxed) + AHEAD && !self.is_over.load(Relaxed) {
+            while self.written.load(Relaxed) > self.received.load(Relaxed) + AHEAD && !self.is_over.load(Relaxed) {
                 std::thread::sleep(PAUSE);
             }
             let first = (batch * WRITERS + writer) * BATCH;
             let commands: Vec<u8> = (first..first + BATCH).flat_map(publish).collect();
             stream.write_all(&commands).unwrap();
             stream.read_exact(&mut replies).unwrap();
-            assert!(replies.chunks(4).all(|reply| reply == b":1\r\n"), "each is heard by the one sidecar");
+            assert!(replies.chunks(4).all(|reply| reply == b":1\r\n"), "each is received by the one sidecar");
             self.written.fetch_add(BATCH, Relaxed);
         }
     }
@@ -183,7 +183,7 @@ impl Flood {
 }
 
 /// How many messages the sidecar has counted; the one that began it is among them.
-fn heard(sidecar: &Running) -> usize {
+fn received(sidecar: &Running) -> usize {
     let metrics = sidecar.get("/metrics").body;
     let head = "token_sidecar_messages_total{site=\"chitai_gorod\",payload=";
     let counts = metrics.lines().filter(|line| line.starts_with(head));

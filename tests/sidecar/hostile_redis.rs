@@ -1,4 +1,4 @@
-//! A server in the place of Redis that answers as none should.
+//! A server in place of Redis that answers with garbage.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,12 +9,12 @@ use std::thread;
 
 use crate::process::{DEADLINE, Ran, Running, World};
 
-/// Far above what the sidecar needs, far below what any of these servers would have it take.
+/// Far above what the sidecar needs, far below what any of these servers sends.
 const MOST_KIB: u64 = 256 * 1024;
 
 const PASSWORD: &str = "redis-hunter2";
 
-/// What is answered to whatever is sent.
+/// The answer to every piece.
 #[derive(Clone, Copy)]
 struct Answer {
     bytes: &'static [u8],
@@ -64,7 +64,7 @@ impl Answer {
     }
 }
 
-/// It neither panics nor grows nor gives up, says no secret, and ends when it is told to.
+/// It neither panics nor grows nor gives up, shows no secret, and ends on SIGTERM.
 #[test]
 fn no_answer_of_a_server_that_is_no_redis_harms_the_sidecar() {
     let cases = [
@@ -83,7 +83,7 @@ fn no_answer_of_a_server_that_is_no_redis_harms_the_sidecar() {
         ("a line without an end", b"+xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 100_000),
     ];
     for (name, sidecar, server) in begin(&World::start(), &cases) {
-        sidecar.says("token-sidecar starts");
+        sidecar.logs("token-sidecar starts");
         server.was_tried(2);
         let taken = sidecar.rss_kib();
         assert!(taken < MOST_KIB, "{name}: {taken} KiB");

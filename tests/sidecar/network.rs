@@ -13,39 +13,39 @@ use crate::support::measured::{measured, seconds};
 use crate::support::proxy::{Network, Proxy};
 
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
-/// What a busy machine may add to what is promised.
+/// What a busy machine may add to the documented times.
 const SLACK: Duration = Duration::from_secs(12);
-/// By when `/healthz` tells that a connection is lost, and that one is silent.
+/// By when `/healthz` shows that a connection is lost, and that one is silent.
 const LOST: Duration = Duration::from_secs(8);
 const SILENT: Duration = Duration::from_secs(25);
 /// How long the network stays as it is where it flaps.
 const FLAP: Duration = Duration::from_millis(250);
 
-/// A report of the current token, which the API does not take any more; answers how many sidecars heard it.
+/// A report of the current token, which the API does not take any more; returns how many sidecars received it.
 fn report_a_dead_token(world: &World) -> i64 {
     world.simulator.revoke_all();
     world.publish(json!({"fingerprint": world.meta("fingerprint").unwrap()}).to_string())
 }
 
-/// The token dies and a parser says so while the network is like this; then it heals.
+/// The token dies and a parser reports it while the network is like this; then it heals.
 fn weathers(name: &str, network: Network, truth: Duration) {
     let world = World::start();
     let proxy = Proxy::before(world.redis.port());
     let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE, ("REDIS_URL", &proxy.url())]);
     let began = now();
     proxy.is(network);
-    let heard = report_a_dead_token(&world);
-    eventually("health tells the truth", || (sidecar.get("/healthz").status == 503).then_some(()));
-    measured(&format!("{name}: heard by {heard}; /healthz is 503 after"), seconds(began.elapsed()));
+    let receivers = report_a_dead_token(&world);
+    eventually("health shows the loss", || (sidecar.get("/healthz").status == 503).then_some(()));
+    measured(&format!("{name}: received by {receivers}; /healthz is 503 after"), seconds(began.elapsed()));
     assert!(began.elapsed() < truth + SLACK, "{name}: {:?}", began.elapsed());
-    assert_eq!(events.drain(), Vec::<serde_json::Value>::new(), "{name}: nothing can have been said");
+    assert_eq!(events.drain(), Vec::<serde_json::Value>::new(), "{name}: nothing can have been announced");
 
     let began = now();
     proxy.is(Network::Fine);
     events.until("the report is answered", |event| event["cause"] == "refreshed");
     measured(&format!("{name}: the report is answered after healing within"), seconds(began.elapsed()));
-    assert!(began.elapsed() < SLACK, "{name}: {:?}, as long as a lock that nobody works under", began.elapsed());
-    eventually("health tells the truth again", || (sidecar.get("/healthz").status == 200).then_some(()));
+    assert!(began.elapsed() < SLACK, "{name}: {:?}, as long as the lock of a replica that is gone", began.elapsed());
+    eventually("health shows the recovery", || (sidecar.get("/healthz").status == 200).then_some(()));
     eventually("it is ready", || (sidecar.get("/readyz").status == 200).then_some(()));
     measured(&format!("{name}: /healthz and /readyz are 200 after healing within"), seconds(began.elapsed()));
 
@@ -55,7 +55,7 @@ fn weathers(name: &str, network: Network, truth: Duration) {
     events
         .until("the next one is answered", |event| event["cause"] == "refreshed" && event["version"].as_u64() > before);
     measured(&format!("{name}: the next report is answered within"), seconds(began.elapsed()));
-    assert!(sidecar.stop().expect(0).stderr.contains("not subscribed to Redis"), "{name}: the log says so");
+    assert!(sidecar.stop().expect(0).stderr.contains("not subscribed to Redis"), "{name}: it is logged");
 }
 
 /// All at once: each waits for the same canary.
@@ -66,8 +66,8 @@ fn a_report_during_an_outage_of_the_network_is_answered_when_it_is_over() {
             ("cut", Network::Cut, LOST),
             ("reset", Network::Reset, LOST),
             ("silent in both directions", Network::Silent, SILENT),
-            ("silent towards the sidecar", Network::Deaf, SILENT),
-            ("silent towards Redis", Network::Mute, SILENT),
+            ("silent towards the sidecar", Network::NoReplies, SILENT),
+            ("silent towards Redis", Network::NoCommands, SILENT),
         ] {
             scope.spawn(move || weathers(name, network, truth));
         }
@@ -128,15 +128,15 @@ fn a_commit_whose_answer_is_lost_counts_once() {
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     world.publish("{\"force\": true}");
     world.solve_started(2);
-    proxy.is(Network::Deaf);
+    proxy.is(Network::NoReplies);
     world.heal();
     events.refreshed();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
     let began = now();
     proxy.is(Network::Fine);
-    sidecar.says_times("token updated", 2);
+    sidecar.logs_times("token updated", 2);
     measured("a lost answer: the sidecar knows of its own commit after healing within", seconds(began.elapsed()));
-    // It is inside the debounce window of that commit, and neither solves nor stores again.
+    // It is inside the debounce window of that commit: no second solve, no second commit.
     world.publish("now");
     events.repeated();
     assert_eq!((world.solves(), world.history().len()), (2, 2));
@@ -149,7 +149,7 @@ fn a_network_that_flaps_loses_no_report_that_redis_accepted() {
     let proxy = Proxy::before(world.redis.port());
     let (sidecar, _events) = world.ready_sidecar(&[NO_DEBOUNCE, ("REDIS_URL", &proxy.url())]);
     let (mut accepted, mut last) = (0, None);
-    for network in [Network::Silent, Network::Deaf, Network::Cut, Network::Reset].iter().cycle().take(12) {
+    for network in [Network::Silent, Network::NoReplies, Network::Cut, Network::Reset].iter().cycle().take(12) {
         std::thread::sleep(FLAP);
         proxy.is(*network);
         last = world.token();
@@ -158,10 +158,10 @@ fn a_network_that_flaps_loses_no_report_that_redis_accepted() {
         proxy.is(Network::Fine);
     }
     let began = now();
-    eventually("a token that nobody has refused", || world.token().filter(|token| Some(token) != last.as_ref()));
+    eventually("a token that no parser has reported", || world.token().filter(|token| Some(token) != last.as_ref()));
     measured("a flapping network: reports accepted", accepted);
     measured(
-        "a flapping network: a token that nobody has refused after the last fault within",
+        "a flapping network: a token that no parser has reported after the last fault within",
         seconds(began.elapsed()),
     );
     sidecar.stop().expect(0);
@@ -184,9 +184,9 @@ fn a_holder_that_is_cut_off_is_replaced_and_its_late_result_dropped() {
     measured("a holder that is cut off: another one solves after", seconds(began.elapsed()));
     world.heal();
     let event = events.refreshed();
-    holder.says("failed to write the outcome: trying again");
+    holder.logs("failed to write the outcome: trying again");
     proxy.is(Network::Fine);
-    holder.says("another replica was faster");
+    holder.logs("another replica was faster");
     assert_eq!(world.meta("version"), Some(event["version"].to_string()));
     assert_eq!(world.history().iter().filter(|entry| entry["outcome"] == "refreshed").count(), 1);
     assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0);

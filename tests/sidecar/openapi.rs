@@ -1,4 +1,4 @@
-//! `contract/openapi.yaml` and the running program say the same, in both directions.
+//! `contract/openapi.yaml` and the running program agree, in both directions.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -57,7 +57,7 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let lonely = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    lonely.says("not subscribed to Redis");
+    lonely.logs("not subscribed to Redis");
     for path in ["/healthz", "/readyz", "/api/history"] {
         ask(&lonely, "GET", path, "", 503);
     }
@@ -70,7 +70,7 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
 }
 
 #[test]
-fn what_is_not_in_the_document_is_refused_as_it_says() {
+fn what_is_not_in_the_document_is_refused_as_documented() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_ADMIN_TOKEN", "hunter1")]);
     for (method, path, status) in [

@@ -14,7 +14,7 @@ use crate::support::measured::{measured, seconds};
 fn a_redis_that_comes_back_empty_gets_a_token_of_a_greater_version() {
     let mut world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
-    // Ahead of every clock: only what this process remembers can be greater.
+    // Ahead of every clock: only the version in this process' memory can be greater.
     let _: i64 = world.ask(&["HSET", keys::META, "version", "9000000000000"]);
     world.publish("now");
     assert_eq!(events.refreshed()["version"], 9_000_000_000_001_u64);
@@ -26,21 +26,21 @@ fn a_redis_that_comes_back_empty_gets_a_token_of_a_greater_version() {
     assert_eq!(event["version"], 9_000_000_000_002_u64);
     assert!(["reconnect", "vanished"].contains(&event["trigger"].as_str().unwrap()), "{event}");
     // The token may be there before the subscription is: each has a connection of its own.
-    world.until_heard(1);
+    world.until_subscribed(1);
     world.publish("{\"force\": true}");
-    events.until("messages are heard again", |event| event["version"] == 9_000_000_000_003_u64);
+    events.until("messages are received again", |event| event["version"] == 9_000_000_000_003_u64);
     sidecar.stop().expect(0);
 }
 
 #[test]
-fn a_redis_that_comes_back_with_its_data_is_asked_and_nothing_is_solved() {
+fn a_redis_that_comes_back_with_its_data_is_read_and_nothing_is_solved() {
     let mut world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[]);
     let token = world.token();
     world.redis.restart_with_data();
     let began = now();
-    world.until_heard(1);
-    measured("Redis back with its data: reports are heard within", seconds(began.elapsed()));
+    world.until_subscribed(1);
+    measured("Redis back with its data: reports are received within", seconds(began.elapsed()));
     let events = world.events();
     world.publish("now");
     events.repeated();
@@ -56,7 +56,7 @@ fn a_redis_that_is_away_in_mid_solve_gets_the_token_when_it_is_back() {
     world.solve_started(1);
     world.redis.kill();
     world.heal();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
     world.redis.revive();
     let began = now();
     eventually("a token", || world.token());
@@ -66,7 +66,7 @@ fn a_redis_that_is_away_in_mid_solve_gets_the_token_when_it_is_back() {
 }
 
 #[test]
-fn health_tells_that_redis_is_away_and_that_it_is_back() {
+fn health_shows_that_redis_is_away_and_that_it_is_back() {
     let mut world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[]);
     assert_eq!(sidecar.get("/readyz").status, 200);
@@ -83,12 +83,12 @@ fn health_tells_that_redis_is_away_and_that_it_is_back() {
 }
 
 #[test]
-fn a_redis_that_freezes_is_noticed_and_heard_again() {
+fn a_redis_that_freezes_is_noticed_and_used_again() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
     world.redis.freeze();
     let began = now();
-    sidecar.says("not subscribed to Redis");
+    sidecar.logs("not subscribed to Redis");
     measured("Redis frozen: noticed after", seconds(began.elapsed()));
     world.redis.thaw();
     let began = now();
@@ -106,7 +106,7 @@ fn a_connection_that_is_cut_is_opened_again_and_nothing_is_lost() {
     for _ in 0..3 {
         let _: i64 = world.redis.ask("CLIENT KILL TYPE pubsub SKIPME yes");
         let _: i64 = world.redis.ask("CLIENT KILL TYPE normal SKIPME yes");
-        world.until_heard(1);
+        world.until_subscribed(1);
     }
     drop(events);
     let events = world.events();
@@ -123,7 +123,7 @@ fn sigterm_while_redis_is_away_ends_it_within_the_grace() {
     world.solve_started(1);
     world.redis.kill();
     world.heal();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
     let began = now();
     sidecar.stop().expect(0);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());

@@ -1,4 +1,4 @@
-//! Redis is there and says no, or does not get round to an answer.
+//! Redis is there and refuses, or does not get round to an answer.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,13 +18,13 @@ fn report(world: &World) -> i64 {
     world.publish(json!({"fingerprint": world.meta("fingerprint")}).to_string())
 }
 
-/// Redis refuses what would store a token: whoever reports is told why, and a retry repairs it by itself.
-fn is_told_and_repaired(name: &str, word: &str, world: &World, events: &Events, mend: impl FnOnce()) {
+/// Redis refuses what would store a token: `failed` names the reason, and a retry repairs it.
+fn fails_and_is_repaired(name: &str, word: &str, world: &World, events: &Events, mend: impl FnOnce()) {
     let before = world.token();
     let began = now();
     report(world);
     let event = events.failed("store");
-    measured(&format!("{name}: whoever reports is told after"), seconds(began.elapsed()));
+    measured(&format!("{name}: failed is announced after"), seconds(began.elapsed()));
     assert!(event["error"].as_str().unwrap().contains(word), "{event}");
     assert_eq!(world.token(), before, "what works stays");
     mend();
@@ -34,9 +34,9 @@ fn is_told_and_repaired(name: &str, word: &str, world: &World, events: &Events, 
     assert_ne!(world.token(), before);
 }
 
-/// The lock that cannot be freed either ends by itself.
+/// The lock, which cannot be freed either, ends by itself.
 #[test]
-fn a_redis_that_becomes_a_replica_is_told_of_and_used_again_once_it_is_the_master() {
+fn a_redis_that_becomes_a_replica_is_reported_and_used_again_once_it_is_the_master() {
     let world = World::start();
     let (sidecar, events) = world.ready_sidecar(&[&PACE[..], &[("SIDECAR_LOCK_TTL", "3s")]].concat());
     world.faults(Faults { solve_hang: true, ..Faults::default() });
@@ -44,8 +44,8 @@ fn a_redis_that_becomes_a_replica_is_told_of_and_used_again_once_it_is_the_maste
     world.solve_started(2);
     let _: String = world.ask(&["REPLICAOF", "127.0.0.1", "1"]);
     world.heal();
-    is_told_and_repaired("read-only replica", "READONLY", &world, &events, || {
-        sidecar.says("failed to free the lock: it ends by itself");
+    fails_and_is_repaired("read-only replica", "READONLY", &world, &events, || {
+        sidecar.logs("failed to free the lock: it ends by itself");
         let _: String = world.ask(&["REPLICAOF", "NO", "ONE"]);
     });
     assert_eq!(sidecar.get("/healthz").status, 200);
@@ -54,7 +54,7 @@ fn a_redis_that_becomes_a_replica_is_told_of_and_used_again_once_it_is_the_maste
 
 /// Redis refuses writes while it cannot save: its own disk is full.
 #[test]
-fn a_redis_whose_disk_is_full_is_told_of_and_used_again_once_it_can_save() {
+fn a_redis_whose_disk_is_full_is_reported_and_used_again_once_it_can_save() {
     let world = World::with(RedisServer::start_with(&["rdbcompression no"]), simulator::Settings::default());
     let (sidecar, events) = world.ready_sidecar(&PACE);
     let config = |name: &str, value: &str| world.ask::<String>(&["CONFIG", "SET", name, value]);
@@ -64,7 +64,7 @@ fn a_redis_whose_disk_is_full_is_told_of_and_used_again_once_it_can_save() {
     config("save", "3600 1");
     let _: String = world.ask(&["BGSAVE"]);
     eventually("it refuses writes", || world.redis.try_words::<String>(&["SET", "probe", "x"]).is_err().then_some(()));
-    is_told_and_repaired("a Redis that cannot save", "MISCONF", &world, &events, || {
+    fails_and_is_repaired("a Redis that cannot save", "MISCONF", &world, &events, || {
         config("save", "");
     });
     sidecar.stop().expect(0);
@@ -78,7 +78,7 @@ fn with_user(world: &World, more: &[(&str, &str)]) -> (Running, Events) {
 }
 
 #[test]
-fn permissions_that_are_withdrawn_are_told_of_and_waited_for() {
+fn permissions_that_are_withdrawn_are_reported_and_waited_for() {
     let world = World::start();
     let (sidecar, events) = with_user(&world, &[]);
     for (withdrawn, given, word) in [
@@ -87,7 +87,7 @@ fn permissions_that_are_withdrawn_are_told_of_and_waited_for() {
         ("-@write", "+@all", "The user executing the script can't run this command"),
     ] {
         let _: String = world.redis.ask(&format!("ACL SETUSER app {withdrawn}"));
-        is_told_and_repaired(&format!("ACL {withdrawn}"), word, &world, &events, || {
+        fails_and_is_repaired(&format!("ACL {withdrawn}"), word, &world, &events, || {
             let _: String = world.redis.ask(&format!("ACL SETUSER app {given}"));
         });
         eventually("all failures are over", || (world.meta("failures").as_deref() == Some("0")).then_some(()));
@@ -97,7 +97,7 @@ fn permissions_that_are_withdrawn_are_told_of_and_waited_for() {
     assert!(ran.stderr.matches("WARN Redis refuses us").count() >= 3, "each is in the log: {}", ran.stderr);
 }
 
-/// Nobody can be told: neither heard nor spoken to, it waits, says so, and makes up for it.
+/// It can neither receive nor publish: it waits, logs that, and makes up for it.
 #[test]
 fn credentials_or_channels_that_are_withdrawn_are_waited_for_and_the_gap_is_made_up_for() {
     for (name, away, back) in [
@@ -116,15 +116,15 @@ fn credentials_or_channels_that_are_withdrawn_are_waited_for_and_the_gap_is_made
         }
         world.simulator.revoke_all();
         let began = now();
-        eventually("health tells the truth", || (sidecar.get("/healthz").status == 503).then_some(()));
+        eventually("health shows the loss", || (sidecar.get("/healthz").status == 503).then_some(()));
         measured(&format!("{name}: /healthz is 503 after"), seconds(began.elapsed()));
-        assert_eq!(report(&world), 0, "{name}: the parser is told that nobody listens");
+        assert_eq!(report(&world), 0, "{name}: the parser sees that no sidecar is subscribed");
         assert_eq!(events.drain(), Vec::<Value>::new());
         let _: redis::Value = world.redis.ask(back);
         let began = now();
         events.until("a working token", |event| event["cause"] == "refreshed");
         measured(&format!("{name}: a working token after it is given back within"), seconds(began.elapsed()));
-        world.until_heard(1);
+        world.until_subscribed(1);
         report(&world);
         events.until("the next report is answered", |event| event["trigger"] == "invalid");
         let ran = sidecar.stop().expect(0);
@@ -140,7 +140,7 @@ fn scripts_that_are_flushed_are_loaded_again() {
         world.faults(Faults { solve_hang: true, ..Faults::default() });
         report(&world);
         world.solve_started(round);
-        // Nothing is under way but the solve: the commit that follows and the next claim meet it.
+        // Only the solve is under way: the commit that follows and the next claim are refused.
         let _: String = world.ask(&["SCRIPT", "FLUSH"]);
         world.heal();
         let began = now();
@@ -170,7 +170,7 @@ fn a_redis_that_pauses_its_clients_delays_answers_and_loses_none() {
     sidecar.stop().expect(0);
 }
 
-/// Somebody's script that does not end: Redis says BUSY to everybody.
+/// A foreign script that does not end: Redis answers BUSY to all clients.
 #[test]
 fn a_redis_that_is_busy_with_a_script_is_waited_for() {
     let world = World::start();
@@ -185,7 +185,7 @@ fn a_redis_that_is_busy_with_a_script_is_waited_for() {
     });
     eventually("it is busy", || world.redis.try_words::<i64>(&["EXISTS", keys::LOCK]).is_err().then_some(()));
     world.heal();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
     let _: String = world.ask(&["SCRIPT", "KILL"]);
     let began = now();
     assert!(script.join().unwrap(), "the script was killed");
@@ -207,8 +207,8 @@ fn clients_that_are_killed_in_mid_solve_cost_nothing() {
         let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes"]);
     }
     let began = now();
-    world.until_heard(1);
-    measured("CLIENT KILL: heard again after", seconds(began.elapsed()));
+    world.until_subscribed(1);
+    measured("CLIENT KILL: subscribed again after", seconds(began.elapsed()));
     let events = world.events();
     world.heal();
     events.refreshed();

@@ -67,7 +67,7 @@ fn the_back_off_of_one_is_the_back_off_of_all() {
     two.stop().expect(0);
 }
 
-/// Defect 12 of the system before: a worker that was killed took the refresh with it until the next tick.
+/// Defect 12 of the system before: a worker that was killed lost the refresh until the next tick.
 #[test]
 fn a_holder_that_is_killed_is_replaced_within_the_locks_time() {
     let world = World::start();
@@ -122,9 +122,9 @@ fn the_lock_is_renewed_while_the_solve_goes_on() {
 }
 
 #[test]
-fn a_lock_that_somebody_set_by_hand_is_given_an_end() {
+fn a_lock_that_was_set_by_hand_is_given_an_end() {
     let world = World::start();
-    let _: String = world.ask(&["SET", keys::LOCK, "somebody"]);
+    let _: String = world.ask(&["SET", keys::LOCK, "by-hand"]);
     let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_LOCK_TTL", "1s")]);
     sidecar.stop().expect(0);
 }
@@ -137,7 +137,7 @@ fn sigterm_in_mid_solve_lets_it_finish_within_the_grace() {
     let sidecar = world.sidecar(&[]);
     world.solve_started(1);
     sidecar.signal("TERM");
-    sidecar.says("shutting down");
+    sidecar.logs("shutting down");
     world.heal();
     events.refreshed();
     sidecar.end().expect(0);
@@ -162,14 +162,14 @@ fn sigterm_in_mid_solve_frees_the_lock_when_the_grace_is_over_and_another_goes_o
     other.stop().expect(0);
 }
 
-/// A report that is deferred is unanswered when the process ends: with nobody else to answer, whoever waits is told.
+/// A report that is deferred is unanswered when the process ends: the last replica answers it with `failed`.
 #[test]
-fn whoever_waits_for_the_last_one_that_ends_is_told_so() {
+fn a_report_that_the_last_replica_leaves_is_answered_with_failed() {
     let world = World::start();
     let env = [("SIDECAR_DEBOUNCE", "1h"), ("SIDECAR_LISTEN", "off")];
     let (sidecar, events) = world.ready_sidecar(&env);
     let other = world.sidecar(&env);
-    // Its question of the start is answered: from then on it only listens.
+    // Its check of the start is answered: from then on it only waits for messages.
     events.repeated();
     world.publish("{\"force\": true}");
     events.refreshed();
@@ -177,9 +177,9 @@ fn whoever_waits_for_the_last_one_that_ends_is_told_so() {
     sidecar.stop().expect(0);
     assert!(events.drain().iter().all(|event| event["event"] != "token:failed"), "the other one will answer");
     other.stop().expect(0);
-    let told = events.failed("solve");
-    assert!(told["error"].as_str().is_some_and(|error| error.contains("stopped")), "{told}");
-    assert_eq!(told["attempt"], 1, "the contract has no failure without an attempt");
+    let failed = events.failed("solve");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("stopped")), "{failed}");
+    assert_eq!(failed["attempt"], 1, "the contract has no failure without an attempt");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_second_signal_a_second_later_ends_it_at_once() {
     let sidecar = world.sidecar(&[("SIDECAR_SHUTDOWN_GRACE", "10m")]);
     world.solve_started(1);
     sidecar.signal("TERM");
-    sidecar.says("shutting down");
+    sidecar.logs("shutting down");
     sidecar.signal_until_its_end("INT").expect(130);
 }
 
@@ -199,13 +199,13 @@ fn a_late_result_is_dropped_where_a_newer_version_stands() {
     world.faults(Faults { solve_hang: true, ..Faults::default() });
     let (events, sidecar) = (world.events(), world.sidecar(&[("SIDECAR_LOCK_TTL", "1h")]));
     world.solve_started(1);
-    // Somebody took the lock away and stored a newer token meanwhile.
+    // Another program took the lock away and stored a newer token meanwhile.
     let _: i64 = world.ask(&["DEL", keys::LOCK]);
     let newer = world.simulator.mint();
     let _: String = world.ask(&["SET", keys::TOKEN, &newer.token]);
     let _: i64 = world.ask(&["HSET", keys::META, "version", "9000000000000", "fingerprint", &newer.fingerprint]);
     world.heal();
-    // What somebody wrote by hand is adopted then; its own result is neither stored nor spoken of.
+    // The token written by hand is adopted then; its own result is neither stored nor announced.
     let event = events.until("an answer", |event| event["event"] == "token:updated");
     assert_eq!(event["fingerprint"], newer.fingerprint);
     assert_eq!(world.history()[0]["outcome"], "superseded");

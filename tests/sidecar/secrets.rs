@@ -11,7 +11,7 @@ use crate::process::{World, eventually, http, keys};
 const ADMIN: &str = "admin-hunter1";
 const PASSWORD: &str = "redis-hunter2";
 
-/// Every log at its most talkative, through success and every kind of failure.
+/// The log at `trace`, through success and every kind of failure.
 #[test]
 fn nothing_that_is_written_or_served_holds_a_secret() {
     let world = World::start();
@@ -20,7 +20,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
     let bootstrap = world.simulator.mint();
     let mut secrets = vec![ADMIN.to_owned(), PASSWORD.to_owned(), bootstrap.token.clone()];
     let events = world.events();
-    // By a proxy, as the libraries on that way are talkative too.
+    // By a proxy, as its libraries log too.
     let proxy = world.simulator.url("/");
     let sidecar = world.sidecar(&[
         ("REDIS_URL", &url),
@@ -49,7 +49,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
         events.refreshed();
         collect(&mut secrets);
     }
-    // Whatever fails, fails without quoting.
+    // Errors quote no secret.
     let leaky = "{\"status\": \"error\", \"message\": \"Error: cookie access-token=Bearer%20leaked.token.value1\"}";
     for faults in [
         Faults { cookie: CookieKind::Expired, ..Faults::default() },
@@ -96,7 +96,7 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
     }
 }
 
-/// Every command at its most talkative, where all is well and where something is wrong.
+/// Every command at `trace`, on success and on failure.
 #[test]
 fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
     let world = World::start();
@@ -138,8 +138,8 @@ fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
     let mut tokens = vec![world.token().unwrap()];
     let watch = begin(&["watch"], &[]);
     eventually("it watches", || {
-        let heard: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
-        (heard.1 == 3).then_some(())
+        let subscribers: (String, i64) = world.ask(&["PUBSUB", "NUMSUB", keys::UPDATED]);
+        (subscribers.1 == 3).then_some(())
     });
     for (args, code) in [
         (&["trigger", "--wait", "--force", "--reason", "a deploy"][..], 0),
@@ -161,7 +161,7 @@ fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
     watch.signal("INT");
     let ended = watch.end();
     written += &(ended.stdout + &ended.stderr);
-    // Whatever is wrong is told without what it is wrong with.
+    // An error names what is wrong, never the value.
     let closed = format!("redis://guest:{PASSWORD}@127.0.0.1:1");
     let absent = "http://user:solver-hunter5@127.0.0.1:1/v1";
     let failing: Vec<_> = [
@@ -194,7 +194,7 @@ fn no_command_writes_a_secret_but_the_one_that_prints_the_token() {
     has_none(&written, &secrets);
 }
 
-/// None of the secrets stands in it, nor the beginning of one.
+/// It contains none of the secrets, nor the beginning of one.
 #[track_caller]
 fn has_none(text: &str, secrets: &[String]) {
     for secret in secrets {

@@ -129,7 +129,7 @@ fn health_is_503_while_redis_is_not_there_from_the_start() {
     let nowhere = crate::support::redis_server::Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let sidecar = world.begin(&["run"], &[("REDIS_URL", &url)]);
-    sidecar.says("not subscribed to Redis");
+    sidecar.logs("not subscribed to Redis");
     let health = sidecar.get("/healthz");
     assert_eq!((health.status, &health.json()["status"]), (503, &"unhealthy".into()));
     assert_eq!(sidecar.get("/api/history").status, 503);
@@ -143,14 +143,14 @@ fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
     let world = World::start();
     let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
     let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_DEBOUNCE", "0s")])).listening();
-    sidecar.says("token updated");
+    sidecar.logs("token updated");
     let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(sidecar.address()).ok()).collect();
     for kind in ["pubsub", "normal"] {
         let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind]);
     }
-    sidecar.says_times("subscribed channels", 2);
+    sidecar.logs_times("subscribed channels", 2);
     world.publish("now");
-    sidecar.says_times("token updated", 2);
+    sidecar.logs_times("token updated", 2);
     drop(idle);
     let ran = sidecar.stop().expect(0);
     assert!(!ran.stderr.contains("Too many open files"), "{}", ran.stderr);

@@ -1,4 +1,4 @@
-//! The solver and the API go away for long.
+//! The solver and the API are away for long.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use crate::support::proxy::{Network, Proxy};
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
-/// A proxy in front of what this URL names, and the URL by way of it.
+/// A proxy in front of the server of this URL, and the URL through the proxy.
 fn by_proxy(url: &str) -> (Proxy, String) {
     let mut url: url::Url = url.parse().unwrap();
     let proxy = Proxy::before(url.port().unwrap());
@@ -33,7 +33,7 @@ fn a_solver_that_is_down_for_long_is_tried_at_the_shared_pace_and_found_when_it_
     ];
     let (one, events) = world.ready_sidecar(&env);
     let replicas: Vec<Running> = (0..2).map(|_| world.sidecar(&env)).collect();
-    world.until_heard(3);
+    world.until_subscribed(3);
     proxy.is(Network::Cut);
     let token = world.token();
     let began = now();
@@ -57,9 +57,9 @@ fn a_solver_that_is_down_for_long_is_tried_at_the_shared_pace_and_found_when_it_
     }
 }
 
-/// With the time-outs of production: three questions of 10 s.
+/// With the time-outs of production: three requests of 10 s.
 #[test]
-fn an_api_that_says_nothing_is_given_up_in_bounded_time_and_the_token_stays() {
+fn a_silent_api_is_given_up_in_bounded_time_and_the_token_stays() {
     let world = World::start();
     let (proxy, url) = by_proxy(&world.simulator.api_url());
     let env = [NO_DEBOUNCE, ("CHITAI_GOROD_API_URL", &url)];
@@ -70,7 +70,7 @@ fn an_api_that_says_nothing_is_given_up_in_bounded_time_and_the_token_stays() {
     let began = now();
     world.publish("now");
     let event = events.failed("verify");
-    measured("API silent: whoever reports is told after", seconds(began.elapsed()));
+    measured("API silent: failed is announced after", seconds(began.elapsed()));
     assert!(event["valid_until"].is_string(), "{event}");
     assert_eq!(world.token(), token);
     assert_eq!(sidecar.get("/healthz").status, 200, "that is not the sidecar's illness");

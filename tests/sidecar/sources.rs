@@ -16,7 +16,7 @@ fn sources_are_tried_in_their_order() {
     assert_eq!(world.solves(), 0, "no browser is needed");
     let cookies: serde_json::Value = serde_json::from_str(&world.ask::<String>(&["GET", keys::COOKIES])).unwrap();
     assert_eq!(cookies["access-token"], format!("Bearer%20{}", world.token().unwrap()), "whatever the source");
-    // The API's own way is blocked once: the browser's is taken.
+    // The plain request is blocked once: the browser is used.
     world.faults(Faults { api_status: Some(403), remaining: Some(1), ..Faults::default() });
     world.publish("now");
     let event = events.refreshed();
@@ -79,9 +79,9 @@ fn of_several_cookies_the_one_that_fits_the_page_is_taken_and_older_names_count(
     }
 }
 
-/// Defect 11 of the system before: it asked a command that FlareSolverr has not.
+/// Defect 11 of the system before: it sent a command that FlareSolverr does not have.
 #[test]
-fn the_solver_is_asked_for_nothing_but_the_page() {
+fn the_solver_receives_the_page_alone() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[("FLARESOLVERR_MAX_TIMEOUT", "61s")]);
     let solves = world.simulator.statistics().solves;

@@ -29,16 +29,16 @@ fn instant(value: &Value) -> jiff::Timestamp {
 
 /// Defect 8 of the system before: token and cookies change in one step.
 #[test]
-fn a_message_leads_to_updated_on_both_channels_and_the_keys_hold_what_it_says() {
+fn a_message_leads_to_updated_on_both_channels_and_the_keys_hold_the_same() {
     let world = World::start();
     let events = Events::on(&world.redis, &[keys::UPDATED, keys::ALL_UPDATED]);
     let sidecar = world.sidecar(&[NO_DEBOUNCE, ("SIDECAR_TOKEN_TTL", "24h")]);
-    let startup = events.heard();
-    assert_eq!(events.heard().message, startup.message);
+    let startup = events.received();
+    assert_eq!(events.received().message, startup.message);
     assert_eq!(startup.message["trigger"], "startup");
 
     assert_eq!(world.publish("now"), 1);
-    let (first, second) = (events.heard(), events.heard());
+    let (first, second) = (events.received(), events.received());
     let mut channels = [first.channel.as_str(), second.channel.as_str()];
     channels.sort_unstable();
     assert_eq!(channels, [keys::UPDATED, keys::ALL_UPDATED]);
@@ -120,8 +120,8 @@ fn a_short_lived_token_sets_the_ttl_of_its_keys() {
     sidecar.stop().expect(0);
 }
 
-/// Defects 1 and 2 of the system before: every client that met a 401 had a browser solve of its own, and each
-/// reported one expiry in its life.
+/// Defects 1 and 2 of the system before: every client that met a 401 started a browser solve of its own, and each
+/// reported only its first expiry.
 #[test]
 fn a_hundred_messages_are_one_solve_and_the_next_expiry_is_reported_again() {
     let world = World::start();
@@ -220,14 +220,14 @@ fn a_report_of_a_token_stored_just_now_is_deferred_to_the_end_of_the_window_and_
     let report = json!({"fingerprint": stored["fingerprint"]}).to_string();
     world.publish(&report);
     world.publish(&report);
-    // A deferred one is due already: what comes meanwhile waits for its outcome.
+    // A deferred refresh is due already: later messages wait for its outcome.
     world.publish("now");
     let event = events.refreshed();
     assert!(began.elapsed() >= Duration::from_millis(1500), "{:?}", began.elapsed());
     assert_eq!(event["trigger"], "invalid");
     events.silent_for(Duration::from_millis(400));
     assert_eq!(world.solves(), 2);
-    // No deferral holds a forced one.
+    // A forced one is not deferred.
     let report = json!({"fingerprint": event["fingerprint"]}).to_string();
     let began = now();
     world.publish(&report);

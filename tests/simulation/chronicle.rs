@@ -19,7 +19,7 @@ impl Chronicle {
         Self::Kept(Arc::default())
     }
 
-    pub(crate) fn tell(&self, at: Duration, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&self, at: Duration, line: impl FnOnce() -> String) {
         if let Self::Kept(lines) = self {
             lines.lock().unwrap().push(format!("{:>9.3} {}", at.as_secs_f64(), line()));
         }

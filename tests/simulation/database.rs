@@ -120,7 +120,7 @@ impl Database {
         })
     }
 
-    /// A Redis that comes back empty.
+    /// A Redis that restarts empty.
     pub(crate) fn flush(&mut self) {
         self.keys.clear();
     }

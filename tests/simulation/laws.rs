@@ -24,7 +24,7 @@ pub(crate) struct Laws {
     /// When something last happened to a process or its connections for which it may lose its lease.
     excuses: BTreeMap<usize, Duration>,
     excuse_for_all: Option<Duration>,
-    /// When a process last asked the API about the stored token, and it was refused.
+    /// When a process last verified the stored token, and it was refused.
     found_refused: BTreeMap<usize, Duration>,
     data_lost: Option<Duration>,
     /// The last forced report, by the processes that received it.
@@ -68,7 +68,7 @@ pub(crate) struct Moment {
     /// Redis' clock in ms.
     pub(crate) now: i64,
     pub(crate) stored: Stored,
-    /// Since when the API answers truthfully.
+    /// Since when the API answers correctly.
     pub(crate) honest_since: Option<Duration>,
     /// Whether a schedule may have caused the solve.
     pub(crate) scheduled: bool,
@@ -115,7 +115,7 @@ impl Laws {
         match outcome {
             b"done" => self.settled = Some(claim.to_owned()),
             b"superseded" if self.settled.as_deref() == Some(claim) => {
-                self.broke("what was done is never denied to whoever asks again".to_owned());
+                self.broke("what was done is never denied to a repeated commit".to_owned());
             }
             _ => {}
         }

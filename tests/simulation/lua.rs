@@ -28,7 +28,7 @@ pub(crate) fn run(source: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>], databas
     OPEN.with_borrow_mut(|open| std::mem::swap(open, database));
     let ran = host.run(source, keys, arguments);
     OPEN.with_borrow_mut(|open| std::mem::swap(open, database));
-    ran.unwrap_or_else(|error| Reply::Error(said(&error)))
+    ran.unwrap_or_else(|error| Reply::Error(message(&error)))
 }
 
 impl Host {
@@ -172,10 +172,10 @@ fn reply(answer: Value) -> mlua::Result<Reply> {
     })
 }
 
-/// What a `redis.call` that raised has said; anything else is a mistake in a script.
-fn said(error: &Error) -> String {
+/// The error of a `redis.call` that raised; anything else is a mistake in a script.
+fn message(error: &Error) -> String {
     match error {
-        Error::CallbackError { cause, .. } => said(cause),
+        Error::CallbackError { cause, .. } => message(cause),
         Error::RuntimeError(text) => text.clone(),
         other => panic!("a script failed: {other}"),
     }

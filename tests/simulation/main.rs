@@ -41,12 +41,12 @@ const MUTATED_SEEDS: u64 = 20_000;
 /// The number of stories that are also played against a real server.
 const REAL_SEEDS: u64 = 40;
 
-fn told(seed: u64, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
+fn played(seed: u64, mutation: Option<Mutation>, chronicle: Chronicle) -> Ending {
     live(seed, Box::new(Model::new(mutation)), mutation, chronicle)
 }
 
 /// Plays the stories of these seeds on all cores until one breaks a law; returns its seed and the law.
-fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, tell: impl Fn(&Ending) + Sync) -> Option<(u64, String)> {
+fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, each: impl Fn(&Ending) + Sync) -> Option<(u64, String)> {
     let (next, found) = (AtomicU64::new(seeds.start), std::sync::Mutex::new(None::<(u64, String)>));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
@@ -56,8 +56,8 @@ fn first_broken(seeds: Range<u64>, mutation: Option<Mutation>, tell: impl Fn(&En
                     if seed >= seeds.end || found.lock().unwrap().is_some() {
                         return;
                     }
-                    let ending = told(seed, mutation, Chronicle::Silent);
-                    tell(&ending);
+                    let ending = played(seed, mutation, Chronicle::Silent);
+                    each(&ending);
                     if let Some(law) = ending.broken {
                         let mut found = found.lock().unwrap();
                         *found = Some(found.take().filter(|(earlier, _)| *earlier < seed).unwrap_or((seed, law)));
@@ -78,7 +78,7 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn no_story_breaks_a_law() {
     let (solves, asks, slowest) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-    let tell = |ending: &Ending| {
+    let each = |ending: &Ending| {
         solves.fetch_add(ending.solves, Ordering::Relaxed);
         asks.fetch_add(ending.asks, Ordering::Relaxed);
         slowest.fetch_max(u64::try_from(ending.answered_after.as_millis()).unwrap(), Ordering::Relaxed);
@@ -88,10 +88,10 @@ fn no_story_breaks_a_law() {
         None => 0..setting("SEEDS").unwrap_or(SEEDS),
     };
     let stories = seeds.end - seeds.start;
-    if let Some((seed, law)) = first_broken(seeds, None, tell) {
+    if let Some((seed, law)) = first_broken(seeds, None, each) {
         let chronicle = Chronicle::kept();
         let logs = chronicle.with_logs();
-        let lines = told(seed, None, chronicle).lines.join("\n");
+        let lines = played(seed, None, chronicle).lines.join("\n");
         drop(logs);
         panic!("{lines}\nseed {seed}: {law}\nagain: scripts/simulation --seed {seed}");
     }
@@ -103,16 +103,16 @@ fn no_story_breaks_a_law() {
 }
 
 #[test]
-fn a_seed_tells_its_story_again_to_the_last_line() {
+fn a_seed_gives_the_same_story_to_the_last_line() {
     for seed in 0..50 {
-        let [one, other] = [(); 2].map(|()| told(seed, None, Chronicle::kept()));
+        let [one, other] = [(); 2].map(|()| played(seed, None, Chronicle::kept()));
         assert!(one.lines.len() > 20, "seed {seed}");
         assert_eq!(one.lines, other.lines, "seed {seed}");
     }
 }
 
 #[test]
-fn every_safeguard_that_is_taken_out_is_missed() {
+fn every_safeguard_that_is_taken_out_breaks_a_law() {
     for mutation in Mutation::ALL {
         let found = first_broken(0..MUTATED_SEEDS, Some(mutation), |_| {});
         let (seed, law) = found.unwrap_or_else(|| panic!("{mutation:?} goes unnoticed"));
@@ -125,7 +125,7 @@ fn every_safeguard_that_is_taken_out_is_missed() {
 #[test]
 fn the_model_answers_as_a_real_redis_does() {
     for seed in 0..REAL_SEEDS {
-        let model = told(seed, None, Chronicle::kept());
+        let model = played(seed, None, Chronicle::kept());
         let real = live(seed, Box::new(Real::start(world::EPOCH_MS)), None, Chronicle::kept());
         let differs = model.lines.iter().zip(&real.lines).position(|(one, other)| one != other);
         if let Some(n) = differs {
@@ -134,7 +134,7 @@ fn the_model_answers_as_a_real_redis_does() {
         }
         assert_eq!(model.lines.len(), real.lines.len(), "seed {seed}");
     }
-    measured("stories that a real Redis tells as the model does", REAL_SEEDS);
+    measured("stories that run the same on a real Redis as on the model", REAL_SEEDS);
 }
 
 /// A mutation that changes no script would test nothing.

@@ -1,4 +1,4 @@
-//! Ways to break what the simulation is to prove: each must be found out.
+//! Mutations that break what the simulation proves: each must be detected.
 
 /// One safeguard less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub(crate) enum Mutation {
     NoFence,
     /// A lock is freed whosever it is.
     BlindLockDelete,
-    /// A subscription that was lost is begun anew, and nothing is asked.
+    /// A subscription that was lost is begun anew, and nothing is checked.
     NoGapRecovery,
     /// Every replica counts its own failures.
     BackoffPerReplica,
@@ -15,7 +15,7 @@ pub(crate) enum Mutation {
     NoIdempotence,
     /// A claim does not look whether the state has changed.
     NoEtag,
-    /// A lock that somebody holds is taken all the same.
+    /// A lock that another replica holds is taken all the same.
     NoLock,
     /// A lock is cut to the lock TTL of whichever replica reads it.
     CutLocks,
@@ -33,12 +33,12 @@ impl Mutation {
         Self::CutLocks,
     ];
 
-    /// How the law begins that it breaks first.
+    /// The beginning of the law that it breaks first.
     pub(crate) fn breaks(self) -> &'static [&'static str] {
         match self {
             Self::NoFence => &["an older solve never overwrites"],
             Self::BlindLockDelete | Self::NoLock | Self::CutLocks => &["one solve at a time"],
-            Self::NoGapRecovery => &["whoever asks is answered"],
+            Self::NoGapRecovery => &["every report is answered"],
             Self::BackoffPerReplica => &["back-off is shared", "solves are paced"],
             Self::NoIdempotence => &["what was done is never denied"],
             Self::NoEtag => &["solves are paced", "back-off is shared"],

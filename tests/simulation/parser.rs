@@ -40,7 +40,7 @@ pub(crate) fn ask(world: &World, payload: &str) -> Option<u64> {
     let received_by = world.state().listeners();
     world.command(&["PUBLISH", INVALID, payload])?;
     let at = world.elapsed();
-    let heard = !received_by.is_empty();
+    let received = !received_by.is_empty();
     let number = world.state().laws.asked(at, received_by, payload);
-    heard.then_some(number)
+    received.then_some(number)
 }

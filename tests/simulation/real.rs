@@ -62,16 +62,16 @@ impl Real {
         self.commands.reply()
     }
 
-    fn heard(&mut self) -> Vec<Message> {
+    fn received(&mut self) -> Vec<Message> {
         self.subscriber.send(&vec![b"PING".to_vec()]);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             match self.subscriber.reply() {
                 Reply::Array(items) => match &items[..] {
-                    [Reply::Bulk(kind), ..] if kind == b"pong" => return heard,
+                    [Reply::Bulk(kind), ..] if kind == b"pong" => return received,
                     [Reply::Bulk(kind), _, Reply::Bulk(channel), Reply::Bulk(payload)] if kind == b"pmessage" => {
                         let channel = String::from_utf8(channel.clone()).unwrap();
-                        heard.push(Message { channel, payload: payload.clone() });
+                        received.push(Message { channel, payload: payload.clone() });
                     }
                     other => panic!("{other:?}"),
                 },
@@ -85,7 +85,7 @@ impl Engine for Real {
     fn execute(&mut self, now: i64, _: usize, command: &Command) -> Done {
         set_clock(&self.clock, now);
         let reply = self.run(command);
-        let published = self.heard();
+        let published = self.received();
         // The network counts the receivers; here only our subscription receives it.
         let reply = if command[0] == b"PUBLISH" { Reply::Integer(0) } else { reply };
         Done { reply, published }

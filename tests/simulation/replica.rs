@@ -77,7 +77,7 @@ impl Replica {
             });
             state.processes.len() - 1
         };
-        world.tell(|| format!("sidecar {process} starts"));
+        world.note(|| format!("sidecar {process} starts"));
         let mut policy = setup.policy.clone();
         if process % 2 == 1 {
             policy.lock_ttl = setup.other_lock_ttl;
@@ -140,7 +140,7 @@ impl Replica {
                         }
                         () = lost.lost.cancelled() => {}
                     }
-                    // The mutation: what begins anew has nothing to make up for.
+                    // The mutation: a new subscription checks nothing.
                     ready = CancellationToken::new();
                     lost = Arc::new(Loss { lost: CancellationToken::new(), heeded: true });
                 }
@@ -165,7 +165,7 @@ impl Replica {
     pub(crate) fn crash(&self, world: &World) {
         self.driver.abort();
         self.subscription.abort();
-        world.tell(|| format!("sidecar {} dies", self.process));
+        world.note(|| format!("sidecar {} dies", self.process));
         world.set_way(self.process, Way::Cut);
         world.state().processes[self.process].dead = true;
     }
@@ -286,7 +286,7 @@ impl Source for Browser {
             let takes = shop.solve_takes;
             (state.laws.solve_begins(self.process, moment), takes)
         };
-        world.tell(|| format!("sidecar {}: a solve begins", self.process));
+        world.note(|| format!("sidecar {}: a solve begins", self.process));
         world.ring();
         let ending = {
             let world = world.clone();
@@ -309,7 +309,7 @@ impl Source for Browser {
         let brought = ending.await.unwrap();
         // A stopped process gets the result when it continues.
         world.wait(|state| !state.processes[self.process].frozen).await;
-        world.tell(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
+        world.note(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
         let token = brought?;
         Ok(Solution {
             cookies: Vec::new(),

@@ -1,4 +1,4 @@
-//! What a Redis says, and how it stands on the wire.
+//! The replies of Redis, and how they are written on the wire.
 
 /// A reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(crate) enum Reply {
     Push(Vec<Self>),
 }
 
-/// Which protocol a connection has said hello in.
+/// The protocol that a connection chose with HELLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Resp2,

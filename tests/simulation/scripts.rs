@@ -8,7 +8,7 @@ use token_sidecar::redis::scripts;
 use crate::reply::{Command, Reply};
 use crate::world::OTHER_CLIENT;
 
-/// Each script as it is loaded.
+/// Each script as Redis has it.
 pub(crate) const ALL: [(&str, &str); 8] = [
     ("look", scripts::LOOK),
     ("claim", scripts::CLAIM),

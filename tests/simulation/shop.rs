@@ -8,7 +8,7 @@ pub(crate) struct Shop {
     tokens: BTreeMap<String, Token>,
     made: u64,
     pub(crate) mood: Mood,
-    /// Since when the API answers truthfully.
+    /// Since when the API answers correctly.
     pub(crate) mood_since: Duration,
     pub(crate) solver: Solver,
     pub(crate) solve_takes: Duration,
@@ -97,7 +97,7 @@ impl Shop {
         self.tokens.get(token).is_some_and(|t| t.works)
     }
 
-    /// The answer of a truthful API.
+    /// The answer of a correct API.
     pub(crate) fn accepts(&mut self, token: &str) -> bool {
         let Some(known) = self.tokens.get_mut(token).filter(|t| t.works) else { return false };
         known.proof.accepted = true;

@@ -17,7 +17,7 @@ use crate::world::{State, TOKEN_KEY, Way, World, spawn};
 /// dead process, another solve, and what lies between.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// After the last fault every sidecar is subscribed within this time: two canaries and a pause.
-const HEARD_WITHIN: Duration = Duration::from_secs(45);
+const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(45);
 /// The longest pause between two attempts.
 pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 /// A forced report leads to a new token within this time, another one after the longest pause at most.
@@ -105,7 +105,7 @@ pub(crate) fn live(seed: u64, engine: Box<dyn Engine>, mutation: Option<Mutation
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut story = Story::new(seed, engine, mutation, chronicle);
-        let broken = story.tell().await.err();
+        let broken = story.play().await.err();
         let answered_after = story.answered_after;
         let mut state = story.world.state();
         Ending {
@@ -159,7 +159,7 @@ impl Story {
         }
     }
 
-    async fn tell(&mut self) -> Result<(), String> {
+    async fn play(&mut self) -> Result<(), String> {
         for _ in 0..self.dice.usize(1..4) {
             self.start();
         }
@@ -201,7 +201,7 @@ impl Story {
     }
 
     async fn happen(&mut self, kind: Kind) -> Result<(), String> {
-        self.world.tell(|| format!("{kind:?}"));
+        self.world.note(|| format!("{kind:?}"));
         let world = self.world.clone();
         let chosen = self.dice.usize(..self.replicas.len());
         let process = self.replicas[chosen].process;
@@ -245,7 +245,7 @@ impl Story {
             Kind::LoseAnswer => {
                 let names = ["claim", "commit", "fail", "renew", "announce", "look", "vacate"];
                 let name = names[self.dice.usize(..names.len())];
-                world.tell(|| format!("  to its next {name}"));
+                world.note(|| format!("  to its next {name}"));
                 world.lose_answer(process, name);
             }
             Kind::SlowLink => {
@@ -331,7 +331,7 @@ impl Story {
 
     /// Ends all faults and all reports.
     async fn heal(&self) {
-        self.world.tell(|| "the faults stop".to_owned());
+        self.world.note(|| "the faults stop".to_owned());
         for replica in &self.replicas {
             self.world.state().processes[replica.process].latency = Duration::from_millis(1);
         }
@@ -351,7 +351,7 @@ impl Story {
         self.answered_after = self.world.elapsed() - healed;
         let state = self.world.state();
         match state.unanswered() {
-            Some(ask) => Err(format!("whoever asks is answered within {within:?}: {ask:?} was not")),
+            Some(ask) => Err(format!("every report is answered within {within:?}: {ask:?} was not")),
             None => Ok(()),
         }
     }
@@ -359,12 +359,12 @@ impl Story {
     /// A forced report leads to a new token, which every sidecar receives.
     async fn renew(&mut self) -> Result<(), String> {
         let ours: Vec<usize> = self.replicas.iter().map(|r| r.process).collect();
-        let hears = |state: &State| ours.iter().all(|process| state.listeners().contains(process));
-        if !self.until(HEARD_WITHIN, hears).await {
-            return Err(format!("every sidecar hears again within {HEARD_WITHIN:?}"));
+        let subscribed = |state: &State| ours.iter().all(|process| state.listeners().contains(process));
+        if !self.until(SUBSCRIBED_WITHIN, subscribed).await {
+            return Err(format!("every sidecar is subscribed again within {SUBSCRIBED_WITHIN:?}"));
         }
         let forces = self.dice.bool();
-        self.world.tell(|| format!("a parser insists{}", if forces { "" } else { " without force" }));
+        self.world.note(|| format!("a parser insists{}", if forces { "" } else { " without force" }));
         if !forces {
             self.world.state().shop.revoke();
         }
@@ -397,7 +397,7 @@ impl Story {
                 }
             };
         }
-        Err(format!("a token that somebody insists on is there within {within:?}"))
+        Err(format!("a token that a parser insists on is there within {within:?}"))
     }
 
     /// How much longer than usual a dead sidecar's lock may last.

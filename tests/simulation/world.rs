@@ -157,9 +157,9 @@ impl World {
     }
 
     /// Writes a line of the story.
-    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         let at = self.elapsed();
-        self.state().chronicle.tell(at, line);
+        self.state().chronicle.note(at, line);
     }
 
     /// Runs a command of a client that is not a sidecar; `None` if Redis is down.
@@ -181,10 +181,10 @@ impl World {
         let mut state = self.state();
         let done = state.engine.execute(now, process, command);
         if process != OTHER_CLIENT || command[0] != b"GET" {
-            state.chronicle.tell(at, || scripts::line(process, command, &done.reply));
+            state.chronicle.note(at, || scripts::line(process, command, &done.reply));
         }
         for message in &done.published {
-            state.chronicle.tell(at, || format!("  {} {}", message.channel, scripts::text(&message.payload)));
+            state.chronicle.note(at, || format!("  {} {}", message.channel, scripts::text(&message.payload)));
             state.deliver(&message.channel, &message.payload);
             if ANSWERS.contains(&message.channel.as_str())
                 && let Some(event) = Event::parse(&message.payload)

@@ -1,4 +1,4 @@
-//! The API's word on a token, over the wire.
+//! The verdict of the API on a token, over the wire.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn asked(url: &str) -> Verdict {
     probe(url).verify(&Token::parse("abc").unwrap(), &cookies, Some(AGENT)).await
 }
 
-/// What stands in front of the API looks at address, user agent and cookies together.
+/// The edge in front of the API checks address, user agent and cookies together.
 #[tokio::test]
 async fn defect_5_the_token_is_verified_with_all_that_the_solver_had() {
     let stub = Stub::new(|_, _| Act::Json(200, json!({"data": {"type": "searchProductResult"}})));
@@ -74,7 +74,7 @@ async fn defect_6_a_refusal_a_block_and_a_fault_are_three_things() {
 }
 
 #[tokio::test]
-async fn what_an_api_says_back_is_shown_without_what_it_was_sent() {
+async fn what_an_api_answers_is_shown_without_what_it_was_sent() {
     let stub = Stub::new(|request, _| {
         let header = |name| request.header(name).unwrap();
         let (bearer, cookie) = (header("authorization"), header("cookie"));
@@ -103,7 +103,7 @@ async fn a_redirect_is_not_followed_and_no_token_travels() {
 }
 
 #[tokio::test]
-async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
+async fn an_api_that_is_away_or_silent_proves_nothing_about_the_token() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let verdict = asked(&format!("http://{closed}/search?key=hidden")).await;
     assert_eq!(verdict, Verdict::Unclear(format!("not reachable at {closed}: connection refused")));
@@ -117,7 +117,7 @@ async fn an_api_that_is_away_or_silent_says_nothing_of_the_token() {
     assert_eq!(verdict, Verdict::Unclear(format!("no answer from {} within 5s", stub.peer())));
 }
 
-/// Each piece comes in time, and the whole never does. All answers are read in the same place.
+/// Each piece comes in time, the whole answer never. All answers are read in the same place.
 #[tokio::test]
 async fn an_answer_that_drips_ends_at_the_deadline_too() {
     for head in [&b"HTTP/1.1 200 OK\r\nX:"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{"] {

@@ -1,4 +1,4 @@
-//! Answers that no server should give.
+//! Answers of servers that break the protocol.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn reason(act: impl Fn() -> Act + Send + 'static) -> String {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_told_in_a_line() {
+async fn what_is_no_answer_is_an_error_of_one_line() {
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     let with = |rest: &[u8]| [HEAD, rest].concat();
     let cases: Vec<(Act, &str)> = vec![

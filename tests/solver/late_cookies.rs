@@ -1,4 +1,4 @@
-//! Cookies that a page's script sets late, on servers of every age.
+//! Cookies that a page's script sets late, on servers of every version.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn shapes(stub: &Stub) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_server_is_asked_in_the_way_that_costs_the_least() {
+async fn each_server_is_called_in_the_way_that_costs_the_least() {
     for (version, index, late, first, second) in [
         ("3.5.2", true, 0, vec!["get+w"], vec!["get+w"]),
         ("3.10.0", true, 0, vec!["get+w"], vec!["get+w"]),
@@ -127,7 +127,7 @@ async fn the_session_of_a_solve_that_was_broken_off_is_destroyed_later() {
         stub.arrival().await;
     };
     tokio::select! {
-        _ = source.solve() => panic!("nobody answers"),
+        _ = source.solve() => panic!("no server answers"),
         () = both => {}
     }
     solvers.destroy_abandoned_sessions().await;
@@ -152,7 +152,7 @@ async fn a_session_that_was_left_and_is_not_there_yet_is_looked_for_three_times(
         stub.arrival().await;
     };
     tokio::select! {
-        _ = source.solve() => panic!("nobody answers"),
+        _ = source.solve() => panic!("no server answers"),
         () = both => {}
     }
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! The sources and the probe against servers that answer as real ones do, and as none should.
+//! The sources and the probe against servers that answer as real ones do, and against broken ones.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod api;

@@ -43,7 +43,7 @@ fn pointer() -> TokenPlace {
 }
 
 #[tokio::test]
-async fn the_token_is_found_where_it_is_said_to_be() {
+async fn the_token_is_found_where_the_settings_place_it() {
     let stub = Stub::new(|_, _| {
         let body = json!({"token": {"accessToken": "Bearer abc", "expAccessToken": 1}}).to_string();
         let head = "HTTP/1.1 201 Created\r\nSet-Cookie: bearer_token=c; Path=/\r\nX-Token: h\r\nSet-Cookie: b=2\r\n";
@@ -68,7 +68,7 @@ async fn the_token_is_found_where_it_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_user_agent_that_is_configured_is_sent_and_told() {
+async fn a_user_agent_that_is_configured_is_sent_and_returned() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
     let mut config = config(&stub.url, TokenPlace::Json(String::new()));
     config.headers.insert(USER_AGENT, HeaderValue::from_static("Shop/1"));
@@ -113,7 +113,7 @@ async fn a_cookie_that_comes_with_a_redirect_counts() {
 }
 
 #[tokio::test]
-async fn what_brings_no_token_is_told_in_a_line() {
+async fn what_brings_no_token_is_an_error_of_one_line() {
     let page = || Act::Bytes(answer(200, "text/html", "\n<html>one moment"));
     for (act, place, part) in [
         (Act::Json(200, json!({"token": {}})), pointer(), "no text at `/token/accessToken`"),

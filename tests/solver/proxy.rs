@@ -36,7 +36,7 @@ async fn requests_to_the_shop_go_through_the_proxy_and_those_to_a_solver_or_to_l
     assert_eq!(verified("http://api.shop.test/search").await, Verdict::Accepted);
     let api = Stub::new(|_, _| Act::Json(200, json!({})));
     assert_eq!(verified(&api.url).await, Verdict::Accepted);
-    // A label longer than 63 characters is asked of no name server.
+    // A label longer than 63 characters is sent to no name server.
     let solver = format!("http://{}:8191/v1", "x".repeat(64));
     let error = Flaresolverr::new(&config(&solver), &Solvers::default()).unwrap().solve().await.unwrap_err();
     assert!(error.message.contains("the name does not resolve"), "{}", error.message);
@@ -44,7 +44,7 @@ async fn requests_to_the_shop_go_through_the_proxy_and_those_to_a_solver_or_to_l
     Flaresolverr::new(&config(&solver.url), &Solvers::default()).unwrap().solve().await.unwrap();
 }
 
-/// Speaks SOCKS5 to one client, and answers its request as the API.
+/// Serves SOCKS5 to one client, and answers its request as the API.
 fn socks5(listener: &TcpListener) -> std::io::Result<Vec<u8>> {
     let (mut client, _) = listener.accept()?;
     let mut greeting = [0; 2];

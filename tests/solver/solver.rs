@@ -1,4 +1,4 @@
-//! One solver and those who ask it: how it is reached, how many solves it has at once, what it is told.
+//! One solver and its callers: how it is reached, how many solves it runs at once, what it receives.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn media_are_left_out_where_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn a_ban_is_told_from_other_failures() {
+async fn a_ban_is_distinguished_from_other_failures() {
     let stub = Stub::new(|_, count| match count {
         0 => failure("3.5.0", "Error solving the challenge. Cloudflare has blocked this request. Probably your IP …"),
         _ => failure("3.5.0", "Error solving the challenge. Timeout after 60.0 seconds."),
@@ -61,7 +61,7 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
             format!("http://user:hunter2@{closed}/v1?key=hidden"),
             format!("{closed}: connection refused; is it running?"),
         ),
-        // A label longer than 63 characters is asked of no name server.
+        // A label longer than 63 characters is sent to no name server.
         (format!("http://user:hunter2@{long}:8191/v1"), format!("{long}:8191: the name does not resolve")),
     ] {
         let source = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
@@ -86,7 +86,7 @@ async fn all_addresses_of_a_name_are_tried() {
 
 #[tokio::test]
 async fn echoed_passwords_are_not_shown_and_nothing_is_cut_before_they_are_gone() {
-    // Beyond the bound of what is shown lies the second half of a password.
+    // The second half of a password is beyond the bound of what is shown.
     let stub = Stub::new(|request, _| {
         let (proxy, filling) = (&request.body["proxy"], "x ".repeat(120));
         failure("3.5.0", &format!("bad proxy {proxy} for hunter3, {filling}{}", "hunter3 ".repeat(20)))
@@ -118,7 +118,7 @@ async fn a_solve_whose_client_left_keeps_its_slot_until_it_is_over() {
     // Two sites that share a server share its slots.
     let [one, other] = [(); 2].map(|()| Flaresolverr::new(&config, &solvers).unwrap());
     tokio::select! {
-        _ = one.solve() => panic!("nobody answers"),
+        _ = one.solve() => panic!("no server answers"),
         () = stub.arrival() => {}
     }
     assert!(timeout(SHORT, other.solve()).await.is_err());
@@ -160,14 +160,14 @@ async fn as_many_solves_run_at_once_as_are_allowed() {
             assert!(timeout(SHORT, stub.arrival()).await.is_err(), "{concurrency} {session:?}");
         };
         tokio::select! {
-            () = all => panic!("nobody answers"),
+            () = all => panic!("no server answers"),
             () = arrivals => {}
         }
     }
 }
 
 #[tokio::test]
-async fn whoever_gets_no_turn_is_told_so_in_the_end() {
+async fn a_solve_that_gets_no_turn_fails_with_the_reason() {
     let mut stub = Stub::new(|_, _| Act::Silence(vec![]));
     let solvers = Solvers::default();
     let mut long = config(&stub.url);
@@ -175,16 +175,16 @@ async fn whoever_gets_no_turn_is_told_so_in_the_end() {
     let one = Flaresolverr::new(&long, &solvers).unwrap();
     let other = Flaresolverr::new(&config(&stub.url), &solvers).unwrap();
     tokio::select! {
-        _ = one.solve() => panic!("nobody answers"),
+        _ = one.solve() => panic!("no server answers"),
         () = stub.arrival() => tokio::time::pause(),
     }
     let message = other.solve().await.unwrap_err().message;
     assert!(message.contains("no turn within 2m15s"), "{message}");
 }
 
-/// The old design asked `{"cmd":"ping"}`, which is no command: a healthy server answered 500.
+/// The old design sent `{"cmd":"ping"}`, which is no command: a healthy server answered 500.
 #[tokio::test]
-async fn defect_11_health_is_asked_where_flaresolverr_tells_it() {
+async fn defect_11_health_is_read_where_flaresolverr_serves_it() {
     let stub = Stub::new(|request, _| match request.line.as_str() {
         "GET /health HTTP/1.1" => Act::Json(200, json!({"status": "ok"})),
         "GET / HTTP/1.1" => {

@@ -1,4 +1,4 @@
-//! A server on loopback that answers as it is told, each connection once.
+//! A server on loopback that answers as its test decides, each connection once.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -35,7 +35,7 @@ pub(crate) enum Act {
     Close,
 }
 
-/// A server, and what it was asked.
+/// A server, and the requests it received.
 pub(crate) struct Stub {
     pub(crate) url: String,
     seen: Arc<Mutex<Vec<Request>>>,
@@ -152,12 +152,12 @@ pub(crate) fn answer(status: u16, kind: &str, body: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Somewhere else.
+/// A redirect to another host.
 pub(crate) fn redirect(status: u16, target: &str) -> Act {
     Act::Bytes(format!("HTTP/1.1 {status} X\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n").into_bytes())
 }
 
-/// A page with these cookies, as FlareSolverr tells of it.
+/// A page with these cookies, as FlareSolverr returns it.
 pub(crate) fn page(version: &str, cookies: &[(&str, &str)]) -> Act {
     let cookies: Vec<Value> =
         cookies.iter().map(|(name, value)| json!({"name": name, "value": value, "domain": "www.shop.test"})).collect();
@@ -170,7 +170,7 @@ pub(crate) fn page(version: &str, cookies: &[(&str, &str)]) -> Act {
     )
 }
 
-/// A failure, as FlareSolverr tells of it.
+/// A failure, as FlareSolverr returns it.
 pub(crate) fn failure(version: &str, message: &str) -> Act {
     Act::Json(500, json!({"status": "error", "message": format!("Error: {message}"), "version": version}))
 }
@@ -178,7 +178,7 @@ pub(crate) fn failure(version: &str, message: &str) -> Act {
 pub(crate) const PAGE: &str = "http://www.shop.test/";
 pub(crate) const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) Chrome/156.0.0.0";
 
-/// The settings of a source that asks this URL.
+/// The settings of a source that requests this URL.
 pub(crate) fn config(url: &str) -> FlaresolverrConfig {
     FlaresolverrConfig {
         url: SecretString::from(url),

@@ -57,7 +57,7 @@ fn servers() -> Stub {
     })
 }
 
-/// Issues an authority, and has this process trust it and no other.
+/// Issues an authority, and makes it the only one that this process trusts.
 fn trusted() -> Papers {
     let papers = Papers::issue();
     std::fs::copy(papers.file("ca.crt"), std::env::var_os("SSL_CERT_FILE").unwrap()).unwrap();
@@ -140,8 +140,8 @@ async fn a_handshake_that_is_cut_or_never_answered_ends() {
 }
 
 #[test]
-fn without_ca_certificates_tls_is_an_error_that_says_so_and_no_panic() {
-    let name = "tls::without_ca_certificates_tls_is_an_error_that_says_so_and_no_panic";
+fn without_ca_certificates_tls_is_a_clear_error_and_no_panic() {
+    let name = "tls::without_ca_certificates_tls_is_a_clear_error_and_no_panic";
     if !is_child(name, &[("SSL_CERT_FILE", "/none"), ("SSL_CERT_DIR", "/none")]) {
         return;
     }

@@ -1,4 +1,4 @@
-//! A Cluster of three masters, and replicas where a test wants them.
+//! A Cluster of three masters, and replicas where a test needs them.
 
 use super::redis_server::{Port, RedisServer};
 

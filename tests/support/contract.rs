@@ -1,4 +1,4 @@
-//! The contract's documents, strictly read: what they do not describe is as wrong as what they forbid.
+//! The contract's documents, read strictly: what they do not describe is an error, as what they forbid.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ const BASE: &str = "https://contract.test/";
 
 static SCHEMAS: LazyLock<BTreeMap<String, Validator>> = LazyLock::new(compile);
 
-/// What a path or a method that is not in the document is answered with.
+/// The statuses for a path or a method that is not in the document.
 static REFUSAL: LazyLock<Value> =
     LazyLock::new(|| json!({ "content": { "application/json": { "schema": { "$ref": "error.schema.json" } } } }));
 
@@ -57,7 +57,7 @@ fn compile() -> BTreeMap<String, Validator> {
     schemas.keys().map(|name| (name.clone(), validator(name))).collect()
 }
 
-/// Forbids the fields that are not described. Readers out there must not: the contract grows.
+/// Forbids the fields that are not described. Clients must not: the contract grows.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -71,7 +71,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Holds a value against the schema of a file.
+/// Checks a value against the schema of a file.
 pub(crate) fn conforms(schema: &str, value: &Value) -> Result<(), String> {
     let validator = SCHEMAS.get(schema).unwrap_or_else(|| panic!("there is no contract/{schema}"));
     let wrong: Vec<String> =
@@ -79,7 +79,7 @@ pub(crate) fn conforms(schema: &str, value: &Value) -> Result<(), String> {
     if wrong.is_empty() { Ok(()) } else { Err(format!("against contract/{schema}: {}: {value}", wrong.join("; "))) }
 }
 
-/// Holds a message of the sidecar against the schema of its kind.
+/// Checks a message of the sidecar against the schema of its kind.
 pub(crate) fn event(message: &Value) -> Result<(), String> {
     match message["event"].as_str() {
         Some("token:updated") => conforms("token-updated.schema.json", message),
@@ -94,7 +94,7 @@ pub(crate) fn paths() -> impl Iterator<Item = (&'static str, &'static serde_json
     paths.iter().map(|(path, operations)| (path.as_str(), operations.as_object().unwrap()))
 }
 
-/// The path of `openapi.yaml` that a request means.
+/// The path of `openapi.yaml` that a request matches.
 pub(crate) fn path_of(asked: &str) -> Option<&'static str> {
     let asked: Vec<&str> = asked.split('?').next().unwrap_or_default().split('/').collect();
     let fits = |path: &str| {
@@ -104,7 +104,7 @@ pub(crate) fn path_of(asked: &str) -> Option<&'static str> {
     paths().map(|(path, _)| path).find(|path| fits(path))
 }
 
-/// Holds an answer of the sidecar's HTTP against `openapi.yaml`. `headers` are the lines of its head.
+/// Checks an answer of the sidecar's HTTP against `openapi.yaml`. `headers` are the lines of its head.
 pub(crate) fn answer(method: &str, asked: &str, status: u16, headers: &[String], body: &str) -> Result<(), String> {
     let operation = path_of(asked).and_then(|path| OPENAPI["paths"][path].get(method.to_lowercase()));
     let documented = operation.and_then(|operation| operation["responses"].get(status.to_string()));

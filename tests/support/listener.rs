@@ -1,4 +1,4 @@
-//! A listener on a free port of the loopback, in a thread of its own: it goes on whatever the test is waiting for.
+//! A listener on a free port of the loopback, in a thread of its own, so that it goes on while the test waits.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

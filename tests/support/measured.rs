@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-/// Says a figure that the test has measured.
+/// Prints a figure that the test has measured.
 #[expect(clippy::print_stderr, reason = "the figure is for comparing runs")]
 pub(crate) fn measured(what: &str, figure: impl Display) {
     eprintln!("measured: {what}: {figure}");

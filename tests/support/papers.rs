@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::redis_server::Port;
 
-/// What keys are like.
+/// The kind of all keys.
 const KEY: &str = "ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
 
 /// An authority and one certificate of it, for servers and clients on the loopback.
@@ -23,7 +23,7 @@ impl Papers {
         papers
     }
 
-    /// One more certificate, for this host; one that ends before it begins has expired.
+    /// One more certificate, for this host; one that ends before it begins counts as expired.
     pub(crate) fn sign(&self, name: &str, host: &str, days: i32) {
         self.sign_with(name, Some(&format!("subjectAltName={host}\nbasicConstraints=CA:FALSE\n")), days);
     }

@@ -1,4 +1,4 @@
-//! A TCP proxy between a client and a server, for everything that a network does.
+//! A TCP proxy between a client and a server that can delay, block, cut and reset connections.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::listener::Listener;
 
-/// What the network is like.
+/// The state of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Network {
     /// Everything passes.
@@ -22,14 +22,14 @@ pub(crate) enum Network {
     Slow(Duration),
     /// Connections stay open, and nothing passes in either direction until it heals.
     Silent,
-    /// What the server says to whoever has subscribed is lost where it holds this word; all else passes.
+    /// What the server sends to subscribers is lost where it holds this word; all else passes.
     Swallows(&'static str),
-    /// What the client says passes, what the server says does not until it heals.
-    Deaf,
-    /// What the server says to whoever has subscribed does not pass until it heals; all else does.
-    DeafEars,
-    /// What the server says passes, what the client says does not until it heals.
-    Mute,
+    /// What the client sends passes, what the server sends does not until it heals.
+    NoReplies,
+    /// What the server sends to subscribers does not pass until it heals; all else does.
+    NoMessages,
+    /// What the server sends passes, what the client sends does not until it heals.
+    NoCommands,
     /// Connections are closed, and new ones at once.
     Cut,
     /// Connections are reset, and new ones at once.
@@ -45,7 +45,7 @@ pub(crate) struct Proxy {
 #[derive(Debug, Clone, Copy)]
 struct State {
     network: Network,
-    /// Counts how often all connections were forgotten on the way.
+    /// How often all connections were dropped silently.
     age: u64,
 }
 
@@ -89,8 +89,8 @@ impl Proxy {
         self.network.send_modify(|state| state.network = network);
     }
 
-    /// Forgets every connection that there is, as a firewall does that was restarted: they stay open, and nothing will
-    /// ever pass there. New ones are fine.
+    /// Drops the state of all connections, as the restart of a firewall does: they stay open, and nothing passes there
+    /// again. New ones work.
     pub(crate) fn forget(&self) {
         self.network.send_modify(|state| state.age += 1);
     }
@@ -98,7 +98,7 @@ impl Proxy {
 
 impl Pair {
     async fn carry(mut self, mut client: TcpStream, server: u16) {
-        // Of a server that is not there its client learns by the end of the connection.
+        // Without a server the client's connection is closed.
         let Ok(mut server) = TcpStream::connect(("127.0.0.1", server)).await else { return };
         let network = {
             let (from_client, to_client) = client.split();
@@ -115,7 +115,7 @@ impl Pair {
         }
     }
 
-    /// Waits until connections are broken, and tells how.
+    /// Waits until connections are broken, and returns how.
     async fn broken(&mut self) -> Network {
         let broken = self.state.wait_for(|state| matches!(state.network, Network::Cut | Network::Reset)).await;
         broken.map_or(Network::Cut, |state| state.network)
@@ -129,12 +129,12 @@ impl Pair {
             if way == Way::Up && holds(&bytes[..n], "SUBSCRIBE") {
                 self.has_subscribed.store(true, Ordering::Relaxed);
             }
-            let (age, ear) = (self.age, self.has_subscribed.load(Ordering::Relaxed));
-            let waiting = self.state.wait_for(|state| state.age == age && passes(state.network, way, ear));
+            let (age, is_subscribed) = (self.age, self.has_subscribed.load(Ordering::Relaxed));
+            let waiting = self.state.wait_for(|state| state.age == age && passes(state.network, way, is_subscribed));
             let Ok(network) = waiting.await.map(|state| state.network) else { return };
             match network {
                 Network::Slow(span) => tokio::time::sleep(span).await,
-                Network::Swallows(word) if way == Way::Down && ear && holds(&bytes[..n], word) => continue,
+                Network::Swallows(word) if way == Way::Down && is_subscribed && holds(&bytes[..n], word) => continue,
                 _ => {}
             }
             if n == 0 || to.write_all(&bytes[..n]).await.is_err() {
@@ -148,13 +148,13 @@ fn holds(bytes: &[u8], word: &str) -> bool {
     bytes.windows(word.len()).any(|piece| piece == word.as_bytes())
 }
 
-fn passes(network: Network, way: Way, is_ear: bool) -> bool {
+fn passes(network: Network, way: Way, is_subscribed: bool) -> bool {
     match network {
         Network::Fine | Network::Slow(_) | Network::Swallows(_) => true,
         // What arrives after a cut is lost, however soon the connection is closed.
         Network::Silent | Network::Cut | Network::Reset => false,
-        Network::Deaf => way == Way::Up,
-        Network::DeafEars => way == Way::Up || !is_ear,
-        Network::Mute => way == Way::Down,
+        Network::NoReplies => way == Way::Up,
+        Network::NoMessages => way == Way::Up || !is_subscribed,
+        Network::NoCommands => way == Way::Down,
     }
 }

@@ -11,7 +11,7 @@ use redis::{Client, Connection, FromRedisValue, IntoConnectionInfo, RedisResult}
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
-/// Runs the server until our end of the pipe is closed, by us or by the end of this process, however it comes.
+/// Runs the server until our end of the pipe is closed, by us or by any end of this process.
 const SHELL: &str = r#""$1" redis.conf $2 & server=$!; exec > /dev/null; cat; kill -9 $server; wait"#;
 /// Name and password of the user that a test itself is, where the server has users.
 pub(crate) const OBSERVER: &str = "observer";
@@ -137,9 +137,9 @@ impl RedisServer {
         lines.join("\n") + "\n"
     }
 
-    /// Reads its log until it says that it is ready; the rest is read in the background.
+    /// Reads its log until it is ready; the rest is read in the background.
     fn wait_until_ready(&self, output: ChildStdout) -> Result<(), String> {
-        // Of its socket, which comes last: Redis 7.2 and Valkey say it in other words.
+        // Of its socket, which comes last: Redis 7.2 and Valkey log other words.
         let signs: &[&str] = match self.mode {
             Mode::Data => &["ready to accept connections at", "Ready to accept connections unix"],
             Mode::Sentinel => &["Sentinel ID is"],
@@ -207,13 +207,13 @@ impl RedisServer {
     fn try_connection(&self) -> RedisResult<Connection> {
         let setting = |name: &str| self.config.iter().find_map(|line| line.strip_prefix(name));
         let info = self.socket_url().into_connection_info()?;
-        let nobody = info.redis_settings().clone();
-        let somebody = match (setting("aclfile "), setting("requirepass ")) {
-            (Some(_), _) => nobody.set_username(OBSERVER).set_password(OBSERVER),
-            (None, Some(password)) => nobody.set_password(password),
-            (None, None) => nobody,
+        let without_name = info.redis_settings().clone();
+        let with_name = match (setting("aclfile "), setting("requirepass ")) {
+            (Some(_), _) => without_name.set_username(OBSERVER).set_password(OBSERVER),
+            (None, Some(password)) => without_name.set_password(password),
+            (None, None) => without_name,
         };
-        Client::open(info.set_redis_settings(somebody))?.get_connection()
+        Client::open(info.set_redis_settings(with_name))?.get_connection()
     }
 
     /// Runs one command, written with blanks between its words.
@@ -235,7 +235,7 @@ impl RedisServer {
         command.query(&mut self.try_connection()?)
     }
 
-    /// Asks again and again until the answer is the wanted one.
+    /// Repeats a command until the answer is the wanted one.
     pub(crate) fn until(&self, command: &str, wanted: impl Fn(&str) -> bool) {
         let words: Vec<&str> = command.split(' ').collect();
         loop {
@@ -310,16 +310,17 @@ pub(crate) fn program() -> String {
     std::env::var("TEST_REDIS_SERVER").unwrap_or_else(|_| PROGRAM.to_owned())
 }
 
-/// Of which Redis it is, or how far a Valkey has come since.
+/// The version of Redis or of Valkey.
 pub(crate) fn major_version(program: &str) -> u32 {
-    let said = Command::new(program).arg("--version").output();
-    let said = said.unwrap_or_else(|error| panic!("{program} cannot be started: install it (make test): {error}"));
-    let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    let version = said.split("v=").nth(1).and_then(|rest| rest.split('.').next());
-    version.and_then(|major| major.parse().ok()).unwrap_or_else(|| panic!("{program} has no version: {said}"))
+    let version_line = Command::new(program).arg("--version").output();
+    let version_line =
+        version_line.unwrap_or_else(|error| panic!("{program} cannot be started: install it (make test): {error}"));
+    let version_line = String::from_utf8_lossy(&version_line.stdout).into_owned();
+    let version = version_line.split("v=").nth(1).and_then(|rest| rest.split('.').next());
+    version.and_then(|major| major.parse().ok()).unwrap_or_else(|| panic!("{program} has no version: {version_line}"))
 }
 
-/// In memory where there is room for it: Sentinels and nodes of a Cluster stand still until the disk has each of
+/// In memory where there is room for it: Sentinels and nodes of a Cluster block until the disk has each of
 /// their changes, which takes seconds on a busy machine.
 fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap()

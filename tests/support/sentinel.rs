@@ -1,11 +1,11 @@
-//! A Sentinel that is quick to act.
+//! A Sentinel with short times.
 
 use super::redis_server::RedisServer;
 
-/// Under which name it watches the master.
+/// The name of the master.
 pub(crate) const MASTER: &str = "mymaster";
 
-/// One of as many as must agree before they act.
+/// One of several; this many must agree on a failover.
 pub(crate) fn sentinel_of(master: &RedisServer, agreeing: usize, further: &[&str]) -> RedisServer {
     let lines = [
         format!("sentinel monitor {MASTER} 127.0.0.1 {} {agreeing}", master.port()),

@@ -47,10 +47,10 @@ fn a_trigger_and_its_outcome_go_by_any_node() {
     let cluster = cluster(&world);
     let example = example(&world, &cluster);
     let (sidecar, _events) = example.main_job(&cluster.nodes[owner(&cluster)]);
-    for said in &cluster.nodes {
-        let heard: Vec<Events> = cluster.nodes.iter().map(Events::of).collect();
-        publish(said, "now");
-        let versions: Vec<_> = heard.iter().map(|events| events.refreshed()["version"].as_u64()).collect();
+    for node in &cluster.nodes {
+        let events: Vec<Events> = cluster.nodes.iter().map(Events::of).collect();
+        publish(node, "now");
+        let versions: Vec<_> = events.iter().map(|events| events.refreshed()["version"].as_u64()).collect();
         assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
     }
     example.call(&["trigger", "--wait"]).expect(0);
@@ -66,7 +66,7 @@ struct Moving<'c> {
 }
 
 impl<'c> Moving<'c> {
-    /// From now on what is no more on the old node is asked for on the new one.
+    /// From now on what is no longer on the old node is read from the new one.
     fn begin(cluster: &'c Cluster) -> Self {
         let from = owner(cluster);
         let (from, to) = (&cluster.nodes[from], &cluster.nodes[(from + 1) % 3]);
@@ -82,7 +82,7 @@ impl<'c> Moving<'c> {
         let _: String = ask(self.from, &[&head[..], keys].concat());
     }
 
-    /// The new node has all of it, and everybody is told.
+    /// The new node has all of it, and all nodes know.
     fn end(self) {
         let left: Vec<String> = ask(self.from, &["CLUSTER", "GETKEYSINSLOT", &self.slot, "100"]);
         if !left.is_empty() {
@@ -110,16 +110,16 @@ fn a_slot_that_moves_loses_neither_a_token_under_way_nor_a_trigger() {
     let moving = Moving::begin(&cluster);
     moving.carry(&[keys::TOKEN, COOKIES]);
     world.heal();
-    sidecar.says("failed to write the outcome: trying again");
+    sidecar.logs("failed to write the outcome: trying again");
 
-    // All of them are on the new node, but the old one still has the slot: it says ASK.
+    // All keys are on the new node, but the old one still has the slot: it answers ASK.
     let began = now();
     moving.carry(&[keys::META, keys::LOCK, keys::HISTORY]);
     let event = events.refreshed();
     measured("from the last key's move to the token that waited for it", format!("{:?}", began.elapsed()));
     assert_eq!(world.solves(), 3, "what was fetched is not fetched again");
 
-    // From now on it says MOVED.
+    // From now on it answers MOVED.
     moving.end();
     stored(to, &event);
     publish(to, "now");
@@ -139,7 +139,7 @@ fn a_trigger_in_the_midst_of_a_move_is_answered_after_it() {
     let moving = Moving::begin(&cluster);
     moving.carry(&[keys::TOKEN]);
     publish(to, "now");
-    sidecar.says("Redis did not answer; what is pending stays pending");
+    sidecar.logs("Redis did not answer; what is pending stays pending");
     let found = example.call(&["doctor"]).expect(1);
     assert!(found.stdout.contains("TRYAGAIN") && found.stdout.contains("--cluster fix"), "{}", found.stdout);
     let began = now();

@@ -1,4 +1,4 @@
-//! A shipped file with this test's places in it, and the main job as it does it.
+//! A shipped file with the addresses of a test, and the main job with that file.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use crate::support::redis_server::{OBSERVER, RedisServer, major_version, program
 /// The password of every example.
 pub(crate) const PASSWORD: &str = "p@ss:w/rd%#";
 
-/// Where the examples say that it is.
+/// The path that the examples name.
 pub(crate) const PASSWORD_FILE: &str = "/etc/token-sidecar/redis-password";
 
 /// One of the shipped files.
@@ -29,9 +29,9 @@ impl Example {
         Self { name, text }
     }
 
-    /// The same with another place; the file must have the one that it stands for.
+    /// The same with an address replaced; the file must contain the old one.
     pub(crate) fn with(mut self, place: &str, ours: &str) -> Self {
-        assert!(self.text.contains(place), "{} says nothing of {place}", self.name);
+        assert!(self.text.contains(place), "{} does not name {place}", self.name);
         self.text = self.text.replace(place, ours);
         self
     }
@@ -42,7 +42,7 @@ impl Example {
         self.with(PASSWORD_FILE, file.to_str().unwrap())
     }
 
-    /// The environment of processes that are configured so, and not otherwise.
+    /// The environment of processes that have this file and no other settings.
     pub(crate) fn install(self, world: &World) -> Configured<'_> {
         let file = world.write(self.name, &self.text);
         Configured { world, file }
@@ -73,18 +73,18 @@ impl Configured<'_> {
     /// commands see the same.
     pub(crate) fn main_job(&self, server: &RedisServer) -> (Running, Events) {
         let events = Events::of(server);
-        // The Redis of the world is none of these: the file is what counts.
+        // The Redis of the world is another server: only the file names this one.
         let sidecar = self.begin(&["run"]).listening();
         events.refreshed();
         publish(server, "now");
         stored(server, &events.refreshed());
         self.all_is_well();
-        assert_eq!(denials(server), Vec::<String>::new(), "nothing is asked for that it may not have");
+        assert_eq!(denials(server), Vec::<String>::new(), "no command is sent that it may not use");
         assert_eq!(self.world.ask::<i64>(&["DBSIZE"]), 0);
         (sidecar, events)
     }
 
-    /// `doctor` has nothing to say, and the token is fresh.
+    /// `doctor` finds nothing wrong, and the token is fresh.
     pub(crate) fn all_is_well(&self) {
         let found = self.call(&["doctor"]).expect(0);
         assert!(found.stdout.lines().all(|line| line.starts_with("ok  ")), "{}", found.stdout);
@@ -92,7 +92,7 @@ impl Configured<'_> {
     }
 }
 
-/// `PUBLISH chitai_gorod:token:invalid` on this server; answers how many heard it there.
+/// `PUBLISH chitai_gorod:token:invalid` on this server; returns how many received it there.
 pub(crate) fn publish(server: &RedisServer, payload: &str) -> i64 {
     server.ask_words(&["PUBLISH", keys::INVALID, payload])
 }
@@ -126,7 +126,7 @@ pub(crate) fn users_of(world: &World, program: &str) -> String {
         _ => shipped.replace("+client|setname", "+client|setname +client|setinfo"),
     };
     let mut lines: Vec<&str> = shipped.lines().filter(|line| line.starts_with("user ")).collect();
-    assert_eq!(lines.len(), 3, "nobody without a name, the sidecar and parsers");
+    assert_eq!(lines.len(), 3, "no unnamed user, the sidecar and parsers");
     let observer = format!("user {OBSERVER} on >{OBSERVER} ~* &* +@all");
     lines.push(&observer);
     format!("aclfile {}", world.write("users.acl", &(lines.join("\n") + "\n")).display())

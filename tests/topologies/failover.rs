@@ -1,4 +1,4 @@
-//! Sentinel: the master dies, comes back as a replica, and hands over when it is told to.
+//! Sentinel: the master dies, comes back as a replica, and hands over on request.
 
 use serde_json::Value;
 use simulator::Faults;
@@ -59,7 +59,7 @@ fn events_of_the_promoted(replica: &RedisServer) -> Events {
 
 /// A trigger on this server, which has just become the master, leads to a new token there.
 fn answers(server: &RedisServer, events: &Events, before: &Value) -> Value {
-    eventually("the trigger is heard", || (publish(server, r#"{"force": true}"#) > 0).then_some(()));
+    eventually("the trigger is received", || (publish(server, r#"{"force": true}"#) > 0).then_some(()));
     let event = events.until("a new token", |event| event["cause"] == "refreshed");
     assert!(event["version"].as_u64() > before["version"].as_u64(), "{before} {event}");
     stored(server, &event);
@@ -83,7 +83,7 @@ fn a_master_that_dies_is_replaced_and_its_return_changes_nothing() {
     measured("from the master's death to a new token on the new one", format!("{:?}", began.elapsed()));
     example.all_is_well();
 
-    // It comes back as a master without data, and is told by the Sentinels that it is a replica.
+    // It comes back as a master without data, and the Sentinels make it a replica.
     servers.master.revive();
     follows(&servers.master);
     let third = answers(&servers.replica, &events, &second);
@@ -93,7 +93,7 @@ fn a_master_that_dies_is_replaced_and_its_return_changes_nothing() {
 }
 
 #[test]
-fn a_failover_that_is_told_in_mid_solve_loses_nothing() {
+fn a_failover_that_is_requested_in_mid_solve_loses_nothing() {
     let world = World::start();
     let servers = Watched::start(&world);
     let example = servers.example(&world);
@@ -105,8 +105,8 @@ fn a_failover_that_is_told_in_mid_solve_loses_nothing() {
     let _: String = servers.sentinels[0].ask(&format!("SENTINEL FAILOVER {MASTER}"));
     let events = events_of_the_promoted(&servers.replica);
     eventually("it listens to the new master", || (publish(&servers.replica, "now") > 0).then_some(()));
-    // And not only ten seconds later, when the old master is told to be a replica.
-    sidecar.says("the Sentinels name another master");
+    // And not only ten seconds later, when the old master is made a replica.
+    sidecar.logs("the Sentinels name another master");
     measured("from the order to the new master being listened to", format!("{:?}", began.elapsed()));
     world.heal();
     let event = events.until("the token that was under way", |event| event["cause"] == "refreshed");

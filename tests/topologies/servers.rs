@@ -1,4 +1,4 @@
-//! Servers other than Debian's Redis 7.0: Valkey 9, and Redis 6.2, whose scripts cannot ask what a user may do.
+//! Servers other than Debian's Redis 7.0: Valkey 9, and Redis 6.2, whose scripts cannot check the rights of a user.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,20 +14,20 @@ fn program(name: &str) -> Option<String> {
     let script = |arguments: &[&str]| {
         let mut script = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/other-redis"));
         let output = script.args(arguments).output().unwrap();
-        assert!(output.status.success(), "scripts/other-redis says: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "scripts/other-redis failed: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     script(&["install"]);
     let program = script(&["path", name]);
     let is_there = Path::new(&program).exists();
-    #[expect(clippy::print_stderr, reason = "a test that is left out says why")]
+    #[expect(clippy::print_stderr, reason = "a test that is left out prints why")]
     if !is_there {
         eprintln!("left out: PyPI has {name} for x86_64 alone");
     }
     is_there.then_some(program)
 }
 
-/// The main job, a failure, and every command that asks Redis for something.
+/// The main job, a failure, and every command that uses Redis.
 fn serves(world: &World, example: Example, server: &RedisServer) {
     let place = format!("127.0.0.1:{}", server.port());
     let example = example.with("redis:6379", &place).with_password(world).install(world);

@@ -67,7 +67,7 @@ fn the_shipped_user_with_the_least_rights() {
     events.refreshed();
     example.call(&["refresh"]).expect(0);
     example.call(&["token"]).expect(0);
-    // Nobody without a name.
+    // No unnamed user.
     world.call_with(&["token"], &[("REDIS_URL", &server.url())]).expect(69);
     sidecar.stop().expect(0);
 }

@@ -1,4 +1,4 @@
-//! TLS with an authority of one's own, and what is said of certificates that will not do.
+//! TLS with an authority of one's own, and the errors of certificates that are not accepted.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use crate::process::{Events, Ran, World};
 use crate::support::papers::Papers;
 use crate::support::redis_server::{Port, RedisServer};
 
-/// A server with the shipped users and the certificate of this name, which wants one of its clients.
+/// A server with the shipped users and the certificate of this name, which requires one of its clients.
 fn server(world: &World, papers: &Papers, name: &str, port: &Port) -> RedisServer {
     let mut lines = papers.lines_of(name, port, "yes");
     lines.push(users(world));
@@ -42,24 +42,28 @@ fn an_authority_and_a_client_certificate_of_ones_own() {
     sidecar.stop().expect(0);
 }
 
-/// `run` ends with 69 and says why; `doctor` says it too, and what to do.
-fn is_told(example: &Configured<'_>, why: &str, cure: &str) {
-    let ran: Ran = example.call(&["run"]).expect(69).complains(why);
+/// `run` ends with 69 and the reason; `doctor` prints it too, and what to do.
+fn is_refused(example: &Configured<'_>, why: &str, cure: &str) {
+    let ran: Ran = example.call(&["run"]).expect(69).stderr_has(why);
     assert_eq!(ran.stdout, "");
     let found = example.call(&["doctor"]).expect(1);
     let mut lines = found.stdout.lines().skip_while(|line| !line.starts_with("FAIL"));
     let (failure, advice) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     assert!(failure.contains(why), "{failure}");
     assert!(advice.contains(cure), "{advice}");
-    example.call(&["status"]).expect(69).complains(why);
+    example.call(&["status"]).expect(69).stderr_has(why);
 }
 
 #[test]
-fn a_client_certificate_that_is_missing_or_of_another_authority_is_told() {
+fn a_client_certificate_that_is_missing_or_of_another_authority_is_an_error() {
     let (world, papers, others, port) = (World::start(), Papers::issue(), Papers::issue(), Port::hold());
     let _server = server(&world, &papers, "it", &port);
-    is_told(&example(&world, &port, &papers.file("ca.crt"), None), "CertificateRequired", "REDIS_TLS_CERT_FILE");
-    is_told(&example(&world, &port, &papers.file("ca.crt"), Some(&others)), "our certificate: ", "REDIS_TLS_CERT_FILE");
+    is_refused(&example(&world, &port, &papers.file("ca.crt"), None), "CertificateRequired", "REDIS_TLS_CERT_FILE");
+    is_refused(
+        &example(&world, &port, &papers.file("ca.crt"), Some(&others)),
+        "our certificate: ",
+        "REDIS_TLS_CERT_FILE",
+    );
 }
 
 #[test]
@@ -72,7 +76,7 @@ fn a_server_certificate_that_is_renewed_too_late_costs_no_more_than_the_gap() {
     papers.sign("server", "IP:127.0.0.1", -1);
     server.kill();
     server.revive();
-    sidecar.says("no TLS with Redis: its certificate has expired");
+    sidecar.logs("no TLS with Redis: its certificate has expired");
     papers.sign("server", "IP:127.0.0.1", 2);
     server.kill();
     server.revive();
@@ -84,7 +88,7 @@ fn a_server_certificate_that_is_renewed_too_late_costs_no_more_than_the_gap() {
 }
 
 #[test]
-fn a_server_certificate_that_is_not_to_be_trusted_is_told() {
+fn a_server_certificate_that_is_not_to_be_trusted_is_an_error() {
     let (world, papers, others) = (World::start(), Papers::issue(), Papers::issue());
     papers.sign("past", "IP:127.0.0.1", -1);
     papers.sign("elsewhere", "DNS:redis.example", 2);
@@ -99,6 +103,6 @@ fn a_server_certificate_that_is_not_to_be_trusted_is_told() {
     ] {
         let port = Port::hold();
         let _server = server(&world, &papers, name, &port);
-        is_told(&example(&world, &port, &authority.file("ca.crt"), Some(&papers)), why, "REDIS_TLS_CA_FILE");
+        is_refused(&example(&world, &port, &authority.file("ca.crt"), Some(&papers)), why, "REDIS_TLS_CA_FILE");
     }
 }
