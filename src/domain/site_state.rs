@@ -94,16 +94,18 @@ impl SiteState {
         self.clock = StoreClock { at: snapshot.at, read_at };
         self.freshness = Freshness::Fresh;
         self.snapshot = snapshot;
-        self.overlay();
         self.bound_retry(policy);
+        self.overlay();
         has_vanished
     }
 
     /// A retry further away than the longest back-off was not set by this clock, or not by a sidecar: it is due.
     fn bound_retry(&mut self, policy: &Policy) {
         let at = self.snapshot.at;
+        let latest = later(at, policy.backoff_max + RETRY_SLACK);
+        self.unrecorded.take_if(|failing| failing.retry_at > latest);
         if let Some(failing) = &mut self.snapshot.failing
-            && failing.retry_at > later(at, policy.backoff_max + RETRY_SLACK)
+            && failing.retry_at > latest
         {
             failing.retry_at = at;
         }
@@ -222,5 +224,57 @@ impl SiteState {
     /// The failure that Redis could not note.
     pub fn unrecorded(&self) -> Option<&Failing> {
         self.unrecorded.as_deref()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::domain::site::Verify;
+    use token_sidecar_client::wire::{Stage, Trigger};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn failing(retry_at: i64) -> Option<Box<Failing>> {
+        let (trigger, stage) = (Trigger::Invalid, Stage::Solve);
+        Some(Box::new(Failing { attempts: 1, retry_at: at(retry_at), trigger, stage, error: "down".into() }))
+    }
+
+    #[test]
+    fn a_retry_beyond_the_longest_back_off_is_due_and_hides_no_other() {
+        let policy = Policy {
+            debounce: Duration::ZERO,
+            lock_ttl: Duration::from_secs(15),
+            backoff_max: Duration::from_secs(600),
+            token_ttl: Duration::from_secs(86_400),
+            verify: Verify::Strict,
+            schedule: Schedule::parse("off", "UTC").unwrap(),
+        };
+        for (recorded, unrecorded, due) in [
+            (failing(1_600), None, Some(1_600)),
+            (failing(1_603), None, Some(1_000)),
+            (failing(1_075), failing(1_500), Some(1_500)),
+            (failing(1_075), failing(1_603), Some(1_075)),
+            (None, failing(1_603), None),
+        ] {
+            let snapshot = Snapshot {
+                at: at(1_000),
+                etag: String::new(),
+                version: 0,
+                current: None,
+                lock: None,
+                failing: recorded.clone(),
+            };
+            let reading = Reading { snapshot: snapshot.clone(), read_at: Duration::ZERO };
+            let mut state = SiteState::new(reading, &policy);
+            if let Some(failing) = unrecorded.clone() {
+                state.keep_unrecorded(failing);
+            }
+            state.learn(snapshot, Duration::ZERO, &policy);
+            assert_eq!(state.next_due(), due.map(at), "{recorded:?}, {unrecorded:?}");
+        }
     }
 }

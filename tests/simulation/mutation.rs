@@ -41,7 +41,7 @@ impl Mutation {
             Self::NoGapRecovery => &["every report is answered"],
             Self::BackoffPerReplica => &["back-off is shared", "solves are paced"],
             Self::NoIdempotence => &["what was done is never denied"],
-            Self::NoEtag => &["solves are paced", "back-off is shared"],
+            Self::NoEtag => &["solves are paced", "back-off is shared", "no implicit question costs a solve"],
         }
     }
 
