@@ -35,6 +35,8 @@ use crate::verify::HttpProbe;
 pub(super) const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// From the first to the longest pause before a failed output is tried again.
 const OUTPUT_RETRIES: Delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
+/// The pauses and intervals of the subscription, which are the same for all delays.
+const SUBSCRIPTION_JITTER: Delays = OUTPUT_RETRIES;
 
 /// The ports of a running sidecar.
 #[derive(Debug)]
@@ -110,8 +112,7 @@ impl Process {
     pub(super) fn subscription(&self) -> Subscription<SystemClock, Delays, StatusRegistry> {
         let contacts = self.contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox)));
         let (link, status, instance) = (Arc::clone(&self.link), Arc::clone(&self.status), self.instance.to_string());
-        // Only its pauses and intervals are used, which all delays have in common.
-        Subscription::new(link, self.clock, OUTPUT_RETRIES, status, instance, contacts.collect())
+        Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, status, instance, contacts.collect())
     }
 
     /// Sends a manual trigger to a site of this process.
