@@ -23,7 +23,6 @@ use crate::domain::inbox::Inbox;
 use crate::http::ClientError;
 use crate::refresh::driver::{Driver, Stop};
 use crate::refresh::manual::ManualOutcome;
-use crate::refresh::ports::StoreError;
 use crate::server::{HttpServer, Limits, serve};
 use crate::status::{StatusRegistry, SubscriptionState};
 
@@ -52,12 +51,6 @@ impl From<LinkError> for AppError {
             LinkError::Config(message) => Self::Config(message),
             error => Self::Redis(error),
         }
-    }
-}
-
-impl From<StoreError> for AppError {
-    fn from(error: StoreError) -> Self {
-        LinkError::from(error).into()
     }
 }
 

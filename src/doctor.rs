@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use token_sidecar_client::redis::{Cause, Connector, Events, Link, LinkError};
+use token_sidecar_client::redis::{Connector, Events, Link, LinkError};
 use token_sidecar_client::wire::{Channels, Cookies, Token};
 
 use crate::app::AppError;
@@ -16,7 +16,7 @@ use crate::domain::snapshot::Failing;
 use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
 use crate::redis::RedisStore;
-use crate::refresh::ports::{Source as _, Store as _};
+use crate::refresh::ports::Source as _;
 use crate::sources::{AnySource, FlaresolverrError, HttpSourceError, Solvers};
 use crate::verify::HttpProbe;
 
@@ -69,12 +69,12 @@ impl Doctor {
         let info: Result<String, LinkError> = self.link.anywhere(redis::cmd("INFO").arg("server")).await;
         let version = match info {
             Ok(info) => version(&info),
-            // No permission, or INFO is renamed.
-            Err(LinkError::Refused(error)) => {
-                Finding::works("Redis", format!("reached; its version is unknown (INFO: {error})"))
-            }
-            Err(error) if error.cause() == Cause::Permission => {
+            Err(LinkError::Forbidden(_)) => {
                 Finding::works("Redis", "reached; its version is unknown (no permission for INFO)")
+            }
+            // INFO may be renamed.
+            Err(error) if error.is_of_the_command() => {
+                Finding::works("Redis", format!("reached; its version is unknown (INFO: {error})"))
             }
             Err(error) => return vec![Finding::broken("Redis", &error, cure_of(&error))],
         };
@@ -113,7 +113,7 @@ impl Doctor {
         let what = format!("{}: keys", site.id);
         let trial = redis::cmd("SET").arg(site.keys.companion("doctor")).arg("1").arg("PX").arg(1000).clone();
         let outcome = async {
-            let snapshot = self.store(site).look().await?;
+            let snapshot = self.store(site).snapshot().await?;
             self.link.command::<String>(&trial).await?;
             Ok::<_, LinkError>(snapshot)
         };
@@ -229,7 +229,7 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
 async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Vec<Finding> {
     let what = format!("{}: API", site.id);
     let current = match store {
-        Some(store) => store.look().await.ok().and_then(|snapshot| snapshot.current),
+        Some(store) => store.snapshot().await.ok().and_then(|snapshot| snapshot.current),
         None => None,
     };
     let (token, cookies, user_agent) = match &current {
@@ -277,23 +277,23 @@ const fn cure_of_request(error: &RequestError, otherwise: &'static str) -> &'sta
     }
 }
 
-fn cure_of(error: &LinkError) -> &'static str {
-    match error.cause() {
-        Cause::Setting => "correct the setting",
-        Cause::Address => "start Redis, and set REDIS_URL to its address",
-        Cause::Login => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
-        Cause::Permission => "give the Redis user the keys, channels and commands of compose/users.acl",
-        Cause::Replica => "this is a replica: point REDIS_URL at the master, or use Sentinel",
-        Cause::Memory => "give Redis more memory (maxmemory), or let it evict",
-        Cause::Slot => {
+const fn cure_of(error: &LinkError) -> &'static str {
+    match error {
+        LinkError::Config(_) => "correct the setting",
+        LinkError::Away(_) => "start Redis, and set REDIS_URL to its address",
+        LinkError::Denied(_) => "set REDIS_PASSWORD (or user and password in REDIS_URL) to what Redis expects",
+        LinkError::Forbidden(_) => "give the Redis user the keys, channels and commands of compose/users.acl",
+        LinkError::ReadOnly(_) => "this is a replica: point REDIS_URL at the master, or use Sentinel",
+        LinkError::OutOfMemory(_) => "give Redis more memory (maxmemory), or let it evict",
+        LinkError::SlotMoving(_) => {
             "a slot is being moved to another node: wait, or end an interrupted move with redis-cli --cluster fix"
         }
-        Cause::ServerCertificate => {
+        LinkError::Untrusted(_) => {
             "its authority must be in REDIS_TLS_CA_FILE, it must name the host of the address, and be valid today"
         }
-        Cause::ClientCertificate => {
+        LinkError::CertificateRefused(_) => {
             "set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE to one signed by an authority in Redis' tls-ca-cert-file"
         }
-        Cause::Other => "see the log of Redis",
+        LinkError::Refused(_) => "see the log of Redis",
     }
 }

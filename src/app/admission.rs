@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::AppError;
 use super::process::Site;
 use crate::domain::site_state::Reading;
-use crate::refresh::ports::{Clock as _, Store as _, StoreError};
+use crate::refresh::ports::Clock as _;
 use token_sidecar_client::redis::{Events, Link, LinkError};
 use token_sidecar_client::wire::Channels;
 
@@ -36,7 +36,7 @@ pub(super) async fn admitted(
 async fn check_channels(link: &Link) -> Result<(), AppError> {
     let everywhere = [Channels::ALL_UPDATED, Channels::ALL_FAILED].map(str::to_owned);
     match Events::on(link.connector(), &everywhere).await {
-        Err(error @ LinkError::Denied(_)) => Err(error.into()),
+        Err(error @ (LinkError::Denied(_) | LinkError::Forbidden(_))) => Err(error.into()),
         _ => Ok(()),
     }
 }
@@ -44,9 +44,9 @@ async fn check_channels(link: &Link) -> Result<(), AppError> {
 /// Reads the state of a site. Fails only where a permission is missing. A Redis that is unreachable, or a key of another
 /// type at one site, must not stop the other sites: the driver waits for it.
 async fn look(site: Site) -> Result<Admitted, AppError> {
-    let reading = match site.store.look().await {
+    let reading = match site.store.snapshot().await {
         Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),
-        Err(StoreError::Refused(error)) if error.starts_with("NOPERM") => return Err(StoreError::Refused(error).into()),
+        Err(error @ LinkError::Forbidden(_)) => return Err(error.into()),
         Err(_) => None,
     };
     Ok((site, reading))

@@ -24,7 +24,7 @@ use crate::outputs::env_file::EnvFile;
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
-use crate::refresh::ports::{Clock as _, Store as _};
+use crate::refresh::ports::{Clock as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::HistoryReader;
 use crate::sources::{AnySource, Solvers};
@@ -135,7 +135,7 @@ impl Process {
         }
     }
 
-    async fn answer_site(&self, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), AppError> {
+    async fn answer_site(&self, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), StoreError> {
         inbox.take_in(contact.mailbox.take());
         if !inbox.is_asked() || self.link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
             return Ok(());
@@ -143,7 +143,7 @@ impl Process {
         let snapshot = contact.store.look().await?;
         tracing::info!(%site, "reports are unanswered at shutdown: announcing a failure");
         let failed = announcement::stopped(site, &snapshot);
-        Ok(contact.store.publish(&Event::Failed(failed)).await?)
+        contact.store.publish(&Event::Failed(failed)).await
     }
 
     /// Gives what goes on beside the drivers a moment to end.

@@ -17,7 +17,7 @@ pub(super) async fn reach<T, E: Into<ClientError>>(mut ask: impl AsyncFnMut() ->
         loop {
             match ask().await.map_err(Into::into) {
                 Ok(answer) => return Ok(answer),
-                Err(ClientError::Redis(error @ LinkError::Away(_))) => last = error,
+                Err(ClientError::Redis(error @ (LinkError::Away(_) | LinkError::SlotMoving(_)))) => last = error,
                 Err(error) => return Err(Stopped::from(error)),
             }
             tokio::time::sleep(PAUSE).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use token_sidecar_client::redis::{Connector, Link, LinkError};
+use token_sidecar_client::redis::{Connector, Link};
 use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 
 use super::args::Status as Flags;
@@ -16,7 +16,6 @@ use crate::config::{Config, SiteConfig};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
 use crate::redis::{RedisStore, history};
-use crate::refresh::ports::Store as _;
 use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
 
 const ATTEMPTS: usize = 5;
@@ -40,7 +39,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
     let mut shown = Vec::new();
     for site in sites {
         let store = reader(&link, site);
-        let snapshot = reach(async || store.look().await.map_err(LinkError::from)).await?;
+        let snapshot = reach(|| store.snapshot()).await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
         let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);

@@ -56,8 +56,13 @@ impl RedisStore {
         &self.site.keys
     }
 
+    /// The site's state, or why Redis does not tell it.
+    pub async fn snapshot(&self) -> Result<Snapshot, LinkError> {
+        self.run(&LOOK, json!({})).await
+    }
+
     /// Runs a script with the site's keys; it reads the arguments by their names.
-    async fn run<T: FromRedisValue>(&self, script: &Script, mut args: serde_json::Value) -> Result<T, StoreError> {
+    async fn run<T: FromRedisValue>(&self, script: &Script, mut args: serde_json::Value) -> Result<T, LinkError> {
         let StoredSite { keys, lock_ttl, .. } = &*self.site;
         args["lock_ttl"] = millis(*lock_ttl).into();
         let args = args.to_string();
@@ -71,8 +76,7 @@ impl RedisStore {
         };
         let (text, hash) = script;
         // Boxed: each of thousands of sites at rest would keep room for its next command.
-        let answer = Box::pin(async { self.link.script(&call("EVALSHA", hash), || call("EVAL", text)).await });
-        Ok(answer.await?)
+        Box::pin(async { self.link.script(&call("EVALSHA", hash), || call("EVAL", text)).await }).await
     }
 
     /// The lock's value. It states its TTL: other replicas may have another one configured.
@@ -122,7 +126,7 @@ impl RedisStore {
 
 impl Store for RedisStore {
     async fn look(&self) -> Result<Snapshot, StoreError> {
-        self.run(&LOOK, json!({})).await
+        Ok(self.snapshot().await?)
     }
 
     async fn heartbeat(&self) -> Result<Heartbeat, StoreError> {
@@ -208,7 +212,7 @@ impl Store for RedisStore {
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
         let channel = Channels::of(&self.site.id).canary;
-        self.run(&VACATE, json!({ "claim": self.lock_value(claim), "channel": channel })).await
+        Ok(self.run(&VACATE, json!({ "claim": self.lock_value(claim), "channel": channel })).await?)
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {
@@ -227,19 +231,11 @@ impl Store for RedisStore {
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Away(message) | LinkError::Untrusted(message) => Self::Away(message),
-            LinkError::Config(message) | LinkError::Refused(message) | LinkError::Denied(message) => {
-                Self::Refused(message)
-            }
-        }
-    }
-}
-
-impl From<StoreError> for LinkError {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Away(message) => Self::Away(message),
-            StoreError::Refused(message) => Self::Refused(message),
+            LinkError::Away(_)
+            | LinkError::SlotMoving(_)
+            | LinkError::Untrusted(_)
+            | LinkError::CertificateRefused(_) => Self::Away(error.to_string()),
+            _ => Self::Refused(error.to_string()),
         }
     }
 }

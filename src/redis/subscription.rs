@@ -71,7 +71,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
             let Err(error) = self.session(&mut losses, &ready, &stop).await else { return Ok(()) };
             let will_pass = matches!(error, LinkError::Away(_));
             // What is not about us, a proxy in front of Redis may have said.
-            if !will_pass && !matches!(error, LinkError::Refused(_)) && !ready.is_cancelled() {
+            if !will_pass && !error.is_of_the_command() && !ready.is_cancelled() {
                 return Err(error);
             }
             losses += 1;

@@ -53,8 +53,9 @@ async fn wrong_credentials_are_a_refusal_on_either_connection() {
 async fn a_missing_permission_is_a_refusal_that_names_it() {
     let server = RedisServer::start_with(&["user app on >right ~* resetchannels -@all +ping +hello"]);
     let link = link_of(&config(&server.url_with("app:right@")));
-    let error = denied(link.command::<String>(redis::cmd("GET").arg("k")).await, "NOPERM");
-    assert!(error.contains("'get'"), "{error}");
+    let answer = link.command::<String>(redis::cmd("GET").arg("k")).await;
+    let Err(LinkError::Forbidden(error)) = answer else { panic!("{answer:?}") };
+    assert!(error.starts_with("NOPERM") && error.contains("'get'"), "{error}");
 }
 
 #[tokio::test]

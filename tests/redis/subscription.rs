@@ -265,7 +265,7 @@ async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_
     let server = RedisServer::start_with(&["user app on >pass ~* resetchannels &token:* +@all"]);
     let config = config(&server.url_with("app:pass@"));
     let mut subscription = Running::begin(&config, Intervals::PRODUCTION, vec![site()]);
-    let Err(LinkError::Denied(error)) = subscription.ended().await else { panic!("it is refused for good") };
+    let Err(LinkError::Forbidden(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("NOPERM") && error.contains("channel"), "{error}");
 
     let _: () = server.ask("ACL SETUSER app &chitai_gorod:*");
@@ -280,7 +280,7 @@ async fn a_channel_that_is_not_permitted_is_the_end_at_the_start_and_waited_for_
 async fn publishing_without_permission_is_the_end_at_the_start_too() {
     let server = RedisServer::start_with(&["user app on >pass ~* &* +@all -publish"]);
     let mut subscription = Running::begin(&config(&server.url_with("app:pass@")), Intervals::PRODUCTION, vec![site()]);
-    let Err(LinkError::Denied(error)) = subscription.ended().await else { panic!("it is refused for good") };
+    let Err(LinkError::Forbidden(error)) = subscription.ended().await else { panic!("it is refused for good") };
     assert!(error.contains("'publish'"), "{error}");
 }
 

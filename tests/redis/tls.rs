@@ -73,7 +73,10 @@ async fn a_server_that_requests_a_certificate_receives_ours() {
     let url = format!("rediss://127.0.0.1:{}/", port.number());
     ping(&presenting(&papers, &url)).await.unwrap();
     let answer = ping(&trusting(&papers, &url)).await;
-    assert!(matches!(&answer, Err(LinkError::Untrusted(error)) if error.contains("our certificate")), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(LinkError::CertificateRefused(error)) if error.contains("our certificate")),
+        "{answer:?}"
+    );
     let mut half = presenting(&papers, &url);
     half.tls.key_file = None;
     let answer = token_sidecar_client::redis::Connector::new(&half).map(|_| ());

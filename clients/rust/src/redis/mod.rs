@@ -16,7 +16,7 @@ pub use commands::Commands;
 pub use config::{RedisConfig, TlsConfig, Topology};
 pub use connect::Connector;
 pub use dial::{Dial, Stream};
-pub use error::{Cause, LinkError, classify};
+pub use error::{LinkError, classify};
 pub use events::Events;
 pub use link::Link;
 pub use url::{RedisUrl, UrlError};
