@@ -51,24 +51,10 @@ fn healthcheck_of_one_that_does_not_listen_fails_with_the_reason() {
     world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", "off")]).expect(1).stderr_has("SIDECAR_LISTEN=off");
 }
 
-const TWO_SITES: &str = r#"
-[sites.second]
-page_url = "{shop}"
-api_url = "{api}"
-cookie = "access-token"
-cookie_prefix = "Bearer "
-schedule = "off"
-[sites.second.probe]
-url = "{api}/search/product?phrase=x"
-"#;
-
 #[test]
 fn two_sites_live_in_one_process_and_are_kept_apart() {
     let world = World::start();
-    let toml = TWO_SITES
-        .replace("{shop}", &world.simulator.shop_url())
-        .replace("\"{api}\"", &format!("{:?}", world.simulator.api_url()));
-    world.write("sidecar.toml", &toml);
+    world.write_second_site("");
     let env = [("SIDECAR_CONFIG", "sidecar.toml")];
     let events = crate::process::Events::on(&world.redis, &["token:updated"]);
     let sidecar = world.sidecar(&env);

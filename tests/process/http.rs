@@ -28,12 +28,9 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
 
 /// The status of an answer, where there is one. `headers` are whole lines, each with its `\r\n`.
 pub(crate) fn try_get(address: SocketAddr, path: &str, headers: &str) -> std::io::Result<u16> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n").as_bytes())?;
     let mut first = String::new();
-    BufReader::new(stream).read_line(&mut first)?;
-    Ok(first.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_default())
+    send(address, "GET", path, headers)?.read_line(&mut first)?;
+    Ok(status(&first).unwrap_or_default())
 }
 
 /// `headers` are whole lines, each with its `\r\n`.
@@ -45,16 +42,23 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) 
 
 /// Reads the head of an answer; the rest is to come.
 pub(crate) fn open(address: SocketAddr, method: &str, path: &str, headers: &str) -> (Answer, BufReader<TcpStream>) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut stream = BufReader::new(stream);
+    let mut stream = send(address, method, path, headers).unwrap();
     let lines = stream.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty());
     let mut head: Vec<String> = lines.collect();
     assert!(!head.is_empty(), "no HTTP from {address}");
     let first = head.remove(0);
-    let status = first.split(' ').nth(1).and_then(|code| code.parse().ok());
-    let status = status.unwrap_or_else(|| panic!("no status: {first}"));
+    let status = status(&first).unwrap_or_else(|| panic!("no status: {first}"));
     (Answer { status, headers: head, body: String::new() }, stream)
+}
+
+fn send(address: SocketAddr, method: &str, path: &str, headers: &str) -> std::io::Result<BufReader<TcpStream>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{headers}Content-Length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    Ok(BufReader::new(stream))
+}
+
+fn status(first_line: &str) -> Option<u16> {
+    first_line.split(' ').nth(1)?.parse().ok()
 }

@@ -196,6 +196,15 @@ impl World {
         path
     }
 
+    /// `sidecar.toml` with the site `second` beside the built-in one, and these settings of it.
+    pub(crate) fn write_second_site(&self, settings: &str) {
+        let (page, api) = (self.simulator.shop_url(), self.simulator.api_url());
+        let site = format!("[sites.second]\npage_url = {page:?}\napi_url = {api:?}\ncookie = \"access-token\"");
+        let probe = "[sites.second.probe]\nurl = \"{api}/search/product?phrase=x\"";
+        let more = "cookie_prefix = \"Bearer \"\nschedule = \"off\"";
+        self.write("sidecar.toml", &format!("{site}\n{more}\n{settings}\n{probe}\n"));
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

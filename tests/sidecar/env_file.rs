@@ -127,23 +127,11 @@ fn a_dotenv_whose_lock_another_program_holds_does_not_hold_up_the_end() {
     holder.wait().unwrap();
 }
 
-const SECOND_SITE: &str = r#"
-[sites.second]
-page_url = "{shop}"
-cookie = "access-token"
-cookie_prefix = "Bearer "
-schedule = "off"
-verify = "off"
-env_key = "SECOND_BEARER_TOKEN"
-[sites.second.probe]
-url = "{shop}"
-"#;
-
 /// Four writers, in two processes, of two lines in one file; and a deploy that overwrites it.
 #[test]
 fn a_dotenv_that_two_processes_share_loses_no_line() {
     let world = World::start();
-    world.write("sidecar.toml", &SECOND_SITE.replace("{shop}", &world.simulator.shop_url()));
+    world.write_second_site("verify = \"off\"\nenv_key = \"SECOND_BEARER_TOKEN\"");
     world.write("shared.env", "# mine\n");
     let env = [
         ("SIDECAR_CONFIG", "sidecar.toml"),
