@@ -62,6 +62,11 @@ pub struct Faults {
     /// The API answers 403 unless a browser's `__ddg1_` cookie comes with the user agent that got it.
     #[serde(skip_serializing_if = "is_false")]
     pub require_user_agent: bool,
+
+    /// As an HTTP proxy the simulator answers 407 unless a request comes with this `user:password`. `remaining` does
+    /// not count such requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_login: Option<String>,
 }
 
 /// How a solve fails.
@@ -224,6 +229,7 @@ impl Faults {
                 api_status: None,
                 api_body: None,
                 require_user_agent: false,
+                proxy_login: None,
                 ..self.clone()
             },
         }

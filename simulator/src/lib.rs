@@ -1,8 +1,9 @@
 //! A simulator of all servers that token-sidecar and its parsers call, except Redis.
 //!
 //! One port serves a FlareSolverr (`/v1`, `/health`, `/`), the shop's page that sets the token (`/shop`, `/shop/late`,
-//! `/shop/challenge`, `/shop/plain`, `/shop/denied`) and the API that requires the token (`/web/api/…`). Requests to
-//! `/control/…` make the others fail. No request leaves the process: a solve opens the page in memory.
+//! `/shop/challenge`, `/shop/plain`, `/shop/denied`, and for real browsers alone those that README.md lists) and the API
+//! that requires the token (`/web/api/…`). Requests to `/control/…` make the others fail. No request leaves the process: a
+//! solve opens the page in memory.
 //!
 //! ```
 //! # use simulator::{Faults, Settings, Simulator};
@@ -16,12 +17,14 @@
 //! ```
 
 mod api;
+mod browser_pages;
 mod clock;
 mod connection;
 mod control;
 mod cookie;
 mod faults;
 mod http;
+mod proxy;
 mod server;
 mod sessions;
 mod settings;

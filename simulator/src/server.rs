@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get, post};
 use tokio::net::TcpListener;
 
 use crate::connection::{ClientConnection, ClosableListener};
 use crate::shared_state::SharedState;
-use crate::{api, control, shop, solver};
+use crate::{api, control, proxy, shop, solver};
 
 /// As much as FlareSolverr reads of a body (bottle's `MEMFILE_MAX`).
 const BODY_LIMIT: usize = 102_400;
@@ -41,5 +42,6 @@ fn routes(state: Arc<SharedState>) -> Router {
         .fallback(solver::not_found)
         .method_not_allowed_fallback(solver::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(from_fn_with_state(Arc::clone(&state), proxy::check))
         .with_state(state)
 }

@@ -8,6 +8,7 @@ use axum::http::header::{COOKIE, HeaderMap, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{Html, IntoResponse as _, Response};
 
+use crate::browser_pages;
 use crate::cookie::{self, Cookie};
 use crate::faults::{CookieKind, Faults, PageMode};
 use crate::http;
@@ -101,13 +102,18 @@ impl ShopPage {
 pub(crate) async fn get(State(state): State<Arc<SharedState>>, uri: Uri, headers: HeaderMap) -> Response {
     let faults = state.faults();
     let Some(page) = ShopPage::at(&uri, &faults) else {
-        return (StatusCode::NOT_FOUND, Html(html("404", "HTTP 404"))).into_response();
+        return browser_pages::get(&state, &uri, &headers).await;
     };
     tokio::time::sleep(page.response_delay()).await;
     let cleared = cookie::sent(http::header(&headers, &COOKIE), CLEARANCE).is_some();
     let content = page.open(&state, http::header(&headers, &USER_AGENT), cleared, &faults);
-    let mut response = (content.status, Html(content.html)).into_response();
-    for cookie in &content.cookies {
+    respond(content.status, content.html, &content.cookies)
+}
+
+/// A page that sets these cookies.
+pub(crate) fn respond(status: StatusCode, html: String, cookies: &[Cookie]) -> Response {
+    let mut response = (status, Html(html)).into_response();
+    for cookie in cookies {
         if let Ok(header) = HeaderValue::try_from(cookie.header()) {
             response.headers_mut().append(SET_COOKIE, header);
         }
@@ -121,7 +127,7 @@ fn clearance() -> Cookie {
 }
 
 /// The cookies of an anonymous visitor: the one that identifies the browser, and an empty `refresh-token`.
-fn visitor_cookies(state: &SharedState, user_agent: &str) -> Vec<Cookie> {
+pub(crate) fn visitor_cookies(state: &SharedState, user_agent: &str) -> Vec<Cookie> {
     let mut state = state.lock();
     let mut id = state.tokens.random_hex();
     id.truncate(20);
@@ -130,8 +136,8 @@ fn visitor_cookies(state: &SharedState, user_agent: &str) -> Vec<Cookie> {
 }
 
 /// The token's cookie, or what the fault replaces it by.
-fn token_cookies(state: &SharedState, faults: &Faults) -> Vec<Cookie> {
-    let life = if faults.token_life.is_zero() { state.settings.token_life } else { faults.token_life };
+pub(crate) fn token_cookies(state: &SharedState, faults: &Faults) -> Vec<Cookie> {
+    let life = token_life(state, faults);
     let make = |name: &str, kind: CookieKind| {
         let minted = state.mint_kind(kind, life);
         let cookie = Cookie::new(name, format!("Bearer%20{}", minted.token));
@@ -152,7 +158,12 @@ fn token_cookies(state: &SharedState, faults: &Faults) -> Vec<Cookie> {
     }
 }
 
-fn html(title: &str, body: &str) -> String {
+/// How long a page's token is valid.
+pub(crate) fn token_life(state: &SharedState, faults: &Faults) -> Duration {
+    if faults.token_life.is_zero() { state.settings.token_life } else { faults.token_life }
+}
+
+pub(crate) fn html(title: &str, body: &str) -> String {
     format!(
         "<html><head><meta charset=\"utf-8\"><title>{title}</title><link rel=\"icon\" href=\"data:,\"></head>\
          <body><h1>{title}</h1>{body}</body></html>"
@@ -161,7 +172,16 @@ fn html(title: &str, body: &str) -> String {
 
 /// A script that sets the cookies after a delay from the page's load, then runs `then`.
 fn script(cookies: &[Cookie], then: &str, delay: Duration) -> String {
-    let set: String = cookies.iter().map(|cookie| format!("document.cookie='{}';", cookie.header())).collect();
+    after_load(&format!("{}{then}", set_by_script(cookies)), delay)
+}
+
+/// The statements of a script that set the cookies.
+pub(crate) fn set_by_script(cookies: &[Cookie]) -> String {
+    cookies.iter().map(|cookie| format!("document.cookie='{}';", cookie.header())).collect()
+}
+
+/// A script that runs the statements after a delay from the page's load.
+pub(crate) fn after_load(statements: &str, delay: Duration) -> String {
     let ms = delay.as_millis();
-    format!("<script>addEventListener('load',function(){{setTimeout(function(){{{set}{then}}},{ms})}})</script>")
+    format!("<script>addEventListener('load',function(){{setTimeout(function(){{{statements}}},{ms})}})</script>")
 }

@@ -17,6 +17,10 @@ pub struct Statistics {
     pub api: ApiCalls,
     /// How often a page was opened, by a solve or by a real browser.
     pub pages: u64,
+    /// Requests to `/shop/secret`, which stands for a service that no page of the shop should reach.
+    pub secrets: u64,
+    /// Requests in absolute form, as a browser sends them to its proxy; refused ones too.
+    pub proxied: u64,
     /// Tokens made, including those that the API refuses.
     pub minted: u64,
     /// Counts resets, so that a solve that began before one is not counted after it.

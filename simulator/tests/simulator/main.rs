@@ -1,6 +1,7 @@
 //! The simulator over HTTP, and as a program.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod browser_pages;
 mod control;
 mod http;
 mod pages;
