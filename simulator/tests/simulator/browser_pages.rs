@@ -66,6 +66,7 @@ async fn the_api_waits_for_the_late_cookie_of_the_edge() {
     let simulator = with(Faults { require_user_agent: true, ..Faults::default() });
     let page = get(&simulator, "/shop/edge-late", &[("user-agent", "Browser")]).await;
     assert!(!page.head.contains("__ddg1_"), "{}", page.head);
+    assert!(!page.body.contains("HttpOnly"), "a script may not set such a cookie: {}", page.body);
     let authorization = format!("Bearer {}", token_after(&page.head, "access-token=Bearer%20"));
     let edge = format!("__ddg1_={}", token_after(&page.body, "document.cookie='__ddg1_="));
     for (cookie, status) in [("", 403), (edge.as_str(), 200)] {
