@@ -1,7 +1,6 @@
 //! Verifies a token: one `GET` to the API with the token, its cookies and the user agent it was fetched with. A bot
 //! protection in front of the API may check all three together.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -40,9 +39,6 @@ impl HttpProbe {
     }
 
     /// Sends one request. Also returns the `Date` of the answer.
-    ///
-    /// # Errors
-    /// [`RequestError`] if there is no answer.
     pub async fn ask(
         &self,
         token: &Token,
@@ -94,12 +90,6 @@ impl Probe for HttpProbe {
     async fn verify(&self, token: &Token, cookies: &Cookies, user_agent: Option<&str>) -> Verdict {
         let verdict = self.ask(token, cookies, user_agent).await;
         verdict.map_or_else(|error| Verdict::Unclear(error.to_string()), |(verdict, _)| verdict)
-    }
-}
-
-impl fmt::Debug for HttpProbe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpProbe({:?})", self.api.as_ref().map(|(_, url)| http::peer(url)))
     }
 }
 

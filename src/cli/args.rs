@@ -81,7 +81,6 @@ impl std::fmt::Debug for Settings {
 
 impl Settings {
     /// The flags as settings.
-    #[must_use]
     pub fn flags(&self) -> Vec<Flag> {
         let named = [
             ("--redis-url", "redis.url", &self.redis_url),

@@ -101,7 +101,6 @@ impl From<std::io::Error> for Stopped {
 }
 
 /// Parses the command line and runs the command.
-#[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = dispatch(&cli);

@@ -42,7 +42,6 @@ pub struct Flag {
 }
 
 impl Inputs {
-    #[must_use]
     pub fn of_the_process(config_file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         Self {

@@ -53,9 +53,6 @@ pub struct Listed {
 
 /// Merges all layers and checks the result. Opens no connection, and reads only the files that are
 /// named.
-///
-/// # Errors
-/// [`ConfigErrors`] has every error, except those that another error hides.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
     let (config, Listed { warnings, .. }) = with(inputs, false)?;
     Ok(Loaded { config, warnings })

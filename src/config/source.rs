@@ -1,7 +1,6 @@
 //! Where tokens come from.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -12,7 +11,7 @@ use token_sidecar_client::wire::SiteId;
 use url::Url;
 
 use super::reader::Section;
-use super::redaction::{self, Address, Secrecy, Secret, SecretAddress};
+use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::template::Placeholders;
 use super::value::{self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SolverAddress, Span};
 
@@ -69,12 +68,6 @@ pub enum TokenPlace {
     /// In a cookie of `Set-Cookie`: the site's token cookie or its fallbacks.
     Cookie,
     Header(HeaderName),
-}
-
-impl fmt::Debug for FlaresolverrConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FlaresolverrConfig({})", redaction::address(&self.page))
-    }
 }
 
 /// `[flaresolverr]`, and `[sites.S.flaresolverr]`, which inherits it.

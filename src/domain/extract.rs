@@ -209,7 +209,6 @@ impl CookieRule {
 }
 
 /// A user agent that a header can carry; nothing else is taken for one.
-#[must_use]
 pub fn user_agent(text: &str) -> Option<String> {
     let text = text.trim();
     let is_sendable = text.len() <= MAX_USER_AGENT && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());

@@ -81,7 +81,6 @@ impl Schedule {
 
     /// The same instants, each delayed by a share of `jitter` that is derived from the site's name alone: all replicas
     /// of a site agree, and many sites do not tick at once.
-    #[must_use]
     pub fn spread(mut self, site: &str, jitter: Duration) -> Self {
         let spread = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
         if spread > 0 {
@@ -91,7 +90,6 @@ impl Schedule {
         self
     }
 
-    #[must_use]
     pub fn next_after(&self, now: Timestamp) -> Option<Timestamp> {
         let earlier = now.checked_sub(self.offset).ok()?;
         let instant = match &self.rule {
@@ -184,7 +182,6 @@ impl Cron {
 }
 
 /// The zone of this IANA name or POSIX string; UTC if it is empty.
-#[must_use]
 pub fn time_zone(name: &str) -> Option<TimeZone> {
     // No time zone database is needed for UTC, and loading the system's costs 100 KiB.
     if matches!(name, "" | "UTC" | "Etc/UTC") {

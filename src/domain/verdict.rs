@@ -17,7 +17,6 @@ pub enum Verdict {
 
 impl Verdict {
     /// The label in logs and metrics.
-    #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",

@@ -77,7 +77,6 @@ impl Limits {
 
     /// The same, with connections for half of the file descriptors that this process may open: Redis and the sources
     /// need the others.
-    #[must_use]
     pub fn of_the_process() -> Self {
         let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
         let half = descriptors.map_or(usize::MAX, |descriptors| descriptors / 2);

@@ -38,7 +38,6 @@ use crate::http::ClientError;
 use crate::refresh::ports::SourceError;
 
 /// One page, opened by one solver.
-#[derive(Debug)]
 pub struct Flaresolverr {
     solver: Arc<Solver>,
     config: FlaresolverrConfig,
@@ -46,25 +45,16 @@ pub struct Flaresolverr {
 
 impl Flaresolverr {
     /// Builds the source. `solvers` is shared by the whole process, and sources of one URL share its slots.
-    ///
-    /// # Errors
-    /// [`ClientError`] if the URL is invalid, or no CA certificates are installed.
     pub fn new(config: &FlaresolverrConfig, solvers: &Solvers) -> Result<Self, ClientError> {
         Ok(Self { solver: solvers.get(&config.url, config.concurrency)?, config: config.clone() })
     }
 
     /// Checks the solver. The answer may take half a minute while all its browsers are busy.
-    ///
-    /// # Errors
-    /// [`FlaresolverrError`] if it does not answer or is not FlareSolverr.
     pub async fn health(&self) -> Result<Health, FlaresolverrError> {
         self.solver.health().await
     }
 
     /// Opens the page.
-    ///
-    /// # Errors
-    /// [`SourceError`] if that brings no cookies.
     pub async fn solve(&self) -> Result<Solution, SourceError> {
         let patience = self.config.max_timeout + GRACE;
         let slots = timeout(patience, self.solver.slots(self.config.session.as_deref())).await;
@@ -186,9 +176,6 @@ impl Flaresolverr {
 }
 
 /// Parses the answer to a `request.get`.
-///
-/// # Errors
-/// [`SourceError`] if it has no cookies.
 pub fn read_answer(status: StatusCode, body: &[u8]) -> Result<Solution, SourceError> {
     Ok(solver::success(status, Reply::read(body))?.into_solution()?)
 }

@@ -1,7 +1,5 @@
 //! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds.
 
-use std::fmt;
-
 use reqwest::header::{HeaderValue, USER_AGENT};
 use reqwest::{Request, StatusCode};
 use token_sidecar_client::excerpt::excerpt;
@@ -39,9 +37,6 @@ impl From<HttpSourceError> for SourceError {
 
 impl HttpSource {
     /// Builds the source. `rule` names the cookies that hold the token.
-    ///
-    /// # Errors
-    /// [`ClientError`] if no CA certificates are installed.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
         let mut config = config.clone();
         config.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
@@ -50,9 +45,6 @@ impl HttpSource {
     }
 
     /// Sends the request and takes the token from the answer.
-    ///
-    /// # Errors
-    /// [`HttpSourceError`] if there is no answer, or no token in it.
     pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
         let mut request = Request::new(self.config.method.clone(), self.config.url.clone());
         *request.headers_mut() = self.config.headers.clone();
@@ -86,12 +78,6 @@ impl HttpSource {
         let mut url = self.config.url.clone();
         url.set_query(None);
         Ok(Solution { cookies, bare: bare.map(RawToken), url: url.into(), user_agent })
-    }
-}
-
-impl fmt::Debug for HttpSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HttpSource({})", http::peer(&self.config.url))
     }
 }
 

@@ -14,7 +14,6 @@ use crate::domain::extract::{CookieRule, Solution};
 use crate::http::ClientError;
 use crate::refresh::ports::{Source, SourceError};
 
-#[derive(Debug)]
 pub enum AnySource {
     Flaresolverr(Flaresolverr),
     Http(HttpSource),
@@ -22,9 +21,6 @@ pub enum AnySource {
 
 impl AnySource {
     /// Builds a source. `rule` names the site's cookies; `solvers` is shared by the whole process.
-    ///
-    /// # Errors
-    /// [`ClientError`] if an address or a header is invalid, or no CA certificates are installed.
     pub fn new(config: &SourceConfig, rule: &CookieRule, solvers: &Solvers) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => Self::Flaresolverr(Flaresolverr::new(config, solvers)?),

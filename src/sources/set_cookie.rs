@@ -8,7 +8,6 @@ use crate::domain::extract::Cookie;
 use crate::http;
 
 /// The cookies that an answer sets.
-#[must_use]
 pub fn cookies(headers: &HeaderMap, url: &Url) -> Vec<Cookie> {
     // `Max-Age` counts from the answer's `Date`, so no clock is needed here.
     let now = http::date(headers);

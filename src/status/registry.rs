@@ -53,7 +53,6 @@ pub(crate) struct EventMessage {
 }
 
 impl StatusRegistry {
-    #[must_use]
     pub fn new(clock: MonotonicClock) -> Self {
         Self {
             clock,
@@ -70,7 +69,6 @@ impl StatusRegistry {
         SiteObserver { clock: Arc::clone(&self.clock), entry, stage_times: Arc::clone(&self.stage_times) }
     }
 
-    #[must_use]
     pub fn sites(&self) -> Vec<SiteStatus> {
         self.counted().into_iter().map(|(status, _)| status).collect()
     }
@@ -86,7 +84,6 @@ impl StatusRegistry {
     }
 
     /// An estimate of the store's clock, from the latest reading; `None` before the first.
-    #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         let now = self.now();
         let times = self.sites.values().filter_map(|entry| {

@@ -166,7 +166,6 @@ impl SiteRecord {
         Some(ahead.checked_sub(read_at.saturating_sub(now)).unwrap_or(Timestamp::MIN))
     }
 
-    #[must_use]
     pub fn status(&self, site: &SiteId, schedule: &Schedule, now: Duration) -> SiteStatus {
         let reading = self.reading.as_ref();
         let time = self.time_at(now);
@@ -226,7 +225,6 @@ impl TokenStatus {
     }
 
     /// The end of the token or of its key, whichever comes first.
-    #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
         [self.expires_at, self.key_ends_at].into_iter().flatten().min()
     }

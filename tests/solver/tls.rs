@@ -152,7 +152,7 @@ fn without_ca_certificates_tls_is_a_clear_error_and_no_panic() {
             timeout: Duration::from_secs(1),
         })
     };
-    let error = built("https://api.test/").unwrap_err().to_string();
+    let error = built("https://api.test/").err().unwrap().to_string();
     assert!(error.starts_with("no TLS for api.test:443: ") && error.contains("ca-certificates"), "{error}");
     assert!(built("http://api.test/").is_ok());
 }
