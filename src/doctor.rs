@@ -1,6 +1,7 @@
 //! The checks of `doctor`: Redis, the keys and channels of each site, its sources and its API, and what to do about each
 //! failure.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,28 +26,33 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 /// How long a message may take from one connection to another.
 const ROUND_TRIP: Duration = Duration::from_secs(3);
 
+/// One line: what was checked and what was found, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the parts of one line: what was checked, what was found, what to do")]
-pub enum Finding {
-    /// It works.
-    Works { what: String, how: String },
+pub struct Finding {
+    pub state: State,
+    pub text: String,
+    pub cure: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Works,
     /// It works, but needs attention.
-    Odd { what: String, why: String, cure: String },
-    /// It does not work.
-    Broken { what: String, why: String, cure: String },
+    Odd,
+    Broken,
 }
 
 impl Finding {
-    fn works(what: impl Into<String>, how: impl Into<String>) -> Self {
-        Self::Works { what: what.into(), how: how.into() }
+    pub fn works(what: impl Display, how: impl Display) -> Self {
+        Self { state: State::Works, text: format!("{what}: {how}"), cure: None }
     }
 
-    fn odd(what: impl Into<String>, why: impl ToString, cure: impl Into<String>) -> Self {
-        Self::Odd { what: what.into(), why: why.to_string(), cure: cure.into() }
+    fn odd(what: impl Display, why: impl Display, cure: impl Into<String>) -> Self {
+        Self { state: State::Odd, text: format!("{what}: {why}"), cure: Some(cure.into()) }
     }
 
-    fn broken(what: impl Into<String>, why: impl ToString, cure: impl Into<String>) -> Self {
-        Self::Broken { what: what.into(), why: why.to_string(), cure: cure.into() }
+    fn broken(what: impl Display, why: impl Display, cure: impl Into<String>) -> Self {
+        Self { state: State::Broken, ..Self::odd(what, why, cure) }
     }
 }
 
@@ -184,7 +190,7 @@ fn version(info: &str) -> Finding {
 }
 
 /// Compares this machine's clock with another's.
-fn clock(what: impl Into<String>, theirs: Timestamp, whose: &str) -> Finding {
+fn clock(what: impl Display, theirs: Timestamp, whose: &str) -> Finding {
     let apart = SystemClock::wall().duration_since(theirs).unsigned_abs();
     if apart <= CLOCK_TOLERANCE {
         return Finding::works(what, format!("{} ms from {whose}", apart.as_millis()));

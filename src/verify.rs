@@ -181,7 +181,7 @@ mod tests {
             (500, "application/json", "{}", "unclear"),
             (503, "text/html", "<html>", "unclear"),
         ] {
-            assert_eq!(verdict(&answer(status, kind, body), str::to_owned).as_str(), word, "{status} {kind} {body}");
+            assert_eq!(verdict(&answer(status, kind, body), str::to_owned).into_str(), word, "{status} {kind} {body}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn a_refusal_shows_the_answer_of_the_api_without_a_secret() {
         let reason = |body: &str| match verdict(&answer(401, "", body), str::to_owned) {
             Verdict::Refused(reason) => reason,
-            other => other.as_str().to_owned(),
+            other => other.into_str().to_owned(),
         };
         assert_eq!(reason(r#"{"message":"Token is expired"}"#), "the API answers 401: Token is expired");
         assert_eq!(reason(r#"{"message":7}"#), "the API answers 401");

@@ -2,29 +2,27 @@
 
 use super::{Exit, Stopped, screen};
 use crate::config::{Config, SiteConfig};
-use crate::doctor::{Doctor, Finding};
+use crate::doctor::{Doctor, Finding, State};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
     let mut broken = 0;
     let mut show = |finding: Finding| -> Result<(), Stopped> {
-        match finding {
-            Finding::Works { what, how } => screen::line(format!("{}  {what}: {how}", screen::good("ok  ")))?,
-            Finding::Odd { what, why, cure } => {
-                screen::line(format!("{}  {what}: {why}", console::style("odd ").yellow()))?;
-                screen::line(format!("      → {cure}"))?;
-            }
-            Finding::Broken { what, why, cure } => {
-                broken += 1;
-                screen::line(format!("{}  {what}: {why}", screen::bad("FAIL")))?;
-                screen::line(format!("      → {cure}"))?;
-            }
+        broken += u32::from(finding.state == State::Broken);
+        let state = match finding.state {
+            State::Works => screen::good("ok  "),
+            State::Odd => console::style("odd ").yellow(),
+            State::Broken => screen::bad("FAIL"),
+        };
+        screen::line(format!("{state}  {}", finding.text))?;
+        if let Some(cure) = finding.cure {
+            screen::line(format!("      → {cure}"))?;
         }
         Ok(())
     };
-    show(Finding::Works { what: "settings".into(), how: format!("{} site(s)", config.sites.len()) })?;
+    show(Finding::works("settings", format!("{} site(s)", config.sites.len())))?;
     let doctor = Doctor::new(config)?;
     let redis = doctor.redis().await;
-    let is_reached = !redis.iter().any(|finding| matches!(finding, Finding::Broken { .. }));
+    let is_reached = !redis.iter().any(|finding| finding.state == State::Broken);
     for finding in redis {
         show(finding)?;
     }

@@ -141,7 +141,7 @@ pub fn candidate(
     // A server deletes a cookie by an end in 1970.
     let is_deleted = |cookie: &Cookie| cookie.expires_at.is_some_and(|end| end.as_second() < 86_400);
     let mut held: Vec<_> = solution.cookies.iter().filter(|c| !c.value.is_empty() && !is_deleted(c)).collect();
-    held.sort_by_cached_key(|cookie| Reverse(Fit::of(cookie, page.as_ref())));
+    held.sort_by_cached_key(|cookie| Reverse(fit(cookie, page.as_ref())));
     let is_live = |cookie: &Cookie| cookie.expires_at.is_none_or(|end| now < end);
     let best_last = held.iter().rev().filter(|cookie| is_live(cookie));
     let mut cookies: Cookies = best_last.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
@@ -231,13 +231,6 @@ const COOKIE_VALUE: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'(')
     .remove(b')');
 
-/// How well a cookie fits a page: by its domain first, then by its path; a longer match is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Fit {
-    domain: Match,
-    path: Match,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     Foreign,
@@ -246,12 +239,10 @@ enum Match {
     Exact,
 }
 
-impl Fit {
-    fn of(cookie: &Cookie, page: Option<&Url>) -> Self {
-        let host = page.and_then(Url::host_str).unwrap_or_default();
-        let path = page.map_or("/", Url::path);
-        Self { domain: domain_match(&cookie.domain, host), path: path_match(&cookie.path, path) }
-    }
+/// How well a cookie fits a page: by its domain first, then by its path; a longer match is better.
+fn fit(cookie: &Cookie, page: Option<&Url>) -> (Match, Match) {
+    let host = page.and_then(Url::host_str).unwrap_or_default();
+    (domain_match(&cookie.domain, host), path_match(&cookie.path, page.map_or("/", Url::path)))
 }
 
 fn domain_match(domain: &str, host: &str) -> Match {

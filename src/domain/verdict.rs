@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use token_sidecar_client::wire::Stage;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Its name in lower case is its label in logs.
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Verdict {
     Accepted,
     /// 401: the token is invalid.
@@ -13,18 +15,6 @@ pub enum Verdict {
     Blocked(String),
     /// 429, 5xx, a time-out: no verdict on the token.
     Unclear(String),
-}
-
-impl Verdict {
-    /// The label in logs and metrics.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Refused(_) => "refused",
-            Self::Blocked(_) => "blocked",
-            Self::Unclear(_) => "unclear",
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

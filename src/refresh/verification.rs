@@ -25,7 +25,7 @@ impl<P: Ports> Driver<P> {
             return Ok(());
         };
         let Some(verdict) = self.verify_current(&current, stop).await? else { return Ok(()) };
-        tracing::info!(site = %self.site.id, %trigger, verdict = verdict.as_str(), "the stored token was verified");
+        tracing::info!(site = %self.site.id, %trigger, verdict = verdict.into_str(), "the stored token was verified");
         self.take_in();
         if !only_asks(&self.site, &self.state, &self.inbox) {
             return Ok(());

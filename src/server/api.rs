@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use token_sidecar_client::wire::{SiteId, whole_second_down};
@@ -34,22 +35,8 @@ struct ProcessStatus<'a> {
     instance: &'a str,
     /// The store's clock, estimated; `null` before the first reading.
     time: Option<Timestamp>,
-    redis: RedisStatus,
+    redis: Value,
     sites: Vec<SiteStatus>,
-}
-
-#[derive(Debug, Serialize)]
-struct RedisStatus {
-    /// `connecting`, `up` or `down`.
-    subscription: &'static str,
-    /// Seconds in this state.
-    since_s: Option<u64>,
-    /// Why the process is unhealthy; `null` if it is healthy.
-    problem: Option<String>,
-    /// Seconds since the last canary came back.
-    canary_age_s: Option<u64>,
-    round_trip_ms: Option<f64>,
-    reconnects: u64,
 }
 
 /// The query of `/api/history`.
@@ -68,7 +55,7 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Page {
             version: env!("CARGO_PKG_VERSION"),
             instance: &context.instance,
             time: status.time().map(whole_second_down),
-            redis: RedisStatus::of(status, &context.limits),
+            redis: redis_status(status, &context.limits),
             sites: status.sites(),
         };
         json_page(StatusCode::OK, &body)
@@ -95,7 +82,7 @@ pub(super) async fn history(
         .await
         .unwrap_or_else(|_| Err("the store takes too long".to_owned()))
         .map_err(|e| Problem::unavailable(format!("the history cannot be read: {e}")))?;
-    Ok(Json(serde_json::json!({ "site": site.as_str(), "entries": entries })).into_response())
+    Ok(Json(json!({ "site": site.as_str(), "entries": entries })).into_response())
 }
 
 /// `POST /api/sites/S/refresh`: a manual trigger. The body is not read.
@@ -117,30 +104,26 @@ pub(super) async fn refresh(
         return Err(Problem::unavailable("the sidecar is shutting down"));
     }
     tracing::info!(site = %site, "a refresh was asked for over HTTP");
-    Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "accepted": true }))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
 }
 
-impl RedisStatus {
-    fn of(status: &StatusRegistry, limits: &Limits) -> Self {
-        let (subscription, now) = (status.subscription(), status.now());
-        let problem = health(&subscription, now, limits).err();
-        let reconnects = subscription.reconnects();
-        let canary = subscription.canary;
-        let (subscription, since) = match subscription.state {
-            SubscriptionState::Connecting => ("connecting", None),
-            SubscriptionState::Up { since } => ("up", Some(since)),
-            SubscriptionState::Down { since, .. } => ("down", Some(since)),
-        };
-        let seconds = |at: Duration| now.saturating_sub(at).as_secs();
-        Self {
-            subscription,
-            since_s: since.map(seconds),
-            problem,
-            canary_age_s: canary.map(|c| seconds(c.at)),
-            round_trip_ms: canary.map(|c| millis(c.round_trip)),
-            reconnects,
-        }
-    }
+/// The state of the subscription; `since_s` and `canary_age_s` are seconds ago.
+fn redis_status(status: &StatusRegistry, limits: &Limits) -> Value {
+    let (subscription, now) = (status.subscription(), status.now());
+    let (state, since) = match subscription.state {
+        SubscriptionState::Connecting => ("connecting", None),
+        SubscriptionState::Up { since } => ("up", Some(since)),
+        SubscriptionState::Down { since, .. } => ("down", Some(since)),
+    };
+    let seconds = |at: Duration| now.saturating_sub(at).as_secs();
+    json!({
+        "subscription": state,
+        "since_s": since.map(seconds),
+        "problem": health(&subscription, now, limits).err(),
+        "canary_age_s": subscription.canary.map(|canary| seconds(canary.at)),
+        "round_trip_ms": subscription.canary.map(|canary| millis(canary.round_trip)),
+        "reconnects": subscription.reconnects(),
+    })
 }
 
 fn known(status: &StatusRegistry, name: &str) -> Result<SiteId, Problem> {

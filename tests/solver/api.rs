@@ -69,7 +69,7 @@ async fn defect_6_a_refusal_a_block_and_a_fault_are_three_things() {
         let act = std::sync::Mutex::new(Some(act));
         let stub = Stub::new(move |_, _| act.lock().unwrap().take().unwrap_or(Act::Close));
         let verdict = asked(&stub.url).await;
-        assert_eq!(verdict.as_str(), word, "{verdict:?}");
+        assert_eq!(verdict.into_str(), word, "{verdict:?}");
     }
 }
 
