@@ -8,9 +8,12 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar_client::redis::LinkError;
+use futures_util::FutureExt as _;
+use secrecy::SecretString;
+use token_sidecar_client::redis::{Connector, LinkError, Renewed};
 use token_sidecar_client::wire::SiteId;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +21,12 @@ use tokio_util::task::TaskTracker;
 
 use self::process::{LAST_MOMENT, Process};
 use crate::clock::SystemClock;
-use crate::config::{Config, SiteConfig};
+use crate::config::{Again, Config, ConfigErrors, SiteConfig};
 use crate::domain::inbox::Inbox;
 use crate::http::ClientError;
 use crate::refresh::driver::{Driver, Stop};
 use crate::refresh::manual::ManualOutcome;
-use crate::server::{HttpServer, Limits, serve};
+use crate::server::{AdminToken, HttpServer, Limits, serve};
 use crate::status::{StatusRegistry, SubscriptionState};
 
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +58,14 @@ impl From<LinkError> for AppError {
 }
 
 /// Runs the sidecar until `shutdown` is cancelled. Fails on settings that cannot be used, a Redis that refuses from the
-/// start, and an address that is taken.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppError> {
+/// start, and an address that is taken. `anew` asks for new connections to Redis.
+pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>) -> Result<(), AppError> {
+    let connector = connector(&config)?;
     let listener = match config.server.listen {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let (process, sites) = Process::new(&config.redis, config.sites)?;
+    let (process, sites) = Process::new(connector, config.sites)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %process.instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
@@ -75,14 +79,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), AppE
             status: Arc::clone(&process.status),
             history: Arc::clone(&process) as _,
             refresh: Arc::new(move |site| refreshing.refresh(site)),
-            admin_token: config.server.admin_token,
+            admin_token: config.server.admin_token.map(|token| admin_token(token, config.rotation.admin_token)),
             instance: process.instance.to_string(),
             limits: Limits::of_the_process(),
         };
         tasks.spawn(serve(listener, server, last.clone()));
     }
     let (ready, unsubscribe) = (CancellationToken::new(), CancellationToken::new());
-    let mut subscribed = pin!(process.subscription().run(ready.clone(), unsubscribe.clone()));
+    let mut subscribed = pin!(process.subscription(anew).run(ready.clone(), unsubscribe.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The start-up triggers are sent only once the subscription is active, so that no message is lost in between.
     tokio::select! {
@@ -146,9 +150,9 @@ pub async fn refresh(
     patience: Duration,
     shutdown: CancellationToken,
 ) -> Result<ManualOutcome, AppError> {
-    let (process, sites) = Process::new(&config.redis, vec![site.clone()])?;
+    let (process, sites) = Process::new(connector(config)?, vec![site.clone()])?;
     let (ready, unsubscribe) = (CancellationToken::new(), CancellationToken::new());
-    let mut subscribed = pin!(process.subscription().run(ready.clone(), unsubscribe.clone()));
+    let mut subscribed = pin!(process.subscription(Arc::default()).run(ready.clone(), unsubscribe.clone()));
     let admission = async {
         ready.cancelled().await;
         admission::admitted(&process.link, sites.into_iter()).await
@@ -173,6 +177,30 @@ pub async fn refresh(
     answer_once(subscribed, &process, unanswered).await;
     process.leave().await;
     Ok(outcome)
+}
+
+/// A connector that reads the files of its settings again for each connection.
+pub fn connector(config: &Config) -> Result<Connector, LinkError> {
+    match config.rotation.redis.clone() {
+        Some(again) => Connector::renewed(&config.redis, move || again().map_err(on_one_line)),
+        None => Connector::new(&config.redis),
+    }
+}
+
+/// An admin token that is read from its file again for each request, where it has one.
+fn admin_token(token: SecretString, again: Option<Again<SecretString>>) -> AdminToken {
+    let renewed = Arc::new(match again {
+        Some(again) => Renewed::new(token, move || again().map_err(on_one_line)),
+        None => Renewed::fixed(token),
+    });
+    Arc::new(move || {
+        let renewed = Arc::clone(&renewed);
+        async move { renewed.read_again().await }.boxed()
+    })
+}
+
+fn on_one_line(errors: ConfigErrors) -> String {
+    errors.to_string().replace('\n', "; ")
 }
 
 /// Waits for the drivers to end, and keeps what each has left unanswered.

@@ -1,6 +1,8 @@
-//! SIGTERM and SIGINT: the first one starts an orderly shutdown of `run` and `refresh`, the second, a
-//! second later or more, ends them at once. All other commands end on the first.
+//! SIGTERM, SIGINT and SIGQUIT: the first one starts an orderly shutdown of `run` and `refresh`, the second, a second
+//! later or more, ends them at once. All other commands end on the first. So does SIGHUP of a terminal; without one it
+//! tells `run` to connect anew.
 
+use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -17,12 +19,31 @@ const ONE_SIGNAL: Duration = Duration::from_secs(1);
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    /// Where it ends the process.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// Handles the signals in place of their default action.
     pub fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Self::with(ends_with_its_terminal())
+    }
+
+    /// The same, and SIGHUP as a request where it does not end the process.
+    pub fn install_with_requests() -> io::Result<(Self, Option<Signal>)> {
+        let ends = ends_with_its_terminal();
+        let requests = (!ends).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok((Self::with(ends)?, requests))
+    }
+
+    fn with(hangup_ends: bool) -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: hangup_ends.then(|| signal(SignalKind::hangup())).transpose()?,
+        })
     }
 
     /// Ends the process on the first signal from now on, even while it writes into a full pipe.
@@ -44,15 +65,38 @@ impl Signals {
     }
 
     async fn next(&mut self) -> SignalKind {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.quit.recv() => SignalKind::quit(),
+            _ = hangup => SignalKind::hangup(),
         }
     }
 }
 
+/// Whether SIGHUP means that the terminal of this process is gone. `nohup` ignores it, so that a process outlives its
+/// terminal.
+fn ends_with_its_terminal() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    // The lowest bit is signal 1.
+    ignored >> (SignalKind::hangup().as_raw_value() - 1) & 1 == 0 && fs::File::open("/dev/tty").is_ok()
+}
+
 fn name(signal: SignalKind) -> &'static str {
-    if signal == SignalKind::terminate() { "SIGTERM" } else { "SIGINT" }
+    match signal {
+        _ if signal == SignalKind::terminate() => "SIGTERM",
+        _ if signal == SignalKind::interrupt() => "SIGINT",
+        _ if signal == SignalKind::quit() => "SIGQUIT",
+        _ => "SIGHUP",
+    }
 }
 
 /// What a shell reports for a process ended by the signal.

@@ -33,6 +33,8 @@ mod process;
 mod refusals;
 #[path = "sidecar/replicas.rs"]
 mod replicas;
+#[path = "sidecar/rotation.rs"]
+mod rotation;
 #[path = "sidecar/secrets.rs"]
 mod secrets;
 #[path = "sidecar/server.rs"]

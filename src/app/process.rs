@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use token_sidecar_client::redis::{Connector, Link, RedisConfig};
+use token_sidecar_client::redis::{Connector, Link};
 use token_sidecar_client::wire::{Channels, Event, SiteId};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -71,9 +71,9 @@ struct Contact {
 
 impl Process {
     /// Assembles the sites and starts their outputs. Consumes the settings, to free their memory.
-    pub(super) fn new(redis: &RedisConfig, sites: Vec<SiteConfig>) -> Result<(Arc<Self>, Vec<Site>), AppError> {
+    pub(super) fn new(connector: Connector, sites: Vec<SiteConfig>) -> Result<(Arc<Self>, Vec<Site>), AppError> {
         let clock = SystemClock::start();
-        let link = Arc::new(Link::new(Connector::new(redis)?));
+        let link = Arc::new(Link::new(connector));
         let instance: Arc<str> = instance().into();
         let (solvers, mut status) = (Solvers::default(), StatusRegistry::new(Arc::new(move || clock.now())));
         let (mut contacts, mut outputs, mut assembled) = (BTreeMap::new(), Vec::new(), Vec::with_capacity(sites.len()));
@@ -109,10 +109,11 @@ impl Process {
         Ok((Arc::new(Self { link, status, instance, clock, solvers, contacts, outputs }), assembled))
     }
 
-    pub(super) fn subscription(&self) -> Subscription<SystemClock, Delays, StatusRegistry> {
+    /// `anew` asks it for new connections.
+    pub(super) fn subscription(&self, anew: Arc<Notify>) -> Subscription<SystemClock, Delays, StatusRegistry> {
         let contacts = self.contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox)));
         let (link, status, instance) = (Arc::clone(&self.link), Arc::clone(&self.status), self.instance.to_string());
-        Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, status, instance, contacts.collect())
+        Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, status, instance, contacts.collect(), anew)
     }
 
     /// Sends a manual trigger to a site of this process.

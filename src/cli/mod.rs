@@ -23,6 +23,7 @@ use token_sidecar_client::redis::LinkError;
 use tokio_util::sync::CancellationToken;
 
 use self::args::{Cli, Command};
+use self::run::Start;
 use crate::app::AppError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
 use crate::log;
@@ -131,7 +132,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     if matches!(command, Command::CheckConfig) {
         return check_config::print(&config::list(&inputs).map_err(refused)?);
     }
-    let Loaded { config, warnings } = config::load(&inputs).map_err(refused)?;
+    let Loaded { config, in_files, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
         log::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
@@ -150,7 +151,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let only = cli.settings.site.as_deref();
     let done = runtime.block_on(async {
         match &command {
-            Command::Run => run::run(config).await,
+            Command::Run => run::run(config, Start { inputs, in_files }).await,
             Command::Refresh => refresh::run(&config, one_site(&config, only)?).await,
             Command::Trigger(flags) => trigger::run(&config, one_site(&config, only)?, flags).await,
             Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
@@ -190,11 +191,13 @@ fn names(sites: &[SiteConfig]) -> String {
 }
 
 /// Runs the work; the first signal cancels the token, the second ends the process.
-async fn under_signals<T>(work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, Stopped> {
+async fn under_signals<T, E>(
+    signals: Signals,
+    work: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
+) -> Result<T, E> {
     let shutdown = CancellationToken::new();
-    let signals = Signals::install()?;
     tokio::select! {
-        done = work(shutdown.clone()) => Ok(done),
+        done = work(shutdown.clone()) => done,
         code = signals.obey(shutdown) => {
             log::flush();
             std::process::exit(code)

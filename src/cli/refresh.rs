@@ -5,9 +5,12 @@ use super::{Exit, Stopped, screen, under_signals};
 use crate::app;
 use crate::config::{Config, SiteConfig};
 use crate::refresh::manual::ManualOutcome;
+use crate::shutdown::Signals;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
-    let once = under_signals(async |shutdown| app::refresh(config, site, PATIENCE, shutdown).await).await??;
+    let once =
+        under_signals(Signals::install()?, async |shutdown| app::refresh(config, site, PATIENCE, shutdown).await)
+            .await?;
     match once {
         ManualOutcome::Refreshed(snapshot) => {
             let fingerprint = snapshot.fingerprint().map(|f| f.to_string()).unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal as _};
 
-use token_sidecar_client::redis::Connector;
 use token_sidecar_client::wire::{Event, UpdatedCause};
 use token_sidecar_client::{Update, Updates};
 
@@ -13,7 +12,7 @@ use crate::app;
 use crate::config::{Config, SiteConfig};
 
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
-    let mut updates = Updates::of(Connector::new(&config.redis)?, sites.iter().map(|site| &site.id));
+    let mut updates = Updates::of(app::connector(config)?, sites.iter().map(|site| &site.id));
     reach(async || match updates.next().await {
         Update::Lost(error) => Err(error),
         _ => Ok(()),

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+
+use token_sidecar_client::redis::read_file;
 
 use super::error::ConfigError;
 use super::value::Parsed;
@@ -105,7 +106,7 @@ impl Read for Lines<'_> {
 
 /// Reads a `.env` without changing the environment of the process.
 pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
-    let bytes = match read(file, LARGEST) {
+    let bytes = match read_file(file, LARGEST) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Dotenv::default()),
         Err(error) => return Err(unreadable(file, &error)),
@@ -156,24 +157,8 @@ pub(super) fn secret(file: &Path) -> Parsed<String> {
 
 /// Reads a file without the byte order mark that some editors write.
 fn read_text(file: &Path, most: u64) -> io::Result<String> {
-    let text = String::from_utf8(read(file, most)?).map_err(|_| io::Error::other("it is not UTF-8"))?;
+    let text = String::from_utf8(read_file(file, most)?).map_err(|_| io::Error::other("it is not UTF-8"))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-fn read(file: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(file)?;
-    if metadata.file_type().is_fifo() {
-        // To open it would wait for a writer.
-        return Err(io::Error::other("it is a pipe"));
-    }
-    let mut bytes = Vec::new();
-    if metadata.len() <= most {
-        fs::File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
-    }
-    if metadata.len().max(bytes.len() as u64) > most {
-        return Err(io::Error::other(format!("it is larger than {} KiB", most >> 10)));
-    }
-    Ok(bytes)
 }
 
 fn unreadable(file: &Path, error: &io::Error) -> ConfigError {

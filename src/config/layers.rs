@@ -58,7 +58,7 @@ impl fmt::Display for Origin {
 }
 
 /// All layers.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Layers {
     /// The weakest first.
     pub(super) trees: Vec<(Layer, Value)>,
@@ -95,6 +95,23 @@ impl Layers {
         layers.add_variables(&variables, Layer::Environment, &inputs.environment);
         layers.add_flags();
         Ok(layers)
+    }
+
+    /// What all layers say in this table alone.
+    pub(super) fn table(&self, name: &str) -> Self {
+        let one =
+            |tree: &Value| tree.get(name).map(|table| Table::from_iter([(name.to_owned(), table.clone())]).into());
+        let trees = self.trees.iter().filter_map(|(layer, tree)| Some((layer.clone(), one(tree)?)));
+        Self { trees: trees.collect(), flags: self.flags.clone(), ..Self::default() }
+    }
+
+    /// Whether a setting names a file.
+    pub(super) fn name_a_file(&self) -> bool {
+        fn names_a_file(tree: &Value) -> bool {
+            tree.as_table()
+                .is_some_and(|table| table.iter().any(|(name, value)| name.ends_with("_file") || names_a_file(value)))
+        }
+        self.trees.iter().any(|(_, tree)| names_a_file(tree))
     }
 
     /// The origin of what is at a path of a layer.

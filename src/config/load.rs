@@ -12,12 +12,13 @@ use super::checks;
 use super::environment::Inputs;
 use super::error::ConfigErrors;
 use super::layers::Layers;
-use super::reader::Reader;
+use super::listing::{InFiles, Setting};
+use super::reader::{Read, Reader};
 use super::redis::RedisSection;
+use super::rotation::Rotation;
 use super::server::{LogFormat, LogSection, ServerConfig, ServerSection};
 use super::site::{SiteConfig, SiteSection};
 use super::source::FlaresolverrSection;
-use super::tree::Setting;
 use super::value::{SECOND, Span, Zone};
 use crate::domain::schedule::Schedule;
 
@@ -25,6 +26,7 @@ use crate::domain::schedule::Schedule;
 #[derive(Clone)]
 pub struct Config {
     pub redis: RedisConfig,
+    pub rotation: Rotation,
     pub server: ServerConfig,
     pub log_format: LogFormat,
     pub log_filter: Targets,
@@ -38,6 +40,8 @@ pub struct Config {
 #[derive(Clone)]
 pub struct Loaded {
     pub config: Config,
+    /// By which a later change of a file is seen.
+    pub in_files: InFiles,
     /// Probable mistakes; no secrets.
     pub warnings: Vec<String>,
 }
@@ -54,13 +58,13 @@ pub struct Listed {
 /// Merges all layers and checks the result. Opens no connection, and reads only the files that are
 /// named.
 pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
-    let (config, Listed { warnings, .. }) = with(inputs, false)?;
-    Ok(Loaded { config, warnings })
+    let (config, Read { in_files, warnings, .. }) = with(inputs, false)?;
+    Ok(Loaded { config, in_files, warnings })
 }
 
 /// The same, but lists each setting: with thousands of sites the list is far larger than what [`load`] returns.
 pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
-    with(inputs, true).map(|(_, listed)| listed)
+    with(inputs, true).map(|(_, Read { settings, warnings, .. })| Listed { settings, warnings })
 }
 
 #[derive(Deserialize)]
@@ -76,18 +80,19 @@ struct ProcessSection {
     _sites: BTreeMap<String, IgnoredAny>,
 }
 
-fn with(inputs: &Inputs, lists: bool) -> Result<(Config, Listed), ConfigErrors> {
+fn with(inputs: &Inputs, lists: bool) -> Result<(Config, Read), ConfigErrors> {
     let layers = Layers::of(inputs).map_err(|error| ConfigErrors(vec![error]))?;
+    let rotation = Rotation::of(&layers);
     let mut reader = Reader::new(layers, lists);
-    let config = read(&mut reader);
-    let (settings, warnings, errors) = reader.finish();
+    let config = read(&mut reader, rotation);
+    let read = reader.finish();
     match config {
-        Some(config) if errors.is_empty() => Ok((config, Listed { settings, warnings })),
-        _ => Err(ConfigErrors(errors)),
+        Some(config) if read.errors.is_empty() => Ok((config, read)),
+        _ => Err(ConfigErrors(read.errors)),
     }
 }
 
-fn read(reader: &mut Reader) -> Option<Config> {
+fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
     let mut process = reader.section(None);
     let ProcessSection { redis, server, log, time_zone, shutdown_grace, flaresolverr, .. } = process.read("")?;
     let redis = redis.build(&mut process);
@@ -99,6 +104,7 @@ fn read(reader: &mut Reader) -> Option<Config> {
     }
     Some(Config {
         redis,
+        rotation,
         server: server.into(),
         log_format: log.format,
         log_filter: log.filter.0,

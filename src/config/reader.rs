@@ -1,20 +1,28 @@
 //! Reads the sections of the settings and collects all errors.
 
-use std::cell::RefCell;
-
 use serde::de::DeserializeOwned;
 use token_sidecar_client::wire::SiteId;
 
 use super::error::ConfigError;
 use super::layers::Layers;
+use super::listing::{InFiles, Notes, Setting};
 use super::redaction::Secrecy;
-use super::tree::{Error, Place, Scope, Setting};
+use super::tree::{Error, Place, Scope};
 
 pub(super) struct Reader {
     layers: Layers,
     /// The paths with errors.
     refused: Vec<(Option<SiteId>, String)>,
-    list: Option<RefCell<Vec<Setting>>>,
+    notes: Notes,
+}
+
+/// What was read.
+pub(super) struct Read {
+    /// The effective settings, if they were to be listed.
+    pub(super) settings: Vec<Setting>,
+    pub(super) in_files: InFiles,
+    pub(super) warnings: Vec<String>,
+    pub(super) errors: Vec<ConfigError>,
 }
 
 /// The settings of the process or of one site.
@@ -26,7 +34,8 @@ pub(super) struct Section<'r> {
 impl Reader {
     /// `lists` says whether the effective settings are listed too.
     pub(super) fn new(layers: Layers, lists: bool) -> Self {
-        Self { layers, refused: Vec::new(), list: lists.then(RefCell::default) }
+        let notes = Notes { list: lists.then(Default::default), ..Notes::default() };
+        Self { layers, refused: Vec::new(), notes }
     }
 
     pub(super) fn sites(&self) -> Vec<SiteId> {
@@ -45,10 +54,13 @@ impl Reader {
         self.note(ConfigError::Conflict(text));
     }
 
-    /// The effective settings, the warnings and the errors.
-    pub(super) fn finish(self) -> (Vec<Setting>, Vec<String>, Vec<ConfigError>) {
-        let settings = self.list.map(RefCell::into_inner).unwrap_or_default();
-        (settings, self.layers.warnings, self.layers.errors)
+    pub(super) fn finish(self) -> Read {
+        Read {
+            settings: self.notes.list.map(|list| list.into_inner()).unwrap_or_default(),
+            in_files: self.notes.in_files.into_inner(),
+            warnings: self.layers.warnings,
+            errors: self.layers.errors,
+        }
     }
 
     fn note(&mut self, error: ConfigError) {
@@ -108,8 +120,8 @@ impl Section<'_> {
     }
 
     fn place(&self, path: &str) -> Place<'_> {
-        let Reader { layers, refused, list } = &*self.reader;
-        Scope { layers, site: self.site, refused, list: list.as_ref() }.at(path)
+        let Reader { layers, refused, notes } = &*self.reader;
+        Scope { layers, site: self.site, refused, notes: Some(notes) }.at(path)
     }
 
     /// Notes an error, and that the default counts from now on. `None` if the default is wrong too.

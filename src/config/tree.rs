@@ -4,7 +4,6 @@
 //! reading ends at the first error; `reader` then notes it and reads again with the default in place of the value.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
@@ -19,22 +18,13 @@ use toml::Value;
 use super::environment;
 use super::error::{ConfigError, nearest};
 use super::layers::{Layer, Layers, Origin};
+use super::listing::{Notes, Setting};
 use super::redaction::{self, HIDDEN, Secrecy};
+use super::rotation::is_read_again;
 use super::variables;
 
 /// Tables of the process that sites inherit.
 const SHARED: &[&str] = &["flaresolverr"];
-
-/// An effective setting, to be shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// The dotted path in the TOML file.
-    pub path: String,
-    /// As written, secrets redacted; `None` if not set.
-    pub value: Option<String>,
-    pub origin: Origin,
-    pub secrecy: Secrecy,
-}
 
 /// The settings of the process or of a site.
 #[derive(Clone, Copy)]
@@ -43,7 +33,8 @@ pub(super) struct Scope<'a> {
     pub(super) site: Option<&'a SiteId>,
     /// The paths with errors, for which the default counts.
     pub(super) refused: &'a [(Option<SiteId>, String)],
-    pub(super) list: Option<&'a RefCell<Vec<Setting>>>,
+    /// `None` for the items of a list.
+    pub(super) notes: Option<&'a Notes>,
 }
 
 /// A place in the tree, the root included.
@@ -210,7 +201,7 @@ impl<'a> Place<'a> {
     /// Reads a text, or a value of another kind that can be read as one.
     fn read<T>(self, is_text: fn(&Value) -> bool, read: impl FnOnce(&str) -> Result<T, Error>) -> Result<T, Error> {
         let given = self.given()?;
-        self.note(|| given.as_ref().map(|given| self.show(&given.text)));
+        self.note(given.as_ref().map(|given| &*given.text).as_slice());
         let is_other = given.as_ref().and_then(|given| given.other).is_some_and(|other| !is_text(other));
         let result = match read(given.as_ref().map_or("", |given| &given.text)) {
             // The expected kind is known where the value is read.
@@ -223,11 +214,25 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Lists an effective setting.
-    fn note(&self, shown: impl FnOnce() -> Option<String>) {
-        if let Some(list) = self.scope.list {
-            let (origin, _) = self.origin(self.entries.last());
-            list.borrow_mut().push(Setting { path: self.full_path(), value: shown(), origin, secrecy: self.secrecy });
+    /// Notes an effective setting, which has one value or the items of a list.
+    fn note(&self, values: &[&str]) {
+        let Some(notes) = self.scope.notes else { return };
+        let (entry, file) = (self.entries.last(), self.file());
+        let is_in_a_file = entry.is_some_and(|entry| matches!(entry.layer, Layer::File(_) | Layer::DotEnv(_)));
+        let is_inherited = self.scope.site.is_some() && entry.is_some_and(|entry| entry.site.is_none());
+        // An output keeps the line of this token in the .env current.
+        if (is_in_a_file || file.is_some()) && !is_inherited && self.name != "bootstrap_token" {
+            let (path, file) = (self.full_path(), file.and_then(Value::as_str));
+            match file.filter(|_| is_read_again(&path)) {
+                Some(file) => notes.in_files.borrow_mut().note(path, &[file]),
+                None => notes.in_files.borrow_mut().note(path, values),
+            }
+        }
+        if let Some(list) = &notes.list {
+            let shown: Vec<String> = values.iter().map(|value| self.show(value)).collect();
+            let value = (!shown.is_empty()).then(|| shown.join(", "));
+            let (origin, _) = self.origin(entry);
+            list.borrow_mut().push(Setting { path: self.full_path(), value, origin, secrecy: self.secrecy });
         }
     }
 
@@ -332,7 +337,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.given()?.is_none() {
-            self.note(|| None);
+            self.note(&[]);
             return visitor.visit_none();
         }
         visitor.visit_some(self)
@@ -356,11 +361,8 @@ impl<'de> Deserializer<'de> for Place<'_> {
             }
         };
         let items = items.ok_or_else(|| self.wrong(HIDDEN, "expected a list of texts".to_owned()))?;
-        self.note(|| {
-            let shown: Vec<String> = items.iter().map(|item| self.show(item)).collect();
-            (!shown.is_empty()).then(|| shown.join(", "))
-        });
-        let scope = Scope { list: None, ..self.scope };
+        self.note(&items.iter().map(String::as_str).collect::<Vec<_>>());
+        let scope = Scope { notes: None, ..self.scope };
         let (table, name, entries) = (&self.table, &self.name, &self.entries);
         let places = items.into_iter().map(|item| Place {
             scope,

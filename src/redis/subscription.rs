@@ -10,6 +10,7 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use token_sidecar_client::redis::{Link, LinkError, classify};
 use token_sidecar_client::wire::SiteId;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::push_handler::{Incoming, PushHandler};
@@ -35,6 +36,14 @@ pub struct Subscription<C, H, O> {
     handler: Arc<PushHandler<O>>,
     canary_channel: String,
     instance: String,
+    anew: Arc<Notify>,
+}
+
+/// How a connection ends that is not lost.
+enum End {
+    Stopped,
+    /// Another one was asked for.
+    Anew,
 }
 
 /// A connection that is subscribed to all channels.
@@ -48,7 +57,8 @@ struct Subscribed {
 }
 
 impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
-    /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'.
+    /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'; `anew` asks
+    /// for new connections.
     pub fn new(
         link: Arc<Link>,
         clock: C,
@@ -56,10 +66,11 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         observer: Arc<O>,
         instance: String,
         sites: Vec<(SiteId, Arc<Mailbox>)>,
+        anew: Arc<Notify>,
     ) -> Self {
         let handler = Arc::new(PushHandler::new(observer, sites));
         let canary_channel = handler.canary_channel();
-        Self { link, clock, jitter, handler, canary_channel, instance }
+        Self { link, clock, jitter, handler, canary_channel, instance, anew }
     }
 
     /// Subscribes, and again whenever the connection is lost, until it is stopped: then Redis no longer counts this
@@ -68,7 +79,14 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         let mut losses = 0;
         let mut logged = None;
         loop {
-            let Err(error) = self.session(&mut losses, &ready, &stop).await else { return Ok(()) };
+            let error = match self.session(&mut losses, &ready, &stop).await {
+                Ok(End::Stopped) => return Ok(()),
+                Ok(End::Anew) => {
+                    self.handler.observer().disconnected("connecting anew, as asked for");
+                    continue;
+                }
+                Err(error) => error,
+            };
             let will_pass = matches!(error, LinkError::Away(_));
             // What is not about us, a proxy in front of Redis may have said.
             if !will_pass && !error.is_of_the_command() && !ready.is_cancelled() {
@@ -86,6 +104,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 () = self.clock.sleep(self.jitter.pause(losses)) => {}
+                () = self.anew.notified() => {}
             }
         }
     }
@@ -96,10 +115,10 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         losses: &mut u32,
         ready: &CancellationToken,
         stop: &CancellationToken,
-    ) -> Result<(), LinkError> {
+    ) -> Result<End, LinkError> {
         let subscribed = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return Ok(End::Stopped),
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
                 return Err(LinkError::Away("subscribing took too long".to_owned()));
             }
@@ -114,6 +133,10 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
+            () = self.anew.notified() => {
+                self.link.reopen().await;
+                return Ok(End::Anew);
+            }
             () = subscribed.moved.cancelled() => {
                 self.link.reopen().await;
                 return Err(LinkError::Away("the Sentinels name another master".to_owned()));
@@ -124,7 +147,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
             lost = canaries => return Err(lost),
         }
         self.unsubscribe(subscribed.connection).await;
-        Ok(())
+        Ok(End::Stopped)
     }
 
     async fn subscribe(&self) -> Result<Subscribed, LinkError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Resource, getrlimit};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -20,11 +20,14 @@ pub struct HttpServer {
     /// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
     pub refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
     /// Bearer token for the routes that act; without it they do not exist.
-    pub admin_token: Option<SecretString>,
+    pub admin_token: Option<AdminToken>,
     /// The name of this process in the history.
     pub instance: String,
     pub limits: Limits,
 }
+
+/// Reads the token as it is now, for each request.
+pub type AdminToken = Arc<dyn Fn() -> BoxFuture<'static, Arc<SecretString>> + Send + Sync>;
 
 pub trait HistoryReader: Send + Sync {
     /// The latest attempts of a site, newest first. The error must hold no secret.
@@ -97,8 +100,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(mut server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
-        server.admin_token = server.admin_token.filter(|token| !token.expose_secret().is_empty());
+    pub(super) fn new(server: HttpServer, shutdown: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             subscribers: Arc::new(Semaphore::new(server.limits.subscribers)),
             readers: Semaphore::new(server.limits.readers),

@@ -14,7 +14,7 @@ use serde_json::Value;
 use token_sidecar_client::wire::{Cookies, SiteId, Stage, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, HistoryReader, HttpServer, Limits};
+use super::context::{AdminToken, Context, HistoryReader, HttpServer, Limits};
 use super::routes::router;
 use crate::domain::schedule::Schedule;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
@@ -146,7 +146,9 @@ impl Trial {
                 triggered.lock().unwrap().push(site.to_string());
                 open
             }),
-            admin_token: self.admin_token.map(Into::into),
+            admin_token: self
+                .admin_token
+                .map(|token| -> AdminToken { Arc::new(move || Box::pin(std::future::ready(Arc::new(token.into())))) }),
             instance: "box-1".into(),
             limits: self.limits,
         }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use token_sidecar::redis::RedisStore;
@@ -98,6 +98,32 @@ async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
     let Err(LinkError::Denied(_)) = connector.subscribers("c").await else { panic!("it is refused for good") };
     config.password = Some("right".into());
     refreshed(&store_in_one_slot(&link_of(&config)), "a", "one").await;
+}
+
+#[tokio::test]
+async fn a_replaced_password_is_used_for_the_nodes_of_a_cluster_too() {
+    let cluster = Cluster::start(&["user guest on >one ~* &* +@all"]);
+    let password = Arc::new(Mutex::new("one"));
+    let config = RedisConfig { url: "redis://guest@127.0.0.1:1/".parse().unwrap(), ..config_of(&cluster, &[0, 1, 2]) };
+    let read = {
+        let (config, password) = (config.clone(), Arc::clone(&password));
+        move || Ok(RedisConfig { password: Some((*password.lock().unwrap()).into()), ..config.clone() })
+    };
+    let connector = Connector::renewed(&read().unwrap(), read).unwrap();
+    let link = Arc::new(Link::new(connector));
+    let store = store_in_one_slot(&link);
+    store.look().await.unwrap();
+    *password.lock().unwrap() = "two";
+    for node in &cluster.nodes {
+        let _: String = node.ask("ACL SETUSER guest resetpass >two");
+        let _: i64 = node.ask("CLIENT KILL USER guest");
+    }
+    let works = async {
+        while let Err(error) = store.look().await {
+            assert!(matches!(error, StoreError::Away(_)), "{error}");
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), works).await.unwrap();
 }
 
 #[tokio::test]

@@ -175,6 +175,7 @@ impl Running {
             Arc::new(recorder.clone()),
             "one:with-colon".to_owned(),
             sites.into_iter().zip(mailboxes.iter().cloned()).collect(),
+            Arc::default(),
         );
         let (ready, stop) = (CancellationToken::new(), CancellationToken::new());
         let mut running = JoinSet::new();

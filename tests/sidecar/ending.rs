@@ -107,6 +107,36 @@ fn sigterm_in_mid_solve_announces_failed_where_no_other_replica_runs() {
 }
 
 #[test]
+fn sigquit_ends_it_as_sigterm_does() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[GRACE, NO_DEBOUNCE]);
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    report(&world);
+    world.solve_started(2);
+    sidecar.signal("QUIT");
+    sidecar.end().expect(0).stderr_has("shutting down; a second signal ends at once signal=\"SIGQUIT\"");
+    is_the_end(&events.failed("solve"));
+    assert!(is_free(&world));
+}
+
+/// `script` gives it a terminal, which is gone when `script` is killed.
+#[test]
+fn the_end_of_its_terminal_ends_it_as_sigterm_does() {
+    let world = World::start();
+    let events = world.events();
+    let starter = ["sh", "-c", "exec script -qec \"$0 $1\" /dev/null"];
+    let terminal = Running::start(&mut world.command_under(&starter, &["run"], &[GRACE, NO_DEBOUNCE]));
+    terminal.prints("channels");
+    events.refreshed();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    assert_eq!(report(&world), 1);
+    world.solve_started(2);
+    terminal.kill();
+    is_the_end(&events.failed("solve"));
+    assert!(is_free(&world));
+}
+
+#[test]
 fn sigterm_while_following_a_dead_holder_announces_failed() {
     let world = World::start();
     world.faults(Faults { solve_hang: true, ..Faults::default() });

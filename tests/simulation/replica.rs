@@ -126,6 +126,7 @@ impl Replica {
                     Arc::clone(loss),
                     instance.clone(),
                     sites,
+                    Arc::default(),
                 )
                 .run(ready, CancellationToken::new())
             };

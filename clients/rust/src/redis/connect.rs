@@ -17,6 +17,8 @@ use super::commands::Commands;
 use super::config::{RedisConfig, Topology};
 use super::dial::Dial;
 use super::error::{LinkError, classify, classify_setup};
+use super::file::read_file;
+use super::renewed::Renewed;
 use super::sentinel::Sentinels;
 use super::url::RedisUrl;
 
@@ -25,17 +27,22 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// The largest file of certificates.
+const LARGEST_PEM: u64 = 4 << 20;
+
 /// Opens connections with the configured settings.
 #[derive(Debug, Clone)]
 pub struct Connector {
-    kind: Kind,
+    kind: Arc<Renewed<Kind>>,
+    /// The node of a Cluster that is tried first.
+    turn: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
 enum Kind {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<Sentinels>),
-    Cluster { client: Box<ClusterClient>, nodes: Vec<Client>, turn: Arc<AtomicUsize> },
+    Cluster { client: Box<ClusterClient>, nodes: Vec<Client> },
     Dialled(Dial),
 }
 
@@ -51,71 +58,46 @@ impl std::fmt::Debug for Kind {
 }
 
 impl Connector {
-    /// Reads the certificates and checks the URLs; connects to nothing.
+    /// Checks the URLs and reads the certificates, which are read again for each connection; connects to nothing.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
-        let certificates = certificates(config)?;
-        let mut base = config.url.0.clone();
-        if let (false, Some(password)) = (config.url.has_password(), &config.password) {
-            let settings = base.redis_settings().clone().set_password(password.expose_secret());
-            base = base.set_redis_settings(settings);
+        let tls = &config.tls;
+        if tls.ca_file.is_none() && tls.cert_file.is_none() && tls.key_file.is_none() {
+            return Ok(Self::of(Renewed::fixed(Kind::of(config)?)));
         }
-        let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
-            (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
-                Client::build_with_tls(info, certificates.clone())
-            }
-            _ => Client::open(info),
-        };
-        let kind = match &config.topology {
-            Topology::Single => Kind::Single(client(base).map_err(|e| config_error("redis.url", &e))?),
-            Topology::Sentinel { nodes, master } => {
-                let setting = "redis.sentinel.nodes";
-                let with_certificates =
-                    |node: &RedisUrl| client(node.0.clone()).map(|c| c.get_connection_info().clone());
-                let nodes: RedisResult<Vec<_>> = nodes.iter().map(with_certificates).collect();
-                let nodes = nodes.map_err(|e| config_error(setting, &e))?;
-                if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
-                    let message = format!("{setting}: all of them must have the same user and password");
-                    return Err(LinkError::Config(message));
-                }
-                let sentinels = Sentinels { nodes, master: master.clone(), data: base, certificates };
-                sentinels.client().map_err(|e| config_error(setting, &e))?;
-                Kind::Sentinel(Box::new(sentinels))
-            }
-            Topology::Cluster { nodes } => {
-                let with_settings = |node: &RedisUrl| node.0.clone().set_redis_settings(base.redis_settings().clone());
-                let infos: Vec<ConnectionInfo> = nodes.iter().map(with_settings).collect();
-                let mut builder = ClusterClientBuilder::new(infos.clone())
-                    .retries(2)
-                    .connection_timeout(CONNECT_TIMEOUT)
-                    .response_timeout(RESPONSE_TIMEOUT);
-                if let Some(certificates) = &certificates {
-                    builder = builder.certs(certificates.clone());
-                }
-                let error = |e| config_error("redis.cluster.nodes", &e);
-                let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
-                Kind::Cluster { client: Box::new(builder.build().map_err(error)?), nodes, turn: Arc::default() }
-            }
-        };
-        Ok(Self { kind })
+        let again = config.clone();
+        Self::renewed(config, move || Ok(again.clone()))
+    }
+
+    /// The same, but `read` reads the settings again for each connection. Its error names the file and holds no secret.
+    pub fn renewed(
+        config: &RedisConfig,
+        read: impl Fn() -> Result<RedisConfig, String> + Send + Sync + 'static,
+    ) -> Result<Self, LinkError> {
+        let read = move || Kind::of(&read()?).map_err(|error| error.to_string());
+        Ok(Self::of(Renewed::new(Kind::of(config)?, read)))
+    }
+
+    fn of(kind: Renewed<Kind>) -> Self {
+        Self { kind: Arc::new(kind), turn: Arc::default() }
     }
 
     /// A connector to one server, over streams that `dial` opens.
-    pub const fn over(dial: Dial) -> Self {
-        Self { kind: Kind::Dialled(dial) }
+    pub fn over(dial: Dial) -> Self {
+        Self::of(Renewed::fixed(Kind::Dialled(dial)))
     }
 
     /// A connection for commands.
     pub async fn commands(&self) -> Result<Commands, LinkError> {
-        let settings = config();
+        let (settings, kind) = (config(), self.kind.read_again().await);
         let connecting = async {
-            let connected = match &self.kind {
+            let connected = match &*kind {
                 Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
-                _ => self.node(&settings, ProtocolVersion::RESP2).await.map(Commands::Single),
+                _ => self.node(&kind, &settings, ProtocolVersion::RESP2).await.map(Commands::Single),
             };
             match connected {
                 // The library hides the error of a node of a Cluster, and any answer to AUTH; not the one to HELLO.
                 Err(error) if self.is_cluster() || error.kind() == ErrorKind::AuthenticationFailed => {
-                    Err(self.node(&settings, ProtocolVersion::RESP3).await.err().unwrap_or(error))
+                    Err(self.node(&kind, &settings, ProtocolVersion::RESP3).await.err().unwrap_or(error))
                 }
                 connected => connected,
             }
@@ -133,14 +115,18 @@ impl Connector {
             receive(push);
             Ok(())
         };
-        let settings = config().set_push_sender(receive);
-        self.within(CONNECT_TIMEOUT * 2, self.node(&settings, ProtocolVersion::RESP3)).await
+        let (settings, kind) = (config().set_push_sender(receive), self.kind.read_again().await);
+        self.within(CONNECT_TIMEOUT * 2, self.node(&kind, &settings, ProtocolVersion::RESP3)).await
     }
 
     /// Behind Sentinel, calls `moved` when the master has changed, for as long as the returned connection is kept.
     /// Where no Sentinel can be reached, a lost connection shows the failover later.
     pub async fn failovers(&self, moved: impl Fn() + Send + Sync + 'static) -> Option<MultiplexedConnection> {
-        let Kind::Sentinel(sentinels) = &self.kind else { return None };
+        if !matches!(*self.kind.last(), Kind::Sentinel(_)) {
+            return None;
+        }
+        let kind = self.kind.read_again().await;
+        let Kind::Sentinel(sentinels) = &*kind else { return None };
         let subscribing = self.within(CONNECT_TIMEOUT, sentinels.failovers(config(), moved));
         subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
     }
@@ -155,8 +141,8 @@ impl Connector {
     }
 
     /// Whether the keys are spread over a Cluster.
-    pub const fn is_cluster(&self) -> bool {
-        matches!(self.kind, Kind::Cluster { .. })
+    pub fn is_cluster(&self) -> bool {
+        matches!(*self.kind.last(), Kind::Cluster { .. })
     }
 
     /// An error names the servers that were tried.
@@ -177,7 +163,8 @@ impl Connector {
 
     /// The servers that are tried, for messages: without user and password.
     pub fn addresses(&self) -> String {
-        let nodes = match &self.kind {
+        let kind = self.kind.last();
+        let nodes = match &*kind {
             Kind::Single(client) => vec![client.get_connection_info()],
             Kind::Sentinel(sentinels) => sentinels.nodes.iter().collect(),
             Kind::Cluster { nodes, .. } => nodes.iter().map(Client::get_connection_info).collect(),
@@ -188,6 +175,7 @@ impl Connector {
 
     async fn node(
         &self,
+        kind: &Kind,
         settings: &AsyncConnectionConfig,
         protocol: ProtocolVersion,
     ) -> RedisResult<MultiplexedConnection> {
@@ -199,15 +187,15 @@ impl Connector {
             let settings = named(info.redis_settings().clone());
             Client::open(info.set_redis_settings(settings))
         };
-        match &self.kind {
+        match kind {
             Kind::Single(client) => prepared(client)?.get_multiplexed_async_connection_with_config(settings).await,
             Kind::Sentinel(sentinels) => {
                 let client = sentinels.client()?.async_get_client().await?;
                 prepared(&client)?.get_multiplexed_async_connection_with_config(settings).await
             }
-            Kind::Cluster { nodes, turn, .. } => {
+            Kind::Cluster { nodes, .. } => {
                 // Each time starting from another node: one that has left the Cluster still answers, but receives nothing.
-                let turn = turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % nodes.len().max(1);
                 let mut last = None;
                 for client in nodes.iter().cycle().skip(turn).take(nodes.len()) {
                     match prepared(client)?.get_multiplexed_async_connection_with_config(settings).await {
@@ -222,6 +210,55 @@ impl Connector {
     }
 }
 
+impl Kind {
+    /// Reads the certificates and checks the URLs.
+    fn of(config: &RedisConfig) -> Result<Self, LinkError> {
+        let certificates = certificates(config)?;
+        let mut base = config.url.0.clone();
+        if let (false, Some(password)) = (config.url.has_password(), &config.password) {
+            let settings = base.redis_settings().clone().set_password(password.expose_secret());
+            base = base.set_redis_settings(settings);
+        }
+        let client = |info: ConnectionInfo| match (&certificates, info.addr()) {
+            (Some(certificates), redis::ConnectionAddr::TcpTls { .. }) => {
+                Client::build_with_tls(info, certificates.clone())
+            }
+            _ => Client::open(info),
+        };
+        Ok(match &config.topology {
+            Topology::Single => Self::Single(Box::new(client(base).map_err(|e| config_error("redis.url", &e))?)),
+            Topology::Sentinel { nodes, master } => {
+                let setting = "redis.sentinel.nodes";
+                let with_certificates =
+                    |node: &RedisUrl| client(node.0.clone()).map(|c| c.get_connection_info().clone());
+                let nodes: RedisResult<Vec<_>> = nodes.iter().map(with_certificates).collect();
+                let nodes = nodes.map_err(|e| config_error(setting, &e))?;
+                if nodes.windows(2).any(|pair| !share_credentials(&pair[0], &pair[1])) {
+                    let message = format!("{setting}: all of them must have the same user and password");
+                    return Err(LinkError::Config(message));
+                }
+                let sentinels = Sentinels { nodes, master: master.clone(), data: base, certificates };
+                sentinels.client().map_err(|e| config_error(setting, &e))?;
+                Self::Sentinel(Box::new(sentinels))
+            }
+            Topology::Cluster { nodes } => {
+                let with_settings = |node: &RedisUrl| node.0.clone().set_redis_settings(base.redis_settings().clone());
+                let infos: Vec<ConnectionInfo> = nodes.iter().map(with_settings).collect();
+                let mut builder = ClusterClientBuilder::new(infos.clone())
+                    .retries(2)
+                    .connection_timeout(CONNECT_TIMEOUT)
+                    .response_timeout(RESPONSE_TIMEOUT);
+                if let Some(certificates) = &certificates {
+                    builder = builder.certs(certificates.clone());
+                }
+                let error = |e| config_error("redis.cluster.nodes", &e);
+                let nodes = infos.into_iter().map(client).collect::<RedisResult<_>>().map_err(error)?;
+                Self::Cluster { client: Box::new(builder.build().map_err(error)?), nodes }
+            }
+        })
+    }
+}
+
 fn config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -232,7 +269,7 @@ fn certificates(config: &RedisConfig) -> Result<Option<TlsCertificates>, LinkErr
     let read = |path: &Option<std::path::PathBuf>, setting: &str| -> Result<Option<Vec<u8>>, LinkError> {
         let Some(path) = path else { return Ok(None) };
         let error = |e| LinkError::Config(format!("{setting} = {}: {e}", path.display()));
-        std::fs::read(path).map(Some).map_err(error)
+        read_file(path, LARGEST_PEM).map(Some).map_err(error)
     };
     let root_cert = read(&config.tls.ca_file, "redis.tls_ca_file")?;
     let cert = read(&config.tls.cert_file, "redis.tls_cert_file")?;

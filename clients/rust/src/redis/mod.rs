@@ -8,7 +8,9 @@ mod connect;
 mod dial;
 mod error;
 mod events;
+mod file;
 mod link;
+mod renewed;
 mod sentinel;
 mod url;
 
@@ -18,5 +20,7 @@ pub use connect::Connector;
 pub use dial::{Dial, Stream};
 pub use error::{LinkError, classify};
 pub use events::Events;
+pub use file::read_file;
 pub use link::Link;
+pub use renewed::Renewed;
 pub use url::{RedisUrl, UrlError};
