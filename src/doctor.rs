@@ -23,7 +23,7 @@ use crate::verify::HttpProbe;
 
 /// The greatest accepted difference between the clocks.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-/// How long a message may take from one connection to another.
+/// How long a message may take between two connections.
 const ROUND_TRIP: Duration = Duration::from_secs(3);
 
 /// One line: what was checked and what was found, and what to do about it.
@@ -130,7 +130,7 @@ impl Doctor {
                 findings.extend(snapshot.failing.map(|failing| {
                     let Failing { attempts, stage, error, retry_at, .. } = *failing;
                     let why = format!("{attempts} failed in a row, the next try is at {retry_at}: {stage}: {error}");
-                    let cure = "once the cause is mended: token-sidecar trigger --wait --force";
+                    let cure = "once the cause is fixed: token-sidecar trigger --wait --force";
                     Finding::odd(format!("{}: refreshes", site.id), why, cure)
                 }));
                 findings

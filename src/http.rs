@@ -162,7 +162,7 @@ fn build(route: Route, trust: Trust) -> reqwest::Result<reqwest::Client> {
         .retry(retry::never())
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
-        // A solve may be silent for minutes: keep-alive probes find out whether the server is still there.
+        // A solve sends nothing for minutes: keep-alive probes detect a server that no longer exists.
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_keepalive_interval(Duration::from_secs(15))
         .tcp_keepalive_retries(3)

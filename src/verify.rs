@@ -15,7 +15,7 @@ use crate::domain::verdict::Verdict;
 use crate::http::{self, Answer, BodyError, Client, ClientError, RequestError, Route};
 use crate::refresh::ports::Probe;
 
-/// Enough of an answer to tell JSON from a web page.
+/// Enough of an answer to distinguish JSON from a web page.
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Shorter values of cookies and headers are not removed from messages.

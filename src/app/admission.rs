@@ -42,7 +42,7 @@ async fn check_channels(link: &Link) -> Result<(), AppError> {
 }
 
 /// Reads the state of a site. Fails only where a permission is missing. A Redis that is unreachable, or a key of another
-/// type at one site, must not stop the other sites: the driver waits for it.
+/// type at one site, must not stop the other sites: the driver tries again.
 async fn look(site: Site) -> Result<Admitted, AppError> {
     let reading = match site.store.snapshot().await {
         Ok(snapshot) => Some(Reading { snapshot, read_at: site.clock.now() }),

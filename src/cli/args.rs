@@ -21,11 +21,10 @@ use crate::domain::duration;
     max_term_width = 110
 )]
 pub struct Cli {
-    /// What to do; `run` where nothing is said.
+    /// The command; `run` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Settings of every command.
     #[command(flatten)]
     pub settings: Settings,
 }
@@ -99,7 +98,6 @@ impl Settings {
     }
 }
 
-/// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the sidecar until SIGTERM or SIGINT (the default)
@@ -150,10 +148,9 @@ Examples:
     Man,
 }
 
-/// Flags of `trigger`.
 #[derive(Debug, Clone, Args)]
 pub struct Trigger {
-    /// Wait for the outcome, 60 s unless said otherwise
+    /// Wait for the outcome; 60 s if no time is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
     pub wait: Option<Duration>,
 
@@ -166,15 +163,13 @@ pub struct Trigger {
     pub reason: Option<String>,
 }
 
-/// Flags of `token`.
 #[derive(Debug, Clone, Args)]
 pub struct Token {
-    /// Wait until there is one, 60 s unless said otherwise
+    /// Wait until there is one; 60 s if no time is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
     pub wait: Option<Duration>,
 }
 
-/// Flags of `status`.
 #[derive(Debug, Clone, Args)]
 pub struct Status {
     /// As one JSON object

@@ -40,6 +40,6 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
     if broken == 0 {
         return Ok(Exit::Done);
     }
-    screen::line(format!("{broken} to mend"))?;
+    screen::line(format!("{broken} to fix"))?;
     Ok(Exit::Unhealthy)
 }

@@ -36,12 +36,12 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     drop(progress);
     match answer {
         Ok(updated) => {
-            let word = match updated.cause {
+            let label = match updated.cause {
                 UpdatedCause::Refreshed => "new token",
                 UpdatedCause::Repeated => "the token is fresh already:",
             };
             let fingerprint = screen::plain(&updated.fingerprint);
-            screen::line(format!("{}: {word} {fingerprint}, version {}", site.id, updated.version))?;
+            screen::line(format!("{}: {label} {fingerprint}, version {}", site.id, updated.version))?;
             Ok(Exit::Done)
         }
         Err(error @ ClientError::Failed(_)) => Err(Stopped::because(Exit::TryAgain, format!("{}: {error}", site.id))),

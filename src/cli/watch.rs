@@ -37,12 +37,12 @@ fn readable(event: &Event) -> String {
     let now = app::wall_clock().to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string();
     match event {
         Event::Updated(updated) => {
-            let word = match updated.cause {
+            let label = match updated.cause {
                 UpdatedCause::Refreshed => screen::good("updated "),
                 UpdatedCause::Repeated => screen::faint("repeated"),
             };
             format!(
-                "{} {word} {} {} by {} ({}), version {}",
+                "{} {label} {} {} by {} ({}), version {}",
                 screen::faint(&now),
                 plain(&updated.site),
                 plain(&updated.fingerprint),

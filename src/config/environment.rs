@@ -87,7 +87,7 @@ pub(super) struct BrokenLine {
     pub(super) is_open: bool,
 }
 
-/// Hands out one line at a time, and counts them.
+/// A reader that returns one line at a time, and counts them.
 struct Lines<'a> {
     rest: &'a [u8],
     count: &'a Cell<usize>,

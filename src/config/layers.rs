@@ -193,7 +193,7 @@ impl Layers {
         self.trees.push((Layer::Flags, table.into()));
     }
 
-    /// A line that cannot be parsed is an error if it may affect a variable of ours; otherwise another program owns it.
+    /// A line that cannot be parsed is an error if it may set a variable of the sidecar; otherwise it belongs to another program.
     fn check_lines(&mut self, known: &Variables, file: &Path, broken: &[BrokenLine]) {
         for BrokenLine { number, name, is_open } in broken {
             let place = format!("{}, line {number}", file.display());

@@ -11,7 +11,7 @@ use super::snapshot::{Provenance, Snapshot};
 /// What to do about all pending triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// What was pending is served or void, and no client waits for an answer.
+    /// Nothing is left to do, and no client waits for an answer.
     Nothing,
     /// Another replica refreshes: its outcome is the answer.
     Follow,

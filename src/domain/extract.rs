@@ -109,7 +109,7 @@ pub enum CandidateError {
     Expired,
     #[error("is {0}, which was reported as refused")]
     Reported(Fingerprint),
-    /// A browser that still has the cookie has another clock.
+    /// The browser still has the cookie, so its clock differs.
     #[error("is in a cookie that ended at {ended} by Redis' clock ({now}); is that clock right?")]
     Ended { ended: Timestamp, now: Timestamp },
 }

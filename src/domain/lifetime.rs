@@ -31,7 +31,7 @@ pub fn renew_at(stored_at: Timestamp, ends_at: Timestamp) -> Timestamp {
     later(stored_at, left.saturating_sub(lead))
 }
 
-/// When to renew what ends at `ends_at` where the time of storing is not known: ahead by the least lead.
+/// When to renew what ends at `ends_at` where the time of storing is not known: 60 s ahead.
 pub fn renew_at_latest(ends_at: Timestamp) -> Timestamp {
     earlier(ends_at, MIN_LEAD)
 }

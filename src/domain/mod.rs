@@ -1,5 +1,4 @@
-//! What the sidecar knows and decides: pure code without a runtime, network, clock, environment or randomness. Their
-//! values come in as arguments.
+//! The state of a site and the decisions on it: pure functions. Times and random values are arguments.
 
 pub mod announcement;
 pub mod decide;

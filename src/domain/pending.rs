@@ -54,7 +54,7 @@ pub struct Pending {
     pub uncounted: u64,
 }
 
-/// What the senders of messages said, for logs and the history.
+/// Reason and source of the reports, for logs and the history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Note {
     pub reason: Option<String>,

@@ -30,7 +30,7 @@ pub struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     Ordinary,
-    /// The longest back-off at once: the other side has banned us.
+    /// The longest back-off at once: this address is banned.
     LongestBackoff,
 }
 

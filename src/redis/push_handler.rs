@@ -1,4 +1,4 @@
-//! Receives what Redis pushes on the subscription, and folds it into the mailboxes on the spot.
+//! Receives what Redis pushes on the subscription, and merges it into the mailboxes at once.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,7 +31,7 @@ pub(super) struct Incoming {
     pub broken: CancellationToken,
     /// How many messages were received, canaries included.
     received: AtomicU64,
-    /// The canary that is under way, and who waits for it.
+    /// The canary that was sent, and its waiter.
     canary: Mutex<Option<(String, oneshot::Sender<()>)>>,
 }
 
@@ -40,14 +40,14 @@ impl Incoming {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// The receiver's end comes when this very text is received as a canary.
+    /// The receiver resolves when this text is received as a canary.
     pub(super) fn expect(&self, canary: String) -> oneshot::Receiver<()> {
         let (came_back, waiting) = oneshot::channel();
         *self.canary.lock().unwrap_or_else(PoisonError::into_inner) = Some((canary, came_back));
         waiting
     }
 
-    /// Whether the payload is the canary that is under way.
+    /// Whether the payload is the expected canary; tells its waiter.
     fn is_canary(&self, payload: &[u8]) -> bool {
         let mut canary = self.canary.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((_, came_back)) = canary.take_if(|(expected, _)| expected.as_bytes() == payload) else { return false };

@@ -30,7 +30,6 @@ static ANNOUNCE: Script = (scripts::ANNOUNCE, LazyLock::new(|| hash(scripts::ANN
 static HEARTBEAT: Script = (scripts::HEARTBEAT, LazyLock::new(|| hash(scripts::HEARTBEAT)));
 static VACATE: Script = (scripts::VACATE, LazyLock::new(|| hash(scripts::VACATE)));
 
-/// The keys and channels of one site.
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     link: Arc<Link>,
@@ -51,12 +50,11 @@ impl RedisStore {
         Self { link, site: Arc::new(StoredSite { id, keys, lock_ttl, instance: instance.into() }) }
     }
 
-    /// The names of the site's keys.
     pub fn keys(&self) -> &KeyNames {
         &self.site.keys
     }
 
-    /// The site's state, or why Redis does not tell it.
+    /// Reads the site's state. The error keeps its kind, which [`Store::look`] does not need.
     pub async fn snapshot(&self) -> Result<Snapshot, LinkError> {
         self.run(&LOOK, json!({})).await
     }
@@ -75,7 +73,7 @@ impl RedisStore {
             call.arg(&args).clone()
         };
         let (text, hash) = script;
-        // Boxed: each of thousands of sites at rest would keep room for its next command.
+        // Boxed: each of thousands of idle sites would reserve memory for its next command.
         Box::pin(async { self.link.script(&call("EVALSHA", hash), || call("EVAL", text)).await }).await
     }
 

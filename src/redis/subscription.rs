@@ -1,7 +1,7 @@
 //! The subscription to the channels of all sites, on one connection that is opened again when it is lost.
 //!
-//! A connection may look alive and deliver nothing. So a canary is published on the connection for commands at an
-//! interval, and must come back here in time.
+//! A connection may be open and deliver nothing. So a canary is published at intervals on the connection for commands, and
+//! must be received here in time.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -23,12 +23,11 @@ use crate::status::SubscriptionObserver;
 pub const CANARY_INTERVAL: Duration = Duration::from_secs(12);
 /// How long a canary may take while no other message is received.
 pub const CANARY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many times as long where other messages are received: the canary may stand behind a flood of them.
+/// How many times as long while other messages are received: many may be queued before the canary.
 const CANARY_TIMEOUTS: u32 = 4;
 /// How long it may take to subscribe to all channels.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The subscription to the channels of all sites.
 pub struct Subscription<C, H, O> {
     link: Arc<Link>,
     clock: C,
@@ -57,8 +56,8 @@ struct Subscribed {
 }
 
 impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, O> {
-    /// A subscription that connects when it runs. `instance` tells the canaries of this process from others'; `anew` asks
-    /// for new connections.
+    /// A subscription that connects when it runs. `instance` distinguishes the canaries of this process; `anew` requests
+    /// new connections.
     pub fn new(
         link: Arc<Link>,
         clock: C,
@@ -88,7 +87,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
                 Err(error) => error,
             };
             let will_pass = matches!(error, LinkError::Away(_));
-            // What is not about us, a proxy in front of Redis may have said.
+            // The refusal of a command may come from a proxy in front of Redis, and is not final.
             if !will_pass && !error.is_of_the_command() && !ready.is_cancelled() {
                 return Err(error);
             }
@@ -170,7 +169,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         Ok(Subscribed { connection, incoming, moved, _failovers })
     }
 
-    /// Waits for Redis to confirm it: only then are we no longer counted as a subscriber.
+    /// Waits for Redis to confirm it: until then this process counts as a subscriber.
     async fn unsubscribe(&self, mut connection: MultiplexedConnection) {
         for channels in self.handler.channels() {
             if let Err(error) = connection.unsubscribe(channels).await {
@@ -180,8 +179,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         }
     }
 
-    /// Redis keeps no message for a subscriber that was away: each site looks and verifies what it has. No more of them
-    /// begin at once than have their turn on the connection.
+    /// Redis keeps no messages for a subscriber that was away, so each site reads its state and verifies its token.
     async fn ask_for_what_was_missed(&self, is_again: bool) {
         for mailbox in self.handler.mailboxes().filter(|_| is_again) {
             self.link.turn().await;
@@ -200,9 +198,9 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         }
     }
 
-    /// Publishes a canary and waits until it is back. While other messages are received the subscription is late, not
-    /// silent: giving it up would lose what is still under way. No other program can guess a canary, since the keys of
-    /// the standard hasher are random.
+    /// Publishes a canary and waits until it is back. While other messages are received the subscription is late but
+    /// works, and closing it would lose messages. No other program can guess a canary, since the keys of the standard
+    /// hasher are random.
     async fn canary(&self, incoming: &Incoming) -> Result<(), LinkError> {
         let canary = format!("{}:{:016x}", self.instance, RandomState::new().hash_one(0));
         let came_back = incoming.expect(canary.clone());

@@ -87,7 +87,7 @@ impl<P: Ports> SiteContext<P> {
     }
 
     /// Observes a step and adds up how long it takes.
-    /// The work is boxed: each of thousands of sites that wait for a browser would keep room for all of its steps.
+    /// The work is boxed: each of thousands of waiting sites would reserve memory for all of its steps.
     async fn timed<T>(&self, step: Step, total: &mut Duration, work: Pin<Box<impl Future<Output = T>>>) -> T {
         self.observer.observe(Observation::Entered(step));
         let began = self.clock.now();

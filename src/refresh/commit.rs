@@ -28,7 +28,7 @@ const OWN_OUTCOME_TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) struct Claim<'a> {
     pub(super) id: ClaimId,
     pub(super) trigger: Trigger,
-    /// What the reporters said, for the history.
+    /// From the reports, for the history.
     pub(super) note: Note,
     /// What was known when the lock was taken.
     pub(super) state: &'a SiteState,

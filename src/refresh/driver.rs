@@ -129,7 +129,7 @@ impl<P: Ports> Driver<P> {
             return self.look_at_pace(stop).await;
         }
         self.state.note_reports(&self.inbox.pending);
-        // What is done now and then is in boxes: each of thousands of sites at rest keeps room for its rest alone.
+        // Rare actions are boxed: each of thousands of idle sites would reserve memory for them.
         match decision {
             Decision::Nothing => {
                 self.decided(DecisionKind::Nothing);
@@ -309,7 +309,7 @@ impl<P: Ports> Driver<P> {
     }
 
     /// Checks cheaply whether the key exists, and reads the state where that has changed, or where Redis' clock is not
-    /// what is expected: it was set, or this machine has slept.
+    /// what is expected: it was set, or this machine was suspended.
     async fn heartbeat(&mut self) -> Result<(), StoreError> {
         self.heartbeat_at = self.clock() + self.site.jitter.interval(HEARTBEAT);
         let sent = self.now();

@@ -22,7 +22,7 @@ pub trait Store: Send + Sync {
     /// Takes the lock, if it is free and the state still has this `etag`.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Checked, StoreError>> + Send;
 
-    /// Extends the lock by its TTL. A lock that is gone is taken again while the version is still that at the claim.
+    /// Extends the lock by its TTL. A lock that has expired is taken again if the version is still that at the claim.
     fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
     /// Stores a token or records a failure, announces it and frees the lock, or does nothing. Idempotent for one claim:
@@ -124,7 +124,7 @@ pub struct Record {
     /// The source of the token, or all that were tried.
     pub source: String,
     pub timings: Timings,
-    /// What the reporters said, for the history.
+    /// From the reports, for the history.
     pub note: Note,
     pub end: AttemptEnd,
 }

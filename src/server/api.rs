@@ -74,7 +74,7 @@ pub(super) async fn history(
     };
     let limit = query.limit.unwrap_or(HISTORY_ENTRIES).clamp(1, MAX_HISTORY_ENTRIES);
     let reading = async {
-        // Few readers at a time: a flood of requests must not become a flood of commands to Redis.
+        // Few readers at a time: many requests must not cause many commands to Redis.
         let _turn = context.readers.acquire().await.map_err(|e| e.to_string())?;
         context.history.latest(&site, limit).await
     };

@@ -64,7 +64,7 @@ pub struct Limits {
 impl Limits {
     /// The limits in production.
     pub const STANDARD: Self = Self {
-        // A period of the canary and its time-out, with some room.
+        // The interval of the canary and its timeout, with a margin.
         canary: Duration::from_secs(25),
         outage: Duration::from_secs(8),
         connections: 256,
@@ -87,7 +87,7 @@ impl Limits {
     }
 }
 
-/// What the server is given, and what it keeps for its routes. It reads as the former.
+/// What the server is given, and what it keeps for its routes.
 pub(super) struct Context {
     server: HttpServer,
     /// One for each format.

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::context::Context;
 use super::problem::Problem;
 
-/// How often a silent connection gets a comment.
+/// How often an idle connection gets a comment.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// How soon a client reconnects after the connection has ended.

@@ -1,4 +1,4 @@
-//! Text from outside, made fit for one line of a log or an event.
+//! Shortens text from outside to one line without secrets, for logs and events.
 
 /// The first line that is not blank, at most `limit` characters of it, without control and bidirectional characters, and
 /// with everything that looks like a secret left out: user and password of a URL, and long words of mixed letters.
@@ -8,7 +8,7 @@ pub fn excerpt(text: &str, limit: usize) -> String {
     let line = text.split(['\n', '\r']).flat_map(|part| part.split("\\n")).map(str::trim).find(|part| !part.is_empty());
     let words = line.unwrap_or_default().split(|c: char| c.is_whitespace() || is_hidden(c)).filter(|w| !w.is_empty());
     let (mut shown, mut length) = (String::new(), 0);
-    // A message may be megabytes long. No word is cut before it is masked: half a secret does not look like one.
+    // A message may be megabytes long. Words are masked before they are cut: half a secret is not recognised.
     for word in words {
         if length > limit {
             break;

@@ -48,7 +48,7 @@ impl Site {
         Ok(value.and_then(|bytes| String::from_utf8(bytes).ok()))
     }
 
-    /// Runs a command, and once more where the connection turns out to be broken: none of ours does harm twice.
+    /// Runs a command, and once more where the connection is broken: each command of a client may run twice.
     pub(crate) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         match self.link.command(command).await {
             Err(LinkError::Away(_)) => self.link.command(command).await,

@@ -4,10 +4,10 @@ use crate::RETRY_PAUSE;
 use crate::redis::{Connector, Events, LinkError};
 use crate::wire::{Channels, Event, SiteId};
 
-/// What [`Updates`] brings.
+/// What [`Updates`] returns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
-    /// Nothing is missed from here on. What was announced before is not known: read the token.
+    /// From here on no announcement is missed. Earlier ones may have been: read the token.
     Subscribed,
     /// An announcement.
     Event(Event),
@@ -41,7 +41,7 @@ impl Updates {
         Self { connector, channels: channels.collect(), state: State::Unsubscribed }
     }
 
-    /// What comes next. Dropping the future loses no announcement.
+    /// The next one. May be cancelled without losing an announcement.
     pub async fn next(&mut self) -> Update {
         if let State::Subscribed(events) = &mut self.state {
             return match events.next().await {

@@ -62,7 +62,6 @@ enum Phase {
     Reported,
 }
 
-/// What a caller that waits has to look at.
 #[derive(Debug)]
 enum Step {
     /// Subscribed, and nothing reported yet: the time to read the key.
@@ -75,7 +74,7 @@ impl Exchange {
         Self { updates: site.updates(), report, phase: Phase::Unsubscribed, was_received: false }
     }
 
-    /// Goes on to the next step. Where the future is dropped, another call goes on from there.
+    /// The next step. May be cancelled and called again.
     async fn next(&mut self, site: &Site) -> Result<Step, ClientError> {
         loop {
             if self.phase == Phase::Subscribed {
@@ -95,7 +94,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the report. What was announced before it is no answer to it.
+    /// Sends the report. Earlier announcements do not answer it.
     async fn report(&mut self, site: &Site) -> Result<(), ClientError> {
         self.updates.discard_unread();
         match site.report(&self.report).await {
@@ -116,7 +115,7 @@ impl Exchange {
 #[derive(Debug, Default)]
 pub(crate) struct Waits(Mutex<HashMap<Option<Fingerprint>, Arc<Wait>>>);
 
-/// One wait. The caller that holds its lock drives it; the next one finds the outcome, or drives it on.
+/// One wait. The caller that holds its lock runs it; the next one finds the outcome, or continues it.
 type Wait = tokio::sync::Mutex<Progress>;
 
 #[derive(Debug, Default)]
@@ -159,8 +158,7 @@ impl Waits {
 }
 
 impl Participation<'_> {
-    /// Takes the wait off the list where it `is_over`, or where no other caller takes part: later callers begin a new
-    /// one.
+    /// Removes the wait where it `is_over`, or where no other caller takes part: later callers begin a new one.
     fn leave(&self, is_over: bool) {
         let mut waits = self.waits.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_listed = waits.get(&self.refused).is_some_and(|wait| Arc::ptr_eq(wait, &self.wait));

@@ -66,8 +66,8 @@ impl Entry {
             return None;
         }
         let begin = skip_blanks(text, equals + 1);
-        // Other values may span lines, and a match inside them is not ours. Ours never spans lines: an open quote
-        // must not swallow the lines below.
+        // Other values may span lines, and a match inside them is not the key. The key's own value never spans lines: an
+        // open quote must not include the lines below.
         let is_ours = &text[name.clone()] == key;
         let within = if is_ours { line_end(text, begin) } else { text.len() };
         // In `"a"b` the quotes hold a part of the value alone.

@@ -11,8 +11,7 @@ use super::solver::{Solver, lock};
 use super::wire::Reply;
 use crate::clock::SystemClock;
 
-/// How often to try to destroy a session: it may not exist yet, while the request that creates it is still
-/// queued.
+/// How often to try to destroy a session: the request that creates it may still be queued.
 const ATTEMPTS: u8 = 3;
 
 const DESTROY_TIMEOUT: Duration = Duration::from_secs(10);

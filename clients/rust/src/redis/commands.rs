@@ -12,8 +12,8 @@ pub enum Commands {
 }
 
 impl Commands {
-    /// Runs a command on a random node. A Cluster would otherwise choose the node by the channel, which proves nothing
-    /// about the other nodes, and would send some commands to all nodes.
+    /// Runs a command on a random node. A Cluster would otherwise choose the same node for a channel each time, and send
+    /// some commands to all nodes.
     pub async fn anywhere(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
             Self::Single(connection) => command.query_async(connection).await,

@@ -29,7 +29,7 @@ pub struct TlsConfig {
 #[derive(Debug, Clone)]
 pub enum Topology {
     Single,
-    /// The Sentinels know where the master is.
+    /// The Sentinels name the master.
     Sentinel {
         nodes: Vec<RedisUrl>,
         /// The name under which they watch the master.

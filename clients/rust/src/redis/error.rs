@@ -67,7 +67,7 @@ pub(super) fn classify_setup(error: &RedisError) -> LinkError {
     }
 }
 
-/// An error of TLS about a certificate, in words that name whose; `None` for other errors.
+/// A TLS error about Redis' certificate or ours; `None` for other errors.
 fn certificates(error: &RedisError) -> Option<LinkError> {
     match rustls_error(error)? {
         rustls::Error::InvalidCertificate(_) => {

@@ -10,14 +10,13 @@ use super::commands::Commands;
 use super::connect::Connector;
 use super::error::{LinkError, classify};
 
-/// After a failed try all callers get its error for so long: thousands of sites may ask for the same connection.
+/// For this long after a failed try all callers get its error: thousands of sites may need the same connection.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How many commands are under way at once. Thousands of sites may ask at one moment, and the time-out of a command
-/// counts from when it is sent: a turn is waited for before.
+/// How many commands may run at once. Further ones wait before they are sent, since the timeout of a command counts from
+/// then.
 const COMMANDS_AT_ONCE: usize = 256;
 
-/// A shared connection for commands.
 pub struct Link {
     connector: Connector,
     state: Mutex<State>,
@@ -47,7 +46,7 @@ impl Link {
     pub async fn script<T: FromRedisValue>(&self, by_hash: &Cmd, by_text: impl Fn() -> Cmd) -> Result<T, LinkError> {
         let _turn = self.turns.acquire().await;
         let (mut commands, generation) = self.open().await?;
-        // In a box, as is a connect: thousands of tasks that may run a command keep no room for one.
+        // Boxed: each of thousands of idle tasks would reserve memory for a command.
         let mut answer = Box::pin(by_hash.query_async(&mut commands)).await;
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)) {
             answer = Box::pin(by_text().query_async(&mut commands)).await;
@@ -62,7 +61,7 @@ impl Link {
         self.settle(answer, generation).await
     }
 
-    /// Runs a command on any node of a Cluster, without waiting for a turn: a canary measures the way alone.
+    /// Runs a command on any node of a Cluster, without waiting for a turn: a canary measures the round trip.
     pub async fn anywhere<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkError> {
         let (mut commands, generation) = self.open().await?;
         let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));
@@ -74,8 +73,7 @@ impl Link {
         self.state.lock().await.open = None;
     }
 
-    /// Waits for a turn and gives it back: a task that starts many others starts no more of them at once than have
-    /// their turn.
+    /// Waits until a command may be sent. A loop that starts many tasks calls it before each.
     pub async fn turn(&self) {
         let _turn = self.turns.acquire().await;
     }
@@ -106,7 +104,7 @@ impl Link {
         }
     }
 
-    /// Drops a connection that broke or went silent, and sorts the error.
+    /// Drops a connection that broke or does not answer, and sorts the error.
     async fn settle<T>(&self, answer: Result<T, RedisError>, generation: u64) -> Result<T, LinkError> {
         let error = match answer {
             Ok(answer) => return Ok(answer),

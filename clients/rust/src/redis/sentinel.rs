@@ -21,7 +21,7 @@ pub(super) struct Sentinels {
 
 impl Sentinels {
     /// Subscribes to failovers at the first Sentinel that answers, and calls `moved` when the master has changed.
-    /// After an ordered failover the old master stays a master for ten seconds: only the Sentinels know better.
+    /// After an ordered failover the old master stays a master for ten seconds; only the Sentinels name the new one.
     pub(super) async fn failovers(
         &self,
         settings: AsyncConnectionConfig,

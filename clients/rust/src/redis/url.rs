@@ -9,7 +9,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnec
 #[derive(Debug, Clone)]
 pub struct RedisUrl(pub(super) ConnectionInfo);
 
-/// What a URL has that is not obeyed, and what to write instead. Holds nothing that may be part of a password.
+/// The part of a URL that is refused, and what to write instead. Contains nothing that may be part of a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     #[error(

@@ -64,7 +64,7 @@ pub struct Failed {
     /// When the sidecar tries again by itself; written in whole seconds, rounded up.
     #[serde(serialize_with = "rounded_up")]
     pub retry_at: Timestamp,
-    /// Until when the stored token is good, as far as is known.
+    /// When the stored token ends, where that is known.
     #[serde(serialize_with = "rounded_down")]
     pub valid_until: Option<Timestamp>,
     pub trigger: Trigger,

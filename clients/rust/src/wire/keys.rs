@@ -19,7 +19,7 @@ impl KeyNames {
         hashed(&self.token) == hashed(&self.cookies)
     }
 
-    /// Whether the companions lie in the slot of the token's key: not so where its braces hold no tag.
+    /// Whether the companions are in the slot of the token's key. They are not where its braces are empty.
     pub fn has_companions(&self) -> bool {
         hashed(&self.companion("meta")) == hashed(&self.token)
     }

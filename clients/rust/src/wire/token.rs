@@ -26,7 +26,7 @@ pub struct Token {
 /// Why a value is not a token. Never contains the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Nothing is left once `Bearer ` and blanks are gone.
+    /// Nothing is left without `Bearer ` and blanks.
     #[error("the value is empty")]
     Empty,
     /// Longer than [`MAX_TOKEN_BYTES`].
@@ -44,7 +44,7 @@ impl Token {
     /// [`TokenError`] where what is left is not a token of at most [`MAX_TOKEN_BYTES`].
     pub fn parse(value: &str) -> Result<Self, TokenError> {
         let bare = without_scheme(value.trim());
-        // `Bearer Bearer` is no token either: parsed again, nothing would be left of it.
+        // `Bearer Bearer` is refused: parsed again, it would be empty.
         if bare.is_empty() || bare.eq_ignore_ascii_case(SCHEME) {
             return Err(TokenError::Empty);
         }
@@ -107,7 +107,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Names a token without giving it away: the first 16 hex digits of the SHA-256 of the bare token.
+/// Identifies a token without revealing it: the first 16 hex digits of the SHA-256 of the bare token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; 8]);
 

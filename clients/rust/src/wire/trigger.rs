@@ -20,7 +20,7 @@ pub enum Trigger {
     Startup,
     /// The subscription was interrupted: messages may have been missed.
     Reconnect,
-    /// The key is gone.
+    /// The key no longer exists.
     Vanished,
     /// A token was found and adopted.
     Bootstrap,
