@@ -7,13 +7,13 @@ function next_token(?string $refused, float $patience = 60): string
 {
     $parameters = Predis\Connection\Parameters::parse(getenv('REDIS_URL') ?: 'redis://127.0.0.1:6379');
     $redis = new Predis\Client($parameters);
-    $ear = new Predis\Client(['read_write_timeout' => $patience] + $parameters);
+    $subscriber = new Predis\Client(['read_write_timeout' => $patience] + $parameters);
     $named = $refused === null ? null : substr(hash('sha256', $refused), 0, 16);
     $report = $named ? ['fingerprint' => $named, 'reason' => '401', 'source' => 'next_token.php'] : new stdClass();
     $channels = ['subscribe' => ['chitai_gorod:token:updated', 'chitai_gorod:token:failed']];
     $deadline = microtime(true) + $patience;
     try {
-        foreach ($ear->pubSubLoop($channels) as $message) {
+        foreach ($subscriber->pubSubLoop($channels) as $message) {
             if (microtime(true) > $deadline) {
                 break;
             }
@@ -24,7 +24,7 @@ function next_token(?string $refused, float $patience = 60): string
                     throw new RuntimeException($event->error);
                 }
                 if ($event->fingerprint === $named) {
-                    continue; // the answer to another client
+                    continue; // this answers another client
                 }
             } elseif (!$confirmed) {
                 continue;

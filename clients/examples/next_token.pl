@@ -28,23 +28,23 @@ sub next_token {
     my $report = $named ? { fingerprint => $named, reason => '401', source => 'next_token.pl' } : {};
     local $SIG{ALRM} = sub { fail(75, "no outcome in $patience s") };
     alarm $patience;
-    my ($redis, $ear) = (connection(), connection());
+    my ($redis, $subscriber) = (connection(), connection());
     my $look = sub {
         my $token = $redis->get('chitai_gorod_token') // '';
         return $token eq $refused ? '' : $token;
     };
-    my $hear = sub {
+    my $receive = sub {
         my $event = decode_json($_[0]);
         fail(75, $event->{error}) if $event->{event} eq 'token:failed';
-        return if $event->{fingerprint} eq $named;    # the answer to another client
+        return if $event->{fingerprint} eq $named;    # this answers another client
         my $token = $look->();
-        die { token => $token } if $token;            # the one way out of wait_for_messages
+        die { token => $token } if $token;            # leaves wait_for_messages
     };
-    $ear->subscribe('chitai_gorod:token:updated', 'chitai_gorod:token:failed', $hear);
-    my $token = $look->();                            # both are confirmed
+    $subscriber->subscribe('chitai_gorod:token:updated', 'chitai_gorod:token:failed', $receive);
+    my $token = $look->();                            # both channels are confirmed
     return $token if $token;
     $redis->publish('chitai_gorod:token:invalid', encode_json($report)) or fail(69, 'no sidecar listens');
-    eval { $ear->wait_for_messages(undef) };
+    eval { $subscriber->wait_for_messages(undef) };
     return ref $@ ? $@->{token} : die $@;
 }
 

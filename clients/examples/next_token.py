@@ -20,11 +20,11 @@ def next_token(refused=None, patience=60.0):
     if refused:
         report["fingerprint"] = hashlib.sha256(refused.encode()).hexdigest()[:16]
     deadline = time.monotonic() + patience
-    with r.pubsub() as ear:
-        ear.subscribe("chitai_gorod:token:updated", "chitai_gorod:token:failed")
+    with r.pubsub() as subscriber:
+        subscriber.subscribe("chitai_gorod:token:updated", "chitai_gorod:token:failed")
         confirmed = 0
         while (left := deadline - time.monotonic()) > 0:
-            if (message := ear.get_message(timeout=left)) is None:
+            if (message := subscriber.get_message(timeout=left)) is None:
                 continue
             if message["type"] == "subscribe":
                 confirmed += 1
@@ -35,7 +35,7 @@ def next_token(refused=None, patience=60.0):
                 if event["event"] == "token:failed":
                     raise RuntimeError(event["error"])
                 if event["fingerprint"] == report.get("fingerprint"):
-                    continue  # the answer to another client
+                    continue  # this answers another client
             token = r.get("chitai_gorod_token")
             if token and token != refused:
                 return token

@@ -16,25 +16,25 @@ def next_token(refused = nil, patience = 60)
     token = REDIS.get("chitai_gorod_token")
     token unless token == refused
   end
-  ear = REDIS.dup
+  subscriber = REDIS.dup
   Timeout.timeout(patience, Timeout::Error, "no outcome in #{patience} s") do
-    ear.subscribe("chitai_gorod:token:updated", "chitai_gorod:token:failed") do |on|
+    subscriber.subscribe("chitai_gorod:token:updated", "chitai_gorod:token:failed") do |on|
       on.subscribe do |_channel, confirmed|
         next if confirmed < 2
         token = look.call and return token
-        heard = REDIS.publish("chitai_gorod:token:invalid", JSON.generate(report))
-        raise NobodyListens, "no sidecar listens" if heard.zero?
+        receivers = REDIS.publish("chitai_gorod:token:invalid", JSON.generate(report))
+        raise NobodyListens, "no sidecar listens" if receivers.zero?
       end
       on.message do |_channel, text|
         event = JSON.parse(text)
         raise event["error"] if event["event"] == "token:failed"
-        next if event["fingerprint"] == named # the answer to another client
+        next if event["fingerprint"] == named # this answers another client
         token = look.call and return token
       end
     end
   end
 ensure
-  ear&.close
+  subscriber&.close
 end
 
 begin

@@ -1,6 +1,6 @@
 //! `next_token [REFUSED [SECONDS]]` prints a token other than the one that the API has refused (crates `redis`, `sha2`,
 //! `serde_json`).
-#![expect(clippy::disallowed_methods, clippy::print_stderr, clippy::print_stdout, reason = "it is for pasting")]
+#![expect(clippy::disallowed_methods, clippy::print_stderr, clippy::print_stdout, reason = "it is to be copied")]
 
 use std::env;
 use std::error::Error;
@@ -29,25 +29,25 @@ fn look(redis: &mut Connection, refused: Option<&str>) -> RedisResult<Option<Str
 
 fn next_token(refused: Option<&str>, patience: Duration) -> Result<String, Box<dyn Error>> {
     let client = Client::open(env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned()))?;
-    let (mut redis, mut ear) = (client.get_connection()?, client.get_connection()?);
-    let mut ear = ear.as_pubsub();
+    let (mut redis, mut subscriber) = (client.get_connection()?, client.get_connection()?);
+    let mut subscriber = subscriber.as_pubsub();
     for channel in ["chitai_gorod:token:updated", "chitai_gorod:token:failed"] {
-        ear.subscribe(channel)?; // and it is confirmed
+        subscriber.subscribe(channel)?; // waits for the confirmation
     }
     if let Some(token) = look(&mut redis, refused)? {
         return Ok(token);
     }
     let hex = |token: &str| Sha256::digest(token).iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
     let report = json!({"fingerprint": refused.map(hex), "reason": "401", "source": "next_token.rs"});
-    let heard: u64 = redis.publish("chitai_gorod:token:invalid", report.to_string())?;
-    if heard == 0 {
+    let receivers: u64 = redis.publish("chitai_gorod:token:invalid", report.to_string())?;
+    if receivers == 0 {
         return Err(NobodyListens.into());
     }
     let deadline = Instant::now() + patience;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        ear.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        let message = match ear.get_message() {
+        subscriber.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let message = match subscriber.get_message() {
             Err(error) if error.is_timeout() => return Err(format!("no outcome in {patience:?}").into()),
             message => message?,
         };
@@ -56,7 +56,7 @@ fn next_token(refused: Option<&str>, patience: Duration) -> Result<String, Box<d
             return Err(event["error"].to_string().into());
         }
         if event["fingerprint"] == report["fingerprint"] {
-            continue; // the answer to another client
+            continue; // this answers another client
         }
         if let Some(token) = look(&mut redis, refused)? {
             return Ok(token);

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Drives the client over stdin and stdout, for tests that ask the same of the client in every language.
-// A line is {"id": 1, "call": "get", "timeout": 60}; the answer {"id": 1, "ok": …} or {"id": 1, "error": {…}}.
+// Runs the client for the conformance tests, over stdin and stdout.
+// A call is {"id": 1, "call": "get", "timeout": 60}; its answer {"id": 1, "ok": …} or {"id": 1, "error": {…}}.
 import { createInterface } from "node:readline";
 
 import { NobodyListens, RefreshFailed, TimedOut, TokenClient } from "token-sidecar-client";
@@ -11,7 +11,7 @@ function say(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
-/** Seconds on the wire, milliseconds here. */
+/** The protocol has seconds, the client milliseconds. */
 function wait({ timeout }) {
   return timeout === undefined ? {} : { timeout: timeout * 1000 };
 }

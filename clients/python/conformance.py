@@ -1,4 +1,4 @@
-"""The clients for a conformance runner: calls come as JSON lines on stdin, answers leave as JSON lines on stdout.
+"""Runs the clients for the conformance tests: calls are JSON lines on stdin, answers JSON lines on stdout.
 
 REDIS_URL=… SITE=… python conformance.py --mode sync|async
 """
@@ -41,7 +41,7 @@ def described(error: Exception) -> dict[str, Any]:
 
 
 def arguments(call: dict[str, Any]) -> dict[str, Any]:
-    """What the method of the same name takes."""
+    """The arguments for the method of the same name."""
     taken = {"get": ["timeout"], "invalidate": ["token", "reason"], "wait_newer": ["token", "timeout"]}
     return {name: call[name] for name in taken.get(call["call"], []) if name in call}
 
@@ -123,6 +123,6 @@ if __name__ == "__main__":
         serve_with_threads(site)
     else:
         asyncio.run(serve_with_tasks(site))
-    # Calls that still wait are left.
+    # Ends without waiting for the calls under way.
     sys.stdout.flush()
     os._exit(0)

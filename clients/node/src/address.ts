@@ -1,6 +1,6 @@
 import { InvalidSettings } from "./errors.js";
 
-/** Where Redis is, as `createClient` takes it. */
+/** The address of Redis, as options of `createClient`. */
 export interface Address {
   socket: { host: string; port: number; tls?: true } | { path: string };
   username?: string;
@@ -17,15 +17,15 @@ const PARAMETERS = new Map([
   ["password", "password"],
 ] as const);
 
-/** What a URL of Redis means: the same as to the sidecar, by the rules in contract/README.md. */
+/** Parses a URL of Redis by the rules in contract/README.md, as the sidecar does. */
 export function address(url: string): Address {
   let found: Address;
   try {
     found = /^\s*unix:/.test(url) ? ofSocket(url.trim()) : ofHost(new URL(url));
   } catch (error) {
     if (error instanceof InvalidSettings) throw error;
-    // The error itself would show the URL, and with it a password.
-    throw refusal("cannot be read: redis://user:password@host:port/1, rediss:// or unix:///path is wanted");
+    // The error shows the URL, and with it a password.
+    throw refusal("cannot be read: expected redis://user:password@host:port/1, rediss:// or unix:///path");
   }
   if (url.includes("#")) throw refusal("has a #: write %23 where it is part of a password");
   const { REDIS_PASSWORD } = process.env;
@@ -38,7 +38,7 @@ function ofHost({ protocol, hostname, port, pathname, username, password, search
   const [name] = searchParams.keys();
   if (name !== undefined) throw unobeyed(name, instead(name));
   return {
-    // An IPv6 address stands in brackets.
+    // An IPv6 address is in brackets.
     socket: {
       host: hostname.replace(/^\[(.*)\]$/, "$1"),
       port: port === "" ? 6379 : Number(port),
@@ -52,7 +52,7 @@ function ofHost({ protocol, hostname, port, pathname, username, password, search
 
 function ofSocket(url: string): Address {
   if (!/^unix:\/\/\/[^?#]/.test(url)) {
-    throw refusal("is none of a Unix socket: unix:///path is wanted, a user and a password as ?user=…&pass=…");
+    throw refusal("names no Unix socket: expected unix:///path, with user and password as ?user=…&pass=…");
   }
   const { pathname, searchParams } = new URL(url);
   const options = new Map<string, string>();
@@ -68,7 +68,7 @@ function ofSocket(url: string): Address {
 
 function database(text: string): number {
   if (!/^\d{1,9}$/.test(text)) {
-    throw refusal("has a database that is no number: redis://host:6379/1, unix:///path?db=1");
+    throw refusal("has a database that is not a number: redis://host:6379/1, unix:///path?db=1");
   }
   return Number(text);
 }
@@ -78,9 +78,9 @@ function refusal(why: string): InvalidSettings {
 }
 
 function unobeyed(name: string, instead: string): InvalidSettings {
-  // What looks like a parameter may be a part of a password.
+  // The name of a parameter may be a part of a password.
   const shown = /^[a-z_]{1,32}$/.test(name) ? `?${name}=` : "a parameter";
-  return refusal(`has ${shown}, which this client and the sidecar do not obey: ${instead}`);
+  return refusal(`has ${shown}, which client and sidecar do not support: ${instead}`);
 }
 
 function instead(name: string): string {

@@ -9,55 +9,55 @@ import { bare, details, Names, type UpdatedEvent } from "./wire.js";
 const WAIT = ["timeout", "signal"];
 const REPORT = [...WAIT, "reason"];
 
-/** How long is waited for a token where nothing else is said. */
+/** The default timeout of a wait. */
 const PATIENCE = 60_000;
 
 export interface TokenClientOptions {
   /** The site's id: `chitai_gorod`. */
   site?: string | undefined;
-  /** Where Redis is: what `REDIS_URL` says, or `redis://127.0.0.1:6379`; `REDIS_PASSWORD` where that has no password. */
+  /** The address of Redis; by default `REDIS_URL`, else `redis://127.0.0.1:6379`. `REDIS_PASSWORD` is used if it has no password. */
   url?: string | undefined;
-  /** A client of `redis` (`createClient`, `createCluster`) in place of `url`. Its settings are used, not itself. */
+  /** A client of `redis` (`createClient`, `createCluster`) in place of `url`. Only its settings are used. */
   client?: Template | undefined;
   /** The key of the token: `{site}_token`. */
   tokenKey?: string | undefined;
   /** The key of the cookies: `{site}_cookies`. */
   cookiesKey?: string | undefined;
-  /** Who reports, for the sidecar's log. */
+  /** The reporter's name in the sidecar's log and history. */
   source?: string | undefined;
   /**
-   * Is called with what goes wrong in the background: what a callback of `onUpdate` throws, and why its connection was lost.
-   * Without it they are warnings of the process.
+   * Called with errors in the background: those of a callback of `onUpdate`, and of a lost connection. Without it they are
+   * warnings of the process.
    */
   onError?: ((error: unknown) => void) | undefined;
 }
 
 export interface WaitOptions {
-  /** Milliseconds; 60 000 where nothing else is said. The last look at the key may take one second more. */
+  /** Milliseconds; 60 000 by default. The last read of the key may take one second more. */
   timeout?: number | undefined;
   /** Ends this caller's wait, with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
 export interface ReportOptions extends WaitOptions {
-  /** Why, for the sidecar's log and history. */
+  /** The reason in the sidecar's log and history. */
   reason?: string | undefined;
 }
 
 export interface BundleOptions extends ReportOptions {
-  /** The token that was refused, where it is the next one that is wanted. */
+  /** The refused token, to wait for its replacement. */
   refused?: string | undefined;
 }
 
 /** A token, and the cookies and the user agent that belong to it. */
 export interface Bundle {
   token: string;
-  /** Still percent-encoded; none where there are none. */
+  /** Still percent-encoded; empty if there are none. */
   cookies: Record<string, string>;
   userAgent: string | null;
 }
 
-/** Ends what `onUpdate` has begun. */
+/** Ends the calls of `onUpdate`. */
 export interface Unsubscribe extends AsyncDisposable {
   (): Promise<void>;
 }
@@ -88,7 +88,7 @@ export class TokenClient implements AsyncDisposable {
     this.#onError = options.onError ?? warn;
   }
 
-  /** The current token; where there is none, one is asked for and waited for. */
+  /** The current token; if there is none, requests one and waits. */
   async get(options: WaitOptions = {}): Promise<string> {
     checkOptions(options, WAIT);
     const deadline = new Deadline(options.timeout ?? PATIENCE);
@@ -106,12 +106,12 @@ export class TokenClient implements AsyncDisposable {
   async invalidate(token: string, reason = "401"): Promise<number> {
     const report = details(named(token), reason, this.#source);
     const receivers = await this.#read((redis) => redis.publish(this.#names.invalid, report));
-    // On a cluster those on other nodes are not counted.
+    // On a Cluster those on other nodes are not counted.
     if (receivers === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
     return receivers;
   }
 
-  /** Reports that a token was refused and waits for the one that follows; all who wait for the same share one wait. */
+  /** Reports a refused token and waits for its replacement. Calls that wait for the same share one wait. */
   async waitNewer(token: string, options: ReportOptions = {}): Promise<string> {
     checkOptions(options, REPORT);
     const deadline = new Deadline(options.timeout ?? PATIENCE);
@@ -120,17 +120,17 @@ export class TokenClient implements AsyncDisposable {
     return await this.#waits.join(refused, report, deadline, this.#signal(options.signal));
   }
 
-  /** The cookies that came with the token, still percent-encoded; none where there are none. */
+  /** The cookies of the stored token, still percent-encoded; empty if there are none. */
   async cookies(): Promise<Record<string, string>> {
     return cookiesOf(this.#names.cookies, await this.#read((redis) => redis.get(this.#names.cookies)));
   }
 
-  /** The user agent of the browser that got the token. */
+  /** The user agent of the stored token. */
   async userAgent(): Promise<string | null> {
     return some(await this.#read((redis) => redis.hGet(this.#names.meta, "user_agent"))) ?? null;
   }
 
-  /** The token, its cookies and its user agent, read in one step. Waits as `get`, or as `waitNewer` for what follows `refused`. */
+  /** The token, its cookies and its user agent, read in one step. Waits as `get`, or as `waitNewer(refused)`. */
   async bundle(options: BundleOptions = {}): Promise<Bundle> {
     checkOptions(options, [...REPORT, "refused"]);
     const { refused, reason, ...wait } = options;
@@ -146,7 +146,7 @@ export class TokenClient implements AsyncDisposable {
     };
   }
 
-  /** Calls back with every update from now on, over lost connections, until the returned function is called. */
+  /** Calls back with every update, also after a lost connection, until the returned function is called. */
   async onUpdate(callback: (event: UpdatedEvent) => unknown, options: WaitOptions = {}): Promise<Unsubscribe> {
     checkOptions(options, WAIT);
     const stop = new AbortController();
@@ -176,7 +176,7 @@ export class TokenClient implements AsyncDisposable {
     return Object.assign(unsubscribe, { [Symbol.asyncDispose]: unsubscribe });
   }
 
-  /** Ends every wait and connection; nothing keeps the process alive any more. */
+  /** Ends every wait and connection. */
   close(): Promise<void> {
     this.#closed.abort(new TokenSidecarError("the client is closed"));
     this.#link.close();
@@ -187,7 +187,7 @@ export class TokenClient implements AsyncDisposable {
     return this.close();
   }
 
-  /** What ends a call: its own signal, and the end of the client. */
+  /** Aborts a call: by its own signal, or when the client is closed. */
   #signal(own?: AbortSignal): AbortSignal {
     const signal = AbortSignal.any(own ? [own, this.#closed.signal] : [this.#closed.signal]);
     signal.throwIfAborted();
@@ -198,13 +198,13 @@ export class TokenClient implements AsyncDisposable {
     return this.#link.use(work, new Deadline(STEP), this.#signal(signal));
   }
 
-  /** Calls what is not ours. */
+  /** Calls a function of the caller; its errors go to `onError`. */
   #call(callback: () => unknown): void {
     const fail = (error: unknown): void => {
       try {
         this.#onError(error);
       } catch {
-        // It was given its chance.
+        // An error of `onError` itself is dropped.
       }
     };
     try {
@@ -219,7 +219,7 @@ function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : new Error(String(error)));
 }
 
-/** The token that was refused, as it is stored; null where it is none at all. */
+/** The refused token without `Bearer `; null if it is empty. */
 function named(token: string): string | null {
   return bare(token) ?? some(token) ?? null;
 }
@@ -232,12 +232,12 @@ function cookiesOf(key: string, text: string | null): Record<string, string> {
       return Object.fromEntries(Object.entries(cookies).filter((pair): pair is [string, string] => typeof pair[1] === "string"));
     }
   } catch {
-    // The error itself would show cookies.
+    // The error shows cookies.
   }
   throw new TokenSidecarError(`${key} holds no JSON object`);
 }
 
-/** An empty text is none. */
+/** Undefined for an empty text. */
 function some(text: string | null | undefined): string | undefined {
   return text === null || text === "" ? undefined : text;
 }

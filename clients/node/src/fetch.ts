@@ -2,19 +2,19 @@ import type { Bundle, TokenClient } from "./client.js";
 import { checkOptions } from "./errors.js";
 
 export interface TokenFetchOptions {
-  /** What sends; the global `fetch` where nothing else is said. */
+  /** The function that sends; the global `fetch` by default. */
   fetch?: typeof globalThis.fetch | undefined;
-  /** Also sends the cookies and the user agent that the token came with. */
+  /** Also sends the cookies and the user agent of the token. */
   sendCookies?: boolean | undefined;
-  /** Milliseconds for the first token and again for the one after a 401; 60 000 where nothing else is said. */
+  /** Milliseconds for the first token, and again for its replacement after a 401; 60 000 by default. */
   timeout?: number | undefined;
 }
 
 /**
  * A `fetch` that sends the current token. On 401 it reports the token, waits for the next one, and sends once more.
  *
- * A body that can be read only once (a stream, an iterator) cannot be sent again: then the 401 is returned, as soon
- * as the next token is there, for the caller to send anew.
+ * A body that can be read only once (a stream, an iterator) cannot be sent again: the 401 is returned once the next token
+ * is stored, and the caller sends again.
  */
 export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {}): typeof globalThis.fetch {
   checkOptions(options, ["fetch", "sendCookies", "timeout"]);
@@ -23,7 +23,7 @@ export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {})
     const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
     const wait = { timeout: options.timeout, signal };
     const first = await client.bundle(wait);
-    // Its copy is kept for the second time; a stream in `init` has none.
+    // A copy of a request is kept for the second try; a stream in `init` cannot be copied.
     const again = input instanceof Request && init?.body == null ? input.clone() : input;
     const response = await send(input, authorized(first, input, init, options));
     if (response.status !== 401 || isElsewhere(response, input)) return response;
@@ -34,7 +34,7 @@ export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {})
   };
 }
 
-/** The settings of the request with what the token asks for; whatever the caller has set himself stays. */
+/** The options of the request with the headers of the token; other headers stay. */
 function authorized(
   { token, cookies, userAgent }: Bundle,
   input: string | URL | Request,
@@ -52,7 +52,7 @@ function authorized(
   return { ...init, headers };
 }
 
-/** Whether a redirect has led to another host, which was not sent the token: what it refuses is not that. */
+/** Whether the answer is from another host after a redirect: that host was not sent the token. */
 function isElsewhere(response: Response, input: string | URL | Request): boolean {
   return response.redirected && new URL(response.url).origin !== new URL(input instanceof Request ? input.url : input).origin;
 }
@@ -62,7 +62,7 @@ function isReadOnce(body: unknown): boolean {
   return body instanceof ReadableStream || Symbol.asyncIterator in body;
 }
 
-/** Where it went, without what may be secret in a query. */
+/** The path without the query, which may contain secrets. */
 function path(input: string | URL | Request): string {
   return new URL(input instanceof Request ? input.url : input, "http://localhost").pathname;
 }

@@ -4,22 +4,22 @@ import { TokenSidecarError } from "./errors.js";
 import { Pace } from "./time.js";
 import { type Meta, missed, type Names, type UpdatedEvent } from "./wire.js";
 
-/** Calls back with every update, also with one that fell into a gap of the connection. */
+/** Calls back with every update, also with one that was missed while the connection was lost. */
 export class Follower {
   readonly #link: Link;
   readonly #names: Names;
-  readonly #tell: (event: UpdatedEvent) => void;
-  /** Why it does not listen, or did not for a while. */
+  readonly #callback: (event: UpdatedEvent) => void;
+  /** The last error. */
   trouble: unknown;
-  /** The version that was stored when it was looked at last. */
+  /** The version at the last read of the keys. */
   #known: number | undefined;
-  /** The last one that was told. */
-  #told: number | undefined;
+  /** The version of the last callback. */
+  #called: number | undefined;
 
-  constructor(link: Link, names: Names, tell: (event: UpdatedEvent) => void) {
+  constructor(link: Link, names: Names, callback: (event: UpdatedEvent) => void) {
     this.#link = link;
     this.#names = names;
-    this.#tell = tell;
+    this.#callback = callback;
   }
 
   /** Runs until the signal. Before the first success only errors of the connection are retried, later all are. */
@@ -45,7 +45,7 @@ export class Follower {
       } catch (error) {
         if (signal.aborted || (error instanceof TokenSidecarError && !listened)) throw error;
         this.trouble = error;
-        // An outage is said once, not with each try.
+        // An outage is reported once, not at each try.
         if (listens) {
           lost(error);
           pace.reset();
@@ -55,7 +55,7 @@ export class Follower {
     }
   }
 
-  /** Compares what is stored with what was last known of it. */
+  /** Compares the stored version with the last known one. */
   async #catchUp(listened: boolean, signal: AbortSignal): Promise<void> {
     const look = (key: string): Promise<[Meta, number]> =>
       this.#link.once((redis) => Promise.all([redis.hGetAll(key), redis.ttl(this.#names.token)]), STEP, signal);
@@ -64,14 +64,14 @@ export class Follower {
     if (meta.version === undefined || !Number.isInteger(version) || version === this.#known) return;
     this.#known = version;
     if (!listened) return;
-    this.#told = version;
-    this.#tell(missed(this.#names, meta, version, ttl));
+    this.#called = version;
+    this.#callback(missed(this.#names, meta, version, ttl));
   }
 
   #receive(event: UpdatedEvent): void {
-    // It was told already, from what is stored.
-    if (event.cause === "refreshed" && event.version === this.#told) return;
-    this.#known = this.#told = event.version;
-    this.#tell(event);
+    // The callback was called already, from the stored state.
+    if (event.cause === "refreshed" && event.version === this.#called) return;
+    this.#known = this.#called = event.version;
+    this.#callback(event);
   }
 }

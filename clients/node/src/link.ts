@@ -4,12 +4,12 @@ import { address } from "./address.js";
 import { TimedOut, TokenSidecarError } from "./errors.js";
 import { type Deadline, Pace, within } from "./time.js";
 
-/** How long Redis may take for one step (a connection, a command) before the connection is given up. */
+/** How long one step (a connection, a command) may take before the connection is closed. */
 export const STEP = 5000;
-/** How long a last look at a key may take when the time is over. */
+/** How long the last read of a key may take after the timeout. */
 export const LOOK = 1000;
 
-/** What is asked of a connection of `redis`, a cluster's too. */
+/** What this package uses of a connection of `redis`, also of a Cluster. */
 export interface Connection {
   connect(): Promise<unknown>;
   destroy(): void;
@@ -22,14 +22,14 @@ export interface Connection {
   multi(): Batch;
 }
 
-/** Commands that are carried out in one step. */
+/** Commands that run in one step. */
 interface Batch {
   get(key: string): Batch;
   hGet(key: string, field: string): Batch;
   exec(): Promise<unknown[]>;
 }
 
-/** And of one that listens. */
+/** A connection for a subscription. */
 export interface Subscriber extends Connection {
   subscribe(channels: readonly string[], listener: (message: string, channel: string) => void): Promise<void>;
   ping(): Promise<string>;
@@ -41,22 +41,22 @@ export interface Template {
   readonly options?: unknown;
 }
 
-/** What a cluster can do besides. */
+/** What a Cluster has in addition. */
 interface Cluster extends Connection {
   readonly masters: readonly unknown[];
   nodeClient(node: unknown): Promise<Template> | Template;
 }
 
-/** Strings are answered from the key's own node, whatever the template is used for. */
+/** Options that would change what is read or where from, whatever the template has. */
 const PLAIN = { commandOptions: {}, keyPrefix: undefined, clientSideCache: undefined };
 
-/** The template that an URL stands for. */
+/** The template of a URL. */
 export function template(url: string): Template {
   const { socket, ...login } = address(url);
   return createClient({ ...login, socket: { ...socket, connectTimeout: STEP, reconnectStrategy: false } });
 }
 
-/** Redis, for messages. */
+/** The name of Redis in messages. */
 function place(template: Template): string {
   const { socket = {} } = (template.options ?? {}) as { socket?: { path?: string; host?: string; port?: number } };
   if (socket.path !== undefined) return `Redis at ${socket.path}`;
@@ -65,10 +65,10 @@ function place(template: Template): string {
   return `Redis at ${host}:${String(socket.port ?? 6379)}`;
 }
 
-/** The connection for commands: made when it is needed, and anew after any trouble. */
+/** The connection for commands: opened when it is needed, and again after an error. */
 export class Link {
   readonly isCluster: boolean;
-  /** Redis, for messages. */
+  /** The name of Redis in messages. */
   readonly place: string;
   readonly #template: Template;
   #client: Connection | undefined;
@@ -80,7 +80,7 @@ export class Link {
     this.place = this.isCluster ? "Redis" : place(template);
   }
 
-  /** One try, bounded. Trouble with the connection is thrown as it is, a refusal by Redis as our own error. */
+  /** One try, in bounded time. An error of the connection is thrown as it is, a refusal by Redis as a `TokenSidecarError`. */
   async once<T>(work: (connection: Connection) => Promise<T>, timeout: number, signal: AbortSignal): Promise<T> {
     const connected = (this.#connected ??= this.#connect());
     try {
@@ -93,7 +93,7 @@ export class Link {
     }
   }
 
-  /** Tries until the deadline, and once at least; `failed` is called with the error of each. */
+  /** Tries until the deadline, at least once; `failed` is called with each error. */
   async use<T>(
     work: (connection: Connection) => Promise<T>,
     deadline: Deadline,
@@ -113,7 +113,7 @@ export class Link {
     }
   }
 
-  /** A connection to listen with, not connected yet: on a cluster to any of its nodes, as messages go to all. */
+  /** A connection for a subscription, not connected yet: on a Cluster to any node, as messages go to all. */
   async subscriber(signal: AbortSignal): Promise<Subscriber> {
     if (!this.isCluster) return this.#template.duplicate(PLAIN) as Subscriber;
     const choose = (connection: Connection): Promise<Template> => {
@@ -139,7 +139,7 @@ export class Link {
   }
 }
 
-/** Connects, without a second try: what goes wrong with the connection, now or later, is said and ends it. */
+/** Connects, without a second try. An error of the connection, now or later, is passed to `lost` and ends it. */
 export async function connect(client: Connection, lost: (error: Error) => void): Promise<void> {
   const failed = new Promise<never>((_, reject) => {
     const fail = (error: Error): void => {
@@ -150,26 +150,26 @@ export async function connect(client: Connection, lost: (error: Error) => void):
     client.on("error", fail);
     client.on("node-error", fail);
   });
-  // It may also fail long after that.
+  // It may fail after the race has ended.
   failed.catch(() => undefined);
   await Promise.race([client.connect(), failed]);
 }
 
-/** Ends a connection, whatever it does just now. */
+/** Closes a connection in any state. */
 export function end(client: Connection): void {
   try {
     client.destroy();
   } catch {
-    // It has ended already.
+    // It is closed already.
   }
 }
 
-/** What passes by itself: Redis loads, fails over, is full of clients. */
+/** Errors that end by themselves: Redis is loading, fails over, or has too many clients. */
 const PASSING = /^(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|READONLY|TRYAGAIN|MOVED|ASK|ERR max number of clients)/;
 
-/** A no of Redis that stays (a wrong password, a missing permission, a key of another type) as our error. */
+/** A lasting refusal (a wrong password, a missing permission, a key of another type) as a `TokenSidecarError`. */
 export function judged(error: unknown): unknown {
-  // The class is that of whichever copy of the package the template is from.
+  // The template may be from another copy of the package, so the class is compared by name.
   for (let kind = prototype(error); kind !== null; kind = prototype(kind)) {
     if (kind.constructor.name !== "ErrorReply") continue;
     const { message } = error as Error;

@@ -2,16 +2,16 @@ import { connect, end, judged, type Link, STEP, type Subscriber } from "./link.j
 import { within } from "./time.js";
 import { type Names, parse, type SidecarEvent } from "./wire.js";
 
-/** How often a connection that listens is asked whether it is still there. */
-const PULSE = 10_000;
+/** How often the connection of a subscription is checked. */
+const PING_INTERVAL = 10_000;
 
-/** What one listener has received and not looked at yet. */
+/** The unread events of one listener. */
 export class Inbox {
   #events: SidecarEvent[] = [];
   #lost: Error | undefined;
   #wake = (): void => undefined;
 
-  /** The next event; throws, after all that was received, that the connection was lost. */
+  /** The next event. After the last one received, throws the error of a lost connection. */
   async next(signal: AbortSignal): Promise<SidecarEvent> {
     for (;;) {
       const event = this.#events.shift();
@@ -22,7 +22,7 @@ export class Inbox {
     }
   }
 
-  /** Forgets failures: those from before a report do not answer it. */
+  /** Drops failures that were announced before a report: they do not answer it. */
   forgetFailures(): void {
     this.#events = this.#events.filter((event) => event.event !== "token:failed");
   }
@@ -38,7 +38,7 @@ export class Inbox {
   }
 }
 
-/** The one subscription of a client: open while there are listeners. */
+/** The subscription of a client, open while there are listeners. */
 export class Subscription {
   readonly #link: Link;
   readonly #names: Names;
@@ -50,7 +50,7 @@ export class Subscription {
     this.#names = names;
   }
 
-  /** Listens from the moment that Redis has confirmed it, until the returned function is called. */
+  /** Resolves once Redis has confirmed the subscription; the returned function ends listening. */
   async listen(inbox: Inbox, signal: AbortSignal): Promise<() => void> {
     const line = (this.#line ??= this.#begin());
     this.#inboxes.add(inbox);
@@ -88,18 +88,18 @@ export class Subscription {
   }
 }
 
-/** What is called with the events of a connection, and at its end. */
+/** Called with the events of a connection, and at its end. */
 interface Owner {
   received: (event: SidecarEvent) => void;
   lost: (error: Error) => void;
 }
 
-/** One connection that listens, until it is lost or ended. */
+/** One connection of a subscription, until it is lost or closed. */
 class Line {
   readonly confirmed: Promise<void>;
   readonly #ended = new AbortController();
   #client: Subscriber | undefined;
-  #pulse: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(link: Link, names: Names, owner: Owner) {
     this.confirmed = within(STEP, this.#open(link, names, owner), this.#ended.signal).catch((error: unknown) => {
@@ -109,7 +109,7 @@ class Line {
   }
 
   end(reason: Error): void {
-    clearTimeout(this.#pulse);
+    clearTimeout(this.#timer);
     this.#ended.abort(reason);
     if (this.#client) end(this.#client);
   }
@@ -123,16 +123,16 @@ class Line {
       const event = parse(message);
       if (event) owner.received(event);
     });
-    this.#beat(client, owner.lost);
+    this.#ping(client, owner.lost);
   }
 
-  /** A connection that is dead without a word is found out. */
-  #beat(client: Subscriber, lost: (error: Error) => void): void {
+  /** Detects a connection that no longer answers. */
+  #ping(client: Subscriber, lost: (error: Error) => void): void {
     if (this.#ended.signal.aborted) return;
-    this.#pulse = setTimeout(() => {
+    this.#timer = setTimeout(() => {
       within(STEP, client.ping(), this.#ended.signal).then(() => {
-        this.#beat(client, lost);
+        this.#ping(client, lost);
       }, lost);
-    }, PULSE);
+    }, PING_INTERVAL);
   }
 }

@@ -1,7 +1,7 @@
-/** The longest that a timer of Node can take. */
+/** The longest timer that Node supports. */
 const LONGEST = 2 ** 31 - 1;
 
-/** A moment until which something is waited for, on a clock that only goes forward. */
+/** The end of a wait, by the monotonic clock. */
 export class Deadline {
   readonly #end: number;
 
@@ -10,16 +10,16 @@ export class Deadline {
     this.#end = performance.now() + timeout;
   }
 
-  /** Milliseconds that are left. */
+  /** The remaining milliseconds. */
   get left(): number {
     return Math.max(0, this.#end - performance.now());
   }
 }
 
-/** The time was over before the work was done. */
+/** The timeout ended before the work. */
 export class Elapsed extends Error {}
 
-/** What the work comes to, unless the time or the signal ends first. */
+/** The result of the work, unless the timeout or the signal comes first. */
 export async function within<T>(timeout: number, work: Promise<T>, signal: AbortSignal): Promise<T> {
   let cleanUp = (): void => undefined;
   const end = new Promise<never>((_, reject) => {

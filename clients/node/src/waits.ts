@@ -4,16 +4,16 @@ import { type Link, LOOK, STEP } from "./link.js";
 import { type Deadline, Elapsed, Pace, within } from "./time.js";
 import { bare, fingerprint, type Names } from "./wire.js";
 
-/** One wait that several callers share; it ends with its outcome, or with the last of them. */
+/** One wait that several callers share; it ends with its outcome, or when the last caller leaves. */
 interface Shared {
   callers: number;
   outcome: Promise<string>;
   end: AbortController;
-  /** Why it has not even asked yet, or asks again. */
+  /** The last error of the connection. */
   trouble?: unknown;
 }
 
-/** The waits under way: one for each refused token, and one for any token at all (`null`). */
+/** The waits under way: one for each refused token, and one for any token (`null`). */
 export class Waits {
   readonly #link: Link;
   readonly #subscription: Subscription;
@@ -26,7 +26,7 @@ export class Waits {
     this.#names = names;
   }
 
-  /** Waits for a token other than the refused one, until the caller's own deadline; `trouble` is what there was before. */
+  /** Waits for a token other than the refused one, until the caller's own deadline; `trouble` is an earlier error. */
   async join(
     refused: string | null,
     report: string,
@@ -57,18 +57,18 @@ export class Waits {
     wait.outcome = this.#run(refused, report, wait).finally(() => {
       this.#finish(refused, wait);
     });
-    // There may be no caller left.
+    // Without a caller the rejection would be unhandled.
     wait.outcome.catch(() => undefined);
     this.#shared.set(refused, wait);
     return wait;
   }
 
   #finish(refused: string | null, wait: Shared): void {
-    wait.end.abort(new Error("no caller waits any more"));
+    wait.end.abort(new Error("all callers have left"));
     if (this.#shared.get(refused) === wait) this.#shared.delete(refused);
   }
 
-  /** Asks anew whenever the connection breaks. */
+  /** Reports again whenever the connection breaks. */
   async #run(refused: string | null, report: string, wait: Shared): Promise<string> {
     const pace = new Pace();
     for (;;) {
@@ -82,7 +82,7 @@ export class Waits {
     }
   }
 
-  /** Listens, looks, reports, and waits for the answer, in this order. */
+  /** Subscribes, reads the key, reports, and waits for the answer, in this order. */
   async #ask(refused: string | null, report: string, wait: Shared): Promise<string> {
     const { signal } = wait.end;
     const inbox = new Inbox();
@@ -94,14 +94,14 @@ export class Waits {
       inbox.forgetFailures();
       const receivers = await this.#link.once((redis) => redis.publish(this.#names.invalid, report), STEP, signal);
       if (receivers === 0 && !this.#link.isCluster) {
-        // A sidecar may come back later than we do from what has cut us off.
+        // A sidecar may take longer to reconnect than this client.
         if (wait.trouble === undefined) throw new NobodyListens(this.#names.site);
         throw new Error("no sidecar listens since the connection was lost");
       }
       for (;;) {
         const event = await inbox.next(signal);
         if (event.event === "token:failed") throw new RefreshFailed(event);
-        // One that names the refused token is the answer to another client.
+        // One with the fingerprint of the refused token answers another client.
         if (event.fingerprint === named) continue;
         const token = await this.#stored(refused, STEP, signal);
         if (token !== undefined) return token;
@@ -111,7 +111,7 @@ export class Waits {
     }
   }
 
-  /** The stored token, if it is another than the refused one. */
+  /** The stored token, unless it is the refused one. */
   async #stored(refused: string | null, timeout: number, signal: AbortSignal): Promise<string | undefined> {
     const token = bare(await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal));
     return token === refused ? undefined : token;

@@ -8,13 +8,13 @@ export interface UpdatedEvent {
   site: string;
   /** `refreshed`: a new token; `repeated`: the current one, announced again. */
   cause: string;
-  /** Only grows. */
+  /** Grows with every token. */
   version: number;
   /** The first 16 hex digits of the token's SHA-256. */
   fingerprint: string;
-  /** Where the token is. */
+  /** The key that holds the token. */
   key: string;
-  /** Seconds that the key had left. */
+  /** The remaining seconds of the key. */
   ttl: number | null;
   expires_at: string | null;
   refresh_at: string | null;
@@ -38,19 +38,19 @@ export interface FailedEvent {
 
 export type SidecarEvent = UpdatedEvent | FailedEvent;
 
-/** Which token it is, without giving it away: the first 16 hex digits of its SHA-256. */
+/** Identifies a token without revealing it: the first 16 hex digits of its SHA-256. */
 export function fingerprint(token: string): string {
   return createHash("sha256").update(token).digest("hex").slice(0, 16);
 }
 
-/** The token in what a key holds, read as the sidecar reads it: nothing where it can be none. */
+/** The token in the value of a key, read as the sidecar reads it; undefined if the value cannot be a token. */
 export function bare(stored: string | null): string | undefined {
   // Visible ASCII without quotes and $ % , ; \ .
   const token = /^(?:bearer\s+)?([!#&(-+\--:<-[\]-_a-~]{1,8192})$/i.exec((stored ?? "").trim())?.[1];
   return token === undefined || /^bearer$/i.test(token) ? undefined : token;
 }
 
-/** What a sidecar has published; any other text is undefined. */
+/** Parses a message of the sidecar; undefined for any other text. */
 export function parse(text: string): SidecarEvent | undefined {
   let value: Partial<Record<string, unknown>> | null;
   try {
@@ -63,18 +63,18 @@ export function parse(text: string): SidecarEvent | undefined {
   return isUpdate ? (value as unknown as UpdatedEvent) : undefined;
 }
 
-/** The longest free text that the sidecar keeps of a report; one that is far too long it takes for one without details. */
+/** The sidecar cuts free text here, and ignores the details of a report that is far too long. */
 const LONGEST = 200;
 
-/** The payload of a report: `refused` is the token that it is about. */
+/** The payload of a report on the token `refused`. */
 export function details(refused: string | null, reason: string, source: string): string {
   if (refused === null) return JSON.stringify({ reason: cut(reason), source: cut(source) });
   const named = fingerprint(refused);
-  // A reason is shown in logs: the token has no place there.
+  // Reasons are logged, so the token is replaced.
   return JSON.stringify({ fingerprint: named, reason: cut(reason.replaceAll(refused, named)), source: cut(source) });
 }
 
-/** The beginning, no character cut in two. */
+/** The first characters, without splitting a surrogate pair. */
 function cut(text: string): string {
   return Array.from(text.slice(0, 2 * LONGEST)).slice(0, LONGEST).join("");
 }
@@ -90,7 +90,7 @@ export class Names {
 
   constructor(site = "chitai_gorod", tokenKey = `${site}_token`, cookiesKey = `${site}_cookies`) {
     if (!/^[a-z0-9][a-z0-9_-]{0,63}$/.test(site)) {
-      throw new InvalidSettings(`site ${JSON.stringify(site)}: 1 to 64 lower-case letters, digits, '_' and '-' are wanted`);
+      throw new InvalidSettings(`site ${JSON.stringify(site)}: expected 1 to 64 lower-case letters, digits, '_' and '-'`);
     }
     this.site = site;
     this.token = tokenKey;
@@ -104,7 +104,7 @@ export class Names {
 /** The hash that the sidecar keeps beside the token. */
 export type Meta = Partial<Record<string, string>>;
 
-/** The event that was missed, from what is stored. */
+/** The missed event, from the stored state. */
 export function missed(names: Names, meta: Meta, version: number, ttl: number): UpdatedEvent {
   return {
     event: "token:updated",

@@ -238,7 +238,7 @@ def test_after_a_gap_the_report_is_repeated_until_a_sidecar_receives_it_or_the_t
         wait(world, progress=progress)
     assert world.time == 60
     assert 30 <= world.log.count("publish") <= 80
-    assert progress.says == "Redis is back, and no sidecar listens yet"
+    assert progress.state == "Redis is back, and no sidecar listens yet"
 
 
 def test_after_a_gap_a_token_is_found_though_no_sidecar_is_subscribed(world: World) -> None:
@@ -277,7 +277,7 @@ def test_a_redis_that_stays_away_is_not_hammered(world: World) -> None:
         wait(world, progress=progress)
     assert world.time == 60
     assert 30 <= world.log.count("listen") <= 80
-    assert "connection refused" in progress.says
+    assert "connection refused" in progress.state
 
 
 def seen(world: World, until: float, call: Callable[[TokenUpdate], Any] = lambda _: None) -> list[tuple[float, int]]:

@@ -71,7 +71,7 @@ def test_a_task_that_is_cancelled_leaves_the_others_waiting(server: RedisServer,
             first = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
             await asyncio.to_thread(stand_in.report)
             second = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
-            (shared,) = client._home().waits._waits.values()
+            (shared,) = client._of_this_loop().waits._waits.values()
             while shared.waiting < 2:
                 await client.cookies()
             first.cancel()
@@ -117,8 +117,8 @@ def test_the_last_task_that_is_cancelled_ends_the_wait(server: RedisServer, stan
         async with AsyncTokenClient(url=server.url) as client:
             wait = asyncio.create_task(client.wait_newer("dead", timeout=DEADLINE))
             await asyncio.to_thread(stand_in.report)
-            (shared,) = client._home().waits._waits.values()
-            while "received the report" not in shared.progress.says:
+            (shared,) = client._of_this_loop().waits._waits.values()
+            while "received the report" not in shared.progress.state:
                 await client.cookies()
             begun = time.monotonic()
             wait.cancel()

@@ -1,4 +1,4 @@
-"""A parser's side of token-sidecar: the current token, and the one that follows when an API answers 401."""
+"""A parser's side of token-sidecar: the current token, and its replacement when an API answers 401."""
 
 from .bundle import Bundle
 from .errors import (

@@ -1,4 +1,4 @@
-"""What `REDIS_URL` means: the same as to the sidecar, by the rules in contract/README.md."""
+"""Parses `REDIS_URL` by the rules in contract/README.md, as the sidecar does."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from .errors import InvalidSettings
 
 _OPTIONS = {"db": "db", "user": "username", "username": "username", "pass": "password", "password": "password"}
-"""The parameters of `unix://`, and how redis-py calls them."""
+"""The parameters of `unix://`, and their names in redis-py."""
 
 
 def options_of(url: str | None, password: str | None = None) -> dict[str, Any]:
-    """The options of redis-py for this URL, or for that of the environment, or for this machine.
+    """The options of redis-py for this URL, else for `REDIS_URL`, else for this machine.
 
-    `password` is used where the URL has none, and then `REDIS_PASSWORD`.
+    Where the URL has no password, `password` is used, else `REDIS_PASSWORD`.
     """
     try:
         options = _options(url or os.environ.get("REDIS_URL") or "redis://127.0.0.1:6379/0")
     except InvalidSettings:
         raise
     except ValueError:
-        # What its message quotes of the URL may be a part of a password.
+        # Its message quotes the URL, and so perhaps a part of a password.
         raise InvalidSettings("the URL of Redis cannot be read: redis://user:password@host:port/1") from None
     password = options.get("password") or password or os.environ.get("REDIS_PASSWORD")
     return {**options, "password": password} if password else options
@@ -47,13 +47,13 @@ def _options(url: str) -> dict[str, Any]:
     for name, value in {"username": at.username, "password": at.password}.items():
         if value:
             options[name] = unquote(value, errors="strict")
-    # Before redis-py 6 the certificate's name is not looked at unless that is said.
+    # Before redis-py 6 the name in the certificate is not checked by default.
     return {**options, "ssl": True, "ssl_check_hostname": True} if at.scheme == "rediss" else options
 
 
 def _of_a_socket(netloc: str, path: str, parameters: list[tuple[str, str]]) -> dict[str, Any]:
     if netloc or not path:
-        raise InvalidSettings("the URL of Redis: unix:///path is wanted, a user and a password as ?user=…&pass=…")
+        raise InvalidSettings("the URL of Redis: expected unix:///path, with user and password as ?user=…&pass=…")
     options: dict[str, Any] = {"unix_socket_path": path}
     for name, value in parameters:
         option = _OPTIONS.get(name)
@@ -67,14 +67,14 @@ def _of_a_socket(netloc: str, path: str, parameters: list[tuple[str, str]]) -> d
 
 def _database(text: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", text):
-        raise InvalidSettings("the URL of Redis: the database is no number: redis://host:6379/1, unix:///path?db=1")
+        raise InvalidSettings("the URL of Redis: the database is not a number: redis://host:6379/1, unix:///path?db=1")
     return int(text)
 
 
 def _refused(name: str, instead: str) -> InvalidSettings:
-    # What looks like a parameter may be a part of a password.
+    # The name of a parameter may be a part of a password.
     shown = f"?{name}=" if re.fullmatch("[a-z_]{1,32}", name) else "a parameter"
-    return InvalidSettings(f"the URL of Redis has {shown}, which this client and the sidecar do not obey: {instead}")
+    return InvalidSettings(f"the URL of Redis has {shown}, which client and sidecar do not support: {instead}")
 
 
 def _instead(name: str) -> str:

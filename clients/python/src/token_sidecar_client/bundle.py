@@ -1,4 +1,4 @@
-"""A token with the cookies and the user agent of the browser that got it."""
+"""A token with the cookies and the user agent of the browser that received it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Bundle:
 
     @property
     def authorization(self) -> str:
-        """The header of that name."""
+        """The header `Authorization`."""
         return f"Bearer {self.token}"
 
     def put_on(
         self, headers: MutableMapping[str, str], own_cookies: str | None, *, cookies: bool, user_agent: bool
     ) -> None:
-        """Sets the headers; `own_cookies` is the header `Cookie` as the request had it without us."""
+        """Sets the headers; `own_cookies` is the request's own header `Cookie`."""
         headers["Authorization"] = self.authorization
         if user_agent and self.user_agent:
             headers["User-Agent"] = self.user_agent
@@ -34,13 +34,13 @@ class Bundle:
             headers["Cookie"] = cookie_header(own_cookies, self.cookies) or ""
 
     def is_refused(self, status: int, sent: str | None) -> bool:
-        """Whether the API has refused this very token: `sent` is the `Authorization` of the request it answers.
+        """Whether the API has refused this token; `sent` is the `Authorization` of the request that it answers.
 
-        403 says that we are blocked, not that the token is bad; and another host, after a redirect, never saw it.
+        403 means that the request was blocked. After a redirect, another host has not received the token.
         """
         return status == 401 and sent == self.authorization
 
 
 def reason(url: str) -> str:
-    """What to report of a 401: no query, for it may say more than a log should know."""
+    """The reason of a report after a 401, without the query, which may contain secrets."""
     return f"401 on {urlsplit(url).path}"

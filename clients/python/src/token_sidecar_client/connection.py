@@ -1,4 +1,4 @@
-"""How Redis is reached, whichever shell asks: settings, and what its library's errors mean."""
+"""What both clients need of redis-py: settings, reading of answers, and the meaning of errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis import exceptions as theirs
+from redis import exceptions as redis_errors
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 
@@ -21,18 +21,18 @@ from .site import Site, bare
 
 
 def client_of(kind: Any, retry: Any, at: Mapping[str, Any], patience: float, **more: Any) -> Any:
-    """A client of our own, of either kind of redis-py: nothing it does takes much longer than `patience`."""
+    """A new client of redis-py or redis.asyncio, whose steps take about `patience` at most."""
     if kind is redis.Redis and "unix_socket_path" in at and redis.__version__ == "4.5.2":
         raise InvalidSettings("redis-py 4.5.2 has no Unix sockets: 4.5.3 or later is needed")
     options: dict[str, Any] = {
         "socket_timeout": patience,
         "socket_connect_timeout": patience,
         "socket_keepalive": True,
-        # A wait holds a connection: the number of waits at once is the caller's business.
+        # Each wait holds a connection; the caller decides how many waits there are.
         "max_connections": 2**31,
-        # A pooled connection may be dead; one that hangs is not asked again.
-        "retry": retry(NoBackoff(), 1, supported_errors=(theirs.ConnectionError,)),
-        "retry_on_error": [theirs.ConnectionError],
+        # A pooled connection may be broken, so a command is tried again on another; after a timeout it is not.
+        "retry": retry(NoBackoff(), 1, supported_errors=(redis_errors.ConnectionError,)),
+        "retry_on_error": [redis_errors.ConnectionError],
     }
     if "protocol" in inspect.signature(kind).parameters:  # from redis-py 5 on
         options["protocol"] = 2
@@ -50,7 +50,7 @@ def checked(client: Any, module: Any, url: str | None, password: str | None) -> 
 
 
 def stored(client: Any, key: str) -> Any:
-    """Asks for what a key holds: bytes, whether or not the client decodes, for it may be no text."""
+    """Reads a key as bytes, even if the client decodes: the value may not be text."""
     return client.execute_command("GET", key, **{NEVER_DECODE: []})
 
 
@@ -59,26 +59,26 @@ def is_cluster(client: object) -> bool:
 
 
 @contextmanager
-def told_apart() -> Iterator[None]:
-    """Translates the errors of redis-py: what waiting may mend from what it does not."""
+def translated_errors() -> Iterator[None]:
+    """Translates the errors of redis-py: Redis is unreachable and may come back, or it refuses."""
     try:
         yield
     except TokenSidecarError:
         raise
-    except (theirs.AuthenticationError, theirs.AuthorizationError) as error:
+    except (redis_errors.AuthenticationError, redis_errors.AuthorizationError) as error:
         raise RedisRefused(f"Redis refuses the login: {error}") from error
     except (
-        theirs.ConnectionError,
-        theirs.TimeoutError,
-        theirs.ClusterError,
-        theirs.RedisClusterException,
+        redis_errors.ConnectionError,
+        redis_errors.TimeoutError,
+        redis_errors.ClusterError,
+        redis_errors.RedisClusterException,
         asyncio.TimeoutError,
         OSError,
         UnicodeDecodeError,
         EOFError,
     ) as error:
         raise RedisUnreachable(f"Redis is out of reach: {str(error) or type(error).__name__}") from error
-    except theirs.RedisError as error:
+    except redis_errors.RedisError as error:
         raise RedisRefused(f"Redis answers with an error: {error}") from error
 
 
@@ -90,13 +90,13 @@ def batch_of(client: Any, site: Site) -> Any:
 
 
 def bundle_of(site: Site, token: str, answers: list[Any]) -> Bundle:
-    """What a batch has read; `token` is the one that was there before."""
+    """What a batch has read; `token` is used where the key has none any more."""
     stored, cookies, user_agent = map(text_or_none, answers)
     return Bundle(bare(stored) or token, cookies_of(site.cookies_key, cookies), user_agent or None)
 
 
 def text(value: Any) -> str:
-    """What Redis says, whether or not the client decodes."""
+    """A value of Redis as text, whether or not the client decodes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 

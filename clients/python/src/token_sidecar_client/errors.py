@@ -1,4 +1,4 @@
-"""What can go wrong, each told apart from the others. No message holds a token, a cookie or a password."""
+"""The errors of this package. No message contains a token, a cookie or a password."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class TokenSidecarError(Exception):
 
 
 class InvalidSettings(TokenSidecarError, ValueError):
-    """The client cannot be made of these arguments."""
+    """The arguments are invalid."""
 
 
 class NobodyListens(TokenSidecarError):
@@ -18,14 +18,14 @@ class NobodyListens(TokenSidecarError):
 
 
 class RefreshFailed(TokenSidecarError):
-    """The sidecar tried, or still backs off, and says why there is no new token."""
+    """The sidecar tried, or is backing off, and has no new token."""
 
     def __init__(
         self, message: str, *, error: str = "", stage: str | None = None, retry_at: datetime | None = None
     ) -> None:
         super().__init__(message)
         self.error = error
-        """What the sidecar says."""
+        """The sidecar's error."""
         self.stage = stage
         """The step that failed: ``solve``, ``extract``, ``verify`` or ``store``."""
         self.retry_at = retry_at
@@ -37,8 +37,8 @@ class TimedOut(TokenSidecarError, TimeoutError):
 
 
 class RedisUnreachable(TokenSidecarError):
-    """Redis does not answer, or the connection broke. Waiting mends it: waits go on until their time is over."""
+    """Redis does not answer, or the connection broke. Waits continue until their timeout."""
 
 
 class RedisRefused(TokenSidecarError):
-    """Redis answers with an error that waiting does not mend: wrong password, no permission, a key of another type."""
+    """Redis refuses, and will until it is corrected: wrong password, no permission, a key of another type."""

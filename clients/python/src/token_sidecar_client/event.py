@@ -1,4 +1,4 @@
-"""What is published: the sidecar's events, and our reports."""
+"""The messages: the sidecar's events, and the reports to it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any, Union
 
 _LONGEST = 200
-"""The sidecar cuts free text here, and takes a payload that is far too long for one without details."""
+"""The sidecar cuts free text here, and ignores the details of a payload that is far too long."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TokenUpdate:
     trigger: str
     source: str
     raw: Mapping[str, Any] = field(repr=False, compare=False)
-    """The event as it came, with fields that this version of the package does not know."""
+    """The event as received, including fields that this version of the package does not know."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ Event = Union[TokenUpdate, RefreshFailure]
 
 
 def event_of(payload: str) -> Event | None:
-    """What a message says; nothing where it is none of the contract's."""
+    """Reads a message; None for one that the contract does not define."""
     try:
         raw = json.loads(payload)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What to do in which order: the decisions of both shells. No thread, task, socket or clock is touched here."""
+"""The logic of both clients, without threads, tasks, sockets and clocks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .site import Site, bare, fingerprint
 log = logging.getLogger("token_sidecar_client")
 
 SILENCE = 15.0
-"""A subscription that has been silent for so long is asked whether it still lives."""
+"""After so many seconds without a message the subscription is sent a ping."""
 ANSWER = 5.0
-"""How long its answer may take."""
+"""How long the answer to the ping may take."""
 
 LAST_LOOK = 1.0
-"""How long the look at the key may take when the time is over."""
+"""How long the last read of the key may take after the timeout."""
 
 
 class Expired(Exception):
-    """All who waited have timed out."""
+    """All callers of a wait have timed out."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A token other than the one that was refused, or any at all."""
+    """A token other than the refused one, or any token."""
 
     refused: str | None
-    """The fingerprint of the token that was refused."""
+    """The fingerprint of the refused token."""
     report: str
 
     @classmethod
@@ -41,31 +41,31 @@ class Wanted:
         if not refused:
             return cls(None, report_of(None, reason, source))
         named = fingerprint(bare(refused) or refused)
-        # A reason is shown in logs: the token has no place there.
+        # Reasons are logged, so the token is replaced.
         return cls(named, report_of(named, reason.replace(refused, named), source))
 
     def met_by(self, stored: str | None) -> str | None:
-        """The token in what is stored, where it is such a one."""
+        """The stored token, where it is a wanted one."""
         token = bare(stored)
         return token if token and fingerprint(token) != self.refused else None
 
 
 class Progress:
-    """How far a wait has come, to say so if it ends without an outcome."""
+    """The state of a wait, for the message of a timeout."""
 
     def __init__(self) -> None:
-        self.says = "Redis was not asked in time"
+        self.state = "Redis was not asked in time"
 
-    def trouble(self, error: RedisUnreachable) -> None:
-        self.says = str(error)
+    def failed(self, error: RedisUnreachable) -> None:
+        self.state = str(error)
 
     def reported(self, receivers: int, counts_all: bool) -> None:
         who = f"{receivers} received the report" if counts_all else "the report was published"
-        self.says = f"{who}, and no outcome was announced; `token-sidecar status` shows what the sidecar is at"
+        self.state = f"{who}, and no outcome was announced; `token-sidecar status` shows what the sidecar does"
 
 
 async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float], progress: Progress) -> str:
-    """Waits for the token that is wanted; over a broken connection it begins again. Raises `Expired` in the end."""
+    """Waits for the wanted token, and begins again after a broken connection. Raises `Expired` at the timeout."""
     has_broken = False
     failures = 0
     while True:
@@ -74,30 +74,30 @@ async def follow(port: Port, site: Site, wanted: Wanted, patience: Callable[[], 
             while True:
                 if token := wanted.met_by(await port.get(site.token_key)):
                     return token
-                await _skip_what_was_said_before(port)
+                await _skip_earlier_messages(port)
                 receivers = await port.publish(site.invalid, wanted.report)
                 if receivers or not port.counts_all:
                     break
                 if not has_broken:
                     raise nobody_listens(site)
-                # Sidecars look for their connection as we did, and may find it later.
-                progress.says = "Redis is back, and no sidecar listens yet"
+                # Sidecars reconnect too, and may take longer.
+                progress.state = "Redis is back, and no sidecar listens yet"
                 failures += 1
                 await _pause(port, failures, patience)
             progress.reported(receivers, port.counts_all)
             failures = 0
             return await _outcome(port, site, wanted, patience)
         except RedisUnreachable as error:
-            progress.trouble(error)
+            progress.failed(error)
             has_broken = True
             failures += 1
             await _pause(port, failures, patience)
 
 
-async def _skip_what_was_said_before(port: Port) -> None:
-    """A failure from before our report is no answer to it."""
+async def _skip_earlier_messages(port: Port) -> None:
+    """A failure that was announced before the report does not answer it."""
     while (message := await port.receive(0)) is not None:
-        _check_that_it_lasts(message)
+        _check_not_interrupted(message)
 
 
 async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[], float]) -> str:
@@ -105,7 +105,7 @@ async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[]
         event = event_of((await _next(port, patience)).data)
         if isinstance(event, RefreshFailure):
             raise refresh_failed(site, event)
-        # One that names the refused token is the answer to another client.
+        # One with the fingerprint of the refused token answers another client.
         is_ours = isinstance(event, TokenUpdate) and event.fingerprint != wanted.refused
         if is_ours and (token := wanted.met_by(await port.get(site.token_key))):
             return token
@@ -114,7 +114,7 @@ async def _outcome(port: Port, site: Site, wanted: Wanted, patience: Callable[[]
 async def watch(
     port: Port, site: Site, call: Callable[[TokenUpdate], Awaitable[None]], subscribed: Callable[[], None]
 ) -> None:
-    """Calls with every update, for ever; after a gap, once with what was stored meanwhile."""
+    """Calls with every update; after a broken connection, once with the version that was stored meanwhile."""
     known: int | None = None
     is_first = True
     failures = 0
@@ -131,7 +131,7 @@ async def watch(
             while True:
                 event = event_of((await _next(port, lambda: SILENCE)).data)
                 failures = 0
-                # What was published between our subscription and our look is known already.
+                # An update that was published between subscribing and reading the key is known already.
                 if isinstance(event, TokenUpdate) and (event.cause != "refreshed" or event.version != known):
                     known = event.version
                     await call(event)
@@ -145,7 +145,7 @@ async def watch(
 
 
 async def _stored(port: Port, site: Site) -> TokenUpdate | None:
-    """The update that announced the stored token, as far as Redis still knows it."""
+    """The update that announced the stored token, from the meta key."""
     meta = await port.fields(site.meta_key)
     version = meta.get("version", "")
     return update_of(
@@ -167,25 +167,25 @@ async def _stored(port: Port, site: Site) -> TokenUpdate | None:
 
 
 async def _next(port: Port, patience: Callable[[], float]) -> Message:
-    """The next message that was published. A connection that only looks alive is found out."""
+    """The next published message. Detects a connection that is open and delivers nothing."""
     is_asked = False
     while True:
         message = await port.receive(min(_left(patience), ANSWER if is_asked else SILENCE))
         if message is None:
             _left(patience)
             if is_asked:
-                raise RedisUnreachable("the subscription does not answer any more")
+                raise RedisUnreachable("the subscription no longer answers")
             await port.ping()
             is_asked = True
             continue
-        _check_that_it_lasts(message)
+        _check_not_interrupted(message)
         if message.kind == "message":
             return message
         is_asked = False
 
 
-def _check_that_it_lasts(message: Message) -> None:
-    # The Redis library has connected anew by itself. What was said meanwhile is lost.
+def _check_not_interrupted(message: Message) -> None:
+    # The Redis library has reconnected by itself: messages in between are lost.
     if message.kind == "subscribe":
         raise RedisUnreachable("the subscription was interrupted")
 
@@ -203,7 +203,7 @@ async def _pause(port: Port, failures: int, patience: Callable[[], float]) -> No
 
 
 def _delay(failures: int) -> float:
-    """The pause after so many failures in a row: the first is short, for most breaks are over at once."""
+    """The pause after so many failures in a row. The first is short: most interruptions are."""
     return float(min(2.0, 0.05 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0))
 
 
@@ -225,11 +225,11 @@ def refresh_failed(site: Site, failure: RefreshFailure) -> RefreshFailed:
 
 
 def timed_out(site: Site, timeout: float, progress: Progress) -> TimedOut:
-    return TimedOut(f"no new token of {site.id} within {timeout:g} s: {progress.says}")
+    return TimedOut(f"no new token of {site.id} within {timeout:g} s: {progress.state}")
 
 
 def reported(site: Site, receivers: int, counts_all: bool) -> int:
-    """What a report without a wait comes to."""
+    """The result of a report without a wait."""
     if receivers == 0 and counts_all:
         raise nobody_listens(site)
     return receivers

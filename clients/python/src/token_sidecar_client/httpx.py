@@ -14,7 +14,7 @@ from .threads import TokenClient
 class TokenAuth(httpx.Auth):
     """For `httpx.Client` with a `TokenClient`, for `httpx.AsyncClient` with an `AsyncTokenClient`.
 
-    `cookies` and `user_agent` send along what the browser had: what stands in front of an API may look at all three.
+    `cookies` and `user_agent` send those of the browser too: the protection of an API may check all three.
     A body is read into memory, so that it can be sent twice.
     """
 

@@ -1,4 +1,4 @@
-"""What the flows ask of the outside. The shells answer: one blocks a thread, the other awaits."""
+"""What `flow` needs of Redis; implemented for threads and for tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Message:
-    """What came over the subscription: a `message`, or that a channel was subscribed to (again), or an answer."""
+    """Received on the subscription: a `message`, the confirmation of a channel, or the answer to a ping."""
 
     kind: str
     data: str
@@ -17,13 +17,13 @@ class Message:
 class Port(Protocol):
     """One connection to Redis for commands, and at most one subscription.
 
-    Whatever breaks is `RedisUnreachable`, whatever Redis forbids is `RedisRefused`; everything ends in bounded time.
-    The methods are async for the flows' sake. Those of the blocking shell never suspend.
+    Every call ends in bounded time, and raises `RedisUnreachable` or `RedisRefused`. Those of the blocking
+    port are async too, but never suspend.
     """
 
     @property
     def counts_all(self) -> bool:
-        """Whether the number of receivers is that of all there are: a node of a Cluster counts its own alone."""
+        """Whether all receivers are counted: a node of a Cluster counts only its own."""
 
     async def get(self, key: str) -> str | None: ...
 
@@ -32,12 +32,12 @@ class Port(Protocol):
     async def publish(self, channel: str, payload: str) -> int: ...
 
     async def listen(self, *channels: str) -> None:
-        """Begins a new subscription, in place of the last one; returns when every channel is confirmed."""
+        """Replaces the subscription by a new one; returns when every channel is confirmed."""
 
     async def receive(self, patience: float) -> Message | None:
-        """The next message, or None where there was none for so long; 0 asks for what is there already."""
+        """The next message, or None if there was none in this time; 0 returns only what has arrived."""
 
     async def ping(self) -> None:
-        """Asks for an answer over the subscription."""
+        """Requests an answer on the subscription."""
 
     async def pause(self, seconds: float) -> None: ...

@@ -14,8 +14,8 @@ from .threads import TokenClient
 class TokenAuth(AuthBase):
     """For `requests.get(…, auth=…)` and `Session.auth`.
 
-    `cookies` and `user_agent` send along what the browser had: what stands in front of an API may look at all three.
-    A file is wound back to be sent again; a body that cannot be is read into memory first.
+    `cookies` and `user_agent` send those of the browser too: the protection of an API may check all three.
+    A file is sent again from its start; any other body that can be read only once is read into memory first.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TokenAuth(AuthBase):
             body: Any = again.body
             if start is not None and hasattr(body, "seek"):
                 body.seek(start)
-            # By the adapter, past the hooks: a second 401 is the caller's.
+            # Sent by the adapter, without hooks: a second 401 is returned to the caller.
             second: requests.Response = response.connection.send(again, **kwargs)
             second.history.append(response)
             second.request = again
@@ -55,7 +55,7 @@ class TokenAuth(AuthBase):
 
 
 def _start_of_the_body(request: requests.PreparedRequest) -> int | None:
-    """Where a file begins; anything else that can be read only once is read here."""
+    """The position of a file; any other body that can be read only once is read here."""
     body: Any = request.body
     if body is None or isinstance(body, (bytes, str)):
         return None
@@ -63,10 +63,10 @@ def _start_of_the_body(request: requests.PreparedRequest) -> int | None:
         try:
             return int(body.tell())
         except OSError:
-            # A pipe: it has no place to return to.
+            # A pipe, which cannot be read again.
             pass
     whole = body.read() if hasattr(body, "read") else b"".join(body)
-    # Its length is set after authentication, by requests itself.
+    # requests sets its length after authentication.
     request.body = whole
     request.headers.pop("Transfer-Encoding", None)
     return None

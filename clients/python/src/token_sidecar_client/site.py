@@ -14,20 +14,20 @@ _TOKEN = re.compile(r"(?:bearer\s+)?([!#&(-+\--:<-\[\]-_a-~]{1,8192})", re.IGNOR
 
 
 def bare(stored: str | None) -> str | None:
-    """The token in what a key holds, read as the sidecar reads it: nothing where it can be none."""
+    """The token in the value of a key, read as the sidecar reads it; None if the value cannot be a token."""
     found = _TOKEN.fullmatch((stored or "").strip())
     token = found.group(1) if found else ""
     return token if token.lower() not in ("", "bearer") else None
 
 
 def fingerprint(token: str) -> str:
-    """Names a token without giving it away: the first 16 hex digits of its SHA-256."""
+    """Identifies a token without revealing it: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Site:
-    """A site as the sidecar knows it."""
+    """The id of a site and the names of its keys."""
 
     id: str
     token_key: str
@@ -41,7 +41,7 @@ class Site:
 
     @property
     def meta_key(self) -> str:
-        """What the sidecar notes beside the token, in the same hash slot."""
+        """The hash that the sidecar keeps beside the token, in the same slot."""
         key = self.token_key
         return f"{key}:meta" if "{" in key else f"{{{key}}}:meta"
 

@@ -1,4 +1,4 @@
-"""Redis as tasks ask it: commands that end in bounded time, and the port that awaits."""
+"""Redis for tasks: commands that end in bounded time, and the port that awaits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import redis.asyncio
 
 from .bundle import Bundle
-from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, told_apart
+from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, translated_errors
 from .errors import RedisUnreachable
 from .port import Message
 from .site import Site
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class AsyncLink:
-    """The commands that are needed of Redis."""
+    """The commands that the client uses."""
 
     def __init__(self, redis: Any, is_own: bool, patience: float) -> None:
         self._redis = redis
@@ -45,7 +45,7 @@ class AsyncLink:
     async def subscribe(self, channels: tuple[str, ...]) -> Any:
         """A subscription to the channels, when every one is confirmed."""
         if not self.counts_all:
-            # A Cluster's subscription does not look for the nodes by itself.
+            # The subscription of a Cluster does not discover the nodes by itself.
             await self._ask(self._redis.initialize())
         subscription = self._redis.pubsub()
         try:
@@ -57,11 +57,11 @@ class AsyncLink:
 
     async def aclose(self) -> None:
         if self._is_own:
-            with told_apart():
+            with translated_errors():
                 await closing(self._redis)
 
     async def _ask(self, answer: Awaitable[T], within: float | None = None) -> T:
-        with told_apart():
+        with translated_errors():
             return await in_time(answer, self.patience if within is None else within, _cancels_well)
 
 
@@ -93,13 +93,13 @@ class AsyncPort:
 
     async def receive(self, patience: float) -> Message | None:
         self._check()
-        with told_apart():
-            # redis-py keeps the time, unless it is busy connecting anew.
+        with translated_errors():
+            # redis-py keeps this timeout, except while it reconnects.
             receiving = self._subscription.get_message(timeout=patience)
             return message_of(await in_time(receiving, patience + self._link.patience))
 
     async def ping(self) -> None:
-        with told_apart():
+        with translated_errors():
             await in_time(self._subscription.ping(), self._link.patience)
 
     async def pause(self, seconds: float) -> None:
@@ -107,7 +107,7 @@ class AsyncPort:
         self._check()
 
     def stop(self) -> None:
-        """Lets the task end at its next step, whatever becomes of its cancellation."""
+        """Lets the task end at its next step, even if its cancellation is lost."""
         self._is_stopped = True
 
     async def aclose(self) -> None:
@@ -120,15 +120,15 @@ class AsyncPort:
             raise asyncio.CancelledError
 
 
-# Before redis-py 4.5.5 the answer to a command that was cancelled is taken for that to the next one on its connection:
-# there none is cancelled, and each ends by itself.
+# Before redis-py 4.5.5 the answer to a cancelled command is returned for the next command on its connection: with these
+# versions no command is cancelled, and each ends by itself.
 _cancels_well = "disconnect_on_error" in inspect.signature(redis.asyncio.Connection.read_response).parameters
 
 
 async def in_time(answer: Awaitable[T], seconds: float, cancel: bool = True) -> T:
-    """What `asyncio.wait_for` is for. Before Python 3.12 that forgets a cancellation which meets the answer."""
+    """Like `asyncio.wait_for`, which before Python 3.12 loses a cancellation that comes with the answer."""
     task = asyncio.ensure_future(answer)
-    # So that an exception that is not looked at is not logged.
+    # Retrieves the exception, so that asyncio does not log it.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
         await asyncio.wait({task}, timeout=seconds)
@@ -145,9 +145,9 @@ async def closing(what: Any) -> None:
 
 
 async def drop(subscription: Any) -> None:
-    """Gives a subscription up; what is wrong with its connection does not matter any more."""
+    """Closes a subscription and ignores errors of its connection."""
     try:
-        with told_apart():
+        with translated_errors():
             await in_time(closing(subscription), 1.0)
     except RedisUnreachable:
         pass

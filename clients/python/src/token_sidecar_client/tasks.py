@@ -28,9 +28,9 @@ from .waits import Outcome, Wait, Waits, token_of
 class AsyncTokenClient:
     """A parser's side of the sidecar, for any number of tasks.
 
-    Redis is at `url`, or where `REDIS_URL` says, or on this machine, with `password` or `REDIS_PASSWORD` where the
-    URL has none. Or it is an existing `client` of redis.asyncio (plain, Sentinel's `master_for(…)`, `RedisCluster` from
-    redis-py 8 on), which stays its owner's to close.
+    Redis is at `url`, else at `REDIS_URL`, else on this machine, with `password` or `REDIS_PASSWORD` where the URL has
+    none. Or pass a `client` of redis.asyncio (plain, Sentinel's `master_for(…)`, `RedisCluster` from redis-py 8 on),
+    which you close yourself.
     """
 
     def __init__(
@@ -54,59 +54,59 @@ class AsyncTokenClient:
             raise InvalidSettings("this RedisCluster of redis.asyncio cannot subscribe: redis-py 8 or later is needed")
 
         def link() -> AsyncLink:
-            """The link of one loop: connections belong to it, and so does what redis-py makes beside them."""
+            """A link for one event loop, to which connections and locks of redis-py belong."""
             used = client_of(redis.asyncio.Redis, Retry, at, redis_timeout) if client is None else client
             return AsyncLink(used, client is None, redis_timeout)
 
         self._link = link
-        self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Home] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopState] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
 
     async def get(self, timeout: float = 60.0) -> str:
-        """The current token; where there is none, asks for one and waits for it."""
+        """The current token; if there is none, requests one and waits."""
         return await self._newer(Wanted.after(None, "there is no token", self.source), timeout)
 
     async def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
-        """The token that follows the one that was refused. Tasks that wait for the same share one wait."""
+        """The replacement of a refused token. Tasks that wait for the same share one wait."""
         return await self._newer(Wanted.after(token, reason, self.source), timeout)
 
     async def invalidate(self, token: str | None, reason: str = "401") -> int:
         """Reports a refused token (None: any) without waiting; returns how many sidecars received the report."""
-        link = self._home().link
+        link = self._of_this_loop().link
         report = Wanted.after(token, reason, self.source).report
         return reported(self.site, await link.publish(self.site.invalid, report), link.counts_all)
 
     async def cookies(self) -> dict[str, str]:
-        """The cookies that go with the token, as the browser had them; empty where there are none."""
-        return cookies_of(self.site.cookies_key, await self._home().link.get(self.site.cookies_key))
+        """The cookies of the stored token, still percent-encoded; empty if there are none."""
+        return cookies_of(self.site.cookies_key, await self._of_this_loop().link.get(self.site.cookies_key))
 
     async def user_agent(self) -> str | None:
-        """The user agent that goes with the token."""
-        return await self._home().link.field(self.site.meta_key, "user_agent") or None
+        """The user agent of the stored token."""
+        return await self._of_this_loop().link.field(self.site.meta_key, "user_agent") or None
 
     async def bundle(self, timeout: float = 60.0, *, refused: str | None = None, reason: str = "401") -> Bundle:
         """The token, its cookies and its user agent, read in one step. Waits as `get`, or as `wait_newer(refused)`."""
         token = await (self.get(timeout) if refused is None else self.wait_newer(refused, timeout, reason))
-        return await self._home().link.bundle(self.site, token)
+        return await self._of_this_loop().link.bundle(self.site, token)
 
     async def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> AsyncWatch:
-        """Calls back with every update, from a task of its own, until the watch is closed; awaits what it returns.
+        """Calls back with every update, in a task, until the watch is closed; awaits a callback that is a coroutine.
 
         Returns once it is subscribed.
         """
-        home = self._home()
-        watch = AsyncWatch(self.site, home.link, callback, home.watches)
+        state = self._of_this_loop()
+        watch = AsyncWatch(self.site, state.link, callback, state.watches)
         await watch._begin(timeout)
         return watch
 
     async def aclose(self) -> None:
-        """Ends the watches, and the connections unless they are those of an existing client."""
+        """Ends the watches and the connections, but not those of a client that was passed in."""
         with self._lock:
-            home = self._homes.pop(asyncio.get_running_loop(), None)
-        if home is not None:
-            for watch in list(home.watches):
+            state = self._loops.pop(asyncio.get_running_loop(), None)
+        if state is not None:
+            for watch in list(state.watches):
                 await watch.aclose()
-            await home.link.aclose()
+            await state.link.aclose()
 
     async def __aenter__(self) -> AsyncTokenClient:
         return self
@@ -119,31 +119,31 @@ class AsyncTokenClient:
     def __repr__(self) -> str:
         return f"<AsyncTokenClient of {self.site.id}>"
 
-    def _home(self) -> _Home:
+    def _of_this_loop(self) -> _LoopState:
         loop = asyncio.get_running_loop()
         with self._lock:
-            home = self._homes.get(loop)
-            if home is None:
-                home = self._homes[loop] = _Home(self._link())
-            return home
+            state = self._loops.get(loop)
+            if state is None:
+                state = self._loops[loop] = _LoopState(self._link())
+            return state
 
     async def _newer(self, wanted: Wanted, timeout: float) -> str:
         deadline = time.monotonic() + timeout
-        home = self._home()
+        state = self._of_this_loop()
         progress = Progress()
-        token = await self._look(home.link, wanted, max(timeout, LAST_LOOK), progress)
+        token = await self._look(state.link, wanted, max(timeout, LAST_LOOK), progress)
         if not token and deadline > time.monotonic():
-            wait, is_new = home.waits.join(wanted.refused, deadline, _Served)
+            wait, is_new = state.waits.join(wanted.refused, deadline, _Served)
             progress, served = wait.progress, wait.handle
             if is_new:
-                served.task = asyncio.ensure_future(self._serve(home, wanted, wait))
+                served.task = asyncio.ensure_future(self._serve(state, wanted, wait))
             try:
                 await asyncio.wait({served.outcome}, timeout=max(0.0, deadline - time.monotonic()))
             finally:
-                if home.waits.leave(wait) and served.task is not None:
+                if state.waits.leave(wait) and served.task is not None:
                     served.task.cancel()
             outcome = served.outcome.result() if served.outcome.done() else None
-            token = token_of(outcome) or await self._look(home.link, wanted, LAST_LOOK, progress)
+            token = token_of(outcome) or await self._look(state.link, wanted, LAST_LOOK, progress)
         if not token:
             raise timed_out(self.site, timeout, progress)
         return token
@@ -152,27 +152,27 @@ class AsyncTokenClient:
         try:
             return wanted.met_by(await link.get(self.site.token_key, within))
         except RedisUnreachable as error:
-            # Not the end: the wait outlasts it.
-            progress.trouble(error)
+            # The wait continues.
+            progress.failed(error)
             return None
 
-    async def _serve(self, home: _Home, wanted: Wanted, wait: Wait[_Served]) -> None:
-        port = AsyncPort(home.link)
+    async def _serve(self, state: _LoopState, wanted: Wanted, wait: Wait[_Served]) -> None:
+        port = AsyncPort(state.link)
         outcome: Outcome = None
         try:
-            outcome = await follow(port, self.site, wanted, lambda: home.waits.patience(wait), wait.progress)
+            outcome = await follow(port, self.site, wanted, lambda: state.waits.patience(wait), wait.progress)
         except Expired:
             pass
-        except Exception as error:  # it is raised to each who waits
+        except Exception as error:  # raised to each caller
             outcome = error
         finally:
-            home.waits.end(wait)
+            state.waits.end(wait)
             wait.handle.outcome.set_result(outcome)
             await port.aclose()
 
 
-class _Home:
-    """What belongs to one loop."""
+class _LoopState:
+    """What belongs to one event loop."""
 
     def __init__(self, link: AsyncLink) -> None:
         self.link = link
@@ -195,7 +195,7 @@ class AsyncWatch:
         self, site: Site, link: AsyncLink, callback: Callable[[TokenUpdate], object], kept: set[AsyncWatch]
     ) -> None:
         self._site = site
-        # A loop does not keep its tasks alive.
+        # An event loop keeps only weak references to its tasks.
         self._kept = kept
         self._callback = callback
         self._port = AsyncPort(link)
@@ -203,7 +203,7 @@ class AsyncWatch:
         self._task: asyncio.Future[None] | None = None
 
     async def aclose(self) -> None:
-        """Ends it. A callback under way is cancelled, and waited for, a second at most."""
+        """Ends it. A running callback is cancelled and waited for, a second at most."""
         self._port.stop()
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
@@ -232,7 +232,7 @@ class AsyncWatch:
     async def _serve(self) -> None:
         try:
             await watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None))
-        except Exception as error:  # it is raised by on_update
+        except Exception as error:  # raised by on_update
             self._subscribed.set_exception(error)
         finally:
             self._kept.discard(self)

@@ -1,4 +1,4 @@
-"""Redis as threads ask it: commands that end in bounded time, and the port that never suspends."""
+"""Redis for threads: commands that end in bounded time, and the port that never suspends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as NotYet
 from typing import Any, Callable, TypeVar
 
 from .bundle import Bundle
-from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, told_apart
+from .connection import batch_of, bundle_of, is_cluster, message_of, stored, text, text_or_none, translated_errors
 from .errors import RedisUnreachable
 from .port import Message
 from .site import Site
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 
 class Closed(BaseException):
-    """The answer is not wanted any more. Like a cancellation, this is not an `Exception`."""
+    """The port was stopped. Like a cancellation, this is not an `Exception`."""
 
 
 class Link:
-    """The commands that are needed of Redis."""
+    """The commands that the client uses."""
 
     def __init__(self, redis: Any, is_own: bool, patience: float) -> None:
         self._redis = redis
@@ -75,9 +75,9 @@ class Link:
         return subscription
 
     def _ask(self, call: Callable[[], T], within: float | None = None) -> T:
-        """Asks. A client that may take longer than we have is asked from a thread that may be left behind."""
-        with told_apart():
-            # One of ours takes its patience to connect, and again for the answer.
+        """Calls Redis. A client that may exceed the time is called in a thread, which may be abandoned."""
+        with translated_errors():
+            # An own client may take its timeout twice: to connect, and for the answer.
             if self._is_own and (within is None or within >= 2 * self._patience):
                 return call()
             within = self._patience if within is None else within
@@ -92,7 +92,7 @@ class Link:
 
 
 class BlockingPort:
-    """A port whose methods never suspend: they block the thread that is theirs."""
+    """A port whose methods block their thread and never suspend."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -119,11 +119,11 @@ class BlockingPort:
 
     async def receive(self, patience: float) -> Message | None:
         self._check()
-        with told_apart():
+        with translated_errors():
             return message_of(self._subscription.get_message(timeout=patience))
 
     async def ping(self) -> None:
-        with told_apart():
+        with translated_errors():
             self._subscription.ping()
 
     async def pause(self, seconds: float) -> None:
@@ -131,13 +131,13 @@ class BlockingPort:
         self._check()
 
     def stop(self) -> None:
-        """Lets the thread end at its next step, and wakes it if it listens. Any thread may call this."""
+        """Lets the thread end at its next step, and wakes it if it waits for a message. Any thread may call this."""
         self._is_stopped.set()
         try:
             subscription = self._subscription
             if subscription is not None:
                 subscription.ping()
-        except Exception:  # without a connection there is nothing to wake
+        except Exception:  # without a connection no thread waits on it
             pass
 
     def close(self) -> None:
@@ -151,19 +151,19 @@ class BlockingPort:
 
 
 def run(flow: Coroutine[Any, Any, T]) -> T:
-    """Runs a flow over a blocking port to its end."""
+    """Runs a coroutine that uses a blocking port to its end."""
     try:
         flow.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
-    raise RuntimeError("a flow over a blocking port has suspended")
+    raise RuntimeError("a coroutine over a blocking port has suspended")
 
 
 def settle(future: Future[T], call: Callable[[], T]) -> None:
     try:
         future.set_result(call())
-    except BaseException as error:  # it is raised where the future is asked
+    except BaseException as error:  # raised by the future
         future.set_exception(error)
 
 

@@ -29,9 +29,9 @@ from .waits import Outcome, Wait, Waits, token_of
 class TokenClient:
     """A parser's side of the sidecar, for any number of threads.
 
-    Redis is at `url`, or where `REDIS_URL` says, or on this machine, with `password` or `REDIS_PASSWORD` where the
-    URL has none. Or it is an existing `client` of redis-py (plain, Sentinel's `master_for(…)`, `RedisCluster`), which
-    stays its owner's to close.
+    Redis is at `url`, else at `REDIS_URL`, else on this machine, with `password` or `REDIS_PASSWORD` where the URL has
+    none. Or pass a `client` of redis-py (plain, Sentinel's `master_for(…)`, `RedisCluster`), which
+    you close yourself.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class TokenClient:
         _clients.add(self)
 
     def get(self, timeout: float = 60.0) -> str:
-        """The current token; where there is none, asks for one and waits for it."""
+        """The current token; if there is none, requests one and waits."""
         return self._newer(Wanted.after(None, "there is no token", self.source), timeout)
 
     def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
@@ -71,11 +71,11 @@ class TokenClient:
         return reported(self.site, self._link.publish(self.site.invalid, report), self._link.counts_all)
 
     def cookies(self) -> dict[str, str]:
-        """The cookies that go with the token, as the browser had them; empty where there are none."""
+        """The cookies of the stored token, still percent-encoded; empty if there are none."""
         return cookies_of(self.site.cookies_key, self._link.get(self.site.cookies_key))
 
     def user_agent(self) -> str | None:
-        """The user agent that goes with the token."""
+        """The user agent of the stored token."""
         return self._link.field(self.site.meta_key, "user_agent") or None
 
     def bundle(self, timeout: float = 60.0, *, refused: str | None = None, reason: str = "401") -> Bundle:
@@ -84,9 +84,9 @@ class TokenClient:
         return self._link.bundle(self.site, token)
 
     def on_update(self, callback: Callable[[TokenUpdate], object], timeout: float = 60.0) -> Watch:
-        """Calls back with every update, from a thread of its own, until the watch is closed.
+        """Calls back with every update, in a thread, until the watch is closed.
 
-        Returns once it is subscribed. A process that is forked later has to watch anew.
+        Returns once it is subscribed. After a fork the child has to call it again.
         """
         watch = Watch(self.site, self._link, callback)
         self._watches.add(watch)
@@ -94,7 +94,7 @@ class TokenClient:
         return watch
 
     def close(self) -> None:
-        """Ends the watches, and the connections unless they are those of an existing client."""
+        """Ends the watches and the connections, but not those of a client that was passed in."""
         for begun in list(self._watches):
             begun.close()
         self._link.close()
@@ -134,8 +134,8 @@ class TokenClient:
         try:
             return wanted.met_by(self._link.get(self.site.token_key, within))
         except RedisUnreachable as error:
-            # Not the end: the wait outlasts it.
-            progress.trouble(error)
+            # The wait continues.
+            progress.failed(error)
             return None
 
     def _begin(self, wanted: Wanted, wait: Wait[Future[Outcome]]) -> None:
@@ -147,14 +147,14 @@ class TokenClient:
             raise
 
     def _serve(self, wanted: Wanted, wait: Wait[Future[Outcome]]) -> Outcome:
-        """Serves those who wait, from a thread of its own: what blocks it does not make them late."""
+        """Runs a wait in its own thread, so that a call that blocks does not delay the callers."""
         port = BlockingPort(self._link)
         waits = self._waits
         try:
             return run(follow(port, self.site, wanted, lambda: waits.patience(wait), wait.progress))
         except Expired:
             return None
-        except BaseException as error:  # it is raised to each who waits
+        except BaseException as error:  # raised to each caller
             return error
         finally:
             waits.end(wait)
@@ -172,7 +172,7 @@ class Watch:
         self._thread: threading.Thread | None = None
 
     def close(self) -> None:
-        """Ends it. A callback under way is waited for, a second at most."""
+        """Ends it. A running callback is waited for, a second at most."""
         self._port.stop()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(1.0)
@@ -198,7 +198,7 @@ class Watch:
             run(watch(self._port, self._site, self._call, lambda: self._subscribed.set_result(None)))
         except Closed:
             pass
-        except BaseException as error:  # it is raised by on_update
+        except BaseException as error:  # raised by on_update
             self._subscribed.set_exception(error)
         finally:
             self._port.close()
@@ -210,7 +210,7 @@ class Watch:
             log.exception("a callback for updates of %s has failed", self._site.id)
 
     def _forget(self) -> None:
-        # The connection is the parent's: not a byte may be sent on it.
+        # The connection belongs to the parent process and must not be used.
         self._port = BlockingPort(self._port._link)
         self._thread = None
 
@@ -219,7 +219,7 @@ _clients: weakref.WeakSet[TokenClient] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    """The threads of the parent are not here, and their locks may be held for ever."""
+    """The child has no threads of the parent, and their locks may never be released."""
     for client in list(_clients):
         client._waits = Waits()
         for begun in list(client._watches):

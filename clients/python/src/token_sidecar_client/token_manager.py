@@ -1,7 +1,7 @@
 """A drop-in for the `TokenManager` of the Celery design: a parser changes one import.
 
-The sidecar renews and stores; this reads, reports, and keeps the names and the manners that parsers know: what fails is
-logged, and `None` or `False`. What was a task is a message now, and what was its result waits for the outcome.
+The sidecar renews and stores; this class reads and reports under the old names. As there, errors are logged, and the
+result is `None` or `False`. A report replaces the task, and its result waits for the outcome.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import redis
 from redis.retry import Retry
 
 from .address import options_of
-from .connection import client_of, told_apart
+from .connection import client_of, translated_errors
 from .cookies import cookies_of
 from .flow import log
 from .threads import TokenClient
@@ -40,7 +40,7 @@ class TokenManager:
         self._given = threading.local()
 
     def get_chitai_gorod_token(self) -> str | None:
-        """The current token; None where there is none, or Redis cannot be asked."""
+        """The current token; None if there is none, or Redis is unreachable."""
         return self._give(_try("the token is not read", lambda: self.redis.get(self.client.site.token_key)))
 
     def get_chitai_gorod_token_from_env(self) -> str | None:
@@ -48,18 +48,18 @@ class TokenManager:
         return self._written() or os.environ.get(ENV_KEY) or None
 
     def get_chitai_gorod_token_fallback(self) -> str | None:
-        """The current token; where there is none, that of the `.env` or of the environment."""
+        """The current token, else that of the `.env` or of the environment."""
         return self.get_chitai_gorod_token() or self._give(self.get_chitai_gorod_token_from_env())
 
     def save_chitai_gorod_token(self, token: str, ttl: int = TTL) -> bool:
-        """Stores a token of your own. The sidecar verifies it when it next looks, and adopts it if it works.
+        """Stores a token of your own. The sidecar verifies it at its next check, and adopts it if it works.
 
-        The `.env` is left alone: it is the sidecar that keeps it current (`SIDECAR_ENV_FILE`).
+        Only the sidecar writes the `.env` (`SIDECAR_ENV_FILE`).
         """
         return self._save(self.client.site.token_key, lambda: token, ttl)
 
     def get_chitai_gorod_cookies(self) -> dict[str, str] | None:
-        """The cookies that go with the token, still percent-encoded; None as for the token."""
+        """The cookies of the stored token, still percent-encoded; None as for the token."""
         key = self.client.site.cookies_key
         return _try("the cookies are not read", lambda: cookies_of(key, _text(self.redis.get(key)))) or None
 
@@ -68,16 +68,16 @@ class TokenManager:
         return self._save(self.client.site.cookies_key, lambda: json.dumps(cookies), ttl)
 
     def trigger_token_update(self) -> Refresh | Literal[False]:
-        """Reports the token that this thread was given last, or else the stored one. Nothing is waited for.
+        """Reports the token that this thread read last, else the stored one, and does not wait.
 
-        False where that fails, or no sidecar receives it.
+        False if that fails, or no sidecar receives it.
         """
         refused = getattr(self._given, "token", None) or self.get_chitai_gorod_token()
         receivers = _try("no update is triggered", lambda: self.client.invalidate(refused, "trigger_token_update"))
         return False if receivers is None else Refresh(self.client, refused)
 
     def close(self) -> None:
-        """Closes the connections; they are opened again where they are needed."""
+        """Closes the connections; they are opened again when they are needed."""
         self.client.close()
         self.redis.close()
         self.redis.connection_pool.disconnect()
@@ -88,7 +88,7 @@ class TokenManager:
     def _give(self, token: Any) -> str | None:
         given = _text(token)
         if given:
-            # The next trigger of this thread is about this one, whatever is stored by then.
+            # The next trigger of this thread reports this token, even if another is stored by then.
             self._given.token = given
         return given
 
@@ -105,7 +105,7 @@ class TokenManager:
 
 
 class Refresh:
-    """What was the result of a Celery task: the refresh that a trigger brings about."""
+    """The result of a trigger, in place of that of a Celery task."""
 
     def __init__(self, client: TokenClient, refused: str | None) -> None:
         self.id = uuid.uuid4().hex
@@ -113,7 +113,7 @@ class Refresh:
         self._refused = refused
 
     def get(self, timeout: float | None = None) -> dict[str, str]:
-        """Waits until there is a newer token, 60 s unless told otherwise; raises what keeps it from coming."""
+        """Waits for a newer token, 60 s by default; raises the errors of `TokenClient`."""
         patience = 60.0 if timeout is None else timeout
         if self._refused:
             self._client.wait_newer(self._refused, patience, "trigger_token_update")
@@ -127,7 +127,7 @@ _lock = threading.Lock()
 
 
 def get_token_manager() -> TokenManager:
-    """The one of this process."""
+    """The manager of this process."""
     global _manager
     with _lock:
         if _manager is None:
@@ -137,7 +137,7 @@ def get_token_manager() -> TokenManager:
 
 def _try(failed: str, do: Callable[[], T]) -> T | None:
     try:
-        with told_apart():
+        with translated_errors():
             return do()
     except Exception as error:
         log.error("%s: %s", failed, error)

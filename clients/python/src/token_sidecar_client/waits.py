@@ -1,4 +1,4 @@
-"""The waits under way: all who want the same share one, each with a deadline of their own."""
+"""The waits under way: callers that wait for the same share one, each with its own deadline."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .flow import Progress
 Handle = TypeVar("Handle")
 
 Outcome = Union[str, BaseException, None]
-"""A token, or what went wrong, or nothing in time."""
+"""A token, an error, or None after the timeout."""
 
 
 class Wait(Generic[Handle]):
-    """One wait. Its handle is what the shell needs to wait for it."""
+    """One wait. Its handle holds the outcome, as threads or tasks wait for it."""
 
     def __init__(self, wanted: str | None, handle: Handle) -> None:
         self.wanted = wanted
@@ -34,7 +34,7 @@ class Waits(Generic[Handle]):
         self._waits: dict[str | None, Wait[Handle]] = {}
 
     def join(self, wanted: str | None, deadline: float, handle: Callable[[], Handle]) -> tuple[Wait[Handle], bool]:
-        """The wait for it, and whether it is a new one, which has to be served."""
+        """The wait, and whether it is new and must be started."""
         with self._lock:
             wait = self._waits.get(wanted)
             is_new = wait is None
@@ -45,7 +45,7 @@ class Waits(Generic[Handle]):
             return wait, is_new
 
     def leave(self, wait: Wait[Handle]) -> bool:
-        """A caller waits no longer. Returns whether it was the last one."""
+        """A caller stops waiting. Returns whether it was the last one."""
         with self._lock:
             wait.waiting -= 1
             if wait.waiting == 0:
@@ -53,7 +53,7 @@ class Waits(Generic[Handle]):
             return wait.waiting == 0
 
     def patience(self, wait: Wait[Handle]) -> float:
-        """How long a caller still waits; once that is 0, no other joins."""
+        """The time until the last deadline; once it is 0, no other caller joins."""
         with self._lock:
             left = wait.deadline - time.monotonic() if wait.waiting else 0.0
             if left <= 0:
@@ -61,7 +61,7 @@ class Waits(Generic[Handle]):
             return left
 
     def end(self, wait: Wait[Handle]) -> None:
-        """It has an outcome: the next call begins another."""
+        """The wait has an outcome: the next call begins a new one."""
         with self._lock:
             self._forget(wait)
 
@@ -71,7 +71,7 @@ class Waits(Generic[Handle]):
 
 
 def token_of(outcome: Outcome) -> str | None:
-    """The token; raises what went wrong, to each who waited as an exception of its own."""
+    """The token; raises an error, as a copy for each caller."""
     if isinstance(outcome, BaseException):
         raise copy.copy(outcome) from outcome
     return outcome
