@@ -3,6 +3,7 @@
 
 pub mod flaresolverr;
 pub mod http;
+mod lenient;
 pub mod set_cookie;
 mod slots;
 
