@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::commit::Claim;
 use super::observation::{Observation, Observer, Step};
-use super::ports::{Clock, Jitter, KeyTtl, Probe, Source, SourceError};
+use super::ports::{Clock, Jitter, KeyTtl, Probe, Solved, Source, SourceError};
 use super::site::{Ports, SiteContext};
 use crate::domain::extract::{self, Candidate, RawToken, Solution};
 use crate::domain::site::Verify;
@@ -38,6 +38,8 @@ pub(super) struct AttemptError {
 
 /// What to do after a failure.
 enum Next {
+    /// Try a later solution of the same source, or else the next source.
+    Later(Failure),
     /// Try the next source.
     Source(Failure),
     /// End the attempt: another source would fail in the same way.
@@ -50,13 +52,12 @@ impl<P: Ports> SiteContext<P> {
         let mut timings = Timings::default();
         if let Some(token) = self.bootstrap.as_ref().filter(|_| claim.offers_bootstrap) {
             let bare = Some(RawToken(token.expose().to_owned()));
-            let solution = Ok(Solution { bare, ..Solution::default() });
-            match self.prove(solution, claim, &mut timings).await {
+            match self.prove(Solution { bare, ..Solution::default() }, claim, &mut timings).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (BOOTSTRAP.to_owned(), Trigger::Bootstrap);
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
                 }
-                Err(Next::Source(failure) | Next::End(failure)) => {
+                Err(Next::Later(failure) | Next::Source(failure) | Next::End(failure)) => {
                     tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");
                 }
             }
@@ -64,13 +65,13 @@ impl<P: Ports> SiteContext<P> {
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
             tried.push(source.name());
-            let solution = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
-            match self.prove(solution, claim, &mut timings).await {
+            let solved = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
+            match self.prove_solved(solved, claim, &mut timings).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (source.name().to_owned(), claim.trigger);
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
                 }
-                Err(Next::Source(failure)) => {
+                Err(Next::Later(failure) | Next::Source(failure)) => {
                     tracing::info!(
                         site = %self.id, source = source.name(), stage = %failure.stage, error = %failure.error,
                         "a source brought no token",
@@ -98,33 +99,49 @@ impl<P: Ports> SiteContext<P> {
         done
     }
 
-    /// Extracts the candidate from an answer and verifies it.
-    async fn prove(
+    /// Proves what a source brought. Where the API blocks that, a later solution of the same page has a try: a protection
+    /// may set its cookie after the token.
+    async fn prove_solved(
         &self,
-        solution: Result<Solution, SourceError>,
+        solved: Result<Solved, SourceError>,
         claim: &Claim<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, KeyTtl), Next> {
-        let failure = |stage, error, pace| Failure { stage, error, pace };
-        let solution = solution.map_err(|e| Next::Source(failure(Stage::Solve, e.message, e.pace)))?;
+        let Solved { solution, later } =
+            solved.map_err(|e| Next::Source(Failure { stage: Stage::Solve, error: e.message, pace: e.pace }))?;
+        let outcome = self.prove(solution, claim, timings).await;
+        let (Err(Next::Later(_)), Some(later)) = (&outcome, later) else { return outcome };
+        match self.timed(Step::Solve, &mut timings.solve, Box::pin(later)).await {
+            Some(solution) => self.prove(solution, claim, timings).await,
+            None => outcome,
+        }
+    }
+
+    /// Extracts the candidate from an answer and verifies it.
+    async fn prove(
+        &self,
+        solution: Solution,
+        claim: &Claim<'_>,
+        timings: &mut Timings,
+    ) -> Result<(Candidate, KeyTtl), Next> {
         let now = claim.state.clock().now(self.clock.now());
         let (rejected, ttl) = (claim.state.rejected(), self.policy.token_ttl);
         let extracting = async { extract::candidate(&solution, &self.cookie, &self.page, rejected, ttl, now) };
         let extracted = self.timed(Step::Extract, &mut timings.extract, Box::pin(extracting)).await;
-        let (candidate, ttl) =
-            extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string(), Pace::Ordinary)))?;
+        let failure = |stage, error| Failure { stage, error, pace: Pace::Ordinary };
+        let (candidate, ttl) = extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string())))?;
         let ttl = KeyTtl::New(ttl);
         if candidate.token.claims().has_odd_end {
             tracing::warn!(site = %self.id, "the exp of the token is no time: it counts as absent");
         }
 
         let verdict = self.timed(Step::Verify, &mut timings.verify, Box::pin(self.verify(&candidate))).await;
-        let failure = |error| failure(Stage::Verify, error, Pace::Ordinary);
+        let failure = |error| failure(Stage::Verify, error);
         match verdict {
             Verdict::Accepted => Ok((candidate, ttl)),
             Verdict::Refused(error) => Err(Next::Source(failure(format!("the API refused a fresh token: {error}")))),
             Verdict::Blocked(error) => {
-                Err(Next::Source(failure(format!("the API blocked us, which says nothing about the token: {error}"))))
+                Err(Next::Later(failure(format!("the API blocked us, which says nothing about the token: {error}"))))
             }
             Verdict::Unclear(_) if self.policy.verify == Verify::Tolerant && !claim.stands(now) => Ok((candidate, ttl)),
             Verdict::Unclear(error) => {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::domain::extract::{Candidate, Solution};
@@ -46,7 +47,21 @@ pub trait Source: Send + Sync {
     fn name(&self) -> &str;
 
     /// Fetches one answer; ends in bounded time.
-    fn solve(&self) -> impl Future<Output = Result<Solution, SourceError>> + Send;
+    fn solve(&self) -> impl Future<Output = Result<Solved, SourceError>> + Send;
+}
+
+/// What a source brought.
+pub struct Solved {
+    pub solution: Solution,
+    /// Where the source has the page still open: what it holds a little later, if that is something else. It is asked
+    /// for where the API blocks the first solution. Dropping it closes the page.
+    pub later: Option<BoxFuture<'static, Option<Solution>>>,
+}
+
+impl From<Solution> for Solved {
+    fn from(solution: Solution) -> Self {
+        Self { solution, later: None }
+    }
 }
 
 pub trait Probe: Send + Sync {

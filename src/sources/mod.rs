@@ -11,9 +11,9 @@ pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, Solvers};
 pub use http::{HttpSource, HttpSourceError};
 
 use crate::config::SourceConfig;
-use crate::domain::extract::{CookieRule, Solution};
+use crate::domain::extract::CookieRule;
 use crate::http::ClientError;
-use crate::refresh::ports::{Source, SourceError};
+use crate::refresh::ports::{Solved, Source, SourceError};
 
 pub enum AnySource {
     Flaresolverr(Flaresolverr),
@@ -38,10 +38,10 @@ impl Source for AnySource {
         }
     }
 
-    async fn solve(&self) -> Result<Solution, SourceError> {
+    async fn solve(&self) -> Result<Solved, SourceError> {
         match self {
-            Self::Flaresolverr(source) => source.solve().await,
-            Self::Http(source) => Ok(Box::pin(source.fetch()).await?),
+            Self::Flaresolverr(source) => Ok(source.solve().await?.into()),
+            Self::Http(source) => Ok(Box::pin(source.fetch()).await?.into()),
         }
     }
 }

@@ -10,7 +10,7 @@ use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
-use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
+use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Solved, Source, SourceError};
 use token_sidecar_client::wire::{Cookies, Token};
 use tokio::sync::oneshot;
 
@@ -27,6 +27,8 @@ pub(crate) enum Answer {
     Token(String),
     /// This page.
     Page(Solution),
+    /// A new token that works, without what a protection sets after it; then the whole page.
+    Late,
     /// No answer.
     Fails(&'static str, Pace),
 }
@@ -113,7 +115,7 @@ impl Source for ModelSource {
     }
 
     /// Goes on to its end though no caller waits any more, as a browser does.
-    async fn solve(&self) -> Result<Solution, SourceError> {
+    async fn solve(&self) -> Result<Solved, SourceError> {
         let delay = {
             let mut state = self.shared.state();
             state.solves.started += 1;
@@ -136,7 +138,7 @@ impl Source for ModelSource {
 }
 
 impl crate::world::State {
-    fn answer(&mut self, number: usize) -> Result<Solution, SourceError> {
+    fn answer(&mut self, number: usize) -> Result<Solved, SourceError> {
         self.solves.running -= 1;
         let script = &mut self.sources[number];
         let answer = script.next.pop_front().unwrap_or_else(|| script.rest.clone());
@@ -148,11 +150,17 @@ impl crate::world::State {
             Answer::Fresh => {
                 let token = new_token();
                 self.api.live.insert(token.clone(), Some(AGENT.to_owned()));
-                Ok(page(&token))
+                Ok(page(&token).into())
             }
-            Answer::Dead => Ok(page(&new_token())),
-            Answer::Token(token) => Ok(page(&token)),
-            Answer::Page(solution) => Ok(solution),
+            Answer::Late => {
+                let token = new_token();
+                self.api.live.insert(token.clone(), Some(AGENT.to_owned()));
+                let early = Solution { user_agent: None, ..page(&token) };
+                Ok(Solved { solution: early, later: Some(Box::pin(async move { Some(page(&token)) })) })
+            }
+            Answer::Dead => Ok(page(&new_token()).into()),
+            Answer::Token(token) => Ok(page(&token).into()),
+            Answer::Page(solution) => Ok(solution.into()),
             Answer::Fails(message, pace) => Err(SourceError { message: message.to_owned(), pace }),
         }
     }

@@ -74,6 +74,18 @@ async fn a_403_proves_nothing_about_the_token_and_the_next_source_is_tried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_first_solution_is_blocked_a_later_one_of_the_same_page_is_tried() {
+    let bench = two_sources(Answer::Late, Answer::Fresh).await;
+    bench.publish("");
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].source, "source-0");
+    assert_eq!(bench.state().token(), Some("token-1"));
+    assert_eq!(bench.state().solves.started, 1);
+    assert_eq!(bench.state().api.asked, ["token-1", "token-1"]);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_403_everywhere_is_a_failure_of_verification_and_leaves_the_old_token() {
     let bench = two_sources(Answer::Fresh, Answer::Fresh).await;
     bench.state().api.next = [Mood::Blocks, Mood::Blocks].into();

@@ -13,7 +13,7 @@ use token_sidecar::redis::subscription::Subscription;
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::{Observation, Observer};
-use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Source, SourceError};
+use token_sidecar::refresh::ports::{ClaimId, Clock, Jitter, Probe, Solved, Source, SourceError};
 use token_sidecar::refresh::site::SiteContext;
 use token_sidecar::status::SubscriptionObserver;
 use token_sidecar_client::redis::{Connector, Link, LinkError};
@@ -266,7 +266,7 @@ impl Source for Browser {
         "solver"
     }
 
-    async fn solve(&self) -> Result<Solution, SourceError> {
+    async fn solve(&self) -> Result<Solved, SourceError> {
         let (world, at, now) = (&self.world, self.world.elapsed(), self.world.redis_now());
         let token = world.get(TOKEN_KEY);
         let (number, takes) = {
@@ -312,12 +312,8 @@ impl Source for Browser {
         world.wait(|state| !state.processes[self.process].frozen).await;
         world.note(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
         let token = brought?;
-        Ok(Solution {
-            cookies: Vec::new(),
-            bare: Some(RawToken(token)),
-            url: "https://www.shop.test/".to_owned(),
-            user_agent: None,
-        })
+        let url = "https://www.shop.test/".to_owned();
+        Ok(Solution { bare: Some(RawToken(token)), url, ..Solution::default() }.into())
     }
 }
 
