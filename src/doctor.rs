@@ -18,7 +18,7 @@ use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
 use crate::redis::RedisStore;
 use crate::refresh::ports::Source as _;
-use crate::sources::{AnySource, FlaresolverrError, HttpSourceError, Solvers};
+use crate::sources::{AnySource, BrowserError, BrowserSource, FlaresolverrError, HttpSourceError, SharedSources};
 use crate::verify::HttpProbe;
 
 /// The greatest accepted difference between the clocks.
@@ -59,7 +59,7 @@ impl Finding {
 pub struct Doctor {
     connector: Connector,
     link: Arc<Link>,
-    solvers: Solvers,
+    shared: SharedSources,
 }
 
 impl Doctor {
@@ -67,7 +67,7 @@ impl Doctor {
     pub fn new(config: &Config) -> Result<Self, AppError> {
         let connector = Connector::new(&config.redis)?;
         let link = Arc::new(Link::new(connector.clone()));
-        Ok(Self { connector, link, solvers: Solvers::default() })
+        Ok(Self { connector, link, shared: SharedSources::default() })
     }
 
     /// Checks the connection to Redis, its version and its clock.
@@ -105,7 +105,7 @@ impl Doctor {
     pub async fn outside(&self, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
         let mut findings = Vec::new();
         for source in &site.sources {
-            findings.push(check_source(&AnySource::new(source, &site.cookie, &self.solvers)?, site).await);
+            findings.push(check_source(&AnySource::new(source, &site.cookie, &self.shared)?, site).await);
         }
         if site.policy.verify != Verify::Off {
             let store = redis_is_reached.then(|| self.store(site));
@@ -217,6 +217,7 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
                 Finding::broken(what, error, cure)
             }
         },
+        AnySource::Browser(source) => check_browser(source, what).await,
         AnySource::Http(source) => match source.fetch().await {
             Ok(_) => Finding::works(what, "it answers"),
             Err(error) => {
@@ -228,6 +229,26 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
                 Finding::broken(what, error, cure)
             }
         },
+    }
+}
+
+async fn check_browser(source: &BrowserSource, what: String) -> Finding {
+    let began = SystemClock::wall();
+    match source.check().await {
+        Ok(version) => {
+            let took = SystemClock::wall().duration_since(began).unsigned_abs();
+            Finding::works(what, format!("{version}, an empty page after {} ms", took.as_millis()))
+        }
+        Err(error) => {
+            let cure = "install Debian's `chromium`, or set BROWSER_PATH or BROWSER_URL to a browser";
+            let cure = match &error {
+                BrowserError::Request(error) => cure_of_request(error, cure),
+                BrowserError::Sandbox => "allow user namespaces, or run without the sandbox: BROWSER_SANDBOX=false",
+                BrowserError::Root => "run as another user than root, or without the sandbox: BROWSER_SANDBOX=false",
+                _ => cure,
+            };
+            Finding::broken(what, error, cure)
+        }
     }
 }
 

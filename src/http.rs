@@ -17,11 +17,12 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::{Timestamp, fmt::rfc2822};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{DATE, HeaderMap, HeaderValue};
-use reqwest::{Request, Response, StatusCode, redirect, retry};
+use reqwest::{Request, Response, StatusCode, Upgraded, redirect, retry};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
 pub use self::error::{BodyError, ClientError, RequestError};
+use crate::config::ProxyConfig;
 
 /// The default user agent.
 pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VERSION"));
@@ -31,12 +32,33 @@ pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VE
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How a host is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Route {
+#[derive(Clone, Copy)]
+pub(crate) enum Route<'a> {
     /// Without a proxy, whatever `HTTP_PROXY` says.
     Direct,
     /// Through `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY` if they are set, except for `NO_PROXY` and loopback addresses.
     Environment,
+    /// Through this proxy, to whatever address.
+    Proxy(&'a ProxyConfig),
+}
+
+impl<'a> Route<'a> {
+    /// The way out of a site.
+    pub(crate) fn of_site(proxy: Option<&'a ProxyConfig>) -> Self {
+        proxy.map_or(Self::Environment, Self::Proxy)
+    }
+
+    /// What tells it from others.
+    fn key(self) -> String {
+        match self {
+            Self::Direct => String::new(),
+            Self::Environment => "environment".to_owned(),
+            Self::Proxy(ProxyConfig { url, username, password }) => {
+                let password = password.as_ref().map(ExposeSecret::expose_secret);
+                format!("{url} {username:?} {password:?}")
+            }
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,11 +142,11 @@ pub(crate) struct Client(reqwest::Client);
 impl Client {
     /// A client for an address. All addresses of a kind share one, since each client holds a copy of the system's
     /// authorities, about a megabyte.
-    pub(crate) fn new(url: &Url, route: Route) -> Result<Self, ClientError> {
-        static CLIENTS: Mutex<BTreeMap<(Route, Trust), reqwest::Client>> = Mutex::new(BTreeMap::new());
-        let route = if is_loopback(url) { Route::Direct } else { route };
+    pub(crate) fn new(url: &Url, route: Route<'_>) -> Result<Self, ClientError> {
+        static CLIENTS: Mutex<BTreeMap<(String, Trust), reqwest::Client>> = Mutex::new(BTreeMap::new());
+        let route = if matches!(route, Route::Environment) && is_loopback(url) { Route::Direct } else { route };
         let trust = if url.scheme() == "https" { Trust::System } else { Trust::Nothing };
-        let client = match CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry((route, trust)) {
+        let client = match CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry((route.key(), trust)) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
                 let client = build(route, trust).map_err(|error| ClientError::no_authorities(&error, peer(url)))?;
@@ -147,14 +169,38 @@ impl Client {
             let response = self.0.execute(request).await.map_err(|error| RequestError::of(&error, &peer))?;
             Ok(read(response, bound).await)
         });
-        match tokio::time::timeout(deadline, answer).await {
-            Ok(answer) => answer,
-            Err(_) => Err(RequestError::TimedOut { peer, waited: deadline }),
-        }
+        within(deadline, answer, &peer).await
+    }
+
+    /// Sends a request that asks for another protocol; the connection goes on in it. Else returns the status.
+    pub(crate) async fn upgrade(
+        &self,
+        request: Request,
+        deadline: Duration,
+    ) -> Result<Result<Upgraded, StatusCode>, RequestError> {
+        let peer = peer(request.url());
+        let upgraded = Box::pin(async {
+            let response = self.0.execute(request).await.map_err(|error| RequestError::of(&error, &peer))?;
+            let status = response.status();
+            if status != StatusCode::SWITCHING_PROTOCOLS {
+                return Ok(Err(status));
+            }
+            response.upgrade().await.map(Ok).map_err(|error| RequestError::of(&error, &peer))
+        });
+        within(deadline, upgraded, &peer).await
     }
 }
 
-fn build(route: Route, trust: Trust) -> reqwest::Result<reqwest::Client> {
+async fn within<T>(
+    deadline: Duration,
+    exchange: impl Future<Output = Result<T, RequestError>>,
+    peer: &str,
+) -> Result<T, RequestError> {
+    let timed_out = |_| RequestError::TimedOut { peer: peer.to_owned(), waited: deadline };
+    tokio::time::timeout(deadline, exchange).await.map_err(timed_out)?
+}
+
+fn build(route: Route<'_>, trust: Trust) -> reqwest::Result<reqwest::Client> {
     // The Redis client may have installed a provider already: either works.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -170,6 +216,14 @@ fn build(route: Route, trust: Trust) -> reqwest::Result<reqwest::Client> {
     let builder = match route {
         Route::Direct => builder.no_proxy(),
         Route::Environment => builder,
+        Route::Proxy(ProxyConfig { url, username, password }) => {
+            let proxy = reqwest::Proxy::all(url)?;
+            let password = password.as_ref().map_or("", |password| password.expose_secret());
+            builder.proxy(match username {
+                Some(username) => proxy.basic_auth(username, password),
+                None => proxy,
+            })
+        }
     };
     match trust {
         Trust::System => builder,

@@ -33,8 +33,9 @@ impl HttpProbe {
     /// # Errors
     /// [`ClientError`] if no CA certificates are installed.
     pub fn new(config: ProbeConfig) -> Result<Self, ClientError> {
-        let ProbeConfig { url, headers, timeout } = config;
-        let api = url.map(|url| Ok((Client::new(&url, Route::Environment)?, url))).transpose()?;
+        let ProbeConfig { url, headers, timeout, proxy } = config;
+        let route = Route::of_site(proxy.as_ref());
+        let api = url.map(|url| Ok((Client::new(&url, route)?, url))).transpose()?;
         Ok(Self { api, headers, timeout })
     }
 
@@ -212,6 +213,7 @@ mod tests {
             url: "http://127.0.0.1:1/".parse().ok(),
             headers: headers.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect(),
             timeout: Duration::from_secs(1),
+            proxy: None,
         };
         let token = Token::parse("abc").unwrap();
         let sent = |probe: &HttpProbe, agent| {

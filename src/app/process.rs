@@ -27,7 +27,7 @@ use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::HistoryReader;
-use crate::sources::{AnySource, Solvers};
+use crate::sources::{AnySource, SharedSources};
 use crate::status::{HistoryEntry, SiteObserver, StatusRegistry, SubscriptionState};
 use crate::verify::HttpProbe;
 
@@ -58,7 +58,7 @@ pub(super) struct Process {
     pub(super) status: Arc<StatusRegistry>,
     pub(super) instance: Arc<str>,
     clock: SystemClock,
-    solvers: Solvers,
+    shared: SharedSources,
     contacts: BTreeMap<SiteId, Contact>,
     outputs: TaskTracker,
 }
@@ -75,12 +75,12 @@ impl Process {
         let clock = SystemClock::start();
         let link = Arc::new(Link::new(connector));
         let instance: Arc<str> = instance().into();
-        let (solvers, mut status) = (Solvers::default(), StatusRegistry::new(Arc::new(move || clock.now())));
+        let (shared, mut status) = (SharedSources::default(), StatusRegistry::new(Arc::new(move || clock.now())));
         let (mut contacts, mut outputs, mut assembled) = (BTreeMap::new(), Vec::new(), Vec::with_capacity(sites.len()));
         for config in sites {
             let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } =
                 config;
-            let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &solvers));
+            let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &shared));
             let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
             sources.shrink_to_fit();
             let mailbox = Arc::new(Mailbox::default());
@@ -106,7 +106,7 @@ impl Process {
         }
         let status = Arc::new(status);
         let outputs = started(outputs, &status);
-        Ok((Arc::new(Self { link, status, instance, clock, solvers, contacts, outputs }), assembled))
+        Ok((Arc::new(Self { link, status, instance, clock, shared, contacts, outputs }), assembled))
     }
 
     /// `anew` asks it for new connections.
@@ -149,7 +149,7 @@ impl Process {
 
     /// Gives what goes on beside the drivers a moment to end.
     pub(super) async fn leave(&self) {
-        let leaving = async { tokio::join!(self.outputs.wait(), self.solvers.destroy_abandoned_sessions()) };
+        let leaving = async { tokio::join!(self.outputs.wait(), self.shared.close()) };
         let _left_behind = timeout(LAST_MOMENT, leaving).await;
     }
 }

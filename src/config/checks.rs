@@ -75,7 +75,7 @@ fn check_solvers(reader: &mut Reader, sites: &[SiteConfig]) {
     let solvers: Vec<(&SiteConfig, &FlaresolverrConfig)> = solvers
         .filter_map(|(site, source)| match source {
             SourceConfig::Flaresolverr(solver) => Some((site, solver)),
-            SourceConfig::Http(_) => None,
+            SourceConfig::Http(_) | SourceConfig::Browser(_) => None,
         })
         .collect();
     let share =

@@ -62,7 +62,11 @@ mod tests {
                 "60000",
                 r#"environment: FLARESOLVERR_MAX_TIMEOUT = "60000": expected a time from 1s to 10m (a number without a unit counts seconds: this is 16h40m)"#,
             ),
-            ("SIDECAR_SOURCES", "http,curl", r#"environment: SIDECAR_SOURCES = "curl": expected flaresolverr or http"#),
+            (
+                "SIDECAR_SOURCES",
+                "http,curl",
+                r#"environment: SIDECAR_SOURCES = "curl": expected flaresolverr, http or browser"#,
+            ),
             ("SIDECAR_SOURCES", "http,http", "sites.chitai_gorod.sources (SIDECAR_SOURCES) names http twice"),
             (
                 "SIDECAR_LISTEN",
@@ -151,7 +155,7 @@ mod tests {
             ("[site.x]\npage_url = \"x\"", "sidecar.toml: unknown key site: did you mean sites?"),
             (
                 "\"redis.url\" = \"x\"",
-                "sidecar.toml: unknown key redis.url: known here are flaresolverr, log, redis, server, shutdown_grace, sites, time_zone",
+                "sidecar.toml: unknown key redis.url: known here are browser, flaresolverr, log, redis, server, shutdown_grace, sites, time_zone",
             ),
             ("[log]\ncolour = true", "sidecar.toml: unknown key log.colour: known here are filter, format"),
             ("redis = \"hunter2\"", "sidecar.toml: redis = (hidden): expected a table"),
@@ -170,7 +174,7 @@ mod tests {
             ),
             (
                 "[sites.chitai_gorod]\nsources = []",
-                "sites.chitai_gorod.sources (SIDECAR_SOURCES) is not set: expected flaresolverr, http or both",
+                "sites.chitai_gorod.sources (SIDECAR_SOURCES) is not set: expected one or more of flaresolverr, http and browser",
             ),
             (
                 "[sites.chitai_gorod]\ncookie = \"\"",

@@ -15,6 +15,9 @@ use super::variables::{self, Variables};
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESET: &str = include_str!("presets/chitai_gorod.toml");
 
+/// The variable that names a program to start.
+const PROGRAM: &str = "BROWSER_PATH";
+
 /// How the values begin that a user of the older guide's `.env` was to fill in.
 const PLACEHOLDER: &str = "ВАШ_";
 
@@ -82,10 +85,18 @@ impl Layers {
         layers.add(Layer::BuiltIn, built_in(PRESET)?);
         if let Some(file) = config_file(inputs, &dotenv.variables) {
             let table = environment::toml(&file)?;
+            if config_file(inputs, &BTreeMap::new()).is_none() {
+                layers.refuse_programs(&file, &table);
+            }
             layers.add(Layer::File(file), table);
         }
         let variables = Variables::of(&layers.sites);
         if let Some(file) = &inputs.dotenv {
+            if dotenv.variables.get(PROGRAM).is_some_and(|path| !path.trim().is_empty()) {
+                let file = file.display();
+                let reason = "names a program to start, which is never taken from a .env: set it in the environment";
+                layers.errors.push(ConfigError::Conflict(format!("{file}: {PROGRAM} {reason}")));
+            }
             layers.add_variables(&variables, Layer::DotEnv(file.clone()), &dotenv.variables);
             if let Some(line) = dotenv.encoding {
                 layers.warnings.push(format!("{}, line {line}: not UTF-8", file.display()));
@@ -191,6 +202,22 @@ impl Layers {
             self.errors.push(unknown(&format!("flag {}", flag.name), flag.path.clone(), hint));
         }
         self.trees.push((Layer::Flags, table.into()));
+    }
+
+    /// Refuses what starts a program in a TOML file that only a `.env` has named: the `.env` of a working folder may be
+    /// another's.
+    fn refuse_programs(&mut self, file: &Path, table: &Table) {
+        let sites = table.get("sites").and_then(Value::as_table).into_iter().flatten();
+        let sites = sites.map(|(name, site)| (format!("sites.{name}."), site.get("browser")));
+        for (at, browser) in std::iter::once((String::new(), table.get("browser"))).chain(sites) {
+            for key in
+                ["path", "args"].into_iter().filter(|key| browser.is_some_and(|browser| browser.get(key).is_some()))
+            {
+                let reason = "decides which program starts, which is never taken by way of a .env: name the file in the environment";
+                let file = file.display();
+                self.errors.push(ConfigError::Conflict(format!("{file}: {at}browser.{key} {reason}")));
+            }
+        }
     }
 
     /// A line that cannot be parsed is an error if it may set a variable of the sidecar; otherwise it belongs to another program.

@@ -8,6 +8,7 @@ use serde::de::IgnoredAny;
 use token_sidecar_client::redis::RedisConfig;
 use tracing_subscriber::filter::Targets;
 
+use super::browser::BrowserSection;
 use super::checks;
 use super::environment::Inputs;
 use super::error::ConfigErrors;
@@ -75,6 +76,9 @@ struct ProcessSection {
     time_zone: Zone,
     shutdown_grace: Span<0, { 600 * SECOND }>,
     flaresolverr: FlaresolverrSection,
+    /// Read for its errors; each site has its own.
+    #[serde(rename = "browser")]
+    _browser: BrowserSection,
     /// Each site is read by itself.
     #[serde(rename = "sites")]
     _sites: BTreeMap<String, IgnoredAny>,

@@ -5,6 +5,7 @@
 
 #![expect(missing_docs, reason = "docs/configuration.md says of every setting what it means; most names say it too")]
 
+pub mod browser;
 mod checks;
 mod environment;
 mod error;
@@ -26,6 +27,7 @@ mod tree;
 mod value;
 mod variables;
 
+pub use browser::{BrowserConfig, BrowserLaunch, BrowserPlace, BrowserProgram, StorageItem};
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
 pub use layers::{Layer, Origin};
@@ -35,5 +37,5 @@ pub use redaction::Secrecy;
 pub use rotation::{Again, Rotation};
 pub use server::{LogFormat, ServerConfig};
 pub use site::{ProbeConfig, SiteConfig};
-pub use source::{FlaresolverrConfig, HttpConfig, SourceConfig, TokenPlace};
+pub use source::{FlaresolverrConfig, HttpConfig, ProxyConfig, SourceConfig, TokenPlace};
 pub use variables::VARIABLES;

@@ -12,8 +12,21 @@ const MASK: &str = "***";
 const SECRET_NAMES: &[&str] = &["auth", "cookie", "cred", "key", "pass", "pwd", "secret", "session", "sig", "token"];
 
 /// The schemes of all addresses in the settings.
-const SCHEMES: &[&str] =
-    &["http", "https", "redis", "rediss", "redis+unix", "socks4", "socks5", "unix", "valkey", "valkeys"];
+const SCHEMES: &[&str] = &[
+    "http",
+    "https",
+    "redis",
+    "rediss",
+    "redis+unix",
+    "socks4",
+    "socks5",
+    "socks5h",
+    "unix",
+    "valkey",
+    "valkeys",
+    "ws",
+    "wss",
+];
 
 /// What may be shown of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

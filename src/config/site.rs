@@ -9,9 +9,12 @@ use serde::de::IgnoredAny;
 use token_sidecar_client::wire::{KeyNames, SiteId, Token};
 use url::Url;
 
+use super::browser::{BrowserSection, BrowserTask};
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
-use super::source::{FlaresolverrSection, Headers, HttpSection, SourceConfig, fill, headers};
+use super::source::{
+    FlaresolverrSection, Headers, HttpSection, ProxyConfig, SiteProxySection, SourceConfig, fill, headers,
+};
 use super::template::Placeholders;
 use super::value::{BaseAddress, BearerToken, DAY, HOUR, Name, RedisKey, SECOND, ScheduleText, Span, Text};
 use super::value::{VariableName, WebAddress};
@@ -45,6 +48,7 @@ pub struct ProbeConfig {
     pub url: Option<Url>,
     pub headers: HeaderMap,
     pub timeout: Duration,
+    pub proxy: Option<ProxyConfig>,
 }
 
 /// `[sites.S]`
@@ -76,8 +80,10 @@ pub(super) struct SiteSection {
     env_file: Option<PathBuf>,
     env_key: VariableName,
     flaresolverr: FlaresolverrSection,
+    browser: BrowserSection,
     http: HttpSection,
     probe: ProbeSection,
+    proxy: SiteProxySection,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -85,6 +91,7 @@ pub(super) struct SiteSection {
 enum SourceKind {
     Flaresolverr,
     Http,
+    Browser,
 }
 
 #[derive(Deserialize)]
@@ -119,20 +126,21 @@ impl SiteSection {
             let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
             site.conflict(&["token_key"], format!("sites.{id}.token_key = {:?}: {reason}", keys.token));
         }
-        let probe = self.probe.build(site, id, &placeholders, self.verify);
+        let proxy = self.proxy.build(site);
+        let probe = self.probe.build(site, id, &placeholders, self.verify, proxy.clone());
         if self.cookie.is_none() {
             site.missing("cookie", "expected a name without blanks and separators");
         }
 
         let kinds = self.sources;
         if kinds.is_empty() {
-            site.missing("sources", "expected flaresolverr, http or both");
+            site.missing("sources", "expected one or more of flaresolverr, http and browser");
         }
         if let Some(twice) = kinds.iter().enumerate().find_map(|(n, kind)| kinds[..n].contains(kind).then_some(kind)) {
             let name = format!("{twice:?}").to_lowercase();
             site.conflict(&["sources"], format!("sites.{id}.sources (SIDECAR_SOURCES) names {name} twice"));
         }
-        let http = self.http.build(site, &placeholders);
+        let http = self.http.build(site, &placeholders, proxy.clone());
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
         }
@@ -152,11 +160,20 @@ impl SiteSection {
             prefix: self.cookie_prefix,
             charset: self.token_charset,
         };
-        let wanted = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
-        let flaresolverr = self.flaresolverr.build(site, id, page.clone(), wanted);
+        let wanted: Vec<String> = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
+        let browser = kinds.contains(&SourceKind::Browser).then(|| {
+            // Every address that came this far is one.
+            let page = Url::parse(&page).ok()?;
+            let api = probe.as_ref().and_then(|probe| probe.url.clone());
+            let task = BrowserTask { page, api, wanted: wanted.clone(), proxy: proxy.clone() };
+            Some(self.browser.build(site, id, task))
+        });
+        let browser = browser.flatten();
+        let flaresolverr = self.flaresolverr.build(site, id, page.clone(), wanted, proxy);
         let sources = kinds.iter().map(|kind| match kind {
             SourceKind::Flaresolverr => Some(SourceConfig::Flaresolverr(flaresolverr.clone())),
             SourceKind::Http => http.clone().map(SourceConfig::Http),
+            SourceKind::Browser => browser.clone().map(SourceConfig::Browser),
         });
         Some(SiteConfig {
             sources: sources.collect::<Option<_>>()?,
@@ -188,6 +205,7 @@ impl ProbeSection {
         id: &SiteId,
         placeholders: &Placeholders,
         verify: Verify,
+        proxy: Option<ProxyConfig>,
     ) -> Option<ProbeConfig> {
         let headers = headers(self.headers, "probe.headers", site, placeholders);
         if headers.contains_key(AUTHORIZATION) {
@@ -200,7 +218,7 @@ impl ProbeSection {
             filled => filled.map(Some),
         };
         let url = fill(site, "probe.url", Secrecy::SecretAddress, url)?;
-        Some(ProbeConfig { url, headers, timeout: self.timeout.0 })
+        Some(ProbeConfig { url, headers, timeout: self.timeout.0, proxy })
     }
 }
 
@@ -209,6 +227,7 @@ impl ProbeSection {
 mod tests {
     use super::super::FlaresolverrConfig;
     use super::super::fixture::Given;
+    use super::super::{BrowserConfig, BrowserPlace, BrowserProgram};
     use super::*;
 
     fn site(toml: &str) -> SiteConfig {
@@ -280,7 +299,7 @@ mod tests {
             .flat_map(|s| s.sources)
             .map(|source| match source {
                 SourceConfig::Flaresolverr(solver) => solver,
-                SourceConfig::Http(_) => panic!("a browser"),
+                SourceConfig::Http(_) | SourceConfig::Browser(_) => panic!("a FlareSolverr"),
             })
             .collect();
         let [own, shared] = solvers.as_slice() else { panic!("two") };
@@ -293,5 +312,87 @@ mod tests {
         assert_eq!(proxy(own), Some(("socks5://other:1080".to_owned(), None, false)));
         assert_eq!(proxy(shared), Some(("http://proxy:3128".to_owned(), Some("u".to_owned()), true)));
         assert_eq!(given.setting("sites.shop.flaresolverr.url").1, "environment FLARESOLVERR_URL");
+    }
+
+    fn browsers(given: &Given) -> Vec<BrowserConfig> {
+        let sources = given.loaded().config.sites.into_iter().flat_map(|site| site.sources);
+        sources
+            .filter_map(|source| if let SourceConfig::Browser(browser) = source { Some(browser) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn a_site_inherits_the_browser_of_all_and_may_change_it() {
+        let given = Given::nothing()
+            .variable("SIDECAR_SOURCES", "http, browser")
+            .variable("BROWSER_PATH", "/opt/chrome")
+            .variable("BROWSER_SANDBOX", "false")
+            .variable("BROWSER_KEEP", "1m")
+            .toml("[browser]\nargs = [\"--lang=ru\"]\n[sites.chitai_gorod]\nbrowser = { token = \"local:auth\", wait = \"3s\" }");
+        let [browser] = browsers(&given).try_into().unwrap_or_else(|_| panic!("one browser"));
+        let BrowserProgram::Launch(launch) = &browser.program else { panic!("its own") };
+        assert_eq!((launch.path.as_deref(), launch.sandbox), (Some("/opt/chrome".as_ref()), false));
+        assert_eq!(launch.args, ["--lang=ru"]);
+        let item = super::super::StorageItem { key: "auth".to_owned(), pointer: None };
+        assert_eq!(browser.token, BrowserPlace::Local(item));
+        let times = [browser.wait, browser.max_timeout, browser.keep].map(|span| span.as_secs());
+        assert_eq!((times, browser.concurrency), ([3, 60, 60], 1));
+        assert_eq!(browser.page.as_str(), "https://www.chitai-gorod.ru/");
+        assert!(browser.api.is_some_and(|api| api.as_str().starts_with("https://web-agr.")));
+    }
+
+    #[test]
+    fn the_address_of_a_browser_may_hold_a_secret() {
+        let given = Given::nothing()
+            .variable("SIDECAR_SOURCES", "browser")
+            .file_variable("BROWSER_URL_FILE", "wss://user:hunter2@browser.test/?token=hunter2\n");
+        assert_eq!(given.setting("browser.url").0, "wss://user:***@browser.test/?token=***");
+        assert!(matches!(browsers(&given)[0].program, BrowserProgram::Connect(_)));
+        let given = given.variable("BROWSER_PATH", "/opt/chrome");
+        assert!(given.refused().contains("browser.url (BROWSER_URL) and browser.path (BROWSER_PATH) are both set"));
+    }
+
+    #[test]
+    fn a_sites_proxy_is_the_way_out_of_all_its_sources() {
+        let given = Given::nothing()
+            .variable("SIDECAR_SOURCES", "http, browser, flaresolverr")
+            .variable("CHITAI_GOROD_PROXY_URL", "socks5h://proxy:1080");
+        let site = &given.loaded().config.sites[0];
+        let url = |proxy: &Option<ProxyConfig>| proxy.as_ref().map(|proxy| proxy.url.clone()).unwrap();
+        let [SourceConfig::Http(http), SourceConfig::Browser(browser), SourceConfig::Flaresolverr(solver)] =
+            site.sources.as_slice()
+        else {
+            panic!("three sources")
+        };
+        assert_eq!([&http.proxy, &site.probe.proxy].map(url), ["socks5h://proxy:1080"; 2]);
+        assert_eq!([&browser.proxy, &solver.proxy].map(url), ["socks5://proxy:1080"; 2]);
+
+        let given = given.variable("CHITAI_GOROD_PROXY_URL", "http://user:hunter2@proxy:3128/");
+        let site = &given.loaded().config.sites[0];
+        let proxy = site.probe.proxy.as_ref().unwrap();
+        assert_eq!((proxy.url.as_str(), proxy.username.as_deref()), ("http://proxy:3128", Some("user")));
+        assert_eq!(given.setting("sites.chitai_gorod.proxy.url").0, "http://user:***@proxy:3128/");
+        let given = given.variable("CHITAI_GOROD_PROXY_URL", "socks5://user:hunter2@proxy:1080");
+        assert!(given.refused().contains("Chromium has no login for SOCKS proxies"));
+    }
+
+    /// A clone of another's project must not start that one's programs.
+    #[test]
+    fn no_program_is_named_by_a_dotenv() {
+        let given = Given::nothing().dotenv("BROWSER_PATH=./evil");
+        assert_eq!(
+            given.refused(),
+            ".env: BROWSER_PATH names a program to start, which is never taken from a .env: set it in the environment"
+        );
+        for toml in
+            ["browser.path = \"./evil\"", "[sites.chitai_gorod]\nbrowser.args = [\"--renderer-cmd-prefix=./evil\"]"]
+        {
+            let given = Given::nothing();
+            let file = given.write("evil.toml", toml);
+            let given = given.dotenv(&format!("SIDECAR_CONFIG={}", file.display()));
+            assert!(given.refused().contains("which is never taken by way of a .env"), "{}", given.refused());
+            let given = given.variable("SIDECAR_CONFIG", &file.display().to_string());
+            assert_eq!(given.loaded().config.sites.len(), 1);
+        }
     }
 }

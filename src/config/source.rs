@@ -10,18 +10,22 @@ use serde::Deserialize;
 use token_sidecar_client::wire::SiteId;
 use url::Url;
 
+use super::browser::BrowserConfig;
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::template::Placeholders;
-use super::value::{self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SolverAddress, Span};
+use super::value::{
+    self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SiteProxyAddress, SolverAddress, Span,
+};
 
 /// The longest solve, answer or wait.
-const LONGEST: u64 = 600 * SECOND;
+pub(super) const LONGEST: u64 = 600 * SECOND;
 
 #[derive(Clone)]
 pub enum SourceConfig {
     Flaresolverr(FlaresolverrConfig),
     Http(HttpConfig),
+    Browser(BrowserConfig),
 }
 
 /// A browser behind FlareSolverr's v1 API.
@@ -45,6 +49,7 @@ pub struct FlaresolverrConfig {
 
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
+    /// Without user and password.
     pub url: String,
     pub username: Option<String>,
     pub password: Option<SecretString>,
@@ -59,6 +64,7 @@ pub struct HttpConfig {
     pub body: Option<String>,
     pub token: TokenPlace,
     pub timeout: Duration,
+    pub proxy: Option<ProxyConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +95,14 @@ pub(super) struct ProxySection {
     password: Secret<Option<SecretString>>,
 }
 
+/// `[sites.S.proxy]`: the way out for all that is done for a site.
+#[derive(Deserialize)]
+pub(super) struct SiteProxySection {
+    url: SecretAddress<Option<SiteProxyAddress>>,
+    username: Option<String>,
+    password: Secret<Option<SecretString>>,
+}
+
 /// `[sites.S.http]`
 #[derive(Deserialize)]
 pub(super) struct HttpSection {
@@ -110,8 +124,13 @@ impl FlaresolverrSection {
         id: &SiteId,
         page: String,
         wanted: Vec<String>,
+        of_site: Option<ProxyConfig>,
     ) -> FlaresolverrConfig {
-        let proxy = self.proxy.build(site);
+        let proxy = self.proxy.build(site).or_else(|| {
+            // Its browser knows no other name for a proxy that resolves names.
+            let proxy = of_site?;
+            Some(ProxyConfig { url: proxy.url.replacen("socks5h:", "socks5:", 1), ..proxy })
+        });
         if proxy.is_some() && self.session.is_some() {
             let reason = "FlareSolverr ignores a request's proxy in a session; give the session its proxy";
             site.warn(format!("sites.{id}.flaresolverr: {reason}"));
@@ -143,9 +162,30 @@ impl ProxySection {
     }
 }
 
+impl SiteProxySection {
+    pub(super) fn build(self, site: &mut Section) -> Option<ProxyConfig> {
+        let (username, password) = (self.username, self.password.0);
+        let Some(SiteProxyAddress(proxy)) = self.url.0 else {
+            if username.is_some() || password.is_some() {
+                site.missing("proxy.url", "user and password are of no use without it");
+            }
+            return None;
+        };
+        Some(match username {
+            Some(_) => ProxyConfig { username, password, ..proxy },
+            None => proxy,
+        })
+    }
+}
+
 impl HttpSection {
     /// `None` if the site has no such source.
-    pub(super) fn build(self, site: &mut Section, placeholders: &Placeholders) -> Option<HttpConfig> {
+    pub(super) fn build(
+        self,
+        site: &mut Section,
+        placeholders: &Placeholders,
+        proxy: Option<ProxyConfig>,
+    ) -> Option<HttpConfig> {
         let mut headers = headers(self.headers, "http.headers", site, placeholders);
         let url = placeholders.address(&self.url.0?);
         let url = fill(site, "http.url", Secrecy::SecretAddress, url)?;
@@ -154,7 +194,7 @@ impl HttpSection {
             headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
         }
         let method = self.method.map_or(if body.is_some() { Method::POST } else { Method::GET }, |method| method.0);
-        Some(HttpConfig { url, method, headers, body, token: self.token.0, timeout: self.timeout.0 })
+        Some(HttpConfig { url, method, headers, body, token: self.token.0, timeout: self.timeout.0, proxy })
     }
 }
 

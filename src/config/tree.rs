@@ -24,7 +24,7 @@ use super::rotation::is_read_again;
 use super::variables;
 
 /// Tables of the process that sites inherit.
-const SHARED: &[&str] = &["flaresolverr"];
+const SHARED: &[&str] = &["browser", "flaresolverr"];
 
 /// The settings of the process or of a site.
 #[derive(Clone, Copy)]

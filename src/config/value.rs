@@ -16,8 +16,9 @@ use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+use super::browser::{BrowserPlace, StorageItem};
 use super::environment;
-use super::source::TokenPlace;
+use super::source::{ProxyConfig, TokenPlace};
 use crate::domain::duration;
 
 /// A value, or what would be valid.
@@ -47,6 +48,9 @@ texts! {
     BaseAddress(String) = base_address;
     SolverAddress(SecretString) = |text| solver_address(text).map(SecretString::from);
     ProxyAddress(String) = proxy_address;
+    SiteProxyAddress(ProxyConfig) = site_proxy;
+    BrowserAddress(SecretString) = |text| browser_address(text).map(SecretString::from);
+    BrowserPlaceText(BrowserPlace) = browser_place;
     RedisAddress(RedisUrl) = |text| text.parse().map_err(|error: UrlError| error.to_string());
     BearerToken(Token) = token;
     AdminToken(SecretString) = admin_token;
@@ -130,6 +134,21 @@ fn place(text: &str) -> Parsed<TokenPlace> {
     place.ok_or_else(|| "expected json:/pointer/to/it, cookie or header:NAME".to_owned())
 }
 
+fn browser_place(text: &str) -> Parsed<BrowserPlace> {
+    let item = |text: &str| {
+        let (key, pointer) = text.split_once("#/").map_or((text, None), |(key, rest)| (key, Some(format!("/{rest}"))));
+        (!key.is_empty()).then(|| StorageItem { key: key.to_owned(), pointer })
+    };
+    let place = match text.trim().split_once(':') {
+        None if text.trim() == "cookie" => Some(BrowserPlace::Cookie),
+        Some(("local", rest)) => item(rest).map(BrowserPlace::Local),
+        Some(("session", rest)) => item(rest).map(BrowserPlace::Session),
+        Some(("request", name)) => header_name(name.trim()).ok().map(BrowserPlace::Request),
+        _ => None,
+    };
+    place.ok_or_else(|| "expected cookie, local:KEY, session:KEY, local:KEY#/json/pointer or request:HEADER".to_owned())
+}
+
 /// A schedule, parsed completely once the time zone is known.
 fn schedule(text: &str) -> Parsed<String> {
     let text = Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -179,12 +198,30 @@ fn solver_address(text: &str) -> Parsed<String> {
     Ok(if url.path() == "/" { format!("{address}/v1") } else { address.to_owned() })
 }
 
+/// The address of a browser: of its web socket, or of the HTTP server that names it.
+fn browser_address(text: &str) -> Parsed<String> {
+    web(text, &["http", "https", "ws", "wss"], "http://127.0.0.1:9222 or wss://browser.test/?token=…")?;
+    Ok(text.trim().to_owned())
+}
+
 fn proxy_address(text: &str) -> Parsed<String> {
     let url = web(text, &["http", "https", "socks4", "socks5"], "http://proxy:3128 or socks5://proxy:1080")?;
     if has_credentials(&url) {
         return Err("a browser ignores the credentials in it: set `username` and `password` beside it".to_owned());
     }
     Ok(text.trim().to_owned())
+}
+
+/// The address of a site's proxy, which may contain user and password.
+fn site_proxy(text: &str) -> Parsed<ProxyConfig> {
+    let mut url =
+        web(text, &["http", "https", "socks5", "socks5h"], "http://user:password@proxy:3128 or socks5://proxy:1080")?;
+    let plain = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let username = Some(plain(url.username())).filter(|name| !name.is_empty());
+    let password = url.password().map(|password| SecretString::from(plain(password)));
+    // Neither fails for an address with a host.
+    let (_, _) = (url.set_username(""), url.set_password(None));
+    Ok(ProxyConfig { url: url.as_str().trim_end_matches('/').to_owned(), username, password })
 }
 
 /// A bearer token, with or without `Bearer `, percent-encoded or not.
@@ -254,6 +291,24 @@ mod tests {
             assert_eq!(solver_address(text), Ok(url.to_owned()));
         }
         assert!(solver_address("solver:8191").is_err());
+    }
+
+    #[test]
+    fn a_browser_finds_the_token_where_the_page_has_it() {
+        let item =
+            |key: &str, pointer: Option<&str>| StorageItem { key: key.to_owned(), pointer: pointer.map(str::to_owned) };
+        for (text, place) in [
+            ("cookie", BrowserPlace::Cookie),
+            ("local:auth", BrowserPlace::Local(item("auth", None))),
+            ("local:a:b#c", BrowserPlace::Local(item("a:b#c", None))),
+            ("session:auth#/user/a~1b/token", BrowserPlace::Session(item("auth", Some("/user/a~1b/token")))),
+            ("request:Authorization", BrowserPlace::Request(reqwest::header::AUTHORIZATION)),
+        ] {
+            assert_eq!(browser_place(text), Ok(place), "{text}");
+        }
+        for wrong in ["", "cookies", "local:", "local:#/a", "session:", "request:", "request:a b", "header:x"] {
+            assert!(browser_place(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl HttpSource {
         let mut config = config.clone();
         config.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
         let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
-        Ok(Self { client: Client::new(&config.url, Route::Environment)?, config, wanted })
+        let client = Client::new(&config.url, Route::of_site(config.proxy.as_ref()))?;
+        Ok(Self { client, config, wanted })
     }
 
     /// Sends the request and takes the token from the answer.

@@ -19,7 +19,7 @@ fn probe(url: &str) -> HttpProbe {
 }
 
 fn probe_with(url: &str, headers: HeaderMap, timeout: Duration) -> HttpProbe {
-    HttpProbe::new(ProbeConfig { url: url.parse().ok(), headers, timeout }).unwrap()
+    HttpProbe::new(ProbeConfig { url: url.parse().ok(), headers, timeout, proxy: None }).unwrap()
 }
 
 async fn asked(url: &str) -> Verdict {
@@ -131,7 +131,12 @@ async fn an_answer_that_drips_ends_at_the_deadline_too() {
 
 #[tokio::test]
 async fn a_site_without_an_api_has_no_verdict() {
-    let probe = HttpProbe::new(ProbeConfig { url: None, headers: HeaderMap::new(), timeout: Duration::from_secs(1) });
+    let probe = HttpProbe::new(ProbeConfig {
+        url: None,
+        headers: HeaderMap::new(),
+        timeout: Duration::from_secs(1),
+        proxy: None,
+    });
     let verdict = probe.unwrap().verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await;
     assert_eq!(verdict, Verdict::Unclear("no API is configured".to_owned()));
 }

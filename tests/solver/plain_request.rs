@@ -8,7 +8,7 @@ use serde_json::json;
 use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
 use token_sidecar::refresh::ports::{Source as _, SourceError};
-use token_sidecar::sources::{AnySource, HttpSource, Solvers};
+use token_sidecar::sources::{AnySource, HttpSource, SharedSources};
 
 use crate::stub::{Act, Stub, answer, redirect};
 
@@ -29,6 +29,7 @@ fn config(url: &str, token: TokenPlace) -> HttpConfig {
         body: Some("{}".into()),
         token,
         timeout: Duration::from_secs(5),
+        proxy: None,
     }
 }
 
@@ -49,14 +50,14 @@ async fn the_token_is_found_where_the_settings_place_it() {
         let head = "HTTP/1.1 201 Created\r\nSet-Cookie: bearer_token=c; Path=/\r\nX-Token: h\r\nSet-Cookie: b=2\r\n";
         Act::Bytes(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
     });
-    let solvers = Solvers::default();
+    let shared = SharedSources::default();
     for (place, bare) in [
         (pointer(), Some("Bearer abc")),
         (TokenPlace::Cookie, None),
         (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
     ] {
-        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &solvers).unwrap();
-        let solution = source.solve().await.unwrap();
+        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap();
+        let solution = source.solve().await.unwrap().solution;
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
         assert_eq!(cookies, ["bearer_token 127.0.0.1", "b 127.0.0.1"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 use serde_json::json;
-use token_sidecar::config::ProbeConfig;
+use token_sidecar::config::{ProbeConfig, ProxyConfig};
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
@@ -17,7 +17,12 @@ use crate::child::is_child;
 use crate::stub::{Act, Stub, config, page};
 
 async fn verified(url: &str) -> Verdict {
-    let config = ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout: Duration::from_secs(5) };
+    verified_through(url, None).await
+}
+
+async fn verified_through(url: &str, proxy: Option<ProxyConfig>) -> Verdict {
+    let config =
+        ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout: Duration::from_secs(5), proxy };
     HttpProbe::new(config).unwrap().verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
 }
 
@@ -76,4 +81,20 @@ async fn a_socks_proxy_of_the_environment_is_used() {
         return;
     }
     assert_eq!(verified("http://api.shop.test/search").await, Verdict::Accepted);
+}
+
+#[tokio::test]
+async fn a_sites_own_proxy_is_the_way_to_its_api_wherever_that_is() {
+    let proxy = Stub::new(|request, _| {
+        let is_ours = request.line == "GET http://127.0.0.1:1/search HTTP/1.1"
+            && request.header("proxy-authorization") == Some("Basic dXNlcjpodW50ZXIy");
+        Act::Json(if is_ours { 200 } else { 502 }, json!({}))
+    });
+    let own = |password: &str| ProxyConfig {
+        url: proxy.url.trim_end_matches("/v1").to_owned(),
+        username: Some("user".to_owned()),
+        password: Some(password.into()),
+    };
+    assert_eq!(verified_through("http://127.0.0.1:1/search", Some(own("hunter2"))).await, Verdict::Accepted);
+    assert!(matches!(verified_through("http://127.0.0.1:1/search", Some(own("x"))).await, Verdict::Unclear(_)));
 }

@@ -26,6 +26,7 @@ fn http_source(url: &str, token: TokenPlace) -> HttpSource {
         body: None,
         token,
         timeout: Duration::from_secs(5),
+        proxy: None,
     };
     let rule = CookieRule {
         name: "access-token".into(),
@@ -41,7 +42,8 @@ async fn verified(url: &str) -> Verdict {
 }
 
 async fn verified_within(url: &str, timeout: Duration) -> Verdict {
-    let probe = HttpProbe::new(ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout }).unwrap();
+    let probe =
+        HttpProbe::new(ProbeConfig { url: url.parse().ok(), headers: HeaderMap::new(), timeout, proxy: None }).unwrap();
     probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await
 }
 
@@ -150,6 +152,7 @@ fn without_ca_certificates_tls_is_a_clear_error_and_no_panic() {
             url: url.parse().ok(),
             headers: HeaderMap::new(),
             timeout: Duration::from_secs(1),
+            proxy: None,
         })
     };
     let error = built("https://api.test/").err().unwrap().to_string();

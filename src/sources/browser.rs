@@ -1,0 +1,73 @@
+//! A browser of the sidecar's own, or one elsewhere, over the Chrome DevTools Protocol.
+//!
+//! A page is opened in a context of its own and looked at until it has the token. It stays open while the token is
+//! verified: where the API blocks the first jar, the page is looked at once more after it has loaded.
+//!
+//! ```text
+//! slot ─► browser (kept, started or reached) ─► context ─► page ─► token? ─► verified ─► closed
+//!                                                            ▲ no    │
+//!                                                            └───────┘  at each Set-Cookie and every 100 ms
+//! ```
+
+mod connection;
+mod error;
+mod page;
+mod pool;
+mod process;
+mod remote;
+mod visit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+pub use self::error::BrowserError;
+pub use self::pool::Browsers;
+
+use self::pool::Pool;
+use self::visit::Visit;
+use crate::config::BrowserConfig;
+use crate::refresh::ports::{Solved, SourceError};
+
+/// How long a solve may wait for its turn beyond the longest page.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// One page, opened by browsers of one kind.
+#[derive(Debug)]
+pub struct BrowserSource {
+    pool: Arc<Pool>,
+    config: BrowserConfig,
+}
+
+impl BrowserSource {
+    /// Builds the source. `browsers` is shared by the whole process.
+    #[must_use]
+    pub fn new(config: &BrowserConfig, browsers: &Browsers) -> Self {
+        Self { pool: browsers.get(&config.program, config.concurrency, config.keep), config: config.clone() }
+    }
+
+    /// Opens the page and waits for the token.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the page does not have it in time. Dropping the future closes the page.
+    pub async fn solve(&self) -> Result<Solved, SourceError> {
+        let lease = self.pool.lease(self.config.max_timeout + GRACE).await?;
+        let mut visit = Box::new(Visit::new(lease, self.config.clone()));
+        let solution = match timeout(self.config.max_timeout, visit.find()).await {
+            Ok(found) => found?,
+            Err(_) => return Err(visit.timed_out().into()),
+        };
+        let first = solution.clone();
+        Ok(Solved { solution, later: Some(Box::pin(async move { visit.later(first).await })) })
+    }
+
+    /// Starts or reaches the browser, and opens an empty page. Returns what it is.
+    ///
+    /// # Errors
+    /// [`BrowserError`] if it cannot be used.
+    pub async fn check(&self) -> Result<String, BrowserError> {
+        let lease = self.pool.lease(self.config.max_timeout + GRACE).await?;
+        Visit::new(lease, self.config.clone()).check().await
+    }
+}

@@ -1,0 +1,313 @@
+//! The browsers of this process. Each serves one page at a time, so that pages share neither processes nor rules.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{Connection, Message};
+use super::error::{BrowserError, COMMAND_TIMEOUT};
+use super::process::{self, Folder, Process, Program};
+use super::remote;
+use crate::config::{BrowserLaunch, BrowserProgram};
+use crate::sources::slots::{Slot, Slots};
+
+/// How long a browser may take to close a page that is no longer needed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// All browsers of this process, by the settings that start or reach them.
+#[derive(Debug, Default)]
+pub struct Browsers {
+    pools: Mutex<HashMap<String, Arc<Pool>>>,
+    shared: Arc<Shared>,
+}
+
+/// What the pools have in common.
+#[derive(Debug, Default)]
+struct Shared {
+    folder: OnceLock<Folder>,
+    /// The browsers that are being closed or kept.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The browsers of one kind.
+#[derive(Debug)]
+pub(super) struct Pool {
+    program: BrowserProgram,
+    keep: Duration,
+    slots: Slots,
+    /// Looked for once, until an upgrade is noticed.
+    found: AsyncMutex<Option<Program>>,
+    kept: Mutex<Vec<Browser>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(super) struct Browser {
+    pub(super) connection: Connection,
+    /// `None` for a browser elsewhere.
+    process: Option<Process>,
+    pub(super) version: Version,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Version {
+    /// `Chrome/156.0.8078.108`
+    pub(super) product: String,
+    pub(super) user_agent: String,
+}
+
+/// A browser that is in use. Dropping it closes its page, and the browser or keeps it for the next page.
+#[derive(Debug)]
+pub(super) struct Lease {
+    browser: Option<Browser>,
+    /// Closed with the lease.
+    pub(super) context: Option<String>,
+    /// Whether the browser may be kept.
+    pub(super) is_well: bool,
+    slot: Option<Slot>,
+    pool: Arc<Pool>,
+}
+
+impl Browsers {
+    /// The browsers with these settings. Of several values of `concurrency` and `keep` the smallest and the first count.
+    pub(super) fn get(&self, program: &BrowserProgram, concurrency: usize, keep: Duration) -> Arc<Pool> {
+        let key = match program {
+            BrowserProgram::Launch(launch) => format!("{launch:?}"),
+            BrowserProgram::Connect(url) => url.expose_secret().to_owned(),
+        };
+        match self.pools.lock().unwrap_or_else(PoisonError::into_inner).entry(key) {
+            Entry::Occupied(entry) => {
+                entry.get().slots.narrow(concurrency);
+                Arc::clone(entry.get())
+            }
+            Entry::Vacant(entry) => {
+                if matches!(program, BrowserProgram::Launch(_)) {
+                    process::sweep(&std::env::temp_dir());
+                }
+                Arc::clone(entry.insert(Arc::new(Pool {
+                    program: program.clone(),
+                    keep,
+                    slots: Slots::new(concurrency),
+                    found: AsyncMutex::default(),
+                    kept: Mutex::default(),
+                    shared: Arc::clone(&self.shared),
+                })))
+            }
+        }
+    }
+
+    /// Closes all browsers.
+    pub async fn close(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Shared {
+    fn folder(&self) -> Result<&Folder, BrowserError> {
+        match self.folder.get() {
+            Some(folder) => Ok(folder),
+            None => {
+                let made = Folder::make()?;
+                Ok(self.folder.get_or_init(|| made))
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// Waits for a slot, first come, first served, then takes a browser that was kept or starts one.
+    pub(super) async fn lease(self: &Arc<Self>, patience: Duration) -> Result<Lease, BrowserError> {
+        let slot = timeout(patience, self.slots.take()).await.map_err(|_| BrowserError::NoSlot(patience))?;
+        let pool = Arc::clone(self);
+        Ok(Lease { browser: None, context: None, is_well: false, slot: Some(slot), pool })
+    }
+
+    fn lock_kept(&self) -> std::sync::MutexGuard<'_, Vec<Browser>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program and its version.
+    async fn program(&self, launch: &BrowserLaunch) -> Result<Program, BrowserError> {
+        let mut found = self.found.lock().await;
+        if found.is_none() {
+            *found = Some(Program::find(launch.path.as_deref()).await?);
+        }
+        found.clone().ok_or(BrowserError::Ended)
+    }
+
+    async fn keep_or_end(
+        self: Arc<Self>,
+        mut browser: Browser,
+        context: Option<String>,
+        is_well: bool,
+        slot: Option<Slot>,
+    ) {
+        if is_well && !self.keep.is_zero() && browser.dispose(context).await.is_ok() {
+            let number = browser.process.as_ref().map(Process::id);
+            self.lock_kept().push(browser);
+            drop(slot);
+            tokio::select! {
+                () = sleep(self.keep) => {}
+                () = self.shared.stop.cancelled() => {}
+            }
+            let kept = {
+                let mut kept = self.lock_kept();
+                let at = kept.iter().position(|browser| browser.process.as_ref().map(Process::id) == number);
+                at.map(|at| kept.swap_remove(at))
+            };
+            if let Some(browser) = kept {
+                browser.end().await;
+            }
+        } else {
+            browser.end().await;
+        }
+    }
+}
+
+impl Lease {
+    /// Takes a browser that was kept, or starts or reaches one.
+    pub(super) async fn open(&mut self) -> Result<&mut Browser, BrowserError> {
+        let kept = self.pool.lock_kept().pop();
+        if let Some(mut browser) = kept {
+            if browser.command(None, "Browser.getVersion", json!({})).await.is_ok() {
+                return Ok(self.browser.insert(browser));
+            }
+            browser.end().await;
+        }
+        match self.pool.program.clone() {
+            BrowserProgram::Connect(url) => {
+                let connection = remote::connect(&url).await?;
+                let browser = self.browser.insert(Browser { connection, process: None, version: Version::default() });
+                browser.version = browser.read("Browser.getVersion", json!({})).await?;
+                Ok(browser)
+            }
+            BrowserProgram::Launch(launch) => {
+                let program = self.pool.program(&launch).await?;
+                let version = self.start(&program, &launch).await?;
+                if program.user_agent().is_none_or(|name| name == version.user_agent) {
+                    return self.browser();
+                }
+                // It was upgraded meanwhile: it would say one version in its user agent and another elsewhere.
+                if let Some(browser) = self.browser.take() {
+                    browser.end().await;
+                }
+                *self.pool.found.lock().await = None;
+                let program = self.pool.program(&launch).await?;
+                self.start(&program, &launch).await?;
+                self.browser()
+            }
+        }
+    }
+
+    pub(super) fn browser(&mut self) -> Result<&mut Browser, BrowserError> {
+        self.browser.as_mut().ok_or(BrowserError::Ended)
+    }
+
+    /// Whether the browser is this process's own.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.pool.program, BrowserProgram::Launch(_))
+    }
+
+    async fn start(&mut self, program: &Program, launch: &BrowserLaunch) -> Result<Version, BrowserError> {
+        let (process, connection, log) = Process::start(program, launch, self.pool.shared.folder()?)?;
+        let log: JoinHandle<String> = self.pool.shared.tasks.spawn(process::last_of(log));
+        let browser = Browser { connection, process: Some(process), version: Version::default() };
+        let browser = self.browser.insert(browser);
+        match browser.read::<Version>("Browser.getVersion", json!({})).await {
+            Ok(version) => {
+                browser.version = version.clone();
+                Ok(version)
+            }
+            Err(BrowserError::Ended) => {
+                let log = timeout(CLOSE_TIMEOUT, log).await.ok().and_then(Result::ok).unwrap_or_default();
+                Err(BrowserError::of_start(&program.path.display().to_string(), &log))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(browser) = self.browser.take() else { return };
+        let (pool, context, slot) = (Arc::clone(&self.pool), self.context.take(), self.slot.take());
+        let tasks = pool.shared.tasks.clone();
+        // Without a runtime the process is exiting, and the browser ends with its socket.
+        if tokio::runtime::Handle::try_current().is_ok() {
+            tasks.spawn(pool.keep_or_end(browser, context, self.is_well, slot));
+        }
+    }
+}
+
+impl Browser {
+    /// Sends a command and waits for its answer. Events that come meanwhile are left out.
+    pub(super) async fn command(
+        &mut self,
+        session: Option<&str>,
+        method: &'static str,
+        params: serde_json::Value,
+    ) -> Result<Box<RawValue>, BrowserError> {
+        self.command_with(session, method, params, |_, _| {}).await
+    }
+
+    /// The same; what else comes meanwhile is handed over.
+    pub(super) async fn command_with(
+        &mut self,
+        session: Option<&str>,
+        method: &'static str,
+        params: serde_json::Value,
+        mut other: impl FnMut(Message, &mut Connection),
+    ) -> Result<Box<RawValue>, BrowserError> {
+        let sent = self.connection.send(session, method, params);
+        let answered = async {
+            loop {
+                match self.connection.receive().await? {
+                    Message::Answer { id, result } if id == sent => {
+                        return result.map_err(|reason| BrowserError::refuses(method, &reason));
+                    }
+                    message => other(message, &mut self.connection),
+                }
+            }
+        };
+        timeout(COMMAND_TIMEOUT, answered).await.map_err(|_| BrowserError::Silent)?
+    }
+
+    /// Reads the answer to a command to the browser.
+    pub(super) async fn read<T: for<'de> Deserialize<'de>>(
+        &mut self,
+        method: &'static str,
+        params: serde_json::Value,
+    ) -> Result<T, BrowserError> {
+        let answer = self.command(None, method, params).await?;
+        serde_json::from_str(answer.get()).map_err(|_| BrowserError::NoCdp)
+    }
+
+    async fn dispose(&mut self, context: Option<String>) -> Result<(), BrowserError> {
+        let dispose = self.command(None, "Target.disposeBrowserContext", json!({"browserContextId": context}));
+        timeout(CLOSE_TIMEOUT, dispose).await.map_err(|_| BrowserError::Silent)?.map(|_| ())
+    }
+
+    /// Closes it; one that is elsewhere disposes of our pages when the connection ends.
+    async fn end(mut self) {
+        let Some(process) = self.process.take() else { return };
+        let closing = self.command(None, "Browser.close", json!({}));
+        let _closed = timeout(CLOSE_TIMEOUT, closing).await;
+        drop(self.connection);
+        process.end().await;
+    }
+}

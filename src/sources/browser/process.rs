@@ -1,0 +1,228 @@
+//! A Chromium that this process starts. Its commands come over a socket that only it has, so that no other user of the
+//! machine can reach it, and it ends when the socket is closed, however the sidecar ends.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getuid, kill_process_group};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::{sleep, timeout};
+
+use super::connection::Connection;
+use super::error::BrowserError;
+use crate::config::BrowserLaunch;
+
+/// Its folders: `token-sidecar-browser-…` in the system's folder for temporary files.
+const PREFIX: &str = "token-sidecar-browser-";
+/// Locked while the process that made the folder is alive.
+const LOCK: &str = "lock";
+
+/// What a browser is called, the most specific first.
+const NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+const PLACES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/snap/bin"];
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a browser may take to end by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// As much of its log as tells why it does not start.
+const LOG: usize = 4 << 10;
+
+/// Gives the socket on descriptor 0 to the program as its descriptors 3 and 4.
+const WITH_PIPE: &str = r#"exec 3<&0 4<&0 </dev/null; exec "$@""#;
+
+/// What it starts with. Nothing runs that a page does not need, and nothing leaves for the browser's maker.
+const ARGUMENTS: &[&str] = &[
+    "--headless=new",
+    "--remote-debugging-pipe",
+    "--no-startup-window",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-sync",
+    "--disable-features=MediaRouter,OptimizationHints,Translate",
+    "--metrics-recording-only",
+    "--password-store=basic",
+    "--mute-audio",
+    "--disable-gpu",
+    // The shared memory of a container is too small.
+    "--disable-dev-shm-usage",
+    // The crash handler would leave the process group.
+    "--disable-breakpad",
+    // Else `navigator.webdriver` tells every page that a program looks at it.
+    "--disable-blink-features=AutomationControlled",
+    "--block-new-web-contents",
+];
+
+/// The folder of this process for its browsers; removed with it.
+#[derive(Debug)]
+pub(super) struct Folder {
+    folder: TempDir,
+    _lock: File,
+}
+
+/// The program, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    /// `Chromium 156.0.8078.108`; `None` where it does not say.
+    pub(super) version: Option<String>,
+}
+
+/// A browser that runs.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    /// All of its processes.
+    group: Option<Pid>,
+    folder: PathBuf,
+}
+
+impl Folder {
+    /// Makes the folder, and removes those of processes that were killed.
+    pub(super) fn make() -> Result<Self, BrowserError> {
+        let parent = std::env::temp_dir();
+        sweep(&parent);
+        let made = || {
+            let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
+            let lock = File::create(folder.path().join(LOCK))?;
+            lock.lock()?;
+            Ok(Self { folder, _lock: lock })
+        };
+        made().map_err(|error: io::Error| BrowserError::Folder(format!("{}: {error}", parent.display())))
+    }
+}
+
+/// Removes the folders of processes that have ended.
+pub(super) fn sweep(parent: &Path) {
+    let folders = fs::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
+    for folder in folders.filter(|folder| folder.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let is_own = folder.metadata().is_ok_and(|data| data.is_dir() && data.uid() == getuid().as_raw());
+        // A folder without its lock is only being made.
+        let lock = File::open(folder.path().join(LOCK)).ok().filter(|_| is_own);
+        if lock.is_some_and(|lock| !matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+            match fs::remove_dir_all(folder.path()) {
+                Ok(()) => tracing::info!(folder = %folder.path().display(), "removed what a killed browser has left"),
+                Err(error) => {
+                    tracing::warn!(folder = %folder.path().display(), %error, "a killed browser's folder stays")
+                }
+            }
+        }
+    }
+}
+
+impl Program {
+    /// Looks for the browser and asks for its version.
+    pub(super) async fn find(path: Option<&Path>) -> Result<Self, BrowserError> {
+        let places = || PLACES.iter().map(Path::new);
+        let is_there = |path: &PathBuf| path.is_file();
+        let found = match path {
+            Some(path) if path.components().count() > 1 => Some(path.to_owned()).filter(is_there),
+            Some(name) => places().map(|place| place.join(name)).find(is_there),
+            None => NAMES.iter().flat_map(|name| places().map(move |place| place.join(name))).find(is_there),
+        };
+        let looked = || match path {
+            Some(path) => path.display().to_string(),
+            None => format!("{} in {}", NAMES.join(", "), PLACES.join(", ")),
+        };
+        let path = found.ok_or_else(|| BrowserError::Missing(looked()))?;
+        let mut asked = Command::new(&path);
+        asked.arg("--version").env_clear().env("PATH", PATH).stdin(Stdio::null()).kill_on_drop(true);
+        let version = match timeout(VERSION_TIMEOUT, asked.output()).await {
+            Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).lines().next().map(|line| line.trim().to_owned()),
+            Ok(Err(error)) => {
+                return Err(BrowserError::Start { path: path.display().to_string(), reason: error.to_string() });
+            }
+            Err(_) => None,
+        };
+        let version = version.filter(|version| !version.is_empty() && version.len() < 120);
+        Ok(Self { path, version })
+    }
+
+    /// The user agent that a browser with a window has. It names the main version alone.
+    pub(super) fn user_agent(&self) -> Option<String> {
+        let major: u32 = self.version.as_deref()?.split(' ').find_map(|word| word.split_once('.')?.0.parse().ok())?;
+        Some(format!(
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36"
+        ))
+    }
+}
+
+impl Process {
+    /// Starts a browser in a new folder of its own, with nothing of the environment.
+    pub(super) fn start(
+        program: &Program,
+        launch: &BrowserLaunch,
+        folder: &Folder,
+    ) -> Result<(Self, Connection, ChildStderr), BrowserError> {
+        let path = program.path.display().to_string();
+        let started = || {
+            let folder = tempfile::Builder::new().prefix("").tempdir_in(folder.folder.path())?.keep();
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+            ours.set_nonblocking(true)?;
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", WITH_PIPE, "sh"]).arg(&program.path).args(ARGUMENTS);
+            command.arg(format!("--user-data-dir={}", folder.display()));
+            command.args(program.user_agent().map(|name| format!("--user-agent={name}")));
+            command.args((!launch.sandbox).then_some("--no-sandbox")).args(&launch.args);
+            command.env_clear().env("PATH", PATH).env("HOME", &folder).env("TMPDIR", &folder).current_dir(&folder);
+            command.process_group(0).kill_on_drop(true);
+            command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut child = command.spawn()?;
+            let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+            let log = child.stderr.take().ok_or_else(|| io::Error::other("no log"))?;
+            Ok((Self { child, group, folder }, Connection::over_pipe(UnixStream::from_std(ours)?), log))
+        };
+        started().map_err(|error: io::Error| BrowserError::Start { path, reason: error.to_string() })
+    }
+
+    pub(super) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Waits until it has ended by itself, kills what is left of it, and removes its folder.
+    pub(super) async fn end(mut self) {
+        let _late = timeout(END_TIMEOUT, self.child.wait()).await;
+        self.kill();
+        let _reaped = timeout(END_TIMEOUT, self.child.wait()).await;
+        for _ in 0..20 {
+            match tokio::fs::remove_dir_all(&self.folder).await {
+                // A process that was killed may still write for a moment.
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => sleep(END_TIMEOUT / 20).await,
+                _ => break,
+            }
+        }
+    }
+
+    /// Kills what is left. It fails once all have ended; another group may have the number later.
+    fn kill(&mut self) {
+        let _ended = self.group.take().map(|group| kill_process_group(group, Signal::KILL));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads the log to its end and returns the last of it. A browser whose log nobody reads would stop.
+pub(super) async fn last_of(log: ChildStderr) -> String {
+    let (mut log, mut last) = (BufReader::new(log), Vec::new());
+    while log.read_buf(&mut last).await.is_ok_and(|read| read > 0) {
+        if last.len() > 2 * LOG {
+            last.drain(..last.len() - LOG);
+        }
+    }
+    String::from_utf8_lossy(&last).into_owned()
+}

@@ -1,0 +1,328 @@
+//! One page from its opening to its end.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use token_sidecar_client::excerpt::excerpt;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::connection::{Connection, Message};
+use super::error::BrowserError;
+use super::page::{Page, ProxyLogin, Rules};
+use super::pool::Lease;
+use crate::config::{BrowserConfig, BrowserPlace, StorageItem};
+use crate::domain::extract::{Cookie, RawToken, Solution};
+use crate::sources::lenient;
+
+/// How often a page is looked at where no event tells that something is new.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a page may take to say what it has stored: its script may never end.
+const STORAGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long after it has loaded a page is looked at once more.
+const SETTLE: Duration = Duration::from_secs(1);
+/// How long a page that has the token may take to load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest value of a page's storage that is read.
+const MAX_STORED: usize = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct Visit {
+    lease: Lease,
+    config: BrowserConfig,
+    open: OpenPage,
+}
+
+/// The page, and what its events are answered with.
+#[derive(Debug)]
+struct OpenPage {
+    page: Page,
+    rules: Rules,
+    /// Empty until it is open.
+    session: String,
+    /// The session that has the page's requests; `None` for that of the browser.
+    requests: Option<String>,
+    /// The command that opened the page; its answer may bring an error.
+    navigation: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Context {
+    browser_context_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Target {
+    target_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Session {
+    session_id: String,
+}
+
+/// The answer to `Page.navigate`.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Navigation {
+    error_text: String,
+    is_download: bool,
+}
+
+#[derive(Deserialize)]
+struct Jar {
+    #[serde(deserialize_with = "lenient::cookies")]
+    cookies: Option<Vec<Cookie>>,
+}
+
+impl Visit {
+    pub(super) fn new(lease: Lease, config: BrowserConfig) -> Self {
+        let login = config.proxy.as_ref().and_then(|proxy| {
+            let username = proxy.username.clone()?;
+            Some(ProxyLogin { username, password: proxy.password.clone().unwrap_or_default() })
+        });
+        let header = match (&config.token, &config.api) {
+            (BrowserPlace::Request(name), Some(api)) => Some((name.clone(), api.clone())),
+            _ => None,
+        };
+        let site = std::iter::once(&config.page).chain(&config.api).cloned().collect();
+        let rules = Rules { site, login, header };
+        let open = OpenPage { page: Page::default(), rules, session: String::new(), requests: None, navigation: 0 };
+        Self { lease, config, open }
+    }
+
+    /// Opens the page and waits until it has the token.
+    pub(super) async fn find(&mut self) -> Result<Solution, BrowserError> {
+        self.open().await?;
+        let navigate = json!({"url": self.config.page.as_str()});
+        self.open.navigation =
+            self.lease.browser()?.connection.send(Some(&self.open.session), "Page.navigate", navigate);
+        let mut give_up: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            self.open.page.has_changed = false;
+            if let Some(solution) = self.look().await? {
+                self.lease.is_well = true;
+                return Ok(solution);
+            }
+            if let Some(error) = self.open.page.error.take() {
+                return Err(error);
+            }
+            match (self.open.page.has_loaded, &give_up) {
+                (false, _) => give_up = None,
+                (true, None) => give_up = Some(Box::pin(sleep(self.config.wait))),
+                (true, Some(_)) => {}
+            }
+            let waited = async {
+                match &mut give_up {
+                    Some(end) => end.await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = waited => return Err(self.no_token()),
+                changed = self.changed() => changed?,
+                () = sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// What the page has once it has loaded, if that is something else than the first solution.
+    pub(super) async fn later(mut self: Box<Self>, first: Solution) -> Option<Solution> {
+        let loaded = async {
+            while !self.open.page.has_loaded {
+                self.changed().await?;
+                self.open.page.has_changed = false;
+            }
+            let settled = timeout(SETTLE, async {
+                loop {
+                    self.changed().await?;
+                    self.open.page.has_changed = false;
+                }
+            });
+            settled.await.unwrap_or(Ok::<(), BrowserError>(()))
+        };
+        timeout(LOAD_TIMEOUT, loaded).await.ok()?.ok()?;
+        self.look().await.ok()?.filter(|solution| *solution != first)
+    }
+
+    /// What the browser says of itself, once it has opened an empty page.
+    pub(super) async fn check(mut self) -> Result<String, BrowserError> {
+        let opened = timeout(self.config.max_timeout, self.open()).await;
+        opened.map_err(|_| BrowserError::Silent)??;
+        self.lease.is_well = true;
+        Ok(excerpt(&self.lease.browser()?.version.product, 80))
+    }
+
+    /// Why there is no solution when the time is over.
+    pub(super) fn timed_out(&self) -> BrowserError {
+        let doing = match (&self.open.page.status, self.open.page.has_loaded) {
+            _ if self.open.session.is_empty() => "the browser was still starting".to_owned(),
+            (None, _) => "the site has not answered".to_owned(),
+            (Some(status), false) => format!("the page was still loading (HTTP {status})"),
+            (Some(_), true) => format!("the page has no {}", self.wanted()),
+        };
+        BrowserError::TimedOut { after: self.config.max_timeout, doing }
+    }
+
+    fn no_token(&self) -> BrowserError {
+        match self.open.page.status {
+            Some(status @ (403 | 429)) => BrowserError::Blocked(status),
+            status => BrowserError::NoToken { status, wanted: self.wanted(), waited: self.config.wait },
+        }
+    }
+
+    /// What the page is to have.
+    fn wanted(&self) -> String {
+        let item = |kind, item: &StorageItem| format!("{kind} item `{}`", excerpt(&item.key, 60));
+        match &self.config.token {
+            BrowserPlace::Cookie => format!("cookie `{}`", self.config.wanted.join("` or `")),
+            BrowserPlace::Local(local) => item("localStorage", local),
+            BrowserPlace::Session(session) => item("sessionStorage", session),
+            BrowserPlace::Request(name) => format!("request to the API with `{name}`"),
+        }
+    }
+
+    /// Opens an empty page in a context of its own.
+    async fn open(&mut self) -> Result<(), BrowserError> {
+        let is_own = self.lease.is_own();
+        let mut context = json!({"disposeOnDetach": true});
+        if let Some(proxy) = &self.config.proxy {
+            context["proxyServer"] = proxy.url.as_str().into();
+            // Chromium would reach loopback addresses past the proxy.
+            context["proxyBypassList"] = "<-loopback>".into();
+        }
+        let browser = self.lease.open().await?;
+        let user_agent = browser.version.user_agent.clone();
+        let Context { browser_context_id } = browser.read("Target.createBrowserContext", context).await?;
+        let downloads = json!({"behavior": "deny", "browserContextId": browser_context_id, "eventsEnabled": true});
+        browser.connection.send(None, "Browser.setDownloadBehavior", downloads);
+        let target = json!({"url": "about:blank", "browserContextId": browser_context_id});
+        let Target { target_id } = browser.read("Target.createTarget", target).await?;
+        let attach = json!({"targetId": target_id, "flatten": true});
+        let Session { session_id } = browser.read("Target.attachToTarget", attach).await?;
+        // In a browser of our own the requests of all its workers are seen; one that is elsewhere has other pages too.
+        let requests = (!is_own).then(|| session_id.clone());
+        browser.connection.send(requests.as_deref(), "Fetch.enable", json!({"handleAuthRequests": true}));
+        for method in ["Inspector.enable", "Page.enable"] {
+            browser.connection.send(Some(&session_id), method, json!({}));
+        }
+        // Bodies are of no use.
+        let bodies = json!({"maxTotalBufferSize": 0, "maxResourceBufferSize": 0});
+        browser.connection.send(Some(&session_id), "Network.enable", bodies);
+        if user_agent.contains("HeadlessChrome") {
+            let user_agent = json!({"userAgent": user_agent.replace("HeadlessChrome", "Chrome")});
+            browser.connection.send(Some(&session_id), "Emulation.setUserAgentOverride", user_agent);
+        }
+        self.lease.context = Some(browser_context_id);
+        self.open.page = Page::new(target_id, user_agent);
+        (self.open.session, self.open.requests) = (session_id, requests);
+        Ok(())
+    }
+
+    /// The solution, once the page has the token.
+    async fn look(&mut self) -> Result<Option<Solution>, BrowserError> {
+        let bare = match &self.config.token {
+            BrowserPlace::Cookie => None,
+            BrowserPlace::Request(_) => match &self.open.page.header {
+                None => return Ok(None),
+                header => header.clone(),
+            },
+            BrowserPlace::Local(_) | BrowserPlace::Session(_) => match self.stored().await? {
+                None => return Ok(None),
+                stored => stored,
+            },
+        };
+        let context = json!({"browserContextId": self.lease.context});
+        let jar = self.command(None, "Storage.getCookies", context).await?;
+        let jar: Jar = serde_json::from_str(jar.get()).map_err(|_| BrowserError::NoCdp)?;
+        let cookies = jar.cookies.unwrap_or_default();
+        let is_wanted = |cookie: &Cookie| !cookie.value.is_empty() && self.config.wanted.contains(&cookie.name);
+        let has_token = bare.is_some() || cookies.iter().any(is_wanted);
+        let (url, user_agent) = (self.open.page.url.clone(), self.open.page.user_agent.clone());
+        Ok(has_token.then_some(Solution { cookies, bare, url, user_agent }))
+    }
+
+    /// The token in the page's storage.
+    async fn stored(&mut self) -> Result<Option<RawToken>, BrowserError> {
+        let (storage, item) = match &self.config.token {
+            BrowserPlace::Local(item) => ("localStorage", item.clone()),
+            BrowserPlace::Session(item) => ("sessionStorage", item.clone()),
+            BrowserPlace::Cookie | BrowserPlace::Request(_) => return Ok(None),
+        };
+        let expression = format!("{storage}.getItem({})", json!(item.key));
+        let params = json!({"expression": expression, "returnByValue": true});
+        let session = self.open.session.clone();
+        // It throws where the page has no storage yet, and waits for a script that runs.
+        let answer = timeout(STORAGE_TIMEOUT, self.command(Some(&session), "Runtime.evaluate", params)).await;
+        let answer = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error @ (BrowserError::Ended | BrowserError::NoCdp | BrowserError::Silent))) => return Err(error),
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        };
+        let value: Value = serde_json::from_str(answer.get()).unwrap_or_default();
+        let text = value["result"]["value"].as_str().filter(|text| text.len() <= MAX_STORED);
+        Ok(text.and_then(|text| match &item.pointer {
+            None => Some(RawToken(text.to_owned())),
+            Some(pointer) => {
+                let json: Value = serde_json::from_str(text).ok()?;
+                Some(RawToken(json.pointer(pointer)?.as_str()?.to_owned()))
+            }
+        }))
+    }
+
+    /// Waits until something is new.
+    async fn changed(&mut self) -> Result<(), BrowserError> {
+        let connection = &mut self.lease.browser()?.connection;
+        while !self.open.page.has_changed {
+            let message = connection.receive().await?;
+            self.open.take(message, connection);
+        }
+        Ok(())
+    }
+
+    async fn command(
+        &mut self,
+        session: Option<&str>,
+        method: &'static str,
+        params: Value,
+    ) -> Result<Box<RawValue>, BrowserError> {
+        let open = &mut self.open;
+        let other = |message, connection: &mut Connection| open.take(message, connection);
+        self.lease.browser()?.command_with(session, method, params, other).await
+    }
+}
+
+impl OpenPage {
+    fn take(&mut self, message: Message, connection: &mut Connection) {
+        match message {
+            Message::Answer { id, result } if id == self.navigation => {
+                let answer = result.map(|answer| serde_json::from_str(answer.get()).unwrap_or_default());
+                let (error, is_download) = match answer {
+                    Ok(Navigation { error_text, is_download }) => (error_text, is_download),
+                    Err(error) => (error, false),
+                };
+                if is_download {
+                    self.page.fail(BrowserError::Download);
+                } else if !error.is_empty() {
+                    self.page.fail(BrowserError::of_navigation(&error));
+                }
+            }
+            // The answers to commands that no step waits for.
+            Message::Answer { .. } => {}
+            Message::Event { method, params } => {
+                if let Some((command, answer)) = self.page.take(&method, &params, &self.rules) {
+                    let of_requests = command.starts_with("Fetch.");
+                    let session = if of_requests { self.requests.as_deref() } else { Some(self.session.as_str()) };
+                    connection.send(session, command, answer);
+                }
+            }
+        }
+    }
+}
