@@ -198,6 +198,14 @@ impl Store for RedisStore {
         let (outcome, snapshot): (String, Snapshot) = self.run(script, args).await?;
         Ok(match outcome.as_str() {
             "done" => Recorded::Done(snapshot),
+            "unrecorded" => {
+                let key = self.site.keys.companion("history");
+                tracing::warn!(
+                    %key,
+                    "the history has no entry of this attempt: its stream has the last possible id; delete the key (DEL)"
+                );
+                Recorded::Done(snapshot)
+            }
             "clock" => Recorded::Clock(snapshot),
             _ => Recorded::Superseded(snapshot),
         })

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use token_sidecar::domain::lifetime::later;
 use token_sidecar::domain::snapshot::Snapshot;
-use token_sidecar::refresh::ports::{AttemptEnd, Checked, KeyTtl, Recorded, Store, StoreError};
+use token_sidecar::refresh::ports::{AttemptEnd, Checked, KeyTtl, Record, Recorded, Store, StoreError};
 use token_sidecar_client::wire::{Fingerprint, Stage};
 
 use crate::fixture::{
@@ -418,6 +418,27 @@ async fn the_history_is_capped() {
     let length: i64 = server.ask(&format!("XLEN {HISTORY}"));
     assert!((1000..1200).contains(&length), "{length}");
     assert_eq!(outcomes(&server).last().map(String::as_str), Some("refreshed"));
+}
+
+#[tokio::test]
+async fn a_history_with_the_last_possible_id_stops_no_outcome() {
+    let server = RedisServer::start();
+    let store = store(&server);
+    let greatest = u64::MAX;
+    let _: String = server.ask(&format!("XADD {HISTORY} {greatest}-{greatest} outcome old"));
+    let mut listener = Listener::new(&server);
+    let seen = claimed(&store, "a").await;
+    assert!(matches!(store.record(&failed("a", &seen)).await.unwrap(), Recorded::Done(_)));
+    let seen = claimed(&store, "b").await;
+    let Recorded::Done(stored) = store.record(&commit("b", &seen, "new")).await.unwrap() else {
+        panic!("it is stored")
+    };
+    assert_eq!(stored.fingerprint(), Some(Fingerprint::of("new")));
+    assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
+    assert_eq!(listener.received(&server).len(), 4, "each is announced on two channels");
+    let late = Record { version_at_claim: 0, ..commit("c", &seen, "late") };
+    assert!(matches!(store.record(&late).await.unwrap(), Recorded::Superseded(_)));
+    assert_eq!(outcomes(&server), ["old"]);
 }
 
 #[tokio::test]

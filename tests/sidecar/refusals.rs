@@ -34,6 +34,22 @@ fn fails_and_is_repaired(name: &str, word: &str, world: &World, events: &Events,
     assert_ne!(world.token(), before);
 }
 
+#[test]
+fn a_history_that_takes_no_more_entries_costs_no_token_and_is_named_with_the_cure() {
+    let world = World::start();
+    let (sidecar, events) = world.ready_sidecar(&[NO_DEBOUNCE]);
+    let greatest = format!("{0}-{0}", u64::MAX);
+    let _: String = world.ask(&["XADD", keys::HISTORY, &greatest, "outcome", "old"]);
+    report(&world);
+    events.refreshed();
+    sidecar.logs("its stream has the last possible id; delete the key (DEL) key={chitai_gorod_token}:history");
+    let _: i64 = world.ask(&["DEL", keys::HISTORY]);
+    report(&world);
+    events.refreshed();
+    assert_eq!(world.history().len(), 1);
+    sidecar.stop().expect(0);
+}
+
 /// The lock, which cannot be freed either, ends by itself.
 #[test]
 fn a_redis_that_becomes_a_replica_is_reported_and_used_again_once_it_is_the_master() {

@@ -1,4 +1,5 @@
--- Stores a token, announces it and frees the lock, or does none of it. {'done', 'superseded' or 'clock', state}.
+-- Stores a token, announces it and frees the lock, or does none of it. {'done', 'unrecorded', 'superseded' or
+-- 'clock', state}; 'unrecorded' is done without an entry in the history.
 if field('claim') == args.claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
@@ -42,7 +43,7 @@ local message = string.gsub(args.message, '"version":0', '"version":' .. next_ve
 local entry = record('outcome', 'refreshed', 'version', next_version)
 refused = publish(message)
 if refused then
-  redis.call('XDEL', HISTORY, entry)
+  if entry then redis.call('XDEL', HISTORY, entry) end
   return refused
 end
 redis.call('HSET', META, 'version', next_version, 'claim', args.claim, 'failures', '0', unpack(args.meta))
@@ -50,4 +51,4 @@ redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error
 redis.call('SET', TOKEN, args.token, 'PX', ttl)
 redis.call('SET', COOKIES, args.cookies, 'PX', ttl)
 free()
-return { 'done', state() }
+return { entry and 'done' or 'unrecorded', state() }

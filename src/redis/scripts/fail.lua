@@ -1,4 +1,5 @@
--- Notes a failed attempt, announces it and frees the lock, or does none of it. {'done', 'superseded' or 'clock', state}.
+-- Notes a failed attempt, announces it and frees the lock, or does none of it. {'done', 'unrecorded', 'superseded' or
+-- 'clock', state}; 'unrecorded' is done without an entry in the history.
 if field('claim') == args.claim then
   return { 'done', state() } -- asked before, and the answer was lost
 end
@@ -19,9 +20,9 @@ end
 local entry = record('outcome', 'failed')
 refused = publish(args.message)
 if refused then
-  redis.call('XDEL', HISTORY, entry)
+  if entry then redis.call('XDEL', HISTORY, entry) end
   return refused
 end
 redis.call('HSET', META, 'claim', args.claim, 'failures', args.attempt, unpack(args.meta))
 free()
-return { 'done', state() }
+return { entry and 'done' or 'unrecorded', state() }

@@ -109,11 +109,15 @@ local function forbidden(commands)
 end
 
 -- Adds an entry to the history, with these fields before those of the arguments; its id. It is the first write of its
--- script: where Redis refuses writes, nothing has happened yet.
+-- script: where Redis refuses writes, nothing has happened yet. A stream whose last id is the greatest possible one takes
+-- no entry, which must cost no token: then there is no id.
 local function record(...)
-  local entry = { ... }
-  for _, word in ipairs(args.history) do table.insert(entry, word) end
-  return redis.call('XADD', HISTORY, 'MAXLEN', '~', '1000', '*', unpack(entry))
+  local add = { 'XADD', HISTORY, 'MAXLEN', '~', '1000', '*', ... }
+  for _, word in ipairs(args.history) do table.insert(add, word) end
+  local id = redis.pcall(unpack(add))
+  if type(id) ~= 'table' then return id end
+  if string.find(id.err, 'exhausted the last possible ID', 1, true) then return nil end
+  return redis.call(unpack(add)) -- ends the script with the same error
 end
 
 -- Publishes on the channel of all sites and on the site's own; an error where either is refused.
