@@ -199,7 +199,7 @@ impl Lease {
             BrowserProgram::Launch(launch) => {
                 let program = self.pool.program(&launch).await?;
                 let version = self.start(&program, &launch).await?;
-                if program.user_agent().is_none_or(|name| name == version.user_agent) {
+                if !program.is_not(&version.product) {
                     return self.browser();
                 }
                 // It was upgraded meanwhile: it would say one version in its user agent and another elsewhere.

@@ -150,12 +150,23 @@ impl Program {
     }
 
     /// The user agent that a browser with a window has. It names the main version alone.
-    pub(super) fn user_agent(&self) -> Option<String> {
-        let major: u32 = self.version.as_deref()?.split(' ').find_map(|word| word.split_once('.')?.0.parse().ok())?;
+    fn user_agent(&self) -> Option<String> {
+        let major = major(self.version.as_deref()?)?;
         Some(format!(
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36"
         ))
     }
+
+    /// Whether a browser that says it is this product is of another version, as after an upgrade.
+    pub(super) fn is_not(&self, product: &str) -> bool {
+        let known = self.version.as_deref().and_then(major);
+        known.zip(major(product)).is_some_and(|(known, running)| known != running)
+    }
+}
+
+/// The main version of `Chromium 156.0.8078.108` or `Chrome/156.0.8078.108`.
+fn major(product: &str) -> Option<u32> {
+    product.split([' ', '/']).find_map(|word| word.split_once('.')?.0.parse().ok())
 }
 
 impl Process {
@@ -225,4 +236,40 @@ pub(super) async fn last_of(log: ChildStderr) -> String {
         }
     }
     String::from_utf8_lossy(&last).into_owned()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_agent_names_the_main_version_and_an_upgrade_is_noticed() {
+        let program = |version: &str| Program { path: PathBuf::new(), version: Some(version.to_owned()) };
+        let chromium = program("Chromium 156.0.8078.108 built on Debian GNU/Linux 12 (bookworm)");
+        assert!(chromium.user_agent().unwrap().ends_with(" Chrome/156.0.0.0 Safari/537.36"));
+        assert!(chromium.is_not("Chrome/157.0.1.2") && !chromium.is_not("Chrome/156.0.9.9"));
+        let other = program("a browser");
+        assert!(other.user_agent().is_none() && !other.is_not("Chrome/157.0.1.2") && !chromium.is_not(""));
+    }
+
+    #[test]
+    fn the_folders_of_processes_that_have_ended_are_removed_and_no_others() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = parent.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let (ended, living) = (folder("token-sidecar-browser-ended"), folder("token-sidecar-browser-living"));
+        let (new, other) = (folder("token-sidecar-browser-new"), folder("other"));
+        for folder in [&ended, &living, &other] {
+            fs::write(folder.join(LOCK), "").unwrap();
+            fs::write(folder.join("Cookies"), "secret").unwrap();
+        }
+        let lock = File::open(living.join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        sweep(parent.path());
+        assert_eq!([ended, living, new, other].map(|folder| folder.exists()), [false, true, true, true]);
+    }
 }

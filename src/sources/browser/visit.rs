@@ -201,7 +201,7 @@ impl Visit {
         let browser = self.lease.open().await?;
         let user_agent = browser.version.user_agent.clone();
         let Context { browser_context_id } = browser.read("Target.createBrowserContext", context).await?;
-        let downloads = json!({"behavior": "deny", "browserContextId": browser_context_id, "eventsEnabled": true});
+        let downloads = json!({"behavior": "deny", "browserContextId": browser_context_id});
         browser.connection.send(None, "Browser.setDownloadBehavior", downloads);
         let target = json!({"url": "about:blank", "browserContextId": browser_context_id});
         let Target { target_id } = browser.read("Target.createTarget", target).await?;
