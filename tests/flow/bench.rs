@@ -9,18 +9,18 @@ use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::pending::Arrival;
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
-use token_sidecar::domain::snapshot::Refresh;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::refresh::driver::{Driver, Stop};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::manual::ManualOutcome;
 use token_sidecar::refresh::site::SiteContext;
-use token_sidecar_client::wire::{Fingerprint, SiteId, Token, Trigger};
+use token_sidecar_client::wire::{Fingerprint, SiteId, Token};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::keys::{Value, Wire, ends, instant, millis};
+use crate::keys::{COOKIES, LOCK, META, TOKEN, millis};
 use crate::outside::{ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSource, Solves};
+use crate::reply::Reply;
 use crate::store::{Fault, ModelStore, Op, Rule};
 use crate::world::{AGENT, Model, SITE, Shared, State, secs, spawn};
 
@@ -69,7 +69,7 @@ impl Bench {
         };
         let mut setup = Setup { policy, bootstrap: None };
         change(&mut setup);
-        let shared = Shared::new(setup.policy.lock_ttl);
+        let shared = Shared::new();
         Self { shared, setup, solves_at_once: 1, replicas: BTreeMap::new(), finished: false }
     }
 
@@ -111,24 +111,28 @@ impl Bench {
 
     /// Puts a token there as if a sidecar had stored it so long ago, for a day.
     pub(crate) fn store_token(&self, token: &str, ago: Duration) {
-        let now = self.shared.store_now();
-        let at = instant(now - millis(ago));
-        let mut state = self.state();
-        state.api.live.insert(token.to_owned(), Some(AGENT.to_owned()));
-        let value = Value { text: token.to_owned(), ends: ends(at.as_millisecond(), secs(86_400)) };
-        let cookies = format!(r#"{{"access-token":"Bearer%20{token}"}}"#);
-        state.keys.cookies = Some(Value { text: cookies, ends: value.ends });
-        state.keys.token = Some(value);
-        state.keys.meta.version = u64::try_from(at.as_millisecond()).unwrap();
-        state.keys.meta.fingerprint = Some(Fingerprint::of(token));
-        state.keys.meta.refresh =
-            Some(Refresh { at, trigger: Trigger::Startup, source: "solver".into(), user_agent: Some(AGENT.into()) });
+        let at = (self.shared.store_now() - millis(ago)).to_string();
+        let ttl = (millis(secs(86_400)) - millis(ago)).to_string();
+        self.state().api.live.insert(token.to_owned(), Some(AGENT.to_owned()));
+        self.redis(&["SET", TOKEN, token, "PX", &ttl]);
+        self.redis(&["SET", COOKIES, &format!(r#"{{"access-token":"Bearer%20{token}"}}"#), "PX", &ttl]);
+        let fingerprint = Fingerprint::of(token).to_string();
+        self.redis(&["HSET", META, "version", &at, "refreshed_ms", &at, "fingerprint", &fingerprint]);
+        self.redis(&["HSET", META, "trigger", "startup", "source", "solver", "user_agent", AGENT]);
     }
 
     /// Writes a token into the key as another program would.
     pub(crate) fn write_foreign(&self, token: &str, ttl: Option<Duration>) {
-        let ends = ttl.and_then(|ttl| ends(self.shared.store_now(), ttl));
-        self.state().keys.token = Some(Value { text: token.to_owned(), ends });
+        match ttl {
+            None => self.redis(&["SET", TOKEN, token]),
+            Some(ttl) => self.redis(&["SET", TOKEN, token, "PX", &millis(ttl).to_string()]),
+        }
+    }
+
+    /// A command of another client.
+    pub(crate) fn redis(&self, words: &[&str]) {
+        let reply = self.shared.execute(&words.iter().map(|word| word.as_bytes().to_vec()).collect());
+        assert!(!matches!(reply, Reply::Error(_)), "{words:?}: {reply:?}");
     }
 
     /// Starts a replica.
@@ -165,7 +169,7 @@ impl Bench {
             page: "https://www.shop.test/".to_owned(),
             bootstrap: self.setup.bootstrap.map(|t| Box::new(Token::parse(t).unwrap())),
             mailbox,
-            store: ModelStore { shared: shared(), replica },
+            store: ModelStore::new(shared(), replica, self.setup.policy.lock_ttl),
             sources: (0..sources)
                 .map(|number| ModelSource { shared: shared(), number, name: format!("source-{number}") })
                 .collect(),
@@ -221,10 +225,8 @@ impl Bench {
     /// `PUBLISH S:token:invalid …`.
     pub(crate) fn publish(&self, payload: &str) {
         let at = self.shared.elapsed();
-        let mut state = self.state();
-        state.last_message = Some(at);
-        state.keys.published.push(Wire::Invalid(payload.as_bytes().to_vec()));
-        state.deliver(at);
+        self.state().last_message = Some(at);
+        self.redis(&["PUBLISH", &format!("{SITE}:token:invalid"), payload]);
     }
 
     /// A report that names the token.
@@ -333,7 +335,7 @@ impl Bench {
             let now = self.shared.store_now();
             let mut state = self.state();
             quiet = if state.is_at_rest(now) { quiet + 1 } else { 0 };
-            let (pending, lock) = (state.is_pending(), &state.keys.lock);
+            let (pending, lock) = (state.is_pending(), state.keys.get(LOCK));
             assert!(self.shared.elapsed() < began + PATIENCE, "never came to rest: pending: {pending}, lock {lock:?}");
         }
     }

@@ -4,6 +4,7 @@ use token_sidecar::domain::verdict::Pace;
 use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
+use crate::keys::{COOKIES, TOKEN};
 use crate::outside::{Answer, Mood};
 use crate::world::secs;
 
@@ -12,7 +13,7 @@ async fn a_foreign_token_that_works_is_adopted_with_the_ttl_it_has() {
     let mut bench = Bench::new();
     bench.write_foreign("foreign", Some(secs(5000)));
     bench.state().api.live.insert("foreign".into(), None);
-    let ends = bench.state().keys.token.as_ref().unwrap().ends;
+    let ends = bench.state().keys.ends(TOKEN);
     for _ in 0..3 {
         bench.start();
     }
@@ -23,9 +24,9 @@ async fn a_foreign_token_that_works_is_adopted_with_the_ttl_it_has() {
         let event = state.refreshed()[0];
         assert_eq!((event.trigger, event.source.as_str()), (Trigger::Bootstrap, "redis"));
         assert_eq!(state.refreshed().len(), 1, "by one of three");
-        assert_eq!(state.keys.token.as_ref().unwrap().ends, ends, "it keeps its TTL");
-        let cookies = state.keys.cookies.as_ref().unwrap();
-        assert_eq!((cookies.text.as_str(), cookies.ends), (r#"{"access-token":"Bearer%20foreign"}"#, ends));
+        assert_eq!(state.keys.ends(TOKEN), ends, "it keeps its TTL");
+        assert_eq!(state.keys.get(COOKIES), Some(r#"{"access-token":"Bearer%20foreign"}"#));
+        assert_eq!(state.keys.ends(COOKIES), ends);
         assert_eq!(state.solves.started, 0);
         assert!(state.outputs.contains(&(0, "foreign".to_owned())));
     }
@@ -39,7 +40,7 @@ async fn a_foreign_token_without_an_end_is_given_one_when_it_is_adopted() {
     bench.state().api.live.insert("foreign".into(), None);
     bench.start();
     bench.until("it is adopted", |s| !s.refreshed().is_empty()).await;
-    assert!(bench.state().keys.token.as_ref().unwrap().ends.is_some());
+    assert!(bench.state().keys.ends(TOKEN).is_some());
     bench.finish().await;
 }
 
@@ -62,7 +63,7 @@ async fn a_foreign_token_that_is_not_adopted_is_named_with_the_last_version_know
     {
         let state = bench.state();
         let event = state.repeated()[0];
-        assert_eq!((event.refreshed_at, event.version), (None, state.keys.meta.version));
+        assert_eq!((event.refreshed_at, event.version), (None, state.keys.version()));
         assert_eq!(state.solves.started, 0, "a report on another token than the one that stands");
     }
     bench.finish().await;

@@ -7,6 +7,21 @@ mod outside;
 mod store;
 mod world;
 
+// The simulation's model of Redis.
+#[path = "../simulation/database.rs"]
+mod database;
+#[expect(dead_code, reason = "the simulation uses more of it")]
+#[path = "../simulation/engine.rs"]
+mod engine;
+#[path = "../simulation/lua.rs"]
+mod lua;
+#[expect(dead_code, reason = "the simulation uses more of it")]
+#[path = "../simulation/mutation.rs"]
+mod mutation;
+#[expect(dead_code, reason = "the simulation uses more of it")]
+#[path = "../simulation/reply.rs"]
+mod reply;
+
 mod backoff;
 mod clocks;
 mod found;

@@ -5,6 +5,7 @@ use token_sidecar::refresh::manual::ManualOutcome;
 use token_sidecar_client::wire::{Stage, Trigger};
 
 use crate::bench::Bench;
+use crate::keys::LOCK;
 use crate::outside::Answer;
 use crate::store::{Fault, Op};
 use crate::world::{ms, secs};
@@ -90,6 +91,6 @@ async fn it_frees_the_lock_where_it_is_stopped() {
     stop.now.cancel();
     assert_eq!(once.await, ManualOutcome::Stopped);
     bench.pass(ms(10)).await;
-    assert!(bench.state().keys.lock.is_none());
+    assert!(bench.state().keys.get(LOCK).is_none());
     bench.finish().await;
 }

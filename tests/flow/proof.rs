@@ -95,7 +95,7 @@ async fn a_403_everywhere_is_a_failure_of_verification_and_leaves_the_old_token(
         let state = bench.state();
         assert_eq!(state.failed()[0].stage, Stage::Verify);
         assert_eq!(state.token(), Some("token-0"));
-        assert_eq!(state.keys.history.last().unwrap().source, "source-0,source-1");
+        assert_eq!(state.keys.history("source"), ["source-0,source-1"]);
     }
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.finish().await;

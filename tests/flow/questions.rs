@@ -5,6 +5,7 @@ use token_sidecar::refresh::driver::HEARTBEAT;
 use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
+use crate::keys::TOKEN;
 use crate::outside::{Answer, Mood};
 use crate::world::{ms, secs};
 
@@ -81,7 +82,7 @@ async fn after_a_gap_a_refused_token_is_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_vanishes_is_noticed_within_seconds_and_replaced_once() {
     let bench = Bench::calm(3).await;
-    bench.state().keys.token = None;
+    bench.redis(&["DEL", TOKEN]);
     let gone = bench.shared.elapsed();
     bench.until("a solve", |s| s.solves.started == 1).await;
     assert!(bench.shared.elapsed() - gone <= secs(13));
@@ -96,7 +97,7 @@ async fn a_key_that_vanishes_is_noticed_within_seconds_and_replaced_once() {
 #[tokio::test(start_paused = true)]
 async fn a_key_whose_absence_is_first_seen_after_a_hint_is_replaced_too() {
     let bench = Bench::calm(1).await;
-    bench.state().keys.token = None;
+    bench.redis(&["DEL", TOKEN]);
     bench.hint(0);
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     assert_eq!(bench.state().refreshed()[0].trigger, Trigger::Vanished);

@@ -5,7 +5,7 @@ use token_sidecar::refresh::observation::OutcomeKind;
 use token_sidecar_client::wire::Trigger;
 
 use crate::bench::Bench;
-use crate::keys::Lock;
+use crate::keys::LOCK;
 use crate::outside::{Answer, Seen};
 use crate::store::Op;
 use crate::world::{ms, secs};
@@ -148,7 +148,7 @@ async fn a_holder_whose_lock_ran_out_commits_if_no_other_has_and_the_other_one_i
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     assert_eq!(bench.state().token(), Some("token-1"), "the first one's");
     assert_eq!(holder(&bench), Some(1), "it frees no lock but its own");
-    bench.until("the second one is superseded", |s| s.keys.history.iter().any(|e| e.outcome == "superseded")).await;
+    bench.until("the second one is superseded", |s| s.keys.history("outcome").contains(&"superseded")).await;
     bench.rest().await;
     {
         let state = bench.state();
@@ -179,8 +179,7 @@ async fn a_late_holder_that_finds_a_newer_version_drops_its_result_and_leaves_an
         let state = bench.state();
         assert_eq!(state.token(), Some(first.as_str()));
         assert_eq!(state.events.len(), 1, "{:?}", state.events);
-        let outcomes: Vec<_> = state.keys.history.iter().map(|e| e.outcome).collect();
-        assert_eq!(outcomes, ["refreshed", "superseded"]);
+        assert_eq!(state.keys.history("outcome"), ["refreshed", "superseded"]);
     }
     bench.finish().await;
 }
@@ -227,8 +226,7 @@ async fn a_late_holder_that_gives_up_frees_no_lock_but_its_own() {
 /// The replica that holds the lock.
 fn holder(bench: &Bench) -> Option<usize> {
     let state = bench.state();
-    let lock = state.keys.lock.as_ref()?;
-    lock.holder.split('-').next()?.parse().ok()
+    state.keys.get(LOCK)?.split('-').next()?.parse().ok()
 }
 
 /// The triggers of an attempt that was dropped in favour of another replica's are not forgotten with it.
@@ -260,9 +258,9 @@ async fn a_lock_that_is_deleted_during_a_solve_is_taken_again_by_its_holder() {
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.pass(secs(1)).await;
-    bench.state().keys.lock = None;
+    bench.redis(&["DEL", LOCK]);
     bench.pass(secs(5)).await;
-    assert!(bench.state().keys.lock.is_some());
+    assert!(bench.state().keys.get(LOCK).is_some());
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.finish().await;
 }
@@ -270,7 +268,7 @@ async fn a_lock_that_is_deleted_during_a_solve_is_taken_again_by_its_holder() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_comes_back_empty_during_a_solve_gets_the_token_and_a_greater_version() {
     let bench = Bench::calm(2).await;
-    let before = bench.state().keys.meta.version;
+    let before = bench.state().keys.version();
     bench.publish("");
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.state().keys.flush();
@@ -322,12 +320,11 @@ async fn every_message_is_answered_while_replicas_come_and_go() {
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_an_operator_deletes_is_noticed_within_seconds() {
     let bench = Bench::calm(1).await;
-    let ends = Some(bench.shared.store_now() + 3_600_000);
-    bench.state().keys.lock = Some(Lock { holder: "another:px=3600000".into(), ends });
+    bench.redis(&["SET", LOCK, "another:px=3600000", "PX", "3600000"]);
     bench.publish("");
     bench.pass(secs(20)).await;
     assert_eq!(bench.state().solves.started, 0);
-    bench.state().keys.lock = None;
+    bench.redis(&["DEL", LOCK]);
     let deleted = bench.shared.elapsed();
     bench.until("a solve", |s| s.solves.started == 1).await;
     let waited = bench.shared.elapsed() - deleted;

@@ -3,6 +3,7 @@
 use token_sidecar::domain::verdict::Pace;
 
 use crate::bench::Bench;
+use crate::keys::LOCK;
 use crate::outside::{Answer, Mood};
 use crate::store::{Fault, Op};
 use crate::world::{ms, secs};
@@ -38,12 +39,12 @@ async fn a_refresh_that_outlasts_the_grace_is_given_up_and_the_lock_is_free() {
     bench.until("a solve", |s| s.solves.started == 1).await;
     bench.stop(0);
     bench.pass(secs(8)).await;
-    assert!(bench.state().keys.lock.is_some());
+    assert!(bench.state().keys.get(LOCK).is_some());
     bench.stop_now(0);
     bench.pass(ms(50)).await;
     assert!(bench.has_ended(0));
-    assert!(bench.state().keys.lock.is_none());
-    assert!(bench.state().keys.history.is_empty(), "no failure: nothing failed");
+    assert!(bench.state().keys.get(LOCK).is_none());
+    assert!(bench.state().keys.history("outcome").is_empty(), "no failure: nothing failed");
     bench.unsubscribe(0);
     bench.finish().await;
 }
@@ -58,7 +59,7 @@ async fn a_verification_that_hangs_is_given_up_when_the_grace_is_over() {
     bench.pass(secs(8)).await;
     bench.stop_now(0);
     bench.pass(ms(50)).await;
-    assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
+    assert!(bench.has_ended(0) && bench.state().keys.get(LOCK).is_none());
     bench.unsubscribe(0);
     bench.finish().await;
 }
@@ -74,7 +75,7 @@ async fn a_commit_that_the_store_does_not_answer_is_given_up_when_the_grace_is_o
     assert!(!bench.has_ended(0));
     bench.stop_now(0);
     bench.pass(ms(50)).await;
-    assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
+    assert!(bench.has_ended(0) && bench.state().keys.get(LOCK).is_none());
     bench.unsubscribe(0);
     bench.finish().await;
 }
@@ -91,7 +92,7 @@ async fn a_failure_that_the_store_does_not_note_is_given_up_when_the_grace_is_ov
     assert!(!bench.has_ended(0));
     bench.stop_now(0);
     bench.pass(ms(50)).await;
-    assert!(bench.has_ended(0) && bench.state().keys.lock.is_none());
+    assert!(bench.has_ended(0) && bench.state().keys.get(LOCK).is_none());
     bench.unsubscribe(0);
     bench.finish().await;
 }
@@ -108,7 +109,7 @@ async fn a_question_a_deferral_and_a_follower_end_at_once() {
     bench.report("token-1"); // replica 0 waits for the end of the window
     bench.reconnect(1); // replica 1 verifies
     bench.pass(ms(100)).await;
-    bench.state().keys.lock = Some(crate::keys::Lock { holder: "another".into(), ends: None });
+    bench.redis(&["SET", LOCK, "another"]);
     bench.by_hand(2); // replica 2 follows
     bench.pass(ms(100)).await;
     for replica in 0..3 {
@@ -117,7 +118,7 @@ async fn a_question_a_deferral_and_a_follower_end_at_once() {
         assert!(bench.has_ended(replica), "{replica}");
         bench.unsubscribe(replica);
     }
-    bench.state().keys.lock = None;
+    bench.redis(&["DEL", LOCK]);
     bench.finish().await;
 }
 
@@ -166,7 +167,7 @@ async fn a_replica_that_is_stopped_hands_back_the_reports_that_it_did_not_answer
         assert!(bench.left_by(stopped).await.is_asked(), "{stage}");
         bench.unsubscribe(stopped);
         bench.mend();
-        bench.state().keys.lock = None;
+        bench.redis(&["DEL", LOCK]);
         bench.finish().await;
     }
 }

@@ -43,7 +43,7 @@ async fn a_commit_whose_answer_is_lost_is_not_published_twice() {
     bench.rest().await;
     {
         let state = bench.state();
-        assert_eq!((state.solves.started, state.events.len(), state.keys.history.len()), (1, 1, 1));
+        assert_eq!((state.solves.started, state.events.len(), state.keys.history("outcome").len()), (1, 1, 1));
         assert_eq!(state.count(Op::Commit), 3);
     }
     bench.finish().await;
@@ -59,7 +59,7 @@ async fn a_failure_whose_answer_is_lost_is_not_announced_twice() {
     bench.rest().await;
     {
         let state = bench.state();
-        assert_eq!((state.events.len(), state.keys.history.len(), state.count(Op::Fail)), (1, 1, 3));
+        assert_eq!((state.events.len(), state.keys.history("outcome").len(), state.count(Op::Fail)), (1, 1, 3));
     }
     bench.finish().await;
 }
@@ -176,7 +176,7 @@ async fn a_trigger_whose_answer_could_not_be_announced_is_announced_later() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_comes_back_empty_gets_a_token_even_where_no_reconnect_was_noticed() {
     let bench = Bench::calm(2).await;
-    let before = bench.state().keys.meta.version;
+    let before = bench.state().keys.version();
     bench.spoil_all(None, Fault::Away);
     bench.pass(secs(20)).await;
     bench.state().keys.flush();

@@ -1,13 +1,20 @@
-//! The store as one replica sees it: the keys behind a network that can fail before and after a step.
+//! The store as one replica sees it: the real adapter, behind a network that can fail before and after a step.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use token_sidecar::domain::snapshot::Snapshot;
+use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{
     AttemptEnd, Checked, ClaimId, Heartbeat, Lease, Record, Recorded, Store, StoreError,
 };
-use token_sidecar_client::wire::Event;
+use token_sidecar_client::redis::{Connector, Dial, Link};
+use token_sidecar_client::wire::{Event, KeyNames, SiteId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use crate::keys::{Keys, TOKEN_KEY};
-use crate::world::Shared;
+use crate::keys::{COOKIES, TOKEN};
+use crate::reply::{Protocol, Reply, take_command};
+use crate::world::{SITE, Shared, spawn};
 
 /// A call of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,30 +52,32 @@ pub(crate) struct Rule {
 }
 
 pub(crate) struct ModelStore {
-    pub(crate) shared: Shared,
-    pub(crate) replica: usize,
+    shared: Shared,
+    replica: usize,
+    store: RedisStore,
 }
 
 impl ModelStore {
-    async fn call<T>(&self, op: Op, script: impl FnOnce(&mut Keys, i64) -> T + Send) -> Result<T, StoreError> {
+    pub(crate) fn new(shared: Shared, replica: usize, lock_ttl: Duration) -> Self {
+        let link = Arc::new(Link::new(Connector::over(dial(shared.clone()))));
+        let keys = KeyNames { token: TOKEN.to_owned(), cookies: COOKIES.to_owned() };
+        let store = RedisStore::new(link, SiteId::parse(SITE).unwrap(), keys, lock_ttl, format!("replica-{replica}"));
+        Self { shared, replica, store }
+    }
+
+    async fn call<T>(&self, op: Op, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         tokio::time::sleep(self.shared.latency(self.replica)).await;
-        let at = self.shared.elapsed();
-        let now = self.shared.store_now();
-        let answer = {
+        let fault = {
+            let at = self.shared.elapsed();
             let mut state = self.shared.state();
             state.calls.push((at, self.replica, op));
-            match state.fault(self.replica, op) {
-                Some(Fault::Away) => Err(StoreError::Away("connection refused".to_owned())),
-                Some(Fault::Refused) => Err(StoreError::Refused("NOPERM".to_owned())),
-                fault => {
-                    let done = script(&mut state.keys, now);
-                    state.deliver(at);
-                    match fault {
-                        Some(_) => Err(StoreError::Away("timed out".to_owned())),
-                        None => Ok(done),
-                    }
-                }
-            }
+            state.fault(self.replica, op)
+        };
+        let answer = match fault {
+            Some(Fault::Away) => Err(StoreError::Away("connection refused".to_owned())),
+            Some(Fault::Refused) => Err(StoreError::Refused("NOPERM".to_owned())),
+            Some(Fault::AnswerLost) => answer.await.and(Err(StoreError::Away("timed out".to_owned()))),
+            None => answer.await,
         };
         self.shared.ring();
         tokio::time::sleep(self.shared.latency(self.replica)).await;
@@ -76,21 +85,48 @@ impl ModelStore {
     }
 }
 
+/// Connections that take no time: [`ModelStore::call`] adds the latency.
+fn dial(shared: Shared) -> Dial {
+    Dial::new(move || {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        spawn(serve(shared.clone(), theirs));
+        std::future::ready(Ok(ours))
+    })
+}
+
+async fn serve(shared: Shared, mut stream: DuplexStream) {
+    let mut received = Vec::new();
+    while stream.read_buf(&mut received).await.is_ok_and(|read| read > 0) {
+        let mut answers = Vec::new();
+        while let Some(command) = take_command(&mut received) {
+            let reply = match command[0].as_slice() {
+                b"HELLO" => Reply::Array(Vec::new()),
+                b"CLIENT" => Reply::ok(),
+                _ => shared.execute(&command),
+            };
+            reply.write(Protocol::Resp3, &mut answers);
+        }
+        if stream.write_all(&answers).await.is_err() {
+            return;
+        }
+    }
+}
+
 impl Store for ModelStore {
     async fn look(&self) -> Result<Snapshot, StoreError> {
-        self.call(Op::Look, Keys::look).await
+        self.call(Op::Look, self.store.look()).await
     }
 
     async fn heartbeat(&self) -> Result<Heartbeat, StoreError> {
-        self.call(Op::Heartbeat, Keys::heartbeat).await
+        self.call(Op::Heartbeat, self.store.heartbeat()).await
     }
 
     async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {
-        self.call(Op::Claim, |keys, now| keys.claim(now, etag, claim)).await
+        self.call(Op::Claim, self.store.claim(etag, claim)).await
     }
 
     async fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> Result<Lease, StoreError> {
-        self.call(Op::Renew, |keys, now| keys.renew(now, claim, version_at_claim)).await
+        self.call(Op::Renew, self.store.renew(claim, version_at_claim)).await
     }
 
     async fn record(&self, record: &Record) -> Result<Recorded, StoreError> {
@@ -98,22 +134,22 @@ impl Store for ModelStore {
             AttemptEnd::Token(_) => Op::Commit,
             AttemptEnd::Failure(_) => Op::Fail,
         };
-        self.call(op, |keys, now| keys.record(now, record)).await
+        self.call(op, self.store.record(record)).await
     }
 
     async fn announce(&self, etag: &str, event: &Event) -> Result<Checked, StoreError> {
-        self.call(Op::Announce, |keys, now| keys.announce(now, etag, event)).await
+        self.call(Op::Announce, self.store.announce(etag, event)).await
     }
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
-        self.call(Op::Vacate, |keys, now| keys.vacate(now, claim)).await
+        self.call(Op::Vacate, self.store.vacate(claim)).await
     }
 
     async fn publish(&self, event: &Event) -> Result<(), StoreError> {
-        self.call(Op::Publish, |keys, _| keys.publish(event)).await
+        self.call(Op::Publish, self.store.publish(event)).await
     }
 
     fn token_key(&self) -> &str {
-        TOKEN_KEY
+        self.store.token_key()
     }
 }

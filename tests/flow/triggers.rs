@@ -4,6 +4,7 @@ use token_sidecar::domain::verdict::Pace;
 use token_sidecar_client::wire::{Fingerprint, Trigger};
 
 use crate::bench::Bench;
+use crate::keys::{COOKIES, LOCK, TOKEN};
 use crate::outside::Answer;
 use crate::store::Op;
 use crate::world::{at, ms, secs};
@@ -20,14 +21,14 @@ async fn a_first_start_without_a_token_solves_and_stores_token_cookies_meta_and_
         assert_eq!(event.fingerprint, Fingerprint::of("token-1").to_string());
         assert_eq!((event.trigger, event.source.as_str(), event.ttl), (Trigger::Startup, "source-0", Some(86_400)));
         assert!(event.refreshed_at.unwrap() >= at(secs(17)) && event.refreshed_at.unwrap() < at(secs(18)));
-        let version = i64::try_from(event.version).unwrap();
-        assert!((0..10).contains(&(version - event.refreshed_at.unwrap().as_millisecond())), "the time in ms");
+        let refreshed_ms: u64 = state.keys.meta("refreshed_ms").unwrap().parse().unwrap();
+        assert!((0..10).contains(&(event.version - refreshed_ms)), "the time in ms");
         assert_eq!(state.token(), Some("token-1"));
-        let cookies = state.keys.cookies.as_ref().unwrap();
-        assert_eq!(cookies.text, r#"{"__ddg1":"x","access-token":"Bearer%20token-1"}"#);
-        assert_eq!(cookies.ends, state.keys.token.as_ref().unwrap().ends);
-        assert_eq!((state.keys.history.len(), state.keys.history[0].outcome), (1, "refreshed"));
-        assert!(state.keys.lock.is_none(), "the commit frees the lock");
+        let cookies = r#"{"__ddg1":"x","access-token":"Bearer%20token-1"}"#;
+        assert_eq!(state.keys.get(COOKIES), Some(cookies));
+        assert_eq!(state.keys.ends(COOKIES), state.keys.ends(TOKEN));
+        assert_eq!(state.keys.history("outcome"), ["refreshed"]);
+        assert!(state.keys.get(LOCK).is_none(), "the commit frees the lock");
     }
     bench.rest().await;
     assert_eq!(bench.state().outputs, [(0, "token-1".to_owned())]);
@@ -100,7 +101,7 @@ async fn a_report_on_a_token_that_is_not_the_current_one_is_answered_without_a_s
     {
         let state = bench.state();
         let event = state.repeated()[0].clone();
-        assert_eq!(event.version, state.keys.meta.version);
+        assert_eq!(event.version, state.keys.version());
         assert_eq!((event.trigger, event.source.as_str()), (Trigger::Startup, "solver"), "those of its refresh");
         assert_eq!(event.fingerprint, Fingerprint::of("token-0").to_string());
         assert_eq!(state.solves.started, 0);
@@ -264,14 +265,14 @@ async fn force_solves_while_backing_off() {
     bench.force();
     bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     assert_eq!(bench.state().solves.started, 2);
-    assert!(bench.state().keys.meta.failing.is_none());
+    assert_eq!(bench.state().keys.meta("failures"), Some("0"));
     bench.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_was_set_by_hand_without_an_end_is_given_one() {
     let bench = Bench::calm(1).await;
-    bench.state().keys.lock = Some(crate::keys::Lock { holder: "by hand".into(), ends: None });
+    bench.redis(&["SET", LOCK, "by hand"]);
     bench.publish("");
     let asked = bench.shared.elapsed();
     bench.until("a solve", |s| s.solves.started == 1).await;
@@ -285,7 +286,7 @@ async fn a_lock_that_was_set_by_hand_without_an_end_is_given_one() {
 async fn the_same_token_again_after_a_bare_message_is_a_refresh_like_any_other() {
     let bench = Bench::calm(1).await;
     bench.state().sources[0].rest = Answer::Token("token-0".into());
-    let before = bench.state().keys.meta.version;
+    let before = bench.state().keys.version();
     bench.publish("");
     bench.until("a refresh", |s| !s.refreshed().is_empty()).await;
     assert!(bench.state().refreshed()[0].version > before);
@@ -314,7 +315,7 @@ async fn within_the_window_a_report_on_a_token_that_is_gone_or_replaced_is_answe
         if is_replaced {
             bench.write_foreign("token-of-another-program", None);
         } else {
-            bench.state().keys.token = None;
+            bench.redis(&["DEL", TOKEN]);
         }
         bench.report("token-1");
         bench.pass(ms(100)).await;

@@ -9,15 +9,17 @@ use token_sidecar::domain::pending::{Arrival, Outcome};
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar::refresh::observation::Step;
 use token_sidecar::refresh::site::Ports;
-use token_sidecar_client::wire::{Event, Failed, FailedCause, Report, Updated, UpdatedCause};
+use token_sidecar_client::wire::{Channels, Event, Failed, FailedCause, Report, Topic, Updated, UpdatedCause};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::keys::{Keys, Wire, instant, millis};
+use crate::database::Message;
+use crate::keys::{Keys, LOCK, TOKEN, instant, millis};
 use crate::outside::{
     Api, ModelChance, ModelClock, ModelObserver, ModelProbe, ModelSource, Mood, Script, Seen, Solves,
 };
+use crate::reply::{Command, Reply};
 use crate::store::{Fault, ModelStore, Op, Rule};
 
 /// The site's id.
@@ -75,14 +77,14 @@ pub(crate) struct Subscriber {
     pub(crate) delay: Duration,
     /// Whether triggers wait for an answer, by its driver.
     pub(crate) is_pending: bool,
-    queue: mpsc::UnboundedSender<(Duration, Wire)>,
+    queue: mpsc::UnboundedSender<(Duration, Topic, Vec<u8>)>,
 }
 
 impl Shared {
     /// An empty store, one source, an API that works.
-    pub(crate) fn new(lock_ttl: Duration) -> Self {
+    pub(crate) fn new() -> Self {
         let state = State {
-            keys: Keys::new(lock_ttl),
+            keys: Keys::new(),
             clock_step: 0,
             rules: Vec::new(),
             calls: Vec::new(),
@@ -100,13 +102,13 @@ impl Shared {
 
     /// Subscribes a mailbox, which gets what is published in its order, and gives it a number.
     pub(crate) fn subscribe(&self, mailbox: &Arc<Mailbox>) -> usize {
-        let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Wire)>();
+        let (queue, mut arriving) = mpsc::unbounded_channel::<(Duration, Topic, Vec<u8>)>();
         let (origin, subscriber) = (self.origin, Arc::downgrade(mailbox));
         spawn(async move {
-            while let Some((at, wire)) = arriving.recv().await {
+            while let Some((at, topic, payload)) = arriving.recv().await {
                 tokio::time::sleep_until(origin + at).await;
                 if let Some(mailbox) = subscriber.upgrade() {
-                    receive(&mailbox, wire);
+                    receive(&mailbox, topic, &payload);
                 }
             }
         });
@@ -121,6 +123,15 @@ impl Shared {
             queue,
         });
         state.subscribers.len() - 1
+    }
+
+    /// Executes a command of any client, and delivers what it publishes.
+    pub(crate) fn execute(&self, command: &Command) -> Reply {
+        let (at, now) = (self.elapsed(), self.store_now());
+        let mut state = self.state();
+        let done = state.keys.execute(now, command);
+        state.deliver(at, done.published);
+        done.reply
     }
 
     /// Notified whenever something has happened.
@@ -158,13 +169,14 @@ impl Shared {
 
 impl State {
     /// Sends what was published on its way to all subscribers.
-    pub(crate) fn deliver(&mut self, at: Duration) {
-        for wire in std::mem::take(&mut self.keys.published) {
-            if let Wire::Event(event) = &wire {
-                self.events.push((at, event.clone()));
+    fn deliver(&mut self, at: Duration, published: Vec<Message>) {
+        for Message { channel, payload } in published {
+            let Some((SITE, topic)) = Channels::read(&channel) else { continue };
+            if topic == Topic::Event {
+                self.events.push((at, Event::parse(&payload).unwrap()));
             }
             for subscriber in self.subscribers.iter().filter(|e| e.is_subscribed) {
-                let _ = subscriber.queue.send((at + subscriber.latency + subscriber.delay, wire.clone()));
+                let _ = subscriber.queue.send((at + subscriber.latency + subscriber.delay, topic, payload.clone()));
             }
         }
     }
@@ -213,7 +225,7 @@ impl State {
 
     /// The token that parsers read.
     pub(crate) fn token(&self) -> Option<&str> {
-        self.keys.token.as_ref().map(|v| v.text.as_str())
+        self.keys.get(TOKEN)
     }
 
     /// When the last event was published.
@@ -241,7 +253,7 @@ impl State {
 
     pub(crate) fn is_at_rest(&mut self, now: i64) -> bool {
         self.keys.expire(now);
-        self.keys.lock.is_none() && !self.is_pending()
+        self.keys.get(LOCK).is_none() && !self.is_pending()
     }
 
     /// Whether triggers wait for an answer at a replica that is subscribed.
@@ -260,16 +272,17 @@ impl State {
 }
 
 /// What the subscription does with a message.
-fn receive(mailbox: &Mailbox, wire: Wire) {
-    match wire {
-        Wire::Invalid(payload) => mailbox.post(Arrival::Message(Report::parse(&payload).0)),
-        Wire::Event(event) => {
-            let event = Event::parse(event.to_json().as_bytes()).unwrap();
+fn receive(mailbox: &Mailbox, topic: Topic, payload: &[u8]) {
+    match topic {
+        Topic::Invalid => mailbox.post(Arrival::Message(Report::parse(payload).0)),
+        Topic::Event => {
+            let event = Event::parse(payload).unwrap();
             if let Some(outcome) = Outcome::of(&event) {
                 mailbox.settle(outcome, event.version());
             }
         }
-        Wire::Vacated => mailbox.hint(),
+        // `vacated`: a lock was freed without an outcome.
+        Topic::Canary => mailbox.hint(),
     }
 }
 

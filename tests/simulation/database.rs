@@ -24,18 +24,21 @@ pub(crate) struct Message {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
-    value: Value,
-    ends: Option<i64>,
+pub(crate) struct Entry {
+    pub(crate) value: Value,
+    pub(crate) ends: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
-enum Value {
+pub(crate) enum Value {
     Text(Vec<u8>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
-    /// The ids of the entries, and the last one ever given.
-    Stream(Vec<(i64, u64)>, (i64, u64)),
+    /// The entries, and the last id ever given.
+    Stream(Vec<StreamEntry>, (i64, u64)),
 }
+
+/// The id, and the names and values of the fields.
+type StreamEntry = ((i64, u64), Vec<Vec<u8>>);
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
 /// What `maxmemory` forbids, and a read-only replica.
@@ -102,13 +105,13 @@ impl Database {
                 }
                 Reply::Integer(integer(gone))
             }
-            ("XADD", [key, ..]) => self.add_to_stream(key)?,
+            ("XADD", [key, options @ ..]) => self.add_to_stream(key, options)?,
             ("XDEL", [key, id]) => {
                 let Some(Entry { value: Value::Stream(entries, _), .. }) = self.keys.get_mut(key) else {
                     return Some(Reply::Integer(0));
                 };
                 let before = entries.len();
-                entries.retain(|(ms, n)| format!("{ms}-{n}").as_bytes() != id.as_slice());
+                entries.retain(|((ms, n), _)| format!("{ms}-{n}").as_bytes() != id.as_slice());
                 Reply::Integer(integer(before - entries.len()))
             }
             ("PUBLISH", [channel, payload]) => {
@@ -131,7 +134,7 @@ impl Database {
     }
 
     fn kind(&self, key: &[u8]) -> &'static str {
-        match self.keys.get(key).map(|e| &e.value) {
+        match self.value(key) {
             None => "none",
             Some(Value::Text(_)) => "string",
             Some(Value::Hash(_)) => "hash",
@@ -139,8 +142,16 @@ impl Database {
         }
     }
 
+    pub(crate) fn entry(&self, key: &[u8]) -> Option<&Entry> {
+        self.keys.get(key).filter(|entry| entry.ends.is_none_or(|ends| ends > self.now))
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&Value> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
     fn text(&self, key: &[u8]) -> Option<Option<&Vec<u8>>> {
-        match self.keys.get(key).map(|e| &e.value) {
+        match self.value(key) {
             None => Some(None),
             Some(Value::Text(text)) => Some(Some(text)),
             Some(_) => None,
@@ -148,7 +159,7 @@ impl Database {
     }
 
     fn hash(&self, key: &[u8]) -> Option<Option<&BTreeMap<Vec<u8>, Vec<u8>>>> {
-        match self.keys.get(key).map(|e| &e.value) {
+        match self.value(key) {
             None => Some(None),
             Some(Value::Hash(hash)) => Some(Some(hash)),
             Some(_) => None,
@@ -177,13 +188,14 @@ impl Database {
         Reply::ok()
     }
 
-    fn add_to_stream(&mut self, key: &[u8]) -> Option<Reply> {
+    fn add_to_stream(&mut self, key: &[u8], options: &[Vec<u8>]) -> Option<Reply> {
         let (now, empty) = (self.now, || Entry { value: Value::Stream(Vec::new(), (0, 0)), ends: None });
         let Value::Stream(entries, last) = &mut self.keys.entry(key.to_vec()).or_insert_with(empty).value else {
             return None;
         };
         *last = if now > last.0 { (now, 0) } else { (last.0, last.1 + 1) };
-        entries.push(*last);
+        let fields = options.iter().skip_while(|word| *word != b"*").skip(1);
+        entries.push((*last, fields.cloned().collect()));
         Some(bulk(format!("{}-{}", last.0, last.1)))
     }
 }

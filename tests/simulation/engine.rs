@@ -46,7 +46,7 @@ pub(crate) enum Refusal {
 
 /// The model.
 pub(crate) struct Model {
-    database: Database,
+    pub(crate) database: Database,
     saved: Database,
     /// By digest, as `EVALSHA` names them.
     scripts: BTreeMap<String, String>,
