@@ -3,8 +3,10 @@
 # Where a registry cannot be reached, name other images:
 #   --build-arg BUILDER=…   Rust on Debian 12, with its C compiler
 #   --build-arg RUNTIME=…   glibc 2.36 or later and CA certificates; nothing else is needed, not even a shell
+#   --build-arg DEBIAN=…    Debian 12, for the image with a browser
 ARG BUILDER=rust:1-slim-bookworm
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
+ARG DEBIAN=debian:bookworm-slim
 
 FROM ${BUILDER} AS sources
 WORKDIR /build
@@ -42,6 +44,28 @@ EXPOSE 8191
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/token-sidecar-simulator"]
 
+# The sidecar with a browser of its own: docker build --target sidecar-browser …
+#
+# The browser's sandbox needs user namespaces, which a container's default seccomp profile forbids: run the image with
+# `--security-opt seccomp=compose/browser-seccomp.json`, or set BROWSER_SANDBOX=false. /tmp must be writable.
+FROM ${DEBIAN} AS sidecar-browser
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates chromium tini \
+    && rm -rf /var/lib/apt/lists/*
+LABEL org.opencontainers.image.title="token-sidecar-browser" \
+    org.opencontainers.image.description="token-sidecar with Debian's Chromium for the source `browser`" \
+    org.opencontainers.image.licenses="MIT"
+COPY --from=sidecar-build /build/target/release/token-sidecar /usr/local/bin/token-sidecar
+ENV SIDECAR_LISTEN=0.0.0.0:9188 SIDECAR_SOURCES=browser
+EXPOSE 9188
+USER 65532:65532
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["/usr/local/bin/token-sidecar", "healthcheck"]
+# Processes of the browser that outlive it become children of PID 1, which must reap them.
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/token-sidecar"]
+CMD ["run"]
+
+# The last stage is what `docker build` builds without --target.
 FROM ${RUNTIME} AS sidecar
 LABEL org.opencontainers.image.title="token-sidecar" \
     org.opencontainers.image.description="Keeps a shop's API token fresh in Redis: one refresh at a time, however many ask" \

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "documentation/compose.rs"]
+mod compose;
 #[path = "documentation/consoles.rs"]
 mod consoles;
 #[path = "documentation/contract.rs"]
