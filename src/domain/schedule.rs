@@ -84,8 +84,7 @@ impl Schedule {
     pub fn spread(mut self, site: &str, jitter: Duration) -> Self {
         let spread = u64::try_from(jitter.as_millis()).unwrap_or(u64::MAX);
         if spread > 0 {
-            let share = u64::from_str_radix(&Fingerprint::of(site).to_string(), 16).unwrap_or(0) % spread;
-            self.offset = Duration::from_millis(share);
+            self.offset = Duration::from_millis(Fingerprint::of(site).number() % spread);
         }
         self
     }

@@ -109,31 +109,33 @@ impl fmt::Debug for Token {
 
 /// Identifies a token without revealing it: the first 16 hex digits of the SHA-256 of the bare token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Fingerprint([u8; 8]);
+pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// The fingerprint of a bare value, whether or not it is a well-formed token.
     #[must_use]
     pub fn of(bare: &str) -> Self {
-        let digest = Sha256::digest(bare.as_bytes());
-        let mut head = [0; 8];
-        head.copy_from_slice(&digest[..8]);
-        Self(head)
+        Self(Sha256::digest(bare)[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// Reads 16 hex digits in either case; anything else is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() != 16 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        u64::from_str_radix(text, 16).ok().map(|n| Self(n.to_be_bytes()))
+        // The parser of numbers takes a sign too.
+        let is_hex = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        u64::from_str_radix(text, 16).ok().filter(|_| is_hex).map(Self)
+    }
+
+    /// The fingerprint as a number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
     }
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+        write!(f, "{:016x}", self.0)
     }
 }
 
