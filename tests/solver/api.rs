@@ -120,8 +120,12 @@ async fn an_api_that_is_away_or_silent_proves_nothing_about_the_token() {
 /// Each piece comes in time, the whole answer never. All answers are read in the same place.
 #[tokio::test]
 async fn an_answer_that_drips_ends_at_the_deadline_too() {
-    for head in [&b"HTTP/1.1 200 OK\r\nX:"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{"] {
-        let stub = Stub::new(move |_, _| Act::Drip(head.to_vec()));
+    for (head, rest) in [
+        (&b"HTTP/1.1 200 OK\r\nX:"[..], &b" "[..]),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n{", b" "),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"),
+    ] {
+        let stub = Stub::new(move |_, _| Act::Drip(head.to_vec(), rest));
         let timeout = Duration::from_millis(300);
         let probe = probe_with(&stub.url, HeaderMap::new(), timeout);
         let verdict = probe.verify(&Token::parse("abc").unwrap(), &Cookies::default(), None).await;

@@ -29,8 +29,8 @@ pub(crate) enum Act {
     Silence(Vec<u8>),
     /// These bytes, and then others without an end.
     Flood(Vec<u8>, Vec<u8>),
-    /// These bytes, and then a blank now and again without an end.
-    Drip(Vec<u8>),
+    /// These bytes, and then others now and again without an end.
+    Drip(Vec<u8>, &'static [u8]),
     /// The connection ends without an answer.
     Close,
 }
@@ -133,9 +133,9 @@ impl Act {
                 let _ = stream.write_all(&head);
                 while stream.write_all(&rest).is_ok() {}
             }
-            Self::Drip(head) => {
+            Self::Drip(head, rest) => {
                 let _ = stream.write_all(&head);
-                while stream.write_all(b" ").is_ok() {
+                while stream.write_all(rest).is_ok() {
                     thread::sleep(Duration::from_millis(10));
                 }
             }
