@@ -35,7 +35,7 @@ test: ## Run every test; ARGS=quick those that need only Rust and Redis, other A
 
 bench: ## Measure what the sidecar costs, beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
 	@scripts/setup bench
-	cargo build --release --locked -p token-sidecar -p token-sidecar-bench
+	cargo build --release --locked -p token-sidecar -p token-sidecar-bench -p token-sidecar-simulator
 	@$(TARGET)/release/token-sidecar-bench run --sidecar $(BINARY) --python "$$(bench/check build)" $(ARGS)
 
 budget: ## Check counts that do not depend on the machine (commands, bytes, dependencies) against bench/budget.toml

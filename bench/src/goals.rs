@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::{Flood, Herd, Idle, Latency, Report, Start, Subject, row};
+use crate::report::{Browser, Flood, Herd, Idle, Latency, Report, Start, Subject, row};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Goal {
@@ -81,6 +81,9 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
     let less_memory = |subject| Some(idle(subject)?.pss_kib as f64 / idle(Subject::Sidecar)?.pss_kib as f64);
     let dispatch = latency(Subject::Sidecar).map(|row| row.dispatch);
     let floor = latency(Subject::Floor).map(|row| row.dispatch);
+    let browser = |subject| row(&report.browser, |row: &Browser| row.subject, subject);
+    let (own, kept) = (browser(Subject::Browser), browser(Subject::KeptBrowser));
+    let solver = browser(Subject::Flaresolverr);
     let idling = idle(Subject::Sidecar);
     let flooded = flood(Subject::Sidecar);
     let herd = row(&report.herd, |row: &Herd| row.subject, Subject::Sidecar);
@@ -124,6 +127,27 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         most("1,000 sites, MiB", peak_kib(1_000).map(mebi), 24.0),
         most("10,000 sites, MiB", peak_kib(10_000).map(mebi), 128.0),
         most("memory a site from 1,000 to 10,000 sites, × that from 1 to 1,000", growth(), 1.2),
+        most(
+            "a page by a browser that is started for it, median, × FlareSolverr",
+            own.zip(solver).map(|(own, solver)| own.plain.median / solver.plain.median),
+            0.25,
+        ),
+        most(
+            "a page by a browser that was kept, median, × FlareSolverr",
+            kept.zip(solver).map(|(kept, solver)| kept.plain.median / solver.plain.median),
+            0.1,
+        ),
+        most(
+            "a cookie that a script sets after 1 s, beyond a plain page, s",
+            own.map(|own| (own.late.median - own.plain.median) / 1e3),
+            1.2,
+        ),
+        most(
+            "a page by a browser, peak PSS, × FlareSolverr",
+            own.zip(solver).map(|(own, solver)| own.peak_pss_kib as f64 / solver.peak_pss_kib as f64),
+            0.7,
+        ),
+        most("the source `browser` at rest, processes", own.map(|own| f64::from(own.rest_processes)), 1.0),
         most("the binary, MiB", report.size.as_ref().map(|size| size.binary_bytes as f64 / f64::from(1 << 20)), 8.0),
     ]
     .into_iter()

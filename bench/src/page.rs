@@ -75,6 +75,7 @@ fn tables(report: &Report) -> String {
         sites(report),
         replicas(report),
         waiting(report),
+        browser(report),
         size(report),
     ] {
         text += &table.text;
@@ -166,6 +167,25 @@ fn waiting(report: &Report) -> Table {
         Table::new("### More parsers that wait for the same token", &["parsers", "the first, ms", "the last, ms"]);
     for row in &report.waiting {
         table.row(&figure(row.parsers.into()), &[row.first_ms, row.last_ms].map(Some));
+    }
+    table
+}
+
+fn browser(report: &Report) -> Table {
+    let columns = [
+        "source",
+        "plain page, ms",
+        "99th",
+        "cookie after 1 s, ms",
+        "peak PSS, MiB",
+        "PSS at rest, MiB",
+        "processes at rest",
+    ];
+    let mut table = Table::new("### A page opened by a browser, from the report to the new token", &columns);
+    for row in &report.browser {
+        let times = [row.plain.median, row.plain.p99, row.late.median];
+        let rest = [mebi(row.peak_pss_kib), mebi(row.rest_pss_kib), row.rest_processes.into()];
+        table.row(row.subject.name(), &[times, rest].concat().into_iter().map(Some).collect::<Vec<_>>());
     }
     table
 }

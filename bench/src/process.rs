@@ -91,27 +91,39 @@ impl Process {
         Ok(input.flush()?)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
-        let mut sum = Usage::default();
-        for pid in with_descendants(self.child.id())? {
+        usage_of(&[self.child.id()])
+    }
+}
+
+/// What processes and their descendants use.
+pub(crate) fn usage_of(roots: &[u32]) -> anyhow::Result<Usage> {
+    let mut sum = Usage::default();
+    for root in roots {
+        for pid in with_descendants(*root)? {
             let folder = PathBuf::from(format!("/proc/{pid}"));
             // The process may have ended since the list was read.
             let Ok(rollup) = fs::read_to_string(folder.join("smaps_rollup")) else { continue };
             sum.processes += 1;
             sum.rss_kib += kib(&rollup, "Rss:");
             sum.pss_kib += kib(&rollup, "Pss:");
-            sum.peak_kib += kib(&fs::read_to_string(folder.join("status"))?, "VmHWM:");
-            let stat = fs::read_to_string(folder.join("stat"))?;
+            let (status, stat) = (fs::read_to_string(folder.join("status")), fs::read_to_string(folder.join("stat")));
+            let (Ok(status), Ok(stat), Ok(tasks)) = (status, stat, fs::read_dir(folder.join("task"))) else { continue };
+            sum.peak_kib += kib(&status, "VmHWM:");
             let fields: Vec<_> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
             sum.ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
-            for task in fs::read_dir(folder.join("task"))? {
-                let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
+            for task in tasks.flatten() {
+                let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
                 let nanos = schedstat.split_ascii_whitespace().next().unwrap_or("0");
                 sum.cpu += Duration::from_nanos(nanos.parse()?);
             }
         }
-        Ok(sum)
     }
+    Ok(sum)
 }
 
 impl AddAssign for Usage {

@@ -30,6 +30,12 @@ pub(crate) enum Subject {
     Leanest,
     /// Redis with a subscriber that drops what it receives.
     RedisAlone,
+    /// The source `browser`.
+    Browser,
+    /// The source `browser`, with a browser that is kept running.
+    KeptBrowser,
+    /// The source `flaresolverr`, with the FlareSolverr that the tests install.
+    Flaresolverr,
 }
 
 impl Subject {
@@ -45,6 +51,9 @@ impl Subject {
             Self::Lock => "Celery, lock around the trigger",
             Self::Leanest => "Celery, leanest",
             Self::RedisAlone => "Redis alone",
+            Self::Browser => "`browser`",
+            Self::KeptBrowser => "`browser`, kept running",
+            Self::Flaresolverr => "`flaresolverr`",
         }
     }
 }
@@ -62,6 +71,7 @@ pub(crate) struct Report {
     pub(crate) sites: Vec<Sites>,
     pub(crate) replicas: Vec<Replicas>,
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) browser: Vec<Browser>,
     pub(crate) size: Option<Size>,
 }
 
@@ -153,6 +163,21 @@ pub(crate) struct Waiting {
     /// From the report until the first parser, and the last, holds the token.
     pub(crate) first_ms: f64,
     pub(crate) last_ms: f64,
+}
+
+/// A page opened by a browser: times from the report to the announcement.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Browser {
+    pub(crate) subject: Subject,
+    /// The page sets the cookie at once.
+    pub(crate) plain: Distribution,
+    /// The page's script sets the cookie after 1 s.
+    pub(crate) late: Distribution,
+    /// Of the sidecar and all processes that serve a solve.
+    pub(crate) peak_pss_kib: u64,
+    /// Of all that is left after a solve.
+    pub(crate) rest_pss_kib: u64,
+    pub(crate) rest_processes: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is to panic")]
 
 mod answer;
+mod browser;
 mod claims;
 mod cookies;
 mod env_file;
@@ -31,6 +32,7 @@ struct Target {
 
 const TARGETS: &[Target] = &[
     Target { name: "answer", check: answer::check, seeds: answer::seeds },
+    Target { name: "browser", check: browser::check, seeds: browser::seeds },
     Target { name: "claims", check: claims::check, seeds: claims::seeds },
     Target { name: "cookies", check: cookies::check, seeds: cookies::seeds },
     Target { name: "env_file", check: env_file::check, seeds: env_file::seeds },

@@ -20,11 +20,15 @@ mod visit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::AUTHORIZATION;
 use tokio::time::timeout;
+use url::Url;
 
 pub use self::error::BrowserError;
 pub use self::pool::Browsers;
 
+use self::connection::Message;
+use self::page::{Page, Rules};
 use self::pool::Pool;
 use self::visit::Visit;
 use crate::config::BrowserConfig;
@@ -70,4 +74,20 @@ impl BrowserSource {
         let lease = self.pool.lease(self.config.max_timeout + GRACE).await?;
         Visit::new(lease, self.config.clone()).check().await
     }
+}
+
+/// Reads messages of a browser, one a line, as those of an open page of this site. Returns why they end the page.
+pub fn read_messages(site: &Url, messages: &[u8]) -> Option<SourceError> {
+    let rules = Rules { site: vec![site.clone()], login: None, header: Some((AUTHORIZATION, site.clone())) };
+    let mut page = Page::new("page".to_owned(), String::new());
+    for line in messages.split(|byte| *byte == b'\n') {
+        match Message::read(line) {
+            Ok(Some(Message::Event { method, params })) => {
+                page.take(&method, &params, &rules);
+            }
+            Ok(_) => {}
+            Err(error) => page.fail(error),
+        }
+    }
+    page.error.map(SourceError::from)
 }

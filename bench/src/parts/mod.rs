@@ -1,5 +1,6 @@
 //! The parts of the benchmark, one a file; `growth` holds the three that measure curves.
 
+mod browser;
 mod flood;
 mod growth;
 mod herd;
@@ -24,10 +25,11 @@ pub(crate) enum Part {
     Sites,
     Replicas,
     Waiting,
+    Browser,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Size,
         Self::Idle,
         Self::Start,
@@ -37,6 +39,7 @@ impl Part {
         Self::Sites,
         Self::Replicas,
         Self::Waiting,
+        Self::Browser,
     ];
 
     /// Printed while it runs.
@@ -51,6 +54,7 @@ impl Part {
             Self::Sites => "1 to 10,000 sites in one process",
             Self::Replicas => "1 to 100 replicas",
             Self::Waiting => "1 to 10,000 parsers that wait for the same token",
+            Self::Browser => "a page opened by a browser of the sidecar's own, and by a real FlareSolverr; minutes",
         }
     }
 
@@ -65,6 +69,7 @@ impl Part {
             Self::Sites => report.sites = growth::sites(bench)?,
             Self::Replicas => report.replicas = growth::replicas(bench)?,
             Self::Waiting => report.waiting = growth::waiting(bench)?,
+            Self::Browser => report.browser = browser::measure(bench)?,
         }
         Ok(())
     }

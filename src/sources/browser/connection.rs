@@ -60,6 +60,22 @@ struct WireError {
     message: String,
 }
 
+impl Message {
+    /// `None` for a message of another kind.
+    pub(super) fn read(text: &[u8]) -> Result<Option<Self>, BrowserError> {
+        let Wire { id, method, params, result, error } =
+            serde_json::from_slice(text).map_err(|_| BrowserError::NoCdp)?;
+        Ok(match (id, method) {
+            (Some(id), _) => {
+                let result = result.ok_or_else(|| error.map(|error| error.message).unwrap_or_default());
+                Some(Self::Answer { id, result })
+            }
+            (None, Some(method)) => Some(Self::Event { method, params }),
+            (None, None) => None,
+        })
+    }
+}
+
 impl Connection {
     /// Over the socket that is the browser's descriptors 3 and 4.
     pub(super) fn over_pipe(stream: UnixStream) -> Self {
@@ -93,17 +109,8 @@ impl Connection {
     pub(super) async fn receive(&mut self) -> Result<Message, BrowserError> {
         loop {
             let text = poll_fn(|context| self.poll(context)).await?;
-            match serde_json::from_slice(&text) {
-                Ok(Wire { id: Some(id), result, error, .. }) => {
-                    let result = match (result, error) {
-                        (Some(result), _) => Ok(result),
-                        (None, error) => Err(error.map(|error| error.message).unwrap_or_default()),
-                    };
-                    return Ok(Message::Answer { id, result });
-                }
-                Ok(Wire { method: Some(method), params, .. }) => return Ok(Message::Event { method, params }),
-                Ok(_) => {}
-                Err(_) => return Err(BrowserError::NoCdp),
+            if let Some(message) = Message::read(&text)? {
+                return Ok(message);
             }
         }
     }

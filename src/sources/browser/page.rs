@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use reqwest::header::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use token_sidecar_client::excerpt::excerpt;
 use url::{Host, Url};
 
 use super::error::BrowserError;
@@ -153,7 +154,7 @@ impl Rules {
         };
         let place = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
         let is_site = || self.site.iter().any(|site| place(site) == place(url));
-        (is_inside && !is_site()).then(|| crate::http::peer(url))
+        (is_inside && !is_site()).then(|| excerpt(&crate::http::peer(url), 80))
     }
 }
 

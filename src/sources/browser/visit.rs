@@ -14,7 +14,7 @@ use super::connection::{Connection, Message};
 use super::error::BrowserError;
 use super::page::{Page, ProxyLogin, Rules};
 use super::pool::Lease;
-use crate::config::{BrowserConfig, BrowserPlace, StorageItem};
+use crate::config::{BrowserConfig, BrowserPlace, BrowserProgram, StorageItem};
 use crate::domain::extract::{Cookie, RawToken, Solution};
 use crate::sources::lenient;
 
@@ -157,7 +157,12 @@ impl Visit {
         let opened = timeout(self.config.max_timeout, self.open()).await;
         opened.map_err(|_| BrowserError::Silent)??;
         self.lease.is_well = true;
-        Ok(excerpt(&self.lease.browser()?.version.product, 80))
+        let sandbox = match &self.config.program {
+            BrowserProgram::Launch(launch) if launch.sandbox => ", in its sandbox",
+            BrowserProgram::Launch(_) => ", without its sandbox",
+            BrowserProgram::Connect(_) => "",
+        };
+        Ok(format!("{}{sandbox}", excerpt(&self.lease.browser()?.version.product, 80)))
     }
 
     /// Why there is no solution when the time is over.
