@@ -18,7 +18,7 @@ const GUIDES: [&str; 5] =
 const COMPLETE: [&str; 2] = ["README.md", "contract/README.md"];
 
 /// Beginnings of the variables that are ours.
-const OURS: [&str; 4] = ["SIDECAR_", "REDIS_", "FLARESOLVERR_", "CHITAI_GOROD_"];
+const OURS: [&str; 5] = ["SIDECAR_", "REDIS_", "FLARESOLVERR_", "BROWSER_", "CHITAI_GOROD_"];
 
 fn guides() -> Vec<Document> {
     GUIDES.iter().map(|name| Document::read(name)).collect()
@@ -215,12 +215,20 @@ fn every_metric_is_measured() {
 
 #[test]
 fn errors_read_as_they_are_quoted() {
-    const QUOTED: [&str; 10] = [
+    const QUOTED: [&str; 18] = [
         "is it running?",
         "not reachable at ",
         "its browser does not start",
         "the site has blocked this address",
         "no cookie `",
+        "no Chromium is installed",
+        "its sandbox cannot be used here",
+        "its sandbox does not work as root",
+        "it has ended (killed, crashed or out of memory)",
+        "other pages are open",
+        "it cannot use the proxy",
+        "the proxy refuses user and password",
+        "an address of this machine or its network, which is refused",
         "the API refused a fresh token",
         "the API blocked us",
         "said nothing clear",
