@@ -49,8 +49,15 @@ pub(super) struct Pool {
     slots: Slots,
     /// Looked for once, until an upgrade is noticed.
     found: AsyncMutex<Option<Program>>,
-    kept: Mutex<Vec<Browser>>,
+    kept: Mutex<Kept>,
     shared: Arc<Shared>,
+}
+
+/// The browsers that wait for their next page. Each gets another number each time.
+#[derive(Debug, Default)]
+struct Kept {
+    browsers: Vec<(u64, Browser)>,
+    last_number: u64,
 }
 
 #[derive(Debug)]
@@ -137,7 +144,7 @@ impl Pool {
         Ok(Lease { browser: None, context: None, is_well: false, slot: Some(slot), pool })
     }
 
-    fn lock_kept(&self) -> std::sync::MutexGuard<'_, Vec<Browser>> {
+    fn lock_kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -158,19 +165,14 @@ impl Pool {
         slot: Option<Slot>,
     ) {
         if is_well && !self.keep.is_zero() && browser.dispose(context).await.is_ok() {
-            let number = browser.process.as_ref().map(Process::id);
-            self.lock_kept().push(browser);
+            let number = self.lock_kept().add(browser);
             drop(slot);
             tokio::select! {
                 () = sleep(self.keep) => {}
                 () = self.shared.stop.cancelled() => {}
             }
-            let kept = {
-                let mut kept = self.lock_kept();
-                let at = kept.iter().position(|browser| browser.process.as_ref().map(Process::id) == number);
-                at.map(|at| kept.swap_remove(at))
-            };
-            if let Some(browser) = kept {
+            let unused = self.lock_kept().take(number);
+            if let Some(browser) = unused {
                 browser.end().await;
             }
         } else {
@@ -179,11 +181,25 @@ impl Pool {
     }
 }
 
+impl Kept {
+    fn add(&mut self, browser: Browser) -> u64 {
+        self.last_number += 1;
+        self.browsers.push((self.last_number, browser));
+        self.last_number
+    }
+
+    /// `None` where it serves a page, or has served one since.
+    fn take(&mut self, number: u64) -> Option<Browser> {
+        let at = self.browsers.iter().position(|(other, _)| *other == number)?;
+        Some(self.browsers.swap_remove(at).1)
+    }
+}
+
 impl Lease {
     /// Takes a browser that was kept, or starts or reaches one.
     pub(super) async fn open(&mut self) -> Result<&mut Browser, BrowserError> {
-        let kept = self.pool.lock_kept().pop();
-        if let Some(mut browser) = kept {
+        let kept = self.pool.lock_kept().browsers.pop();
+        if let Some((_, mut browser)) = kept {
             if browser.command(None, "Browser.getVersion", json!({})).await.is_ok() {
                 return Ok(self.browser.insert(browser));
             }

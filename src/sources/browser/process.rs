@@ -197,10 +197,6 @@ impl Process {
         started().map_err(|error: io::Error| BrowserError::Start { path, reason: error.to_string() })
     }
 
-    pub(super) fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// Waits until it has ended by itself, kills what is left of it, and removes its folder.
     pub(super) async fn end(mut self) {
         let _late = timeout(END_TIMEOUT, self.child.wait()).await;
