@@ -146,9 +146,12 @@ fn tokenless_page(name: &str, parameters: &Parameters) -> Option<Response> {
             (headers, Body::from_stream(stream)).into_response()
         }
         "huge" => {
+            // Hidden, as a browser would take minutes to lay it out.
+            let head = Bytes::from_static(b"<div hidden>");
             let chunk = Bytes::from("book\n".repeat(CHUNK_BYTES / 5 + 1)).slice(..CHUNK_BYTES);
-            let chunks = std::iter::repeat_n(Ok::<_, Infallible>(chunk), HUGE_BYTES / CHUNK_BYTES);
-            ([(CONTENT_TYPE, "text/html")], Body::from_stream(tokio_stream::iter(chunks))).into_response()
+            let chunks = std::iter::once(head).chain(std::iter::repeat_n(chunk, HUGE_BYTES / CHUNK_BYTES));
+            let stream = tokio_stream::iter(chunks.map(Ok::<_, Infallible>));
+            ([(CONTENT_TYPE, "text/html")], Body::from_stream(stream)).into_response()
         }
         "download" => {
             let headers = [

@@ -12,7 +12,7 @@ use super::error::BrowserError;
 use crate::domain::extract::RawToken;
 
 /// A page that loads more is given up.
-const MAX_LOADED: u64 = 256 << 20;
+const MAX_LOADED: u64 = 64 << 20;
 
 /// What a page may do.
 #[derive(Debug)]
@@ -65,13 +65,16 @@ impl Page {
             "Fetch.authRequired" => return Some(self.login(params, rules)),
             // `alert` and its kind would hold up the page; a page that asks whether it may be left is left.
             "Page.javascriptDialogOpening" => return Some(("Page.handleJavaScriptDialog", json!({"accept": true}))),
-            "Page.frameNavigated" if self.is_main(&params["frame"]["id"]) => {
-                self.url = text(&params["frame"]["url"]).to_owned();
+            // `Page.frameNavigated` and `Page.loadEventFired` may not come: the process of a new document may load it
+            // before it sends events.
+            "Network.responseReceived" if params["type"] == "Document" && self.is_main(&params["frameId"]) => {
+                let response = &params["response"];
+                self.status = response["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+                self.url = text(&response["url"]).to_owned();
                 self.has_loaded = false;
             }
-            "Page.loadEventFired" => (self.has_loaded, self.has_changed) = (true, true),
-            "Network.responseReceived" if params["type"] == "Document" && self.is_main(&params["frameId"]) => {
-                self.status = params["response"]["status"].as_u64().and_then(|status| u16::try_from(status).ok());
+            "Page.frameStoppedLoading" if self.is_main(&params["frameId"]) && self.status.is_some() => {
+                (self.has_loaded, self.has_changed) = (true, true);
             }
             "Network.responseReceivedExtraInfo" => {
                 let headers = params["headers"].as_object();
@@ -309,26 +312,30 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_that_of_the_document_that_is_shown() {
+    fn status_and_address_are_those_of_the_document_that_is_shown() {
         let (rules, mut page) = (rules("https://www.shop.test/"), page());
-        let response = |frame: &str, kind: &str, status: u16| json!({"frameId": frame, "type": kind, "response": {"status": status}});
+        let url = "https://www.shop.test/";
+        let response = |frame: &str, kind: &str, status: u16| json!({"frameId": frame, "type": kind, "response": {"status": status, "url": url}});
+        let stopped = |frame: &str| json!({"frameId": frame});
+        page.take("Page.frameStoppedLoading", &stopped("main"), &rules);
+        assert!(!page.has_loaded, "that is the empty page");
         page.take("Network.responseReceived", &response("main", "Document", 403), &rules);
         page.take("Network.responseReceived", &response("other", "Document", 200), &rules);
         page.take("Network.responseReceived", &response("main", "Image", 404), &rules);
-        assert_eq!(page.status, Some(403));
-        page.take("Page.loadEventFired", &json!({}), &rules);
+        assert_eq!((page.status, page.url.as_str()), (Some(403), url));
+        page.take("Page.frameStoppedLoading", &stopped("other"), &rules);
+        assert!(!page.has_loaded);
+        page.take("Page.frameStoppedLoading", &stopped("main"), &rules);
         assert!(page.has_loaded);
-        page.take("Page.frameNavigated", &json!({"frame": {"id": "other", "url": "https://b.test/"}}), &rules);
-        assert!(page.has_loaded && page.url.is_empty());
-        page.take("Page.frameNavigated", &json!({"frame": {"id": "main", "url": "https://www.shop.test/"}}), &rules);
-        assert_eq!((page.has_loaded, page.url.as_str()), (false, "https://www.shop.test/"));
+        page.take("Network.responseReceived", &response("main", "Document", 200), &rules);
+        assert_eq!((page.status, page.has_loaded), (Some(200), false));
     }
 
     proptest::proptest! {
         #[test]
         fn no_event_panics(method in 0..8_usize, value in "null|7|-1|1e308|\"x\"|\\[\\]|\\{\\}") {
             let value: Value = serde_json::from_str(&value).unwrap();
-            let methods = ["Fetch.requestPaused", "Fetch.authRequired", "Page.frameNavigated", "Network.responseReceived",
+            let methods = ["Fetch.requestPaused", "Fetch.authRequired", "Page.frameStoppedLoading", "Network.responseReceived",
                 "Network.responseReceivedExtraInfo", "Network.dataReceived", "Page.javascriptDialogOpening", "x"];
             let params = json!({"requestId": value, "request": value, "frame": value, "response": value, "type": "Document",
                 "frameId": "main", "headers": value, "dataLength": value, "authChallenge": value});

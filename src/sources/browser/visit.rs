@@ -222,8 +222,9 @@ impl Visit {
         let bodies = json!({"maxTotalBufferSize": 0, "maxResourceBufferSize": 0});
         browser.connection.send(Some(&session_id), "Network.enable", bodies);
         if user_agent.contains("HeadlessChrome") {
-            let user_agent = json!({"userAgent": user_agent.replace("HeadlessChrome", "Chrome")});
-            browser.connection.send(Some(&session_id), "Emulation.setUserAgentOverride", user_agent);
+            let named = named_as_with_a_window(&user_agent);
+            // Waited for: scripts of a page that is opened before would still see the other name.
+            browser.command(Some(&session_id), "Emulation.setUserAgentOverride", named).await?;
         }
         self.lease.context = Some(browser_context_id);
         self.open.page = Page::new(target_id, user_agent);
@@ -302,6 +303,18 @@ impl Visit {
         let other = |message, connection: &mut Connection| open.take(message, connection);
         self.lease.browser()?.command_with(session, method, params, other).await
     }
+}
+
+/// The user agent without `HeadlessChrome`. Without brands beside it no client hints would be sent.
+fn named_as_with_a_window(user_agent: &str) -> Value {
+    let version = user_agent.split_once("Chrome/").and_then(|(_, rest)| rest.split('.').next());
+    let brand = |name: &str, version: &str| json!({"brand": name, "version": version});
+    let hints = json!({
+        // The second brand stands for any other, as in all Chromiums.
+        "brands": [brand("Chromium", version.unwrap_or_default()), brand("Not/A)Brand", "24")],
+        "platform": "Linux", "platformVersion": "", "architecture": "x86", "model": "", "mobile": false,
+    });
+    json!({"userAgent": user_agent.replace("HeadlessChrome", "Chrome"), "userAgentMetadata": hints})
 }
 
 impl OpenPage {
