@@ -78,8 +78,10 @@ impl BrowserError {
         if log.contains("No usable sandbox") || log.contains("Failed to move to new namespace") {
             return Self::Sandbox;
         }
-        let last = log.lines().rev().find(|line| !line.trim().is_empty());
-        let reason = last.map_or_else(|| "it ended at once".to_owned(), |line| excerpt(line, SHOWN));
+        // Advice and stack traces may follow the line that tells why.
+        let of_kind = |kind: &str| log.lines().rev().find(|line| line.contains(kind) && !line.trim().is_empty());
+        let line = [":FATAL:", ":ERROR:", ""].into_iter().find_map(of_kind);
+        let reason = line.map_or_else(|| "it ended at once".to_owned(), |line| excerpt(line, SHOWN));
         Self::Start { path: path.to_owned(), reason }
     }
 
@@ -107,4 +109,27 @@ impl From<BrowserError> for SourceError {
 
 fn of_status(status: Option<u16>) -> String {
     status.filter(|status| *status != 200).map(|status| format!(" (HTTP {status})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_browser_wrote_before_it_ended_is_told_in_one_line() {
+        for (log, text) in [
+            ("", "/opt/chrome does not start: it ended at once"),
+            ("/opt/chrome: cannot execute\n\n", "/opt/chrome does not start: /opt/chrome: cannot execute"),
+            (
+                "[1:1:ERROR:dbus.cc] no bus\n[1:1:FATAL:proc.cc(12)] Check failed: proc\n#0 0x55\nsee http://crbug.com/1",
+                "/opt/chrome does not start: [1:1:FATAL:proc.cc(12)] Check failed: proc",
+            ),
+        ] {
+            assert_eq!(BrowserError::of_start("/opt/chrome", log).to_string(), text);
+        }
+        let root = "[1:1:ERROR:zygote.cc:103] Running as root without --no-sandbox is not supported.";
+        assert_eq!(BrowserError::of_start("x", root), BrowserError::Root);
+        let none = "[1:1:FATAL:zygote.cc:128] No usable sandbox! If you are running on Ubuntu 23.10+ …";
+        assert_eq!(BrowserError::of_start("x", none), BrowserError::Sandbox);
+    }
 }
