@@ -89,15 +89,18 @@ async fn what_is_no_browser_is_told() {
         std::future::pending().await
     });
     let silent = format!("127.0.0.1:{}", silent.port());
-    for (address, words) in [
-        (format!("http://{peer}"), format!("{peer}: HTTP 404 to /json/version, and no browser's address")),
-        (format!("ws://{peer}/x"), format!("{peer}: HTTP 404, and no web socket")),
-        ("http://127.0.0.1:1".to_owned(), "is a browser with an open DevTools port at BROWSER_URL?".to_owned()),
-        (format!("http://{silent}"), "is a browser with an open DevTools port at BROWSER_URL?".to_owned()),
-        (format!("ws://{silent}"), "is a browser with an open DevTools port at BROWSER_URL?".to_owned()),
-    ] {
+    let is_told = async |address: String, words: String| {
         let error = shop.fail(&connect(&shop, "/shop", &address)).await;
         assert!(error.message.contains(&words), "{address}: {error}");
-    }
+    };
+    let cure = || "is a browser with an open DevTools port at BROWSER_URL?".to_owned();
+    let unanswered = || format!("no answer from {silent} within 20s; {}", cure());
+    tokio::join!(
+        is_told(format!("http://{peer}"), format!("{peer}: HTTP 404 to /json/version, and no browser's address")),
+        is_told(format!("ws://{peer}/x"), format!("{peer}: HTTP 404, and no web socket")),
+        is_told("http://127.0.0.1:1".to_owned(), cure()),
+        is_told(format!("http://{silent}"), unanswered()),
+        is_told(format!("ws://{silent}"), unanswered()),
+    );
     shop.end().await;
 }
