@@ -118,6 +118,10 @@ impl BrowserSection {
             let reason = "the header is read from requests to the API: set api_url";
             site.conflict(&["api_url", "probe.url"], format!("sites.{id}.browser.token: {reason}"));
         }
+        if self.args.iter().any(|arg| arg == "--no-sandbox") {
+            let reason = "set browser.sandbox = false (BROWSER_SANDBOX) in place of --no-sandbox";
+            site.conflict(&["browser.args"], format!("sites.{id}.browser.args: {reason}"));
+        }
         let program = match self.url.0 {
             Some(address) => BrowserProgram::Connect(address.0),
             None => BrowserProgram::Launch(BrowserLaunch { path: self.path, sandbox: self.sandbox, args: self.args }),

@@ -216,6 +216,9 @@ fn proxy_address(text: &str) -> Parsed<String> {
 fn site_proxy(text: &str) -> Parsed<ProxyConfig> {
     let mut url =
         web(text, &["http", "https", "socks5", "socks5h"], "http://user:password@proxy:3128 or socks5://proxy:1080")?;
+    if url.path().len() > 1 || url.query().is_some() {
+        return Err("expected an address without a path, such as http://proxy:3128".to_owned());
+    }
     let plain = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
     let username = Some(plain(url.username())).filter(|name| !name.is_empty());
     let password = url.password().map(|password| SecretString::from(plain(password)));

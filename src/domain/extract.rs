@@ -29,6 +29,13 @@ pub struct Cookie {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Cookie {
+    /// Whether a browser sends it to this host, as far as its domain tells.
+    pub fn is_sent_to(&self, host: &str) -> bool {
+        domain_match(&self.domain, host) != Match::Foreign
+    }
+}
+
 impl fmt::Debug for Cookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Cookie({} of {}{})", self.name, self.domain, self.path)
@@ -324,6 +331,21 @@ mod tests {
         assert_eq!(candidate.token.expose(), "abc.def");
         assert_eq!(candidate.cookies.to_json(), r#"{"__ddg1_":"x%2Fy","access-token":"Bearer%20abc.def"}"#);
         assert_eq!(candidate.cookies.header(), "__ddg1_=x%2Fy; access-token=Bearer%20abc.def");
+    }
+
+    #[test]
+    fn a_cookie_is_sent_to_the_hosts_of_its_domain() {
+        for (domain, is_sent) in [
+            ("www.shop.test", true),
+            (".shop.test", true),
+            ("shop.test", true),
+            ("", true),
+            ("ads.shop.test", false),
+            (".other.test", false),
+            ("op.test", false),
+        ] {
+            assert_eq!(cookie("a", "b", domain, "/").is_sent_to("www.shop.test"), is_sent, "{domain}");
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use token_sidecar_client::wire::{Stage, Trigger};
 /// How often a candidate is verified while the API's verdict is unclear.
 const VERIFICATIONS: u32 = 3;
 
+/// How many later solutions of one page are tried.
+const LATER_SOLUTIONS: u32 = 5;
+
 /// The source name under which a configured token is stored.
 const BOOTSTRAP: &str = "bootstrap";
 
@@ -99,22 +102,24 @@ impl<P: Ports> SiteContext<P> {
         done
     }
 
-    /// Proves what a source brought. Where the API blocks that, a later solution of the same page has a try: a protection
-    /// may set its cookie after the token.
+    /// Proves what a source brought. Where that is no usable token, or the API blocks it, what the same page holds later
+    /// is tried: a script may replace a placeholder, and a protection may set its cookie after the token.
     async fn prove_solved(
         &self,
         solved: Result<Solved, SourceError>,
         claim: &Claim<'_>,
         timings: &mut Timings,
     ) -> Result<(Candidate, KeyTtl), Next> {
-        let Solved { solution, later } =
+        let Solved { solution, mut later } =
             solved.map_err(|e| Next::Source(Failure { stage: Stage::Solve, error: e.message, pace: e.pace }))?;
-        let outcome = self.prove(solution, claim, timings).await;
-        let (Err(Next::Later(_)), Some(later)) = (&outcome, later) else { return outcome };
-        match self.timed(Step::Solve, &mut timings.solve, Box::pin(later)).await {
-            Some(solution) => self.prove(solution, claim, timings).await,
-            None => outcome,
+        let mut outcome = self.prove(solution, claim, timings).await;
+        for _ in 0..LATER_SOLUTIONS {
+            let (Err(Next::Later(_)), Some(waiting)) = (&outcome, later.take()) else { break };
+            let Some(solved) = self.timed(Step::Solve, &mut timings.solve, Box::pin(waiting)).await else { break };
+            later = solved.later;
+            outcome = self.prove(solved.solution, claim, timings).await;
         }
+        outcome
     }
 
     /// Extracts the candidate from an answer and verifies it.
@@ -129,7 +134,7 @@ impl<P: Ports> SiteContext<P> {
         let extracting = async { extract::candidate(&solution, &self.cookie, &self.page, rejected, ttl, now) };
         let extracted = self.timed(Step::Extract, &mut timings.extract, Box::pin(extracting)).await;
         let failure = |stage, error| Failure { stage, error, pace: Pace::Ordinary };
-        let (candidate, ttl) = extracted.map_err(|e| Next::Source(failure(Stage::Extract, e.to_string())))?;
+        let (candidate, ttl) = extracted.map_err(|e| Next::Later(failure(Stage::Extract, e.to_string())))?;
         let ttl = KeyTtl::New(ttl);
         if candidate.token.claims().has_odd_end {
             tracing::warn!(site = %self.id, "the exp of the token is no time: it counts as absent");

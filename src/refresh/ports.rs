@@ -53,9 +53,9 @@ pub trait Source: Send + Sync {
 /// What a source brought.
 pub struct Solved {
     pub solution: Solution,
-    /// Where the source has the page still open: what it holds a little later, if that is something else. It is asked
-    /// for where the API blocks the first solution. Dropping it closes the page.
-    pub later: Option<BoxFuture<'static, Option<Solution>>>,
+    /// Where the source has the page still open: what it holds later, if that is something else. It is asked for where
+    /// this solution has no usable token, or the API blocks it. Dropping it closes the page.
+    pub later: Option<BoxFuture<'static, Option<Solved>>>,
 }
 
 impl From<Solution> for Solved {

@@ -1,7 +1,7 @@
 //! A browser of the sidecar's own, or one elsewhere, over the Chrome DevTools Protocol.
 //!
 //! A page is opened in a context of its own and looked at until it has the token. It stays open while the token is
-//! verified: where the API blocks the first jar, the page is looked at once more after it has loaded.
+//! verified: where that is no token yet, or the API blocks its jar, the page is looked at again.
 //!
 //! ```text
 //! slot ─► browser (kept, started or reached) ─► context ─► page ─► token? ─► verified ─► closed
@@ -38,7 +38,6 @@ use crate::refresh::ports::{Solved, SourceError};
 const GRACE: Duration = Duration::from_secs(15);
 
 /// One page, opened by browsers of one kind.
-#[derive(Debug)]
 pub struct BrowserSource {
     pool: Arc<Pool>,
     config: BrowserConfig,
@@ -62,8 +61,7 @@ impl BrowserSource {
             Ok(found) => found?,
             Err(_) => return Err(visit.timed_out().into()),
         };
-        let first = solution.clone();
-        Ok(Solved { solution, later: Some(Box::pin(async move { visit.later(first).await })) })
+        Ok(visit.solved(solution))
     }
 
     /// Starts or reaches the browser, and opens an empty page. Returns what it is.
@@ -83,6 +81,7 @@ pub fn read_messages(site: &Url, messages: &[u8]) -> Option<SourceError> {
     for line in messages.split(|byte| *byte == b'\n') {
         match Message::read(line) {
             Ok(Some(Message::Event { method, params })) => {
+                let params = serde_json::from_str(params.get()).unwrap_or_default();
                 page.take(&method, &params, &rules);
             }
             Ok(_) => {}

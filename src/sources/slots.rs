@@ -1,5 +1,5 @@
-//! How many solves may run at once. A solve cannot be cancelled: if its client goes away, it continues in its browser
-//! and keeps its slot until its `maxTimeout` is over.
+//! How many solves may run at once. One of FlareSolverr cannot be cancelled: if its client goes away, it continues in its
+//! browser and keeps its slot until its `maxTimeout` is over.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -21,7 +21,7 @@ fn doctor_opens_an_empty_page_or_names_the_cure() {
     let line = ran.stdout.lines().find(|line| line.contains("source browser: Chrome/")).unwrap_or_default();
     assert!(line.contains(", an empty page after ") && line.ends_with(" ms"), "{}", ran.stdout);
     let ran = doctor("BROWSER_PATH", "/nowhere/chromium").expect(1);
-    ran.prints("no Chromium is installed (looked for /nowhere/chromium)").prints("→ install Debian's `chromium`");
+    ran.prints("BROWSER_PATH: /nowhere/chromium is no file").prints("→ install Debian's `chromium`");
     if getuid().is_root() {
         let ran = doctor("BROWSER_SANDBOX", "true").expect(1);
         ran.prints("its sandbox does not work as root").prints("BROWSER_SANDBOX=false");

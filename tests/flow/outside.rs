@@ -29,6 +29,8 @@ pub(crate) enum Answer {
     Page(Solution),
     /// A new token that works, without what a protection sets after it; then the whole page.
     Late,
+    /// A page without a token; then one with a new token that works.
+    Placeholder,
     /// No answer.
     Fails(&'static str, Pace),
 }
@@ -152,11 +154,17 @@ impl crate::world::State {
                 self.api.live.insert(token.clone(), Some(AGENT.to_owned()));
                 Ok(page(&token).into())
             }
+            Answer::Placeholder => {
+                let token = new_token();
+                self.api.live.insert(token.clone(), Some(AGENT.to_owned()));
+                let later = async move { Some(page(&token).into()) };
+                Ok(Solved { solution: page(""), later: Some(Box::pin(later)) })
+            }
             Answer::Late => {
                 let token = new_token();
                 self.api.live.insert(token.clone(), Some(AGENT.to_owned()));
                 let early = Solution { user_agent: None, ..page(&token) };
-                Ok(Solved { solution: early, later: Some(Box::pin(async move { Some(page(&token)) })) })
+                Ok(Solved { solution: early, later: Some(Box::pin(async move { Some(page(&token).into()) })) })
             }
             Answer::Dead => Ok(page(&new_token()).into()),
             Answer::Token(token) => Ok(page(&token).into()),

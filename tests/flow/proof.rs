@@ -86,6 +86,16 @@ async fn where_the_first_solution_is_blocked_a_later_one_of_the_same_page_is_tri
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_first_solution_has_a_placeholder_a_later_one_of_the_same_page_is_tried() {
+    let bench = two_sources(Answer::Placeholder, Answer::Fresh).await;
+    bench.publish("");
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
+    assert_eq!(bench.state().refreshed()[0].source, "source-0");
+    assert_eq!(bench.state().token(), Some("token-1"));
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_403_everywhere_is_a_failure_of_verification_and_leaves_the_old_token() {
     let bench = two_sources(Answer::Fresh, Answer::Fresh).await;
     bench.state().api.next = [Mood::Blocks, Mood::Blocks].into();

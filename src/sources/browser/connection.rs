@@ -24,14 +24,12 @@ pub(super) const MAX_MESSAGE: usize = 16 << 20;
 /// Commands that a browser has not read yet. It reads them at once, so that more mean it hangs.
 const MAX_UNREAD: usize = 4_096;
 
-#[derive(Debug)]
 pub(super) struct Connection {
     transport: Transport,
     unread: VecDeque<String>,
     last_id: u64,
 }
 
-#[derive(Debug)]
 enum Transport {
     /// Messages end with a NUL.
     Pipe(Framed<UnixStream, AnyDelimiterCodec>),
@@ -41,15 +39,14 @@ enum Transport {
 #[derive(Debug)]
 pub(super) enum Message {
     Answer { id: u64, result: Result<Box<RawValue>, String> },
-    Event { method: String, params: Value },
+    Event { method: String, params: Box<RawValue> },
 }
 
 #[derive(Deserialize)]
 struct Wire {
     id: Option<u64>,
     method: Option<String>,
-    #[serde(default)]
-    params: Value,
+    params: Option<Box<RawValue>>,
     result: Option<Box<RawValue>>,
     error: Option<WireError>,
 }
@@ -70,7 +67,7 @@ impl Message {
                 let result = result.ok_or_else(|| error.map(|error| error.message).unwrap_or_default());
                 Some(Self::Answer { id, result })
             }
-            (None, Some(method)) => Some(Self::Event { method, params }),
+            (None, Some(method)) => params.map(|params| Self::Event { method, params }),
             (None, None) => None,
         })
     }
@@ -177,7 +174,7 @@ impl Transport {
 impl From<AnyDelimiterCodecError> for BrowserError {
     fn from(error: AnyDelimiterCodecError) -> Self {
         match error {
-            AnyDelimiterCodecError::MaxChunkLengthExceeded => Self::NoCdp,
+            AnyDelimiterCodecError::MaxChunkLengthExceeded => Self::TooLong(MAX_MESSAGE),
             AnyDelimiterCodecError::Io(_) => Self::Ended,
         }
     }

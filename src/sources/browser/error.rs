@@ -17,6 +17,8 @@ const SHOWN: usize = 300;
 pub enum BrowserError {
     #[error("no Chromium is installed (looked for {0}); install one, or set BROWSER_PATH or BROWSER_URL")]
     Missing(String),
+    #[error("BROWSER_PATH: {0} is no file")]
+    NoFile(String),
     #[error("{path} does not start: {reason}")]
     Start { path: String, reason: String },
     #[error(
@@ -39,6 +41,8 @@ pub enum BrowserError {
     Silent,
     #[error("it does not speak the Chrome DevTools Protocol")]
     NoCdp,
+    #[error("the page makes it send a message of more than {} MiB", .0 >> 20)]
+    TooLong(usize),
     #[error("it refuses {command}: {reason}")]
     Refuses { command: &'static str, reason: String },
     /// No slot became free in this time.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -26,23 +26,22 @@ use crate::sources::slots::{Slot, Slots};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All browsers of this process, by the settings that start or reach them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Browsers {
     pools: Mutex<HashMap<String, Arc<Pool>>>,
     shared: Arc<Shared>,
 }
 
 /// What the pools have in common.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
-    folder: OnceLock<Folder>,
+    folder: Mutex<Option<Arc<Folder>>>,
     /// The browsers that are being closed or kept.
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 /// The browsers of one kind.
-#[derive(Debug)]
 pub(super) struct Pool {
     program: BrowserProgram,
     keep: Duration,
@@ -54,13 +53,12 @@ pub(super) struct Pool {
 }
 
 /// The browsers that wait for their next page. Each gets another number each time.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kept {
     browsers: Vec<(u64, Browser)>,
     last_number: u64,
 }
 
-#[derive(Debug)]
 pub(super) struct Browser {
     pub(super) connection: Connection,
     /// `None` for a browser elsewhere.
@@ -77,7 +75,6 @@ pub(super) struct Version {
 }
 
 /// A browser that is in use. Dropping it closes its page, and the browser or keeps it for the next page.
-#[derive(Debug)]
 pub(super) struct Lease {
     browser: Option<Browser>,
     /// Closed with the lease.
@@ -125,13 +122,12 @@ impl Browsers {
 }
 
 impl Shared {
-    fn folder(&self) -> Result<&Folder, BrowserError> {
-        match self.folder.get() {
-            Some(folder) => Ok(folder),
-            None => {
-                let made = Folder::make()?;
-                Ok(self.folder.get_or_init(|| made))
-            }
+    /// The folder of this process, made anew where a cleaner of old files has removed it.
+    fn folder(&self) -> Result<Arc<Folder>, BrowserError> {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*folder {
+            Some(folder) if folder.is_there() => Ok(Arc::clone(folder)),
+            _ => Ok(Arc::clone(folder.insert(Arc::new(Folder::make()?)))),
         }
     }
 }
@@ -146,6 +142,10 @@ impl Pool {
 
     fn lock_kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_kept(&self) -> Option<(u64, Browser)> {
+        self.lock_kept().browsers.pop()
     }
 
     /// The program and its version.
@@ -198,12 +198,13 @@ impl Kept {
 impl Lease {
     /// Takes a browser that was kept, or starts or reaches one.
     pub(super) async fn open(&mut self) -> Result<&mut Browser, BrowserError> {
-        let kept = self.pool.lock_kept().browsers.pop();
-        if let Some((_, mut browser)) = kept {
-            if browser.command(None, "Browser.getVersion", json!({})).await.is_ok() {
-                return Ok(self.browser.insert(browser));
+        while let Some((_, kept)) = self.pool.take_kept() {
+            let browser = self.browser.insert(kept);
+            let asked = timeout(CLOSE_TIMEOUT, browser.command(None, "Browser.getVersion", json!({}))).await;
+            if matches!(asked, Ok(Ok(_))) {
+                return self.browser();
             }
-            browser.end().await;
+            self.end();
         }
         match self.pool.program.clone() {
             BrowserProgram::Connect(url) => {
@@ -219,14 +220,19 @@ impl Lease {
                     return self.browser();
                 }
                 // It was upgraded meanwhile: it would say one version in its user agent and another elsewhere.
-                if let Some(browser) = self.browser.take() {
-                    browser.end().await;
-                }
+                self.end();
                 *self.pool.found.lock().await = None;
                 let program = self.pool.program(&launch).await?;
                 self.start(&program, &launch).await?;
                 self.browser()
             }
+        }
+    }
+
+    /// Ends the browser without waiting for that.
+    fn end(&mut self) {
+        if let Some(browser) = self.browser.take() {
+            self.pool.shared.tasks.spawn(browser.end());
         }
     }
 
@@ -240,7 +246,7 @@ impl Lease {
     }
 
     async fn start(&mut self, program: &Program, launch: &BrowserLaunch) -> Result<Version, BrowserError> {
-        let (process, connection, log) = Process::start(program, launch, self.pool.shared.folder()?)?;
+        let (process, connection, log) = Process::start(program, launch, &*self.pool.shared.folder()?)?;
         let log: JoinHandle<String> = self.pool.shared.tasks.spawn(process::last_of(log));
         let browser = Browser { connection, process: Some(process), version: Version::default() };
         let browser = self.browser.insert(browser);

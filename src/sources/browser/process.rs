@@ -61,7 +61,8 @@ const ARGUMENTS: &[&str] = &[
     "--disable-breakpad",
     // Else `navigator.webdriver` tells every page that a program looks at it.
     "--disable-blink-features=AutomationControlled",
-    "--block-new-web-contents",
+    // Else a page sends packets past the proxy, and to addresses inside.
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
 ];
 
 /// The folder of this process for its browsers; removed with it.
@@ -89,14 +90,22 @@ pub(super) struct Process {
 }
 
 impl Folder {
+    /// Whether no other program has removed it.
+    pub(super) fn is_there(&self) -> bool {
+        self.folder.path().join(LOCK).exists()
+    }
+
     /// Makes the folder, and removes those of processes that were killed.
     pub(super) fn make() -> Result<Self, BrowserError> {
         let parent = std::env::temp_dir();
         sweep(&parent);
         let made = || {
             let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)?;
-            let lock = File::create(folder.path().join(LOCK))?;
+            // It gets its name once it is locked: another process may look for folders to remove in between.
+            let unlocked = folder.path().join("new");
+            let lock = File::create(&unlocked)?;
             lock.lock()?;
+            fs::rename(unlocked, folder.path().join(LOCK))?;
             Ok(Self { folder, _lock: lock })
         };
         made().map_err(|error: io::Error| BrowserError::Folder(format!("{}: {error}", parent.display())))
@@ -131,20 +140,23 @@ impl Program {
             Some(name) => places().map(|place| place.join(name)).find(is_there),
             None => NAMES.iter().flat_map(|name| places().map(move |place| place.join(name))).find(is_there),
         };
-        let looked = || match path {
-            Some(path) => path.display().to_string(),
-            None => format!("{} in {}", NAMES.join(", "), PLACES.join(", ")),
-        };
-        let path = found.ok_or_else(|| BrowserError::Missing(looked()))?;
+        let path = found.and_then(|path| std::path::absolute(path).ok()).ok_or_else(|| match path {
+            Some(path) => BrowserError::NoFile(path.display().to_string()),
+            None => BrowserError::Missing(format!("{} in {}", NAMES.join(", "), PLACES.join(", "))),
+        })?;
+        let start =
+            |error: io::Error| BrowserError::Start { path: path.display().to_string(), reason: error.to_string() };
         let mut asked = Command::new(&path);
-        asked.arg("--version").env_clear().env("PATH", PATH).stdin(Stdio::null()).kill_on_drop(true);
-        let version = match timeout(VERSION_TIMEOUT, asked.output()).await {
-            Ok(Ok(output)) => String::from_utf8_lossy(&output.stdout).lines().next().map(|line| line.trim().to_owned()),
-            Ok(Err(error)) => {
-                return Err(BrowserError::Start { path: path.display().to_string(), reason: error.to_string() });
-            }
-            Err(_) => None,
-        };
+        asked.arg("--version").env_clear().env("PATH", PATH).process_group(0).kill_on_drop(true);
+        asked.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut asked = asked.spawn().map_err(start)?;
+        let group = group(&asked);
+        let mut said = Vec::new();
+        if let Some(output) = asked.stdout.take() {
+            let _late = timeout(VERSION_TIMEOUT, output.take(LOG as u64).read_to_end(&mut said)).await;
+        }
+        kill(group);
+        let version = String::from_utf8_lossy(&said).lines().next().map(|line| line.trim().to_owned());
         let version = version.filter(|version| !version.is_empty() && version.len() < 120);
         Ok(Self { path, version })
     }
@@ -178,21 +190,26 @@ impl Process {
     ) -> Result<(Self, Connection, ChildStderr), BrowserError> {
         let path = program.path.display().to_string();
         let started = || {
-            let folder = tempfile::Builder::new().prefix("").tempdir_in(folder.folder.path())?.keep();
+            let folder = tempfile::Builder::new().prefix("").tempdir_in(folder.folder.path())?;
             let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
             ours.set_nonblocking(true)?;
             let mut command = Command::new("/bin/sh");
             command.args(["-c", WITH_PIPE, "sh"]).arg(&program.path).args(ARGUMENTS);
-            command.arg(format!("--user-data-dir={}", folder.display()));
+            command.arg(format!("--user-data-dir={}", folder.path().display()));
             command.args(program.user_agent().map(|name| format!("--user-agent={name}")));
             command.args((!launch.sandbox).then_some("--no-sandbox")).args(&launch.args);
-            command.env_clear().env("PATH", PATH).env("HOME", &folder).env("TMPDIR", &folder).current_dir(&folder);
+            command
+                .env_clear()
+                .env("PATH", PATH)
+                .env("HOME", folder.path())
+                .env("TMPDIR", folder.path())
+                .current_dir(folder.path());
             command.process_group(0).kill_on_drop(true);
             command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn()?;
-            let group = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+            let group = group(&child);
             let log = child.stderr.take().ok_or_else(|| io::Error::other("no log"))?;
-            Ok((Self { child, group, folder }, Connection::over_pipe(UnixStream::from_std(ours)?), log))
+            Ok((Self { child, group, folder: folder.keep() }, Connection::over_pipe(UnixStream::from_std(ours)?), log))
         };
         started().map_err(|error: io::Error| BrowserError::Start { path, reason: error.to_string() })
     }
@@ -213,7 +230,7 @@ impl Process {
 
     /// Kills what is left. It fails once all have ended; another group may have the number later.
     fn kill(&mut self) {
-        let _ended = self.group.take().map(|group| kill_process_group(group, Signal::KILL));
+        kill(self.group.take());
     }
 }
 
@@ -221,6 +238,14 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn group(leader: &Child) -> Option<Pid> {
+    leader.id().and_then(|id| Pid::from_raw(id.try_into().ok()?))
+}
+
+fn kill(group: Option<Pid>) {
+    let _ended = group.map(|group| kill_process_group(group, Signal::KILL));
 }
 
 /// Reads the log to its end and returns the last of it. A browser whose log nobody reads would stop.

@@ -27,7 +27,7 @@ struct Endpoint {
 
 /// Connects to the web socket at the address, or to the one that an `http://` or `https://` address names.
 pub(super) async fn connect(address: &SecretString) -> Result<Connection, BrowserError> {
-    let mut url = web(address.expose_secret());
+    let (mut url, names_socket) = web(address.expose_secret());
     let login = Login::take(&mut url);
     let endpoint = |problem: String| BrowserError::Endpoint { peer: http::peer(&url), problem };
     let client = Client::new(&url, Route::Direct).map_err(|error| endpoint(error.to_string()))?;
@@ -39,7 +39,7 @@ pub(super) async fn connect(address: &SecretString) -> Result<Connection, Browse
         request
     };
     let mut socket = url.clone();
-    if address.expose_secret().trim_start().starts_with("http") {
+    if names_socket {
         let mut named = url.clone();
         named.set_path(&format!("{}/json/version", url.path().trim_end_matches('/')));
         let answer =
@@ -67,9 +67,15 @@ pub(super) async fn connect(address: &SecretString) -> Result<Connection, Browse
     Ok(Connection::over_socket(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await))
 }
 
-/// The address for the HTTP client. Every address that came this far is one.
-fn web(text: &str) -> Url {
-    let text = text.trim();
-    let text = text.strip_prefix("ws").map_or_else(|| text.to_owned(), |rest| format!("http{rest}"));
-    Url::parse(&text).unwrap_or_else(|_| unreachable!("the settings hold addresses alone"))
+/// The address for the HTTP client, and whether it only names the web socket. Every address that came this far is one.
+fn web(text: &str) -> (Url, bool) {
+    let mut url = Url::parse(text.trim()).unwrap_or_else(|_| unreachable!("the settings hold addresses alone"));
+    let scheme = match url.scheme() {
+        "ws" => "http",
+        "wss" => "https",
+        _ => return (url, true),
+    };
+    // It changes one web scheme for another, which works.
+    let _changed = url.set_scheme(scheme);
+    (url, false)
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use token_sidecar_client::excerpt::excerpt;
 use tokio::time::{Sleep, sleep, timeout};
+use url::Url;
 
 use super::connection::{Connection, Message};
 use super::error::BrowserError;
@@ -16,24 +17,24 @@ use super::page::{Page, ProxyLogin, Rules};
 use super::pool::Lease;
 use crate::config::{BrowserConfig, BrowserPlace, BrowserProgram, StorageItem};
 use crate::domain::extract::{Cookie, RawToken, Solution};
+use crate::refresh::ports::Solved;
 use crate::sources::lenient;
 
 /// How often a page is looked at where no event tells that something is new.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a page may take to say what it has stored: its script may never end.
 const STORAGE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long after it has loaded a page is looked at once more.
-const SETTLE: Duration = Duration::from_secs(1);
-/// How long a page that has the token may take to load.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a page that has a token may take to have another solution.
+const LATER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest value of a page's storage that is read.
 const MAX_STORED: usize = 1 << 20;
 
-#[derive(Debug)]
 pub(super) struct Visit {
     lease: Lease,
     config: BrowserConfig,
     open: OpenPage,
+    /// When the time for the token is over; set once the page has loaded.
+    give_up: Option<Pin<Box<Sleep>>>,
 }
 
 /// The page, and what its events are answered with.
@@ -94,7 +95,7 @@ impl Visit {
         let site = std::iter::once(&config.page).chain(&config.api).cloned().collect();
         let rules = Rules { site, login, header };
         let open = OpenPage { page: Page::default(), rules, session: String::new(), requests: None, navigation: 0 };
-        Self { lease, config, open }
+        Self { lease, config, open, give_up: None }
     }
 
     /// Opens the page and waits until it has the token.
@@ -103,21 +104,27 @@ impl Visit {
         let navigate = json!({"url": self.config.page.as_str()});
         self.open.navigation =
             self.lease.browser()?.connection.send(Some(&self.open.session), "Page.navigate", navigate);
-        let mut give_up: Option<Pin<Box<Sleep>>> = None;
+        self.next(None).await
+    }
+
+    /// Waits until the page has a solution that is another than the last.
+    async fn next(&mut self, last: Option<&Solution>) -> Result<Solution, BrowserError> {
         loop {
             self.open.page.has_changed = false;
-            if let Some(solution) = self.look().await? {
+            let found = self.look().await?;
+            if let Some(solution) = found.filter(|solution| Some(solution) != last) {
                 self.lease.is_well = true;
                 return Ok(solution);
             }
             if let Some(error) = self.open.page.error.take() {
                 return Err(error);
             }
-            match (self.open.page.has_loaded, &give_up) {
-                (false, _) => give_up = None,
-                (true, None) => give_up = Some(Box::pin(sleep(self.config.wait))),
+            match (self.open.page.has_loaded, &self.give_up) {
+                (false, _) => self.give_up = None,
+                (true, None) => self.give_up = Some(Box::pin(sleep(self.config.wait))),
                 (true, Some(_)) => {}
             }
+            let mut give_up = self.give_up.take();
             let waited = async {
                 match &mut give_up {
                     Some(end) => end.await,
@@ -130,26 +137,19 @@ impl Visit {
                 changed = self.changed() => changed?,
                 () = sleep(LOOK_INTERVAL) => {}
             }
+            self.give_up = give_up;
         }
     }
 
-    /// What the page has once it has loaded, if that is something else than the first solution.
-    pub(super) async fn later(mut self: Box<Self>, first: Solution) -> Option<Solution> {
-        let loaded = async {
-            while !self.open.page.has_loaded {
-                self.changed().await?;
-                self.open.page.has_changed = false;
-            }
-            let settled = timeout(SETTLE, async {
-                loop {
-                    self.changed().await?;
-                    self.open.page.has_changed = false;
-                }
-            });
-            settled.await.unwrap_or(Ok::<(), BrowserError>(()))
+    /// The solution, and those that the page may have later.
+    pub(super) fn solved(mut self: Box<Self>, solution: Solution) -> Solved {
+        let last = solution.clone();
+        let later = async move {
+            let next = timeout(LATER_TIMEOUT, self.next(Some(&last))).await;
+            let solution = next.ok()?.ok()?;
+            Some(self.solved(solution))
         };
-        timeout(LOAD_TIMEOUT, loaded).await.ok()?.ok()?;
-        self.look().await.ok()?.filter(|solution| *solution != first)
+        Solved { solution, later: Some(Box::pin(later)) }
     }
 
     /// What the browser says of itself, once it has opened an empty page.
@@ -167,6 +167,9 @@ impl Visit {
 
     /// Why there is no solution when the time is over.
     pub(super) fn timed_out(&self) -> BrowserError {
+        if let Some(status @ (403 | 429)) = self.open.page.status {
+            return BrowserError::Blocked(status);
+        }
         let doing = match (&self.open.page.status, self.open.page.has_loaded) {
             _ if self.open.session.is_empty() => "the browser was still starting".to_owned(),
             (None, _) => "the site has not answered".to_owned(),
@@ -214,7 +217,8 @@ impl Visit {
         let Session { session_id } = browser.read("Target.attachToTarget", attach).await?;
         // In a browser of our own the requests of all its workers are seen; one that is elsewhere has other pages too.
         let requests = (!is_own).then(|| session_id.clone());
-        browser.connection.send(requests.as_deref(), "Fetch.enable", json!({"handleAuthRequests": true}));
+        // Waited for: without it there would be no rules.
+        browser.command(requests.as_deref(), "Fetch.enable", json!({"handleAuthRequests": true})).await?;
         for method in ["Inspector.enable", "Page.enable"] {
             browser.connection.send(Some(&session_id), method, json!({}));
         }
@@ -249,7 +253,15 @@ impl Visit {
         let jar = self.command(None, "Storage.getCookies", context).await?;
         let jar: Jar = serde_json::from_str(jar.get()).map_err(|_| BrowserError::NoCdp)?;
         let cookies = jar.cookies.unwrap_or_default();
-        let is_wanted = |cookie: &Cookie| !cookie.value.is_empty() && self.config.wanted.contains(&cookie.name);
+        // A frame of another site may set a cookie of the same name.
+        let hosts = [&self.config.page].into_iter().chain(&self.config.api).filter_map(Url::host_str);
+        let shown = Url::parse(&self.open.page.url).ok();
+        let hosts: Vec<&str> = hosts.chain(shown.as_ref().and_then(Url::host_str)).collect();
+        let is_wanted = |cookie: &Cookie| {
+            !cookie.value.is_empty()
+                && self.config.wanted.contains(&cookie.name)
+                && hosts.iter().any(|host| cookie.is_sent_to(host))
+        };
         let has_token = bare.is_some() || cookies.iter().any(is_wanted);
         let (url, user_agent) = (self.open.page.url.clone(), self.open.page.user_agent.clone());
         Ok(has_token.then_some(Solution { cookies, bare, url, user_agent }))
@@ -335,6 +347,8 @@ impl OpenPage {
             // The answers to commands that no step waits for.
             Message::Answer { .. } => {}
             Message::Event { method, params } => {
+                // Chromium may send what is no JSON value, such as half a surrogate pair.
+                let Ok(params) = serde_json::from_str(params.get()) else { return };
                 if let Some((command, answer)) = self.page.take(&method, &params, &self.rules) {
                     let of_requests = command.starts_with("Fetch.");
                     let session = if of_requests { self.requests.as_deref() } else { Some(self.session.as_str()) };
