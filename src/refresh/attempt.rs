@@ -55,7 +55,8 @@ impl<P: Ports> SiteContext<P> {
         let mut timings = Timings::default();
         if let Some(token) = self.bootstrap.as_ref().filter(|_| claim.offers_bootstrap) {
             let bare = Some(RawToken(token.expose().to_owned()));
-            match self.prove(Solution { bare, ..Solution::default() }, claim, &mut timings).await {
+            let solution = Solution { bare, ..Solution::default() };
+            match Box::pin(self.prove(solution, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (BOOTSTRAP.to_owned(), Trigger::Bootstrap);
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
@@ -69,7 +70,7 @@ impl<P: Ports> SiteContext<P> {
         for source in &self.sources {
             tried.push(source.name());
             let solved = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
-            match self.prove_solved(solved, claim, &mut timings).await {
+            match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (source.name().to_owned(), claim.trigger);
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));

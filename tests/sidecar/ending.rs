@@ -119,12 +119,12 @@ fn sigquit_ends_it_as_sigterm_does() {
     assert!(is_free(&world));
 }
 
-/// `script` gives it a terminal, which is gone when `script` is killed.
+/// `script` gives it a terminal, which is gone when `script` is killed. Under `nohup` the signal would be ignored.
 #[test]
 fn the_end_of_its_terminal_ends_it_as_sigterm_does() {
     let world = World::start();
     let events = world.events();
-    let starter = ["sh", "-c", "exec script -qec \"$0 $1\" /dev/null"];
+    let starter = ["sh", "-c", "exec env --default-signal=HUP script -qec \"$0 $1\" /dev/null"];
     let terminal = Running::start(&mut world.command_under(&starter, &["run"], &[GRACE, NO_DEBOUNCE]));
     terminal.prints("channels");
     events.refreshed();
