@@ -100,11 +100,8 @@ pub(super) struct BrowserTask {
 
 impl BrowserSection {
     pub(super) fn build(self, site: &mut Section, id: &SiteId, task: BrowserTask) -> BrowserConfig {
-        let BrowserTask { page, api, wanted, mut proxy } = task;
-        if let Some(proxy) = &mut proxy {
-            // Chromium's `socks5` always lets the proxy resolve names.
-            proxy.url = proxy.url.replacen("socks5h:", "socks5:", 1);
-        }
+        let BrowserTask { page, api, wanted, proxy } = task;
+        let proxy = proxy.map(ProxyConfig::for_chromium);
         if self.url.0.is_some() && self.path.is_some() {
             let both = "browser.url (BROWSER_URL) and browser.path (BROWSER_PATH) are both set: which one?";
             site.conflict(&["browser.url", "browser.path"], both.to_owned());

@@ -371,7 +371,16 @@ mod tests {
         let site = &given.loaded().config.sites[0];
         let proxy = site.probe.proxy.as_ref().unwrap();
         assert_eq!((proxy.url.as_str(), proxy.username.as_deref()), ("http://proxy:3128", Some("user")));
+        let password = |proxy: &ProxyConfig| {
+            proxy.password.as_ref().map(|password| secrecy::ExposeSecret::expose_secret(password).to_owned())
+        };
+        assert_eq!(password(proxy).as_deref(), Some("hunter2"));
         assert_eq!(given.setting("sites.chitai_gorod.proxy.url").0, "http://user:***@proxy:3128/");
+        let given = given
+            .variable("CHITAI_GOROD_PROXY_URL", "http://user@proxy:3128")
+            .toml("[sites.chitai_gorod.proxy]\npassword = \"hunter3\"");
+        let proxy = given.loaded().config.sites[0].probe.proxy.clone().unwrap();
+        assert_eq!((proxy.username.as_deref(), password(&proxy).as_deref()), (Some("user"), Some("hunter3")));
         let given = given.variable("CHITAI_GOROD_PROXY_URL", "socks5://user:hunter2@proxy:1080");
         assert!(given.refused().contains("Chromium has no login for SOCKS proxies"));
     }

@@ -126,11 +126,7 @@ impl FlaresolverrSection {
         wanted: Vec<String>,
         of_site: Option<ProxyConfig>,
     ) -> FlaresolverrConfig {
-        let proxy = self.proxy.build(site).or_else(|| {
-            // Its browser knows no other name for a proxy that resolves names.
-            let proxy = of_site?;
-            Some(ProxyConfig { url: proxy.url.replacen("socks5h:", "socks5:", 1), ..proxy })
-        });
+        let proxy = self.proxy.build(site).or_else(|| of_site.map(ProxyConfig::for_chromium));
         if proxy.is_some() && self.session.is_some() {
             let reason = "FlareSolverr ignores a request's proxy in a session; give the session its proxy";
             site.warn(format!("sites.{id}.flaresolverr: {reason}"));
@@ -151,30 +147,39 @@ impl FlaresolverrSection {
 
 impl ProxySection {
     pub(super) fn build(self, section: &mut Section) -> Option<ProxyConfig> {
-        let (username, password) = (self.username, self.password.0);
-        let Some(url) = self.url.0 else {
-            if username.is_some() || password.is_some() {
-                section.missing("flaresolverr.proxy.url", "user and password are of no use without it");
-            }
-            return None;
-        };
-        Some(ProxyConfig { url: url.0, username, password })
+        let proxy = self.url.0.map(|url| ProxyConfig { url: url.0, username: None, password: None });
+        with_login(section, "flaresolverr.proxy.url", proxy, self.username, self.password.0)
     }
 }
 
 impl SiteProxySection {
     pub(super) fn build(self, site: &mut Section) -> Option<ProxyConfig> {
-        let (username, password) = (self.username, self.password.0);
-        let Some(SiteProxyAddress(proxy)) = self.url.0 else {
-            if username.is_some() || password.is_some() {
-                site.missing("proxy.url", "user and password are of no use without it");
-            }
-            return None;
-        };
-        Some(match username {
-            Some(_) => ProxyConfig { username, password, ..proxy },
-            None => proxy,
-        })
+        with_login(site, "proxy.url", self.url.0.map(|url| url.0), self.username, self.password.0)
+    }
+}
+
+/// The proxy with this user and password, or else those of its address at `path`.
+fn with_login(
+    section: &mut Section,
+    path: &str,
+    proxy: Option<ProxyConfig>,
+    username: Option<String>,
+    password: Option<SecretString>,
+) -> Option<ProxyConfig> {
+    let Some(proxy) = proxy else {
+        if username.is_some() || password.is_some() {
+            section.missing(path, "user and password are of no use without it");
+        }
+        return None;
+    };
+    let (username, password) = (username.or(proxy.username), password.or(proxy.password));
+    Some(ProxyConfig { username, password, ..proxy })
+}
+
+impl ProxyConfig {
+    /// As Chromium names it: its `socks5` always lets the proxy resolve names.
+    pub(super) fn for_chromium(self) -> Self {
+        Self { url: self.url.replacen("socks5h:", "socks5:", 1), ..self }
     }
 }
 
