@@ -2,6 +2,7 @@
 
 use super::pending::{Arrival, Outcome, Pending};
 use super::snapshot::Snapshot;
+use token_sidecar_client::wire::Fingerprint;
 
 /// What was received since the driver last took it. Its size does not depend on the number of messages.
 ///
@@ -16,6 +17,8 @@ pub struct Arrived {
     /// How many of these triggers an outcome has answered.
     joined: u64,
     change: Change,
+    /// The newest token that a sidecar has stored, and its version.
+    newest: Option<(u64, Fingerprint)>,
 }
 
 /// What may have changed in Redis since the state was read.
@@ -51,7 +54,18 @@ struct Joined {
 
 impl Arrived {
     pub fn post(&mut self, arrival: Arrival) {
-        self.pending.fold(arrival);
+        self.pending.fold_knowing(self.newest.map(|(_, fingerprint)| fingerprint), arrival);
+    }
+
+    /// A sidecar has stored this token, as far as is known the newest.
+    pub fn stored(&mut self, version: u64, fingerprint: Fingerprint) {
+        self.newest = self.newest.max(Some((version, fingerprint)));
+    }
+
+    /// Takes all that has arrived.
+    pub fn take(&mut self) -> Self {
+        let newest = self.newest;
+        std::mem::replace(self, Self { newest, ..Self::default() })
     }
 
     /// An attempt has ended; it stored a token of this version, if any.
@@ -59,6 +73,9 @@ impl Arrived {
         self.joined += self.pending.settle(outcome);
         self.outcome = Some(self.outcome.map_or(outcome, |earlier| earlier.and_then(outcome)));
         self.change = self.change.and_then(version.map_or(Change::Unknown, Change::Stored));
+        if let (Outcome::Refreshed(fingerprint), Some(version)) = (outcome, version) {
+            self.stored(version, fingerprint);
+        }
     }
 
     /// The state in Redis may have changed.
@@ -80,7 +97,7 @@ impl Change {
 impl Inbox {
     /// Takes in what has arrived, and returns whether a trigger was among it.
     pub fn take_in(&mut self, arrived: Arrived) -> bool {
-        let Arrived { outcome, pending, joined, change } = arrived;
+        let Arrived { outcome, pending, joined, change, newest: _ } = arrived;
         if let Some(outcome) = outcome {
             self.settle(outcome);
         }

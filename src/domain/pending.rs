@@ -3,32 +3,44 @@
 use jiff::Timestamp;
 use token_sidecar_client::wire::{Event, FailedCause, Fingerprint, Report, Trigger, UpdatedCause};
 
-/// How many distinct fingerprints are kept. A report with one more counts as a report without a fingerprint, so that a
-/// flood of reports cannot displace a valid one.
+/// How many distinct fingerprints are kept, beside that of the newest token. A report with one more counts as a report
+/// without a fingerprint, so that a flood of reports cannot displace a valid one.
 pub const MAX_FINGERPRINTS: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Fingerprints(Vec<Fingerprint>);
+pub struct Fingerprints {
+    /// A place of its own for the newest token: within its debounce window a report without a fingerprint would be
+    /// answered with that very token.
+    newest: Option<Fingerprint>,
+    others: Vec<Fingerprint>,
+}
 
 impl Fingerprints {
     /// Returns `false` where there is no room.
     pub fn insert(&mut self, fingerprint: Fingerprint) -> bool {
-        if !self.contains(fingerprint) && self.0.len() < MAX_FINGERPRINTS {
-            self.0.push(fingerprint);
+        if !self.contains(fingerprint) && self.others.len() < MAX_FINGERPRINTS {
+            self.others.push(fingerprint);
         }
         self.contains(fingerprint)
     }
 
+    /// Adds the newest token, for which there is always room. Returns `false` where there is none for the one before it.
+    fn insert_newest(&mut self, fingerprint: Fingerprint) -> bool {
+        let before = self.newest.replace(fingerprint);
+        before.is_none_or(|before| self.insert(before))
+    }
+
     pub fn contains(&self, fingerprint: Fingerprint) -> bool {
-        self.0.contains(&fingerprint)
+        self.newest == Some(fingerprint) || self.others.contains(&fingerprint)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Fingerprint> {
-        self.0.iter().copied()
+        let others = self.others.iter().copied().filter(|other| self.newest != Some(*other));
+        self.newest.into_iter().chain(others)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.newest.is_none() && self.others.is_empty()
     }
 }
 
@@ -115,7 +127,7 @@ impl From<Arrival> for Pending {
             Arrival::Message(report) => {
                 pending.force = report.force;
                 pending.unnamed = report.fingerprint.is_none() && !report.force;
-                pending.reported = Fingerprints(report.fingerprint.into_iter().collect());
+                pending.reported.others = report.fingerprint.into_iter().collect();
                 pending.note = Note { reason: report.reason, source: report.source };
             }
             Arrival::Manual => pending.manual = true,
@@ -135,12 +147,24 @@ impl Pending {
         self.absorb(arrival.into());
     }
 
+    /// Merges in one more, where this is the newest token that is known.
+    pub fn fold_knowing(&mut self, newest: Option<Fingerprint>, arrival: Arrival) {
+        let mut later = Self::from(arrival);
+        if let Some(newest) = newest.filter(|newest| later.reported.contains(*newest)) {
+            later.reported = Fingerprints { newest: Some(newest), others: Vec::new() };
+        }
+        self.absorb(later);
+    }
+
     /// Merges in what arrived later than all of this.
     pub fn absorb(&mut self, later: Self) {
         self.manual |= later.manual;
         self.force |= later.force;
-        for fingerprint in later.reported.iter() {
+        for fingerprint in later.reported.others {
             self.unnamed |= !self.reported.insert(fingerprint);
+        }
+        if let Some(newest) = later.reported.newest {
+            self.unnamed |= !self.reported.insert_newest(newest);
         }
         self.unnamed |= later.unnamed;
         if later.implicit == Some(Trigger::Startup) || self.implicit.is_none() {
@@ -240,6 +264,26 @@ mod tests {
         pending.fold(report("true"));
         assert!(pending.unnamed, "one more than fits counts as unnamed, which asks for a solve");
         assert_eq!(pending.reported.iter().count(), MAX_FINGERPRINTS);
+    }
+
+    #[test]
+    fn a_report_on_the_newest_token_has_a_place_of_its_own() {
+        let (first, second) = (Fingerprint::of("first"), Fingerprint::of("second"));
+        let mut pending = Pending::default();
+        pending.fold_knowing(Some(first), report("first"));
+        for n in 0..MAX_FINGERPRINTS {
+            pending.fold_knowing(Some(first), report(&format!("stale {n}")));
+        }
+        assert!(pending.reported.contains(first) && !pending.unnamed);
+        // It is no longer the newest, and the other places are taken.
+        pending.fold_knowing(Some(second), report("second"));
+        assert!(pending.reported.contains(second) && !pending.reported.contains(first) && pending.unnamed);
+        let mut inbox = Pending::default();
+        inbox.absorb(pending);
+        assert_eq!(inbox.reported.iter().next(), Some(second));
+        assert_eq!(inbox.reported.iter().count(), MAX_FINGERPRINTS + 1);
+        inbox.settle(Outcome::Refreshed(second));
+        assert!(inbox.reported.contains(second), "it knew that token");
     }
 
     #[test]

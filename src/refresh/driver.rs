@@ -278,9 +278,13 @@ impl<P: Ports> Driver<P> {
         self.site.observer.observe(Observation::Pending(!self.inbox.is_empty()));
     }
 
-    /// Publishes the state to observers, and a new token to the outputs.
+    /// Publishes the state to observers, and a new token to the mailbox and the outputs.
     fn publish(&self) {
-        self.site.observer.observe(Observation::Looked(self.state.snapshot()));
+        let snapshot = self.state.snapshot();
+        self.site.observer.observe(Observation::Looked(snapshot));
+        if let Some(current) = snapshot.current.as_ref().filter(|current| current.refresh().is_some()) {
+            self.site.mailbox.stored(snapshot.version, current.token.fingerprint());
+        }
         if let Some(stored) = StoredToken::of(self.state.snapshot()) {
             self.site.stored.send_if_modified(|last| {
                 let is_new = last.as_ref().is_none_or(|last| !last.is_same(&stored));

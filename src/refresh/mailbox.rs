@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use crate::domain::inbox::Arrived;
 use crate::domain::pending::{Arrival, Outcome};
+use token_sidecar_client::wire::Fingerprint;
 
 /// Passes what has arrived for a site to its driver.
 #[derive(Debug, Default)]
@@ -38,9 +39,14 @@ impl Mailbox {
         self.changed.notify_one();
     }
 
+    /// A sidecar has stored a token of this version. A report on the newest one is never lost in a flood of others.
+    pub fn stored(&self, version: u64, fingerprint: Fingerprint) {
+        self.arrived().stored(version, fingerprint);
+    }
+
     /// Takes all that has arrived since the last call.
     pub fn take(&self) -> Arrived {
-        std::mem::take(&mut *self.arrived())
+        self.arrived().take()
     }
 
     pub fn outcomes(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use token_sidecar_client::wire::{Event, FailedCause, Trigger, UpdatedCause};
+use token_sidecar_client::wire::{Event, FailedCause, Report, Trigger, UpdatedCause};
 
 use crate::shop::Proof;
 
@@ -37,7 +37,8 @@ pub(crate) struct Laws {
     failed: Option<(Duration, i64)>,
     /// Numbers reports and events in their order.
     counted: u64,
-    last_event: u64,
+    /// The number of the last event with each token's fingerprint; of the last failure.
+    announced: BTreeMap<Option<String>, u64>,
     /// The claim that was committed or failed last.
     settled: Option<String>,
 }
@@ -46,6 +47,7 @@ pub(crate) struct Laws {
 #[derive(Debug)]
 pub(crate) struct Ask {
     number: u64,
+    fingerprint: Option<String>,
     /// The processes that Redis sent it to.
     pub(crate) received_by: BTreeSet<usize>,
 }
@@ -131,19 +133,26 @@ impl Laws {
             self.bare.extend(received_by.iter().map(|process| (*process, at)));
         }
         self.counted += 1;
-        self.asks.push(Ask { number: self.counted, received_by });
+        let fingerprint = Report::parse(payload.as_bytes()).0.fingerprint.map(|named| named.to_string());
+        self.asks.push(Ask { number: self.counted, fingerprint, received_by });
         self.counted
     }
 
-    /// Whether an outcome was announced after a report.
-    pub(crate) fn is_answered(&self, ask: u64) -> bool {
-        self.last_event > ask
+    /// Whether an answer was announced after a report of this number: an event that does not name the reported token.
+    pub(crate) fn is_answered(&self, number: u64) -> bool {
+        let ask = self.asks.binary_search_by_key(&number, |ask| ask.number).map(|place| &self.asks[place]);
+        ask.is_ok_and(|ask| self.answers(ask))
+    }
+
+    fn answers(&self, ask: &Ask) -> bool {
+        let others = self.announced.iter().filter(|(named, _)| named.is_none() || **named != ask.fingerprint);
+        others.max_by_key(|(_, last)| **last).is_some_and(|(_, last)| *last > ask.number)
     }
 
     /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
-        let open = self.asks.iter().rev().take_while(|ask| !self.is_answered(ask.number));
-        open.filter(|ask| ask.received_by.iter().any(|p| lives(*p))).last()
+        let open = self.asks.iter().filter(|ask| !self.answers(ask));
+        open.filter(|ask| ask.received_by.iter().any(|p| lives(*p))).next()
     }
 
     /// Records the start of a solve; returns its number.
@@ -209,7 +218,11 @@ impl Laws {
     /// Something was announced, of a token with this proof; a failure may have been noted in the keys or not.
     pub(crate) fn event(&mut self, at: Duration, event: &Event, is_noted: bool, proof: Option<Proof>) {
         self.counted += 1;
-        self.last_event = self.counted;
+        let named = match event {
+            Event::Updated(updated) => Some(updated.fingerprint.clone()),
+            Event::Failed(_) => None,
+        };
+        self.announced.insert(named, self.counted);
         match event {
             Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
                 if let Some((_, before)) = self.refreshed

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use token_sidecar::domain::pending::MAX_FINGERPRINTS;
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
 
@@ -49,6 +50,7 @@ enum Kind {
     SlowSolver,
     Bare,
     Stale,
+    Flood,
     Force,
     LoseKey,
     LoseLock,
@@ -58,7 +60,7 @@ enum Kind {
     ReadOnly,
 }
 
-const KINDS: [Kind; 27] = [
+const KINDS: [Kind; 28] = [
     Kind::Revoke,
     Kind::Crash,
     Kind::Stop,
@@ -79,6 +81,7 @@ const KINDS: [Kind; 27] = [
     Kind::SlowSolver,
     Kind::Bare,
     Kind::Stale,
+    Kind::Flood,
     Kind::Force,
     Kind::LoseKey,
     Kind::LoseLock,
@@ -286,6 +289,14 @@ impl Story {
             }
             Kind::Stale => {
                 ask(&world, &report("long gone"));
+            }
+            Kind::Flood => {
+                for n in 0..2 * MAX_FINGERPRINTS {
+                    ask(&world, &report(&format!("long gone {n}")));
+                }
+                if let Some(token) = world.get(TOKEN_KEY) {
+                    ask(&world, &report(&token));
+                }
             }
             Kind::Force => {
                 ask(&world, r#"{"force":true}"#);
