@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use token_sidecar::domain::pending::MAX_FINGERPRINTS;
 use token_sidecar_client::wire::{Event, FailedCause, Report, Trigger, UpdatedCause};
 
 use crate::shop::Proof;
@@ -29,15 +30,17 @@ pub(crate) struct Laws {
     data_lost: Option<Duration>,
     /// The last forced report, by the processes that received it.
     forced: BTreeMap<usize, Duration>,
-    /// The last report without a fingerprint, by the processes that received it.
+    /// The last report without a fingerprint, or beyond those that are kept apart, by the processes that received it.
     bare: BTreeMap<usize, Duration>,
+    /// The tokens that were reported since the last event.
+    reported: BTreeSet<String>,
     explicit: Option<Duration>,
     refreshed: Option<(Duration, u64)>,
     /// A failed attempt: when, and the `retry_at` in ms.
     failed: Option<(Duration, i64)>,
     /// Numbers reports and events in their order.
     counted: u64,
-    /// The number of the last event with each token's fingerprint; of the last failure.
+    /// The number of the last event for each token that does not work; `None` for all other events.
     announced: BTreeMap<Option<String>, u64>,
     /// The claim that was committed or failed last.
     settled: Option<String>,
@@ -47,6 +50,7 @@ pub(crate) struct Laws {
 #[derive(Debug)]
 pub(crate) struct Ask {
     number: u64,
+    at: Duration,
     fingerprint: Option<String>,
     /// The processes that Redis sent it to.
     pub(crate) received_by: BTreeSet<usize>,
@@ -99,6 +103,11 @@ impl Laws {
         self.excuse_for_all = Some(at);
     }
 
+    /// When something last happened to a process, to its connections or to Redis.
+    fn shaken(&self, process: usize) -> Option<Duration> {
+        self.excuses.get(&process).copied().max(self.excuse_for_all)
+    }
+
     /// A process has verified the stored token, and it was refused.
     pub(crate) fn found_refused(&mut self, process: usize, at: Duration) {
         self.found_refused.insert(process, at);
@@ -129,29 +138,35 @@ impl Laws {
         if payload.contains("force") {
             self.forced.extend(received_by.iter().map(|process| (*process, at)));
         }
-        if !payload.contains("fingerprint") {
+        let fingerprint = Report::parse(payload.as_bytes()).0.fingerprint.map(|named| named.to_string());
+        self.reported.extend(fingerprint.clone());
+        if fingerprint.is_none() || self.reported.len() > MAX_FINGERPRINTS {
             self.bare.extend(received_by.iter().map(|process| (*process, at)));
         }
         self.counted += 1;
-        let fingerprint = Report::parse(payload.as_bytes()).0.fingerprint.map(|named| named.to_string());
-        self.asks.push(Ask { number: self.counted, fingerprint, received_by });
+        self.asks.push(Ask { number: self.counted, at, fingerprint, received_by });
         self.counted
     }
 
-    /// Whether an answer was announced after a report of this number: an event that does not name the reported token.
+    /// Whether an answer was announced after a report of this number.
     pub(crate) fn is_answered(&self, number: u64) -> bool {
         let ask = self.asks.binary_search_by_key(&number, |ask| ask.number).map(|place| &self.asks[place]);
-        ask.is_ok_and(|ask| self.answers(ask))
+        ask.is_ok_and(|ask| self.has_answer(ask))
     }
 
-    fn answers(&self, ask: &Ask) -> bool {
-        let others = self.announced.iter().filter(|(named, _)| named.is_none() || **named != ask.fingerprint);
+    /// Whether there was an answer: an event that names another token than the reported one, or one that works. Where
+    /// the report may have been lost on its way, also the answer to its loss, which the API may leave unclear.
+    fn has_answer(&self, ask: &Ask) -> bool {
+        let lost = |process| self.shaken(process) >= Some(ask.at);
+        let is_lost = ask.received_by.iter().all(|process| lost(*process));
+        let answers = |named: &Option<String>| is_lost || named.is_none() || *named != ask.fingerprint;
+        let others = self.announced.iter().filter(|(named, _)| answers(named));
         others.max_by_key(|(_, last)| **last).is_some_and(|(_, last)| *last > ask.number)
     }
 
     /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
-        let open = self.asks.iter().filter(|ask| !self.answers(ask));
+        let open = self.asks.iter().filter(|ask| !self.has_answer(ask));
         open.filter(|ask| ask.received_by.iter().any(|p| lives(*p))).next()
     }
 
@@ -159,7 +174,7 @@ impl Laws {
     pub(crate) fn solve_begins(&mut self, process: usize, moment: Moment) -> usize {
         let Moment { at, claimed, now, stored, honest_since, scheduled } = moment;
         let since = |what: Option<Duration>, when: Duration| what.is_some_and(|w| w >= when);
-        let shaken = self.excuses.get(&process).copied().max(self.excuse_for_all);
+        let shaken = self.shaken(process);
         // A process that received nothing after a report cannot know that it was answered.
         let unsettled = |asks: &BTreeMap<usize, Duration>| asks.get(&process).is_some_and(|ask| since(shaken, *ask));
         let forced = self.forced.get(&process).copied();
@@ -215,14 +230,16 @@ impl Laws {
         }
     }
 
-    /// Something was announced, of a token with this proof; a failure may have been noted in the keys or not.
-    pub(crate) fn event(&mut self, at: Duration, event: &Event, is_noted: bool, proof: Option<Proof>) {
+    /// Something was announced, of a token with this proof, which works or not; a failure may have been noted in the keys
+    /// or not.
+    pub(crate) fn event(&mut self, at: Duration, event: &Event, is_noted: bool, proof: Option<Proof>, works: bool) {
         self.counted += 1;
         let named = match event {
-            Event::Updated(updated) => Some(updated.fingerprint.clone()),
-            Event::Failed(_) => None,
+            Event::Updated(updated) if !works => Some(updated.fingerprint.clone()),
+            _ => None,
         };
         self.announced.insert(named, self.counted);
+        self.reported.clear();
         match event {
             Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed => {
                 if let Some((_, before)) = self.refreshed

@@ -291,6 +291,7 @@ impl Story {
                 ask(&world, &report("long gone"));
             }
             Kind::Flood => {
+                world.state().shop.revoke();
                 for n in 0..2 * MAX_FINGERPRINTS {
                     ask(&world, &report(&format!("long gone {n}")));
                 }

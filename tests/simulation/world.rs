@@ -398,7 +398,8 @@ impl State {
             }
             Event::Failed(_) => None,
         };
-        self.laws.event(at, event, is_noted, token.map(|token| self.shop.proof(token)));
+        let works = token.is_some_and(|token| self.shop.works(token));
+        self.laws.event(at, event, is_noted, token.map(|token| self.shop.proof(token)), works);
         if matches!(event, Event::Updated(updated) if updated.cause == UpdatedCause::Refreshed) {
             self.newest = token.map(str::to_owned);
         }
