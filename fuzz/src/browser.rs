@@ -13,7 +13,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         r#"{"method":"Network.responseReceived","params":{"type":"Document","frameId":"page","response":{"status":403}}}
 {"method":"Network.dataReceived","params":{"dataLength":1000000000}}"#,
         r#"{"method":"Page.frameNavigated","params":{"frame":{"id":"page","url":"https://shop.test/"}}}
-{"method":"Inspector.targetCrashed","params":{}}"#,
+{"sessionId":"session","method":"Inspector.targetCrashed","params":{}}"#,
+        r#"{"method":"Target.attachedToTarget","params":{"sessionId":"frame","targetInfo":{"browserContextId":"context"}}}"#,
         r#"{"error":{"code":-32601,"message":"'Fetch.enable' wasn't found"},"id":2}"#,
     ])
 }

@@ -29,7 +29,7 @@ const CHUNK_BYTES: usize = 1 << 16;
 struct Parameters {
     /// The delay of the page's script from its load.
     ms: Option<u64>,
-    /// Where `/shop/redirect` and `/shop/fetch` go to.
+    /// Where `/shop/redirect`, `/shop/fetch`, `/shop/part` and `/shop/advance` go to.
     #[serde(default)]
     to: String,
     /// The status of `/shop/status`, and whether it sets the token's cookie (1) or not (0).
@@ -39,6 +39,9 @@ struct Parameters {
     /// Whether `/shop/fetch` sets the token's cookie only after its requests have ended (1) or at once (0).
     #[serde(default)]
     late: u8,
+    /// What runs the script of `/shop/part`: a `frame` of another site, a `worker`, a `shared` or a `service` worker.
+    #[serde(default)]
+    kind: String,
 }
 
 /// `GET` of a page under `/shop` that is not one of the simulated FlareSolverr's.
@@ -88,6 +91,9 @@ fn token_page(
             "fetch('/web/api/v2/search/product?phrase=1',{{headers:{{Authorization:'Bearer {}'}}}})",
             token()
         )),
+        "part" => page(vec![], part(&parameters.kind)?),
+        "part-frame" => page(vec![], "<script src=\"/shop/part.js\"></script>"),
+        "part.js" => ([(CONTENT_TYPE, "text/javascript")], part_script(&token())).into_response(),
         "edge-late" => {
             let user_agent = http::header(headers, &USER_AGENT);
             let late: Vec<_> = visitor_cookies(state, user_agent)
@@ -135,8 +141,16 @@ fn token_page(
 fn tokenless_page(name: &str, parameters: &Parameters) -> Option<Response> {
     Some(match name {
         "redirect" => (StatusCode::FOUND, [(LOCATION, parameters.to.as_str())]).into_response(),
+        "advance" => page(
+            vec![],
+            "<script>var rules=document.createElement('script');rules.type='speculationrules';\
+             var to=new URLSearchParams(location.search).get('to');\
+             rules.textContent=JSON.stringify({prefetch:[{source:'list',urls:[to],eagerness:'immediate'}]});\
+             document.body.append(rules)</script>",
+        ),
         "loop" => (StatusCode::FOUND, [(LOCATION, "/shop/loop")]).into_response(),
         "spin" => page(vec![], "<script>for(;;);</script>"),
+        "workers" => page(vec![], "<script>for(var i=0;i<300;i++)new Worker('data:,')</script>"),
         "memory" => page(vec![], "<script>for(var kept=[];;)kept.push(new Array(1e6).fill(.5))</script>"),
         "half" => {
             let whole = html("Books", &"book ".repeat(1000));
@@ -166,6 +180,29 @@ fn tokenless_page(name: &str, parameters: &Parameters) -> Option<Response> {
 
 fn page(cookies: Vec<Cookie>, body: &str) -> Response {
     respond(StatusCode::OK, html("Books", body), &cookies)
+}
+
+/// Leaves the request for the token to a part of the page that a browser runs apart from it.
+fn part(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "frame" => {
+            "<script>var frame=document.createElement('iframe');\
+             frame.src='http://localhost:'+location.port+'/shop/part-frame'+location.search;\
+             document.body.append(frame)</script>"
+        }
+        "worker" => "<script>new Worker('/shop/part.js'+location.search)</script>",
+        "shared" => "<script>new SharedWorker('/shop/part.js'+location.search)</script>",
+        "service" => "<script>navigator.serviceWorker.register('/shop/part.js'+location.search)</script>",
+        _ => return None,
+    })
+}
+
+/// A script that reads the parameter `to` of its address to the end, then requests the API with the token.
+fn part_script(token: &str) -> String {
+    "fetch(new URLSearchParams(self.location.search).get('to'),{mode:'no-cors'})\
+     .then(function(answer){return answer.arrayBuffer()}).catch(function(){})\
+     .then(function(){fetch('/web/api/v2/search/product?phrase=1',{headers:{Authorization:'Bearer TOKEN'}})})"
+        .replace("TOKEN", token)
 }
 
 /// A script that requests the parameter `to` in four ways, notes in the cookie `fetched` whether `fetch` could, and runs

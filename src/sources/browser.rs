@@ -76,13 +76,14 @@ impl BrowserSource {
 
 /// Reads messages of a browser, one a line, as those of an open page of this site. Returns why they end the page.
 pub fn read_messages(site: &Url, messages: &[u8]) -> Option<SourceError> {
-    let rules = Rules { site: vec![site.clone()], login: None, header: Some((AUTHORIZATION, site.clone())) };
-    let mut page = Page::new("page".to_owned(), String::new());
+    let header = Some((AUTHORIZATION, site.clone()));
+    let rules = Rules { site: vec![site.clone()], login: None, header, commands: vec![] };
+    let mut page = Page::new("context".to_owned(), "page".to_owned(), "session".to_owned(), String::new());
     for line in messages.split(|byte| *byte == b'\n') {
         match Message::read(line) {
-            Ok(Some(Message::Event { method, params })) => {
+            Ok(Some(Message::Event { session, method, params })) => {
                 let params = serde_json::from_str(params.get()).unwrap_or_default();
-                page.take(&method, &params, &rules);
+                page.take(session.as_deref(), &method, &params, &rules);
             }
             Ok(_) => {}
             Err(error) => page.fail(error),

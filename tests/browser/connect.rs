@@ -7,13 +7,15 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use simulator::{Settings, Simulator};
 use tempfile::TempDir;
-use token_sidecar::config::{BrowserConfig, BrowserProgram};
+use token_sidecar::config::{BrowserConfig, BrowserPlace, BrowserProgram};
 
+use crate::machine::Machine;
 use crate::places::says_nothing_of_headless;
-use crate::process::{Running, eventually};
+use crate::process::{Running, World, eventually};
 use crate::shop::Shop;
 use crate::support::listener::Listener;
 
@@ -41,6 +43,16 @@ impl Chromium {
             (!path.is_empty()).then(|| (port.to_owned(), path.to_owned()))
         });
         Self { address: format!("127.0.0.1:{port}"), path, _running: running, _folder: folder }
+    }
+
+    /// Opens a page as another program does.
+    fn open(&self, page: &str) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let page = utf8_percent_encode(page, NON_ALPHANUMERIC);
+        write!(stream, "PUT /json/new?{page} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut head = String::new();
+        BufReader::new(stream).read_line(&mut head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
 
     /// Its pages, as `/json/list` has them.
@@ -78,6 +90,49 @@ async fn a_browser_elsewhere_is_reached_by_either_address_and_keeps_nothing() {
     assert_eq!(internal.statistics().secrets, 0);
     eventually("the page is closed", || (chromium.pages() == pages).then_some(()));
     shop.end().await;
+}
+
+/// Each runs in a process or thread of its own and is commanded apart from the page.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_other_sites_and_workers_are_held_to_the_rules_of_their_page() {
+    let chromium = Chromium::start();
+    let shop = Shop::start(&[]);
+    let internal = Simulator::start(Settings::default()).unwrap();
+    let elsewhere = BrowserProgram::Connect(SecretString::from(format!("http://{}", chromium.address)));
+    for program in [elsewhere, shop.config("/shop").program] {
+        for kind in ["frame", "worker", "shared", "service"] {
+            let page = format!("/shop/part?kind={kind}&to={}", internal.url("/shop/secret"));
+            // It is another site for a browser, and its address is refused where it is not that of the API.
+            let host = if kind == "frame" { "localhost" } else { "127.0.0.1" };
+            let api = format!("http://{host}:{}/web/api/v2", shop.simulator.address().port());
+            let config = BrowserConfig {
+                program: program.clone(),
+                api: Some(api.parse().unwrap()),
+                token: BrowserPlace::Request("authorization".parse().unwrap()),
+                ..shop.config(&page)
+            };
+            let solution = shop.open(&config).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+            assert!(solution.bare.unwrap().0.starts_with("Bearer ey"), "{kind}");
+            assert_eq!(internal.statistics().secrets, 0, "{kind}: what is inside is refused");
+        }
+    }
+    let agents = shop.simulator.statistics().api.user_agents;
+    assert!(!agents.is_empty() && !agents.iter().any(|agent| agent.contains("Headless")), "{agents:?}");
+    shop.end().await;
+}
+
+/// Only the browser tells of shared workers, and it has those of other programs' pages too.
+#[test]
+fn shared_workers_of_other_pages_in_a_browser_elsewhere_run_as_without_the_sidecar() {
+    let machine = Machine::start(World::start());
+    let (chromium, other) = (Chromium::start(), World::start());
+    let address = format!("http://{}", chromium.address);
+    let sidecar = machine.sidecar("/shop/hang", &[("BROWSER_URL", &address), ("SIDECAR_SHUTDOWN_GRACE", "1s")]);
+    machine.world.when("the page is opened", |all| all.pages > 0);
+    chromium.open(&other.simulator.url("/shop/part?kind=shared&to=/shop/secret"));
+    let statistics = other.when("its worker has its answers", |all| all.api.started > 0);
+    assert_eq!(statistics.secrets, 1);
+    sidecar.stop().expect(0);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Pages without a token: each failure has words of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use token_sidecar::config::BrowserConfig;
@@ -44,6 +46,30 @@ async fn every_failure_of_a_page_is_told_apart() {
     ] {
         fails(config(page), words, pace).await;
     }
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn what_frames_of_other_sites_and_workers_load_counts_as_the_pages() {
+    let shop = Shop::start(&[]);
+    for kind in ["frame", "worker", "shared", "service"] {
+        // The frame is there.
+        let api = format!("http://localhost:{}/", shop.simulator.address().port());
+        let page = format!("/shop/part?kind={kind}&to=/shop/huge");
+        let error = shop.fail(&BrowserConfig { api: Some(api.parse().unwrap()), ..shop.config(&page) }).await;
+        assert_eq!(error.message, "browser: the page has loaded more than 64 MiB", "{kind}");
+    }
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn a_page_that_opens_workers_without_end_is_given_up() {
+    let shop = Shop::start(&[]);
+    let long = Duration::from_secs(60);
+    let began = now();
+    let error = shop.fail(&BrowserConfig { wait: long, max_timeout: long, ..shop.config("/shop/workers") }).await;
+    measured("200 workers after", seconds(began.elapsed()));
+    assert_eq!(error.message, "browser: the page has opened more than 200 frames of other sites and workers");
     shop.end().await;
 }
 

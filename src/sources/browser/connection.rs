@@ -38,14 +38,24 @@ enum Transport {
 
 #[derive(Debug)]
 pub(super) enum Message {
-    Answer { id: u64, result: Result<Box<RawValue>, String> },
-    Event { method: String, params: Box<RawValue> },
+    Answer {
+        id: u64,
+        result: Result<Box<RawValue>, String>,
+    },
+    /// `session` is `None` for one of the browser itself.
+    Event {
+        session: Option<String>,
+        method: String,
+        params: Box<RawValue>,
+    },
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Wire {
     id: Option<u64>,
     method: Option<String>,
+    session_id: Option<String>,
     params: Option<Box<RawValue>>,
     result: Option<Box<RawValue>>,
     error: Option<WireError>,
@@ -60,14 +70,14 @@ struct WireError {
 impl Message {
     /// `None` for a message of another kind.
     pub(super) fn read(text: &[u8]) -> Result<Option<Self>, BrowserError> {
-        let Wire { id, method, params, result, error } =
+        let Wire { id, method, session_id: session, params, result, error } =
             serde_json::from_slice(text).map_err(|_| BrowserError::NoCdp)?;
         Ok(match (id, method) {
             (Some(id), _) => {
                 let result = result.ok_or_else(|| error.map(|error| error.message).unwrap_or_default());
                 Some(Self::Answer { id, result })
             }
-            (None, Some(method)) => params.map(|params| Self::Event { method, params }),
+            (None, Some(method)) => params.map(|params| Self::Event { session, method, params }),
             (None, None) => None,
         })
     }

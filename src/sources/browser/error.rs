@@ -62,6 +62,8 @@ pub enum BrowserError {
     Crashed,
     #[error("the page has loaded more than {} MiB", .0 >> 20)]
     TooLarge(u64),
+    #[error("the page has opened more than {0} frames of other sites and workers")]
+    TooManyTargets(usize),
     #[error("HTTP {0}: the site has blocked this address; a proxy or another address may help")]
     Blocked(u16),
     #[error("the page{} has no {wanted}, {} after it had loaded", of_status(*.status), duration::text(*.waited))]

@@ -13,6 +13,8 @@ use crate::domain::extract::RawToken;
 
 /// A page that loads more is given up.
 const MAX_LOADED: u64 = 64 << 20;
+/// So is one that opens more frames of other sites and workers.
+const MAX_TARGETS: usize = 200;
 
 /// What a page may do.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Rules {
     pub(super) login: Option<ProxyLogin>,
     /// The header of requests to the API that holds the token.
     pub(super) header: Option<(HeaderName, Url)>,
+    /// What the page, each of its frames of another site and each of its workers is sent before it runs.
+    pub(super) commands: Vec<(&'static str, Value)>,
 }
 
 #[derive(Debug)]
@@ -33,7 +37,11 @@ pub(super) struct ProxyLogin {
 /// What has been learnt from events so far.
 #[derive(Debug, Default)]
 pub(super) struct Page {
-    pub(super) frame: String,
+    /// Its browser context.
+    context: String,
+    frame: String,
+    /// Empty until it is open.
+    pub(super) session: String,
     pub(super) url: String,
     /// Of the document that is shown.
     pub(super) status: Option<u16>,
@@ -45,26 +53,47 @@ pub(super) struct Page {
     pub(super) has_changed: bool,
     pub(super) error: Option<BrowserError>,
     loaded: u64,
+    /// How many frames of other sites and workers it has opened.
+    targets: usize,
     /// The last request that asked for the proxy's login: it was wrong if it asks again.
     asked_login: Option<String>,
 }
 
 /// A command that answers an event.
-pub(super) type Reply = (&'static str, Value);
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    /// `None` for the browser itself.
+    pub(super) session: Option<String>,
+    pub(super) method: &'static str,
+    pub(super) params: Value,
+}
+
+type Reply = (&'static str, Value);
 
 impl Page {
     /// An empty page. Its main frame has the id of its target.
-    pub(super) fn new(frame: String, user_agent: String) -> Self {
-        Self { frame, user_agent: Some(user_agent), ..Self::default() }
+    pub(super) fn new(context: String, frame: String, session: String, user_agent: String) -> Self {
+        Self { context, frame, session, user_agent: Some(user_agent), ..Self::default() }
     }
 
-    /// Learns from an event, and says what it is answered with.
-    pub(super) fn take(&mut self, method: &str, params: &Value, rules: &Rules) -> Option<Reply> {
-        match method {
-            "Fetch.requestPaused" => return Some(self.request(params, rules)),
-            "Fetch.authRequired" => return Some(self.login(params, rules)),
+    /// Learns from an event of a session, and says what it is answered with.
+    pub(super) fn take(&mut self, session: Option<&str>, method: &str, params: &Value, rules: &Rules) -> Vec<Command> {
+        let (method, params) = match method {
+            "Target.attachedToTarget" => return self.attached(params, rules),
+            "Fetch.requestPaused" => self.request(params, rules),
+            "Fetch.authRequired" => self.login(params, rules),
             // `alert` and its kind would hold up the page; a page that asks whether it may be left is left.
-            "Page.javascriptDialogOpening" => return Some(("Page.handleJavaScriptDialog", json!({"accept": true}))),
+            "Page.javascriptDialogOpening" => ("Page.handleJavaScriptDialog", json!({"accept": true})),
+            _ => {
+                self.learn(session, method, params);
+                return vec![];
+            }
+        };
+        vec![Command { session: session.map(str::to_owned), method, params }]
+    }
+
+    fn learn(&mut self, session: Option<&str>, method: &str, params: &Value) {
+        match method {
             // `Page.frameNavigated` and `Page.loadEventFired` may not come: the process of a new document may load it
             // before it sends events.
             "Network.responseReceived" if params["type"] == "Document" && self.is_main(&params["frameId"]) => {
@@ -86,10 +115,10 @@ impl Page {
                     self.fail(BrowserError::TooLarge(MAX_LOADED));
                 }
             }
-            "Inspector.targetCrashed" => self.fail(BrowserError::Crashed),
+            // A frame of another site may crash alone.
+            "Inspector.targetCrashed" if session == Some(&self.session) => self.fail(BrowserError::Crashed),
             _ => {}
         }
-        None
     }
 
     /// Notes the end of the page; the first reason counts.
@@ -100,6 +129,24 @@ impl Page {
 
     fn is_main(&self, frame: &Value) -> bool {
         *frame == *self.frame
+    }
+
+    /// A frame of another site or a worker gets the page's rules, then runs. A kind that does not know one of the
+    /// commands leaves it out: dedicated workers send their requests through their frame. Nothing is kept of it, and no
+    /// answer is waited for, so that it holds up nothing when it hangs.
+    fn attached(&mut self, params: &Value, rules: &Rules) -> Vec<Command> {
+        // The browser tells of the shared workers of all pages, also of those that are not ours.
+        if params["targetInfo"]["browserContextId"] != *self.context {
+            return vec![];
+        }
+        self.targets += 1;
+        if self.targets > MAX_TARGETS {
+            self.fail(BrowserError::TooManyTargets(MAX_TARGETS));
+            return vec![];
+        }
+        let session = text(&params["sessionId"]);
+        let commands = rules.commands.iter().cloned().chain([("Runtime.runIfWaitingForDebugger", json!({}))]);
+        commands.map(|(method, params)| Command { session: Some(session.to_owned()), method, params }).collect()
     }
 
     fn request(&mut self, params: &Value, rules: &Rules) -> Reply {
@@ -206,11 +253,17 @@ mod tests {
         let login = Some(ProxyLogin { username: "user".to_owned(), password: "hunter2".into() });
         let api = Url::parse("https://api.shop.test/v2").unwrap();
         let header = Some((HeaderName::from_static("authorization"), api.clone()));
-        Rules { site: vec![Url::parse(page).unwrap(), api], login, header }
+        Rules { site: vec![Url::parse(page).unwrap(), api], login, header, commands: vec![("Fetch.enable", json!({}))] }
     }
 
     fn page() -> Page {
-        Page::new("main".to_owned(), "UA".to_owned())
+        Page::new("context".to_owned(), "main".to_owned(), "session".to_owned(), "UA".to_owned())
+    }
+
+    /// What an event of the page's own session is answered with.
+    fn answered(page: &mut Page, method: &str, params: &Value, rules: &Rules) -> Option<Reply> {
+        let commands = page.take(Some("session"), method, params, rules);
+        commands.into_iter().next().map(|command| (command.method, command.params))
     }
 
     fn paused(url: &str, kind: &str, headers: Value) -> Value {
@@ -258,10 +311,10 @@ mod tests {
     #[test]
     fn a_document_that_leads_inside_ends_the_page_and_an_image_does_not() {
         let (rules, mut page) = (rules("https://www.shop.test/"), page());
-        let image = page.take("Fetch.requestPaused", &paused("http://10.0.0.1/", "Image", json!({})), &rules);
+        let image = answered(&mut page, "Fetch.requestPaused", &paused("http://10.0.0.1/", "Image", json!({})), &rules);
         assert_eq!(image, Some(("Fetch.failRequest", json!({"requestId": "7", "errorReason": "BlockedByClient"}))));
         assert_eq!(page.error, None);
-        page.take("Fetch.requestPaused", &paused("http://10.0.0.1/", "Document", json!({})), &rules);
+        answered(&mut page, "Fetch.requestPaused", &paused("http://10.0.0.1/", "Document", json!({})), &rules);
         assert_eq!(page.error, Some(BrowserError::Inside("10.0.0.1:80".to_owned())));
     }
 
@@ -274,12 +327,12 @@ mod tests {
             ("http://api.shop.test/v2", None),
             ("https://api.shop.test/v1/x", Some(RawToken("Bearer abc".to_owned()))),
         ] {
-            let answer = page.take("Fetch.requestPaused", &paused(url, "XHR", headers.clone()), &rules);
+            let answer = answered(&mut page, "Fetch.requestPaused", &paused(url, "XHR", headers.clone()), &rules);
             assert_eq!(answer, Some(("Fetch.continueRequest", json!({"requestId": "7"}))));
             assert_eq!(page.header, token, "{url}");
         }
         assert_eq!(page.user_agent.as_deref(), Some("UA"), "that of the document counts");
-        page.take("Fetch.requestPaused", &paused("https://www.shop.test/", "Document", headers), &rules);
+        answered(&mut page, "Fetch.requestPaused", &paused("https://www.shop.test/", "Document", headers), &rules);
         assert_eq!(page.user_agent.as_deref(), Some("Mozilla"));
     }
 
@@ -289,13 +342,16 @@ mod tests {
         let asked = |source: &str| json!({"requestId": "7", "authChallenge": {"source": source}});
         let answer = |reply: Option<Reply>| reply.unwrap().1["authChallengeResponse"].clone();
         assert_eq!(
-            answer(page.take("Fetch.authRequired", &asked("Server"), &rules)),
+            answer(answered(&mut page, "Fetch.authRequired", &asked("Server"), &rules)),
             json!({"response": "CancelAuth"})
         );
         assert_eq!(page.error, None);
-        let given = answer(page.take("Fetch.authRequired", &asked("Proxy"), &rules));
+        let given = answer(answered(&mut page, "Fetch.authRequired", &asked("Proxy"), &rules));
         assert_eq!(given, json!({"response": "ProvideCredentials", "username": "user", "password": "hunter2"}));
-        assert_eq!(answer(page.take("Fetch.authRequired", &asked("Proxy"), &rules)), json!({"response": "CancelAuth"}));
+        assert_eq!(
+            answer(answered(&mut page, "Fetch.authRequired", &asked("Proxy"), &rules)),
+            json!({"response": "CancelAuth"})
+        );
         assert_eq!(page.error, Some(BrowserError::ProxyLogin));
         assert!(!format!("{rules:?}").contains("hunter2"));
     }
@@ -303,11 +359,13 @@ mod tests {
     #[test]
     fn a_page_that_loads_too_much_or_crashes_ends() {
         let (rules, mut page) = (rules("https://www.shop.test/"), page());
-        page.take("Network.dataReceived", &json!({"dataLength": MAX_LOADED}), &rules);
+        answered(&mut page, "Network.dataReceived", &json!({"dataLength": MAX_LOADED}), &rules);
         assert_eq!(page.error, None);
-        page.take("Network.dataReceived", &json!({"dataLength": 1}), &rules);
+        answered(&mut page, "Network.dataReceived", &json!({"dataLength": 1}), &rules);
         assert_eq!(page.error.take(), Some(BrowserError::TooLarge(MAX_LOADED)));
-        page.take("Inspector.targetCrashed", &json!({}), &rules);
+        page.take(Some("frame"), "Inspector.targetCrashed", &json!({}), &rules);
+        assert_eq!(page.error, None, "a frame of another site");
+        answered(&mut page, "Inspector.targetCrashed", &json!({}), &rules);
         assert_eq!(page.error, Some(BrowserError::Crashed));
     }
 
@@ -317,30 +375,48 @@ mod tests {
         let url = "https://www.shop.test/";
         let response = |frame: &str, kind: &str, status: u16| json!({"frameId": frame, "type": kind, "response": {"status": status, "url": url}});
         let stopped = |frame: &str| json!({"frameId": frame});
-        page.take("Page.frameStoppedLoading", &stopped("main"), &rules);
+        answered(&mut page, "Page.frameStoppedLoading", &stopped("main"), &rules);
         assert!(!page.has_loaded, "that is the empty page");
-        page.take("Network.responseReceived", &response("main", "Document", 403), &rules);
-        page.take("Network.responseReceived", &response("other", "Document", 200), &rules);
-        page.take("Network.responseReceived", &response("main", "Image", 404), &rules);
+        answered(&mut page, "Network.responseReceived", &response("main", "Document", 403), &rules);
+        answered(&mut page, "Network.responseReceived", &response("other", "Document", 200), &rules);
+        answered(&mut page, "Network.responseReceived", &response("main", "Image", 404), &rules);
         assert_eq!((page.status, page.url.as_str()), (Some(403), url));
-        page.take("Page.frameStoppedLoading", &stopped("other"), &rules);
+        answered(&mut page, "Page.frameStoppedLoading", &stopped("other"), &rules);
         assert!(!page.has_loaded);
-        page.take("Page.frameStoppedLoading", &stopped("main"), &rules);
+        answered(&mut page, "Page.frameStoppedLoading", &stopped("main"), &rules);
         assert!(page.has_loaded);
-        page.take("Network.responseReceived", &response("main", "Document", 200), &rules);
+        answered(&mut page, "Network.responseReceived", &response("main", "Document", 200), &rules);
         assert_eq!((page.status, page.has_loaded), (Some(200), false));
+    }
+
+    #[test]
+    fn a_frame_or_worker_gets_the_rules_before_it_runs_and_one_too_many_never_runs() {
+        let (rules, mut page) = (rules("https://www.shop.test/"), page());
+        let mut attached = |context: &str| {
+            let params = json!({"sessionId": "frame", "targetInfo": {"browserContextId": context}});
+            let commands = page.take(Some("session"), "Target.attachedToTarget", &params, &rules);
+            let sent = commands.into_iter().map(|command| (command.session, command.method)).collect::<Vec<_>>();
+            (sent, page.error.clone())
+        };
+        let all = ["Fetch.enable", "Runtime.runIfWaitingForDebugger"].map(|method| (Some("frame".to_owned()), method));
+        for _ in 0..MAX_TARGETS {
+            assert_eq!(attached("context"), (all.to_vec(), None));
+        }
+        assert_eq!(attached("another"), (vec![], None), "a worker of another page");
+        assert_eq!(attached("context"), (vec![], Some(BrowserError::TooManyTargets(MAX_TARGETS))));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_event_panics(method in 0..8_usize, value in "null|7|-1|1e308|\"x\"|\\[\\]|\\{\\}") {
+        fn no_event_panics(method in 0..9_usize, value in "null|7|-1|1e308|\"x\"|\\[\\]|\\{\\}") {
             let value: Value = serde_json::from_str(&value).unwrap();
             let methods = ["Fetch.requestPaused", "Fetch.authRequired", "Page.frameStoppedLoading", "Network.responseReceived",
-                "Network.responseReceivedExtraInfo", "Network.dataReceived", "Page.javascriptDialogOpening", "x"];
+                "Network.responseReceivedExtraInfo", "Network.dataReceived", "Page.javascriptDialogOpening",
+                "Target.attachedToTarget", "x"];
             let params = json!({"requestId": value, "request": value, "frame": value, "response": value, "type": "Document",
-                "frameId": "main", "headers": value, "dataLength": value, "authChallenge": value});
+                "frameId": "main", "headers": value, "dataLength": value, "authChallenge": value, "targetInfo": value});
             for params in [&params, &value] {
-                page().take(methods[method], params, &rules("https://www.shop.test/"));
+                page().take(None, methods[method], params, &rules("https://www.shop.test/"));
             }
         }
     }

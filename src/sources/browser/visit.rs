@@ -42,10 +42,6 @@ pub(super) struct Visit {
 struct OpenPage {
     page: Page,
     rules: Rules,
-    /// Empty until it is open.
-    session: String,
-    /// The session that has the page's requests; `None` for that of the browser.
-    requests: Option<String>,
     /// The command that opened the page; its answer may bring an error.
     navigation: u64,
 }
@@ -93,8 +89,8 @@ impl Visit {
             _ => None,
         };
         let site = std::iter::once(&config.page).chain(&config.api).cloned().collect();
-        let rules = Rules { site, login, header };
-        let open = OpenPage { page: Page::default(), rules, session: String::new(), requests: None, navigation: 0 };
+        let rules = Rules { site, login, header, commands: vec![] };
+        let open = OpenPage { page: Page::default(), rules, navigation: 0 };
         Self { lease, config, open, give_up: None }
     }
 
@@ -103,7 +99,7 @@ impl Visit {
         self.open().await?;
         let navigate = json!({"url": self.config.page.as_str()});
         self.open.navigation =
-            self.lease.browser()?.connection.send(Some(&self.open.session), "Page.navigate", navigate);
+            self.lease.browser()?.connection.send(Some(&self.open.page.session), "Page.navigate", navigate);
         self.next(None).await
     }
 
@@ -171,7 +167,7 @@ impl Visit {
             return BrowserError::Blocked(status);
         }
         let doing = match (&self.open.page.status, self.open.page.has_loaded) {
-            _ if self.open.session.is_empty() => "the browser was still starting".to_owned(),
+            _ if self.open.page.session.is_empty() => "the browser was still starting".to_owned(),
             (None, _) => "the site has not answered".to_owned(),
             (Some(status), false) => format!("the page was still loading (HTTP {status})"),
             (Some(_), true) => format!("the page has no {}", self.wanted()),
@@ -215,25 +211,30 @@ impl Visit {
         let Target { target_id } = browser.read("Target.createTarget", target).await?;
         let attach = json!({"targetId": target_id, "flatten": true});
         let Session { session_id } = browser.read("Target.attachToTarget", attach).await?;
-        // In a browser of our own the requests of all its workers are seen; one that is elsewhere has other pages too.
-        let requests = (!is_own).then(|| session_id.clone());
-        // Waited for: without it there would be no rules.
-        browser.command(requests.as_deref(), "Fetch.enable", json!({"handleAuthRequests": true})).await?;
+        let intercept = ("Fetch.enable", json!({"handleAuthRequests": true}));
+        let mut commands = commands(&user_agent);
+        if is_own {
+            // All requests of the browser are this page's.
+            browser.command(None, intercept.0, intercept.1).await?;
+        } else {
+            commands.push(intercept);
+        }
+        // Waited for: a page that is opened before would run without the rules, and under the other name.
+        for (method, params) in commands.iter().cloned() {
+            browser.command(Some(&session_id), method, params).await?;
+        }
         for method in ["Inspector.enable", "Page.enable"] {
             browser.connection.send(Some(&session_id), method, json!({}));
         }
-        // Bodies are of no use.
-        let bodies = json!({"maxTotalBufferSize": 0, "maxResourceBufferSize": 0});
-        browser.connection.send(Some(&session_id), "Network.enable", bodies);
-        if user_agent.contains("HeadlessChrome") {
-            let named = named_as_with_a_window(&user_agent);
-            // Waited for: scripts of a page that is opened before would still see the other name.
-            browser.command(Some(&session_id), "Emulation.setUserAgentOverride", named).await?;
-        }
-        self.lease.context = Some(browser_context_id);
-        self.open.page = Page::new(target_id, user_agent);
-        (self.open.session, self.open.requests) = (session_id, requests);
-        Ok(())
+        self.lease.context = Some(browser_context_id.clone());
+        self.open.rules.commands = commands;
+        self.open.page = Page::new(browser_context_id, target_id, session_id, user_agent);
+        // A shared worker belongs to no page, so that only the browser tells of it. It waits for none, since those of other
+        // pages would wait too: it runs once its script is loaded, and the request for that is answered after its event.
+        let shared = json!({
+            "autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true, "filter": [{"type": "shared_worker"}],
+        });
+        self.command(None, "Target.setAutoAttach", shared).await.map(|_| ())
     }
 
     /// The solution, once the page has the token.
@@ -276,7 +277,7 @@ impl Visit {
         };
         let expression = format!("{storage}.getItem({})", json!(item.key));
         let params = json!({"expression": expression, "returnByValue": true});
-        let session = self.open.session.clone();
+        let session = self.open.page.session.clone();
         // It throws where the page has no storage yet, and waits for a script that runs.
         let answer = timeout(STORAGE_TIMEOUT, self.command(Some(&session), "Runtime.evaluate", params)).await;
         let answer = match answer {
@@ -317,6 +318,18 @@ impl Visit {
     }
 }
 
+/// What the page, each of its frames of another site and each of its workers is sent before it runs.
+fn commands(user_agent: &str) -> Vec<(&'static str, Value)> {
+    // Bodies are of no use.
+    let bodies = json!({"maxTotalBufferSize": 0, "maxResourceBufferSize": 0});
+    let attach = json!({"autoAttach": true, "waitForDebuggerOnStart": true, "flatten": true});
+    let mut commands = vec![("Network.enable", bodies), ("Target.setAutoAttach", attach)];
+    if user_agent.contains("HeadlessChrome") {
+        commands.push(("Emulation.setUserAgentOverride", named_as_with_a_window(user_agent)));
+    }
+    commands
+}
+
 /// The user agent without `HeadlessChrome`. Without brands beside it no client hints would be sent.
 fn named_as_with_a_window(user_agent: &str) -> Value {
     let version = user_agent.split_once("Chrome/").and_then(|(_, rest)| rest.split('.').next());
@@ -346,13 +359,11 @@ impl OpenPage {
             }
             // The answers to commands that no step waits for.
             Message::Answer { .. } => {}
-            Message::Event { method, params } => {
+            Message::Event { session, method, params } => {
                 // Chromium may send what is no JSON value, such as half a surrogate pair.
                 let Ok(params) = serde_json::from_str(params.get()) else { return };
-                if let Some((command, answer)) = self.page.take(&method, &params, &self.rules) {
-                    let of_requests = command.starts_with("Fetch.");
-                    let session = if of_requests { self.requests.as_deref() } else { Some(self.session.as_str()) };
-                    connection.send(session, command, answer);
+                for answer in self.page.take(session.as_deref(), &method, &params, &self.rules) {
+                    connection.send(answer.session.as_deref(), answer.method, answer.params);
                 }
             }
         }
