@@ -324,12 +324,10 @@ impl Browser {
         timeout(CLOSE_TIMEOUT, dispose).await.map_err(|_| BrowserError::Silent)?.map(|_| ())
     }
 
-    /// Closes it; one that is elsewhere disposes of our pages when the connection ends.
+    /// Ends it; one that is elsewhere disposes of our pages when the connection ends.
     async fn end(mut self) {
-        let Some(process) = self.process.take() else { return };
-        let closing = self.command(None, "Browser.close", json!({}));
-        let _closed = timeout(CLOSE_TIMEOUT, closing).await;
-        drop(self.connection);
-        process.end().await;
+        if let Some(process) = self.process.take() {
+            process.end().await;
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! A Chromium that this process starts. Its commands come over a socket that only it has, so that no other user of the
-//! machine can reach it, and it ends when the socket is closed, however the sidecar ends.
+//! machine can reach it, and it ends with the sidecar, however that ends.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -30,13 +30,17 @@ const PLACES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/snap/bin"];
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a browser may take to end by itself.
+/// How long a browser that was killed may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// As much of its log as tells why it does not start.
 const LOG: usize = 4 << 10;
 
-/// Gives the socket on descriptor 0 to the program as its descriptors 3 and 4.
-const WITH_PIPE: &str = r#"exec 3<&0 4<&0 </dev/null; exec "$@""#;
+/// Gives the socket on descriptor 0 to the program as its descriptors 3 and 4, and has the kernel kill it with the thread
+/// that starts it, the only one of the sidecar. Without `setpriv` (of util-linux) it ends by itself when the socket closes,
+/// which takes up to a second.
+const WITH_PIPE: &str = r#"exec 3<&0 4<&0 </dev/null
+setpriv --pdeathsig KILL true 2>/dev/null && exec setpriv --pdeathsig KILL "$@"
+exec "$@""#;
 
 /// What it starts with. Nothing runs that a page does not need, and nothing leaves for the browser's maker.
 const ARGUMENTS: &[&str] = &[
@@ -214,9 +218,8 @@ impl Process {
         started().map_err(|error: io::Error| BrowserError::Start { path, reason: error.to_string() })
     }
 
-    /// Waits until it has ended by itself, kills what is left of it, and removes its folder.
+    /// Kills it, since it has nothing to save, and removes its folder.
     pub(super) async fn end(mut self) {
-        let _late = timeout(END_TIMEOUT, self.child.wait()).await;
         self.kill();
         let _reaped = timeout(END_TIMEOUT, self.child.wait()).await;
         for _ in 0..20 {
