@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use simulator::{Settings, Simulator};
 use token_sidecar::config::BrowserConfig;
 use url::Url;
@@ -34,6 +36,19 @@ async fn literal_addresses_inside_are_refused() {
     assert_eq!(cookie(&solution, "fetched"), "failed");
     // No interception sees a WebSocket, and a page of this very machine is not on the Internet, as the next one is.
     assert_eq!(internal.statistics().secrets, 1, "fetch, image and frame are refused");
+    shop.end().await;
+}
+
+/// It would be loaded past interception and Local Network Access.
+#[tokio::test]
+async fn nothing_is_loaded_in_advance() {
+    let shop = Shop::start(&[]);
+    let internal = Simulator::start(Settings::default()).unwrap();
+    let page = format!("/shop/advance?to={}", internal.url("/shop/secret"));
+    let config = BrowserConfig { wait: Duration::from_secs(2), ..shop.config(&page) };
+    let error = shop.fail(&config).await;
+    assert!(error.message.ends_with("has no cookie `access-token`, 2s after it had loaded"), "{error}");
+    assert_eq!(internal.statistics().secrets, 0);
     shop.end().await;
 }
 
