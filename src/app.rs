@@ -1,6 +1,7 @@
 //! Assembles the process: the only place that names concrete adapters.
 
 mod admission;
+mod observers;
 mod process;
 
 use std::collections::BTreeMap;
@@ -21,8 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use self::process::{LAST_MOMENT, Process};
 use crate::clock::SystemClock;
-use crate::config::{Again, Config, ConfigErrors, SiteConfig};
+use crate::config::{Again, Config, ConfigErrors, GatewayAddress, SiteConfig};
 use crate::domain::inbox::Inbox;
+use crate::gateway::{self, GatewayListener};
 use crate::http::ClientError;
 use crate::refresh::driver::{Driver, Stop};
 use crate::refresh::manual::ManualOutcome;
@@ -40,6 +42,10 @@ pub enum AppError {
         "failed to listen on {address}: {error}; change it with SIDECAR_LISTEN, or switch it off with SIDECAR_LISTEN=off"
     )]
     Listen { address: std::net::SocketAddr, error: std::io::Error },
+    #[error(
+        "the gateway failed to listen on {address}: {error}; change it with SIDECAR_GATEWAY, or switch it off with SIDECAR_GATEWAY=off"
+    )]
+    Gateway { address: GatewayAddress, error: std::io::Error },
 }
 
 impl From<ClientError> for AppError {
@@ -65,14 +71,29 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let (process, sites) = Process::new(connector, config.sites)?;
+    let wait = config.gateway.wait;
+    let gateway_listener = match &config.gateway.listen {
+        Some(address) => Some(
+            GatewayListener::bind(address, config.gateway.socket_mode)
+                .await
+                .map_err(|error| AppError::Gateway { address: address.clone(), error })?,
+        ),
+        None => None,
+    };
+    let (process, sites) = Process::new(connector, config.sites, gateway_listener.is_some().then_some(config.gateway))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %process.instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
+        gateway = gateway_listener.as_ref().map(|listener| tracing::field::display(listener.address())),
         "token-sidecar starts",
     );
 
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let served = TaskTracker::new();
+    if let (Some(listener), Some(gateway)) = (gateway_listener, process.gateway.clone()) {
+        served.spawn(gateway::serve(listener, gateway, wait, shutdown.clone(), config.shutdown_grace));
+    }
+    served.close();
     if let Some(listener) = listener {
         let refreshing = Arc::clone(&process);
         let server = HttpServer {
@@ -128,7 +149,8 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     };
     tokio::select! {
         ended = &mut subscribed => ended?,
-        () = ending => {}
+        // A refresh that ends now may be what a request of the gateway waits for.
+        _ = futures_util::future::join(ending, served.wait()) => {}
     }
     // Other replicas must not count on this process any more: of replicas that end together, the last one then finds no
     // other subscriber.
@@ -150,7 +172,7 @@ pub async fn refresh(
     patience: Duration,
     shutdown: CancellationToken,
 ) -> Result<ManualOutcome, AppError> {
-    let (process, sites) = Process::new(connector(config)?, vec![site.clone()])?;
+    let (process, sites) = Process::new(connector(config)?, vec![site.clone()], None)?;
     let (ready, unsubscribe) = (CancellationToken::new(), CancellationToken::new());
     let mut subscribed = pin!(process.subscription(Arc::default()).run(ready.clone(), unsubscribe.clone()));
     let admission = async {

@@ -1,11 +1,12 @@
 //! The only HTTP client.
 //!
 //! - Redirects are not followed: a token, a cookie or a password must not reach a host that it was not meant for.
-//! - Connections are not reused: requests are hours apart, and one on a stale connection fails without a sign of
-//!   whether the server has processed it. For the same reason no request is sent twice.
+//! - Connections are not reused, except by the gateway: requests are hours apart, and one on a stale connection fails
+//!   without a sign of whether the server has processed it. For the same reason no request is sent twice.
 //! - An answer is read up to a size limit, and every exchange has a deadline.
 //! - The trusted authorities are the system's, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
+pub(crate) mod credentials;
 mod error;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,12 @@ pub(crate) const USER_AGENT: &str = concat!("token-sidecar/", env!("CARGO_PKG_VE
 /// Covers name resolution, connection and TLS. If a name has addresses of both families, the other family is tried
 /// after 300 ms (Happy Eyeballs, RFC 8305); the addresses of one family share this time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a connection of the gateway is kept for the next request: less than common servers keep it.
+const KEPT: Duration = Duration::from_secs(4);
+
+/// How many connections to one host are kept.
+const MOST_KEPT: usize = 256;
 
 /// How a host is reached.
 #[derive(Clone, Copy)]
@@ -66,6 +73,13 @@ enum Trust {
     System,
     /// For `http://`, which must work where no CA certificates are installed.
     Nothing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reuse {
+    Never,
+    /// For requests that follow one another closely.
+    Kept,
 }
 
 /// An answer, read up to a size limit.
@@ -143,13 +157,23 @@ impl Client {
     /// A client for an address. All addresses of a kind share one, since each client holds a copy of the system's
     /// authorities, about a megabyte.
     pub(crate) fn new(url: &Url, route: Route<'_>) -> Result<Self, ClientError> {
-        static CLIENTS: Mutex<BTreeMap<(String, Trust), reqwest::Client>> = Mutex::new(BTreeMap::new());
+        Self::shared(url, route, Reuse::Never)
+    }
+
+    /// The same with connections that are reused.
+    pub(crate) fn pooled(url: &Url, route: Route<'_>) -> Result<Self, ClientError> {
+        Self::shared(url, route, Reuse::Kept)
+    }
+
+    fn shared(url: &Url, route: Route<'_>, reuse: Reuse) -> Result<Self, ClientError> {
+        static CLIENTS: Mutex<BTreeMap<(String, Trust, Reuse), reqwest::Client>> = Mutex::new(BTreeMap::new());
         let route = if matches!(route, Route::Environment) && is_loopback(url) { Route::Direct } else { route };
         let trust = if url.scheme() == "https" { Trust::System } else { Trust::Nothing };
-        let client = match CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry((route.key(), trust)) {
+        let client = match CLIENTS.lock().unwrap_or_else(PoisonError::into_inner).entry((route.key(), trust, reuse)) {
             Entry::Occupied(entry) => entry.get().clone(),
             Entry::Vacant(entry) => {
-                let client = build(route, trust).map_err(|error| ClientError::no_authorities(&error, peer(url)))?;
+                let client =
+                    build(route, trust, reuse).map_err(|error| ClientError::no_authorities(&error, peer(url)))?;
                 entry.insert(client).clone()
             }
         };
@@ -170,6 +194,12 @@ impl Client {
             Ok(read(response, bound).await)
         });
         within(deadline, answer, &peer).await
+    }
+
+    /// Sends a request and returns the head of the answer; the body is to be read.
+    pub(crate) async fn open(&self, request: Request) -> Result<Response, RequestError> {
+        let peer = peer(request.url());
+        self.0.execute(request).await.map_err(|error| RequestError::of(&error, &peer))
     }
 
     /// Sends a request that asks for another protocol; the connection goes on in it. Else returns the status.
@@ -200,7 +230,7 @@ async fn within<T>(
     tokio::time::timeout(deadline, exchange).await.map_err(timed_out)?
 }
 
-fn build(route: Route<'_>, trust: Trust) -> reqwest::Result<reqwest::Client> {
+fn build(route: Route<'_>, trust: Trust, reuse: Reuse) -> reqwest::Result<reqwest::Client> {
     // The Redis client may have installed a provider already: either works.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
@@ -212,7 +242,11 @@ fn build(route: Route<'_>, trust: Trust) -> reqwest::Result<reqwest::Client> {
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_keepalive_interval(Duration::from_secs(15))
         .tcp_keepalive_retries(3)
-        .pool_max_idle_per_host(0);
+        .pool_idle_timeout(KEPT)
+        .pool_max_idle_per_host(match reuse {
+            Reuse::Never => 0,
+            Reuse::Kept => MOST_KEPT,
+        });
     let builder = match route {
         Route::Direct => builder.no_proxy(),
         Route::Environment => builder,

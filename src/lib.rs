@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod doctor;
 pub mod domain;
+pub mod gateway;
 pub mod http;
 pub mod jitter;
 pub mod log;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Method, Request, StatusCode};
 use token_sidecar_client::excerpt::{excerpt, without};
 use token_sidecar_client::wire::{Cookies, Token};
@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::config::ProbeConfig;
 use crate::domain::verdict::Verdict;
-use crate::http::{self, Answer, BodyError, Client, ClientError, RequestError, Route};
+use crate::http::{self, Answer, BodyError, Client, ClientError, RequestError, Route, credentials};
 use crate::refresh::ports::Probe;
 
 /// Enough of an answer to distinguish JSON from a web page.
@@ -60,19 +60,7 @@ impl HttpProbe {
         let mut headers = self.headers.clone();
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("application/json"));
-        let mut set = |name, value: HeaderValue| headers.insert(name, value);
-        // Never fails: a token consists of characters that a header may have.
-        if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
-            bearer.set_sensitive(true);
-            set(AUTHORIZATION, bearer);
-        }
-        if let Some(mut jar) = jar(cookies) {
-            jar.set_sensitive(true);
-            set(COOKIE, jar);
-        }
-        if let Some(name) = user_agent.and_then(|name| HeaderValue::from_str(name.trim()).ok()) {
-            set(USER_AGENT, name);
-        }
+        credentials::set(&mut headers, token, cookies, user_agent);
         headers
     }
 
@@ -92,16 +80,6 @@ impl Probe for HttpProbe {
         let verdict = self.ask(token, cookies, user_agent).await;
         verdict.map_or_else(|error| Verdict::Unclear(error.to_string()), |(verdict, _)| verdict)
     }
-}
-
-/// The cookies as a header, without those that a header cannot carry.
-fn jar(cookies: &Cookies) -> Option<HeaderValue> {
-    let header = cookies.header();
-    let jar = HeaderValue::from_str(&header).or_else(|_| {
-        let is_sendable = |pair: &&str| HeaderValue::from_str(pair).is_ok();
-        HeaderValue::from_str(&header.split("; ").filter(is_sendable).collect::<Vec<_>>().join("; "))
-    });
-    jar.ok().filter(|jar| !jar.is_empty())
 }
 
 fn verdict(answer: &Answer, shown: impl Fn(&str) -> String) -> Verdict {
@@ -149,6 +127,8 @@ fn reason(answer: &Answer, shown: impl Fn(&str) -> String) -> String {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use reqwest::header::AUTHORIZATION;
+
     use super::*;
 
     fn answer(status: u16, kind: &'static str, body: &str) -> Answer {
@@ -196,14 +176,6 @@ mod tests {
         assert_eq!(reason(r#"{"message":7}"#), "the API answers 401");
         let echoed = reason(r#"{"message":"bad token eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"}"#);
         assert_eq!(echoed, "the API answers 401: bad token …");
-    }
-
-    #[test]
-    fn a_cookie_that_no_header_can_carry_is_left_out() {
-        let cookies = Cookies::from_json(r#"{"a":"1","b":"x\r\ny: z","c":"3\u0000","d":"ключ","e":"4"}"#);
-        assert_eq!(jar(&cookies).unwrap().as_bytes(), "a=1; d=ключ; e=4".as_bytes());
-        assert!(jar(&Cookies::default()).is_none());
-        assert!(jar(&Cookies::from_json(r#"{"a":"\n"}"#)).is_none());
     }
 
     /// The old design verified with a user agent of its own: 403 for a token that worked.

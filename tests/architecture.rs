@@ -1,4 +1,4 @@
-//! The arrows between modules: main → cli → app → { server, outputs, sources, verify, redis } → refresh → domain → the
+//! The arrows between modules: main → cli → app → { server, gateway, outputs, sources, verify, redis } → refresh → domain → the
 //! wire types of the crate for parsers.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the files of a module may name of the crate, besides their own module.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("refresh", &["domain"]),
@@ -21,13 +21,14 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("outputs", &["refresh", "domain"]),
     ("redis", &["status", "config", "refresh", "domain"]),
     ("server", &["status", "refresh", "domain"]),
+    ("gateway", &["status", "http", "config", "refresh", "domain"]),
     ("log", &["config"]),
     ("shutdown", &[]),
     (
         "app",
         &[
-            "redis", "sources", "verify", "outputs", "server", "status", "http", "clock", "jitter", "config",
-            "refresh", "domain",
+            "redis", "sources", "verify", "outputs", "server", "gateway", "status", "http", "clock", "jitter",
+            "config", "refresh", "domain",
         ],
     ),
     ("doctor", &["app", "redis", "sources", "verify", "http", "clock", "config", "refresh", "domain"]),

@@ -20,6 +20,8 @@ mod env_file;
 mod faults;
 #[path = "sidecar/flood.rs"]
 mod flood;
+#[path = "sidecar/gateway.rs"]
+mod gateway;
 #[path = "sidecar/hostile_redis.rs"]
 mod hostile_redis;
 #[path = "sidecar/network.rs"]

@@ -13,18 +13,20 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::AppError;
+use super::observers::Observers;
 use crate::clock::SystemClock;
-use crate::config::SiteConfig;
+use crate::config::{GatewayConfig, SiteConfig};
 use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
 use crate::domain::pending::Arrival;
 use crate::domain::stored::StoredToken;
+use crate::gateway::{self, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
-use crate::refresh::ports::{Clock as _, Store as _, StoreError};
+use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::HistoryReader;
 use crate::sources::{AnySource, SharedSources};
@@ -57,6 +59,7 @@ pub(super) struct Process {
     pub(super) link: Arc<Link>,
     pub(super) status: Arc<StatusRegistry>,
     pub(super) instance: Arc<str>,
+    pub(super) gateway: Option<Arc<Gateway>>,
     clock: SystemClock,
     shared: SharedSources,
     contacts: BTreeMap<SiteId, Contact>,
@@ -70,16 +73,22 @@ struct Contact {
 }
 
 impl Process {
-    /// Assembles the sites and starts their outputs. Consumes the settings, to free their memory.
-    pub(super) fn new(connector: Connector, sites: Vec<SiteConfig>) -> Result<(Arc<Self>, Vec<Site>), AppError> {
+    /// Assembles the sites, and the gateway where it is on, and starts the outputs. Consumes the settings, to free their
+    /// memory.
+    pub(super) fn new(
+        connector: Connector,
+        sites: Vec<SiteConfig>,
+        gateway: Option<GatewayConfig>,
+    ) -> Result<(Arc<Self>, Vec<Site>), AppError> {
         let clock = SystemClock::start();
         let link = Arc::new(Link::new(connector));
         let instance: Arc<str> = instance().into();
         let (shared, mut status) = (SharedSources::default(), StatusRegistry::new(Arc::new(move || clock.now())));
         let (mut contacts, mut outputs, mut assembled) = (BTreeMap::new(), Vec::new(), Vec::with_capacity(sites.len()));
+        let mut served = Vec::new();
         for config in sites {
-            let SiteConfig { id, page, cookie, keys, policy, sources, probe, bootstrap, env_file, env_key, .. } =
-                config;
+            let SiteConfig { id, page, cookie, keys, policy, sources, probe, api, .. } = config;
+            let SiteConfig { gateway_headers, bootstrap, env_file, env_key, .. } = config;
             let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &shared));
             let mut sources = sources.collect::<Result<Vec<_>, _>>()?;
             sources.shrink_to_fit();
@@ -88,8 +97,21 @@ impl Process {
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
             let stored = watch::Sender::new(None);
             outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
+            let observer = status.add(&id, policy.schedule.clone());
+            if let (Some(_), Some(api), Some(observer)) = (&gateway, api, status.gateway(&id)) {
+                served.push(gateway::Site::new(SiteParts {
+                    id: id.clone(),
+                    api,
+                    headers: gateway_headers,
+                    proxy: probe.proxy.clone(),
+                    stored: stored.subscribe(),
+                    mailbox: Arc::clone(&mailbox),
+                    observer,
+                    judge: judge(HttpProbe::new(probe.clone())?),
+                })?);
+            }
             assembled.push(Box::new(SiteContext {
-                observer: status.add(&id, policy.schedule.clone()),
+                observer,
                 jitter: Delays::new(config.backoff_initial, policy.backoff_max),
                 id,
                 policy,
@@ -106,14 +128,16 @@ impl Process {
         }
         let status = Arc::new(status);
         let outputs = started(outputs, &status);
-        Ok((Arc::new(Self { link, status, instance, clock, shared, contacts, outputs }), assembled))
+        let gateway = gateway.map(|config| Arc::new(Gateway::new(config, served, Arc::clone(&status))));
+        Ok((Arc::new(Self { link, status, instance, gateway, clock, shared, contacts, outputs }), assembled))
     }
 
     /// `anew` asks it for new connections.
-    pub(super) fn subscription(&self, anew: Arc<Notify>) -> Subscription<SystemClock, Delays, StatusRegistry> {
+    pub(super) fn subscription(&self, anew: Arc<Notify>) -> Subscription<SystemClock, Delays, Observers> {
         let contacts = self.contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox)));
-        let (link, status, instance) = (Arc::clone(&self.link), Arc::clone(&self.status), self.instance.to_string());
-        Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, status, instance, contacts.collect(), anew)
+        let observers = Observers { status: Arc::clone(&self.status), gateway: self.gateway.clone() };
+        let (link, observers, instance) = (Arc::clone(&self.link), Arc::new(observers), self.instance.to_string());
+        Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, observers, instance, contacts.collect(), anew)
     }
 
     /// Sends a manual trigger to a site of this process.
@@ -174,6 +198,15 @@ fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status
     }
     tasks.close();
     tasks
+}
+
+/// Asks a probe of the gateway's own: that of the site belongs to its driver.
+fn judge(probe: HttpProbe) -> Judge {
+    let probe = Arc::new(probe);
+    Arc::new(move |stored: StoredToken| {
+        let probe = Arc::clone(&probe);
+        async move { probe.verify(&stored.token, &stored.cookies, stored.user_agent.as_deref()).await }.boxed()
+    })
 }
 
 /// The name of this process in the history and in canaries: the host and a random id.

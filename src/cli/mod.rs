@@ -70,7 +70,7 @@ impl From<AppError> for Stopped {
     fn from(error: AppError) -> Self {
         let exit = match error {
             AppError::Config(_) => Exit::Config,
-            AppError::Redis(_) | AppError::Listen { .. } => Exit::Unavailable,
+            AppError::Redis(_) | AppError::Listen { .. } | AppError::Gateway { .. } => Exit::Unavailable,
         };
         Self::new(exit, error)
     }

@@ -12,6 +12,7 @@ use super::browser::BrowserSection;
 use super::checks;
 use super::environment::Inputs;
 use super::error::ConfigErrors;
+use super::gateway::{GatewayConfig, GatewaySection};
 use super::layers::Layers;
 use super::listing::{InFiles, Setting};
 use super::reader::{Read, Reader};
@@ -19,7 +20,7 @@ use super::redis::RedisSection;
 use super::rotation::Rotation;
 use super::server::{LogFormat, LogSection, ServerConfig, ServerSection};
 use super::site::{SiteConfig, SiteSection};
-use super::source::FlaresolverrSection;
+use super::source::{FlaresolverrSection, Headers};
 use super::value::{SECOND, Span, Zone};
 use crate::domain::schedule::Schedule;
 
@@ -29,6 +30,7 @@ pub struct Config {
     pub redis: RedisConfig,
     pub rotation: Rotation,
     pub server: ServerConfig,
+    pub gateway: GatewayConfig,
     pub log_format: LogFormat,
     pub log_filter: Targets,
     /// How long a running refresh may continue after SIGTERM.
@@ -72,6 +74,7 @@ pub fn list(inputs: &Inputs) -> Result<Listed, ConfigErrors> {
 struct ProcessSection {
     redis: RedisSection,
     server: ServerSection,
+    gateway: GatewaySection,
     log: LogSection,
     time_zone: Zone,
     shutdown_grace: Span<0, { 600 * SECOND }>,
@@ -98,11 +101,14 @@ fn with(inputs: &Inputs, lists: bool) -> Result<(Config, Read), ConfigErrors> {
 
 fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
     let mut process = reader.section(None);
-    let ProcessSection { redis, server, log, time_zone, shutdown_grace, flaresolverr, .. } = process.read("")?;
+    let ProcessSection { redis, server, mut gateway, log, time_zone, shutdown_grace, flaresolverr, .. } =
+        process.read("")?;
     let redis = redis.build(&mut process);
     // It must be right even where each site has its own.
     flaresolverr.proxy.build(&mut process);
-    let sites = read_sites(reader, &time_zone.0);
+    let headers = std::mem::take(&mut gateway.headers);
+    let gateway = gateway.build(&mut process);
+    let sites = read_sites(reader, &time_zone.0, &headers);
     if reader.is_right_so_far() {
         checks::check(reader, &redis.topology, &sites);
     }
@@ -110,6 +116,7 @@ fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
         redis,
         rotation,
         server: server.into(),
+        gateway,
         log_format: log.format,
         log_filter: log.filter.0,
         shutdown_grace: shutdown_grace.0,
@@ -117,7 +124,7 @@ fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
     })
 }
 
-fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
+fn read_sites(reader: &mut Reader, zone: &str, gateway_headers: &Headers) -> Vec<SiteConfig> {
     // Sites with equal schedules share one: there may be thousands of sites.
     let mut parsed: BTreeMap<String, Schedule> = BTreeMap::new();
     let mut schedule = |text: &str| match parsed.get(text) {
@@ -130,7 +137,8 @@ fn read_sites(reader: &mut Reader, zone: &str) -> Vec<SiteConfig> {
         if section.read("enabled") != Some(true) {
             continue;
         }
-        sites.extend(section.read("").and_then(|site: SiteSection| site.build(&mut section, &id, &mut schedule)));
+        let site: Option<SiteSection> = section.read("");
+        sites.extend(site.and_then(|site| site.build(&mut section, &id, gateway_headers, &mut schedule)));
     }
     if sites.is_empty() && reader.is_right_so_far() {
         reader.conflict("no site is enabled".to_owned());
@@ -176,6 +184,8 @@ mod tests {
         ("SIDECAR_ENV_FILE", "sites.chitai_gorod.env_file", "", "/data/.env"),
         ("SIDECAR_LISTEN", "server.listen", "127.0.0.1:9188", "off"),
         ("SIDECAR_ADMIN_TOKEN", "server.admin_token", "", "hunter2"),
+        ("SIDECAR_GATEWAY", "gateway.listen", "off", "unix:/run/gateway.sock"),
+        ("SIDECAR_GATEWAY_KEY", "gateway.key", "", "hunter2"),
         ("SIDECAR_SHUTDOWN_GRACE", "shutdown_grace", "8s", "20s"),
         ("SIDECAR_LOG_FORMAT", "log.format", "text", "json"),
         ("RUST_LOG", "log.filter", "info", "warn,token_sidecar=debug"),
@@ -210,6 +220,7 @@ mod tests {
             ("FLARESOLVERR_URL_FILE", "flaresolverr.url", "http://u:hunter2@solver/v1"),
             ("CHITAI_GOROD_BEARER_TOKEN_FILE", "sites.chitai_gorod.bootstrap_token", "hunter2"),
             ("SIDECAR_ADMIN_TOKEN_FILE", "server.admin_token", "hunter2"),
+            ("SIDECAR_GATEWAY_KEY_FILE", "gateway.key", "hunter2"),
         ] {
             let (value, origin) = Given::nothing().file_variable(variable, &format!("{content}\n")).setting(path);
             assert_eq!(origin, format!("environment {variable}"));

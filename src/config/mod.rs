@@ -12,6 +12,7 @@ mod error;
 #[cfg(test)]
 #[expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod fixture;
+pub mod gateway;
 mod layers;
 mod listing;
 mod load;
@@ -30,6 +31,7 @@ mod variables;
 pub use browser::{BrowserConfig, BrowserLaunch, BrowserPlace, BrowserProgram, StorageItem};
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
+pub use gateway::{GatewayAddress, GatewayConfig, UserAgent};
 pub use layers::{Layer, Origin};
 pub use listing::{InFiles, Setting};
 pub use load::{Config, Listed, Loaded, list, load};

@@ -10,6 +10,7 @@ use token_sidecar_client::wire::{KeyNames, SiteId, Token};
 use url::Url;
 
 use super::browser::{BrowserSection, BrowserTask};
+use super::gateway;
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::source::{
@@ -33,6 +34,10 @@ pub struct SiteConfig {
     /// At least one, in the order in which they are tried.
     pub sources: Vec<SourceConfig>,
     pub probe: ProbeConfig,
+    /// Where the gateway sends requests.
+    pub api: Option<Url>,
+    /// What the gateway adds to them.
+    pub gateway_headers: HeaderMap,
     pub backoff_initial: Duration,
     pub bootstrap: Option<Token>,
     /// A `.env` that is kept current.
@@ -106,6 +111,7 @@ impl SiteSection {
         self,
         site: &mut Section,
         id: &SiteId,
+        gateway_headers: &Headers,
         schedule: &mut dyn FnMut(&str) -> Result<Schedule, ScheduleError>,
     ) -> Option<SiteConfig> {
         let placeholders = Placeholders {
@@ -127,6 +133,7 @@ impl SiteSection {
             site.conflict(&["token_key"], format!("sites.{id}.token_key = {:?}: {reason}", keys.token));
         }
         let proxy = self.proxy.build(site);
+        let gateway_headers = gateway::site_headers(gateway_headers, site, &placeholders);
         let probe = self.probe.build(site, id, &placeholders, self.verify, proxy.clone());
         if self.cookie.is_none() {
             site.missing("cookie", "expected a name without blanks and separators");
@@ -190,6 +197,9 @@ impl SiteSection {
                 schedule: schedule?.spread(id.as_str(), self.schedule_jitter.0),
             },
             probe: probe?,
+            // Every address that came this far is one.
+            api: placeholders.api.and_then(|api| Url::parse(&api).ok()),
+            gateway_headers,
             backoff_initial,
             bootstrap: self.bootstrap_token.0.map(|token| token.0),
             env_file: self.env_file,

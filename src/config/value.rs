@@ -18,6 +18,7 @@ use url::Url;
 
 use super::browser::{BrowserPlace, StorageItem};
 use super::environment;
+use super::gateway::{self, GatewayAddress};
 use super::source::{ProxyConfig, TokenPlace};
 use crate::domain::duration;
 
@@ -41,6 +42,10 @@ texts! {
     PresentFile(PathBuf) = present_file;
     Concurrency(usize) = concurrency;
     Listen(Option<SocketAddr>) = listen;
+    GatewayListen(Option<GatewayAddress>) = gateway::listen;
+    SizeText(usize) = gateway::size;
+    MaxWaiting(usize) = gateway::max_waiting;
+    SocketMode(u32) = gateway::socket_mode;
     LogFilter(Targets) = log_filter;
     Zone(String) = environment::zone;
     ScheduleText(String) = schedule;

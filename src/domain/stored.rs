@@ -1,16 +1,16 @@
-//! The stored token as one value, as outputs receive it.
+//! The stored token as one value, as the outputs and the gateway receive it.
 
 use jiff::Timestamp;
 use token_sidecar_client::wire::{Cookies, Token};
 
 use super::snapshot::Snapshot;
 
-/// A token that a sidecar has stored, with what outputs write beside it.
+/// The token that parsers read now, with what belongs to it.
 #[derive(Debug, Clone)]
 pub struct StoredToken {
     pub token: Token,
     pub cookies: Cookies,
-    /// Grows with every stored token.
+    /// Grows with every token that a sidecar stores; 0 where another program wrote it.
     pub version: u64,
     pub user_agent: Option<String>,
     /// When it stops working, where that is known.
@@ -18,17 +18,22 @@ pub struct StoredToken {
 }
 
 impl StoredToken {
-    /// The stored token of a state; `None` where there is none, or where another program wrote it.
+    /// The stored token of a state; `None` where there is none.
     pub fn of(snapshot: &Snapshot) -> Option<Self> {
         let current = snapshot.current.as_ref()?;
-        let refresh = current.refresh()?;
+        let refresh = current.refresh();
         Some(Self {
             token: current.token.clone(),
             cookies: current.cookies.clone(),
-            version: snapshot.version,
-            user_agent: refresh.user_agent.clone(),
+            version: refresh.map_or(0, |_| snapshot.version),
+            user_agent: refresh.and_then(|refresh| refresh.user_agent.clone()),
             ends_at: current.ends_at(),
         })
+    }
+
+    /// Whether a sidecar has stored it, and not another program.
+    pub const fn is_ours(&self) -> bool {
+        self.version > 0
     }
 
     /// Whether both are the outcome of the same refresh.

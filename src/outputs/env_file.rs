@@ -64,6 +64,8 @@ impl EnvFile {
         delays: impl Jitter,
         is_connected: impl Fn() -> bool,
     ) {
+        // What another program stored is not written until a sidecar has adopted it.
+        let mut latest = None;
         let mut failures = 0;
         loop {
             let pause = if failures == 0 { CHECK } else { delays.backoff(failures, Pace::Ordinary) };
@@ -76,9 +78,10 @@ impl EnvFile {
                 Woken::Due => failures > 0 || is_connected(),
                 Woken::Ended => failures > 0,
             };
-            let latest = stored.borrow_and_update().clone().filter(|_| is_wanted);
-            if let Some(StoredToken { token, .. }) = latest {
-                failures = if self.put(&token).await { 0 } else { failures + 1 };
+            let ours = stored.borrow_and_update().as_ref().filter(|stored| stored.is_ours()).map(|s| s.token.clone());
+            latest = ours.or(latest);
+            if let Some(token) = latest.as_ref().filter(|_| is_wanted) {
+                failures = if self.put(token).await { 0 } else { failures + 1 };
             }
             if woken == Woken::Ended {
                 return;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use strum::VariantArray;
 use token_sidecar_client::wire::Payload;
 
+use super::gateway::{AnswerClass, GatewayCounts, GatewayOutcome};
 use super::registry::StatusRegistry;
 use super::site::{SiteStatus, TokenState, TokenStatus};
 use super::subscription::SubscriptionState;
@@ -33,11 +34,22 @@ pub(super) struct Counts {
     pub(super) messages: [u64; Payload::VARIANTS.len()],
     lease_lost: u64,
     pending: bool,
+    /// `None` where the gateway does not serve the site.
+    pub(super) gateway: Option<GatewayCounts>,
 }
 
-/// How long the stages of all sites took: for each the number of those within each bound, and of all, and their sum.
+/// How long something took.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct StageTimes([([u64; STAGE_SECONDS.len()], u64, f64); Step::VARIANTS.len()]);
+pub(super) struct Times {
+    /// How often it took no longer than each bound.
+    within: [u64; STAGE_SECONDS.len()],
+    count: u64,
+    sum: f64,
+}
+
+/// How long the stages of all sites took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct StageTimes([Times; Step::VARIANTS.len()]);
 
 impl Counts {
     pub(super) const fn observe(&mut self, observation: &Observation<'_>) {
@@ -51,14 +63,19 @@ impl Counts {
     }
 }
 
-impl StageTimes {
-    pub(super) fn observe(&mut self, step: Step, took: Duration) {
-        let (within, count, sum) = &mut self.0[step as usize];
-        for (within, bound) in within.iter_mut().zip(STAGE_SECONDS) {
+impl Times {
+    pub(super) fn observe(&mut self, took: Duration) {
+        for (within, bound) in self.within.iter_mut().zip(STAGE_SECONDS) {
             *within += u64::from(took.as_secs_f64() <= bound);
         }
-        *count += 1;
-        *sum += took.as_secs_f64();
+        self.count += 1;
+        self.sum += took.as_secs_f64();
+    }
+}
+
+impl StageTimes {
+    pub(super) fn observe(&mut self, step: Step, took: Duration) {
+        self.0[step as usize].observe(took);
     }
 }
 
@@ -101,14 +118,19 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
 
     let name = "stage_duration_seconds";
     page.head(name, "How long the stages of the refreshes of this process took.");
-    for (step, (within, count, sum)) in Step::VARIANTS.iter().zip(status.stage_times().0).skip(1) {
-        let stage = ("stage", step.into_str());
-        for (bound, within) in STAGE_SECONDS.iter().zip(within) {
-            page.sample(&format!("{name}_bucket"), &[stage, ("le", &format!("{bound:?}"))], within as f64);
-        }
-        page.sample(&format!("{name}_bucket"), &[stage, ("le", "+Inf")], count as f64);
-        page.sample(&format!("{name}_sum"), &[stage], sum);
-        page.sample(&format!("{name}_count"), &[stage], count as f64);
+    for (step, times) in Step::VARIANTS.iter().zip(status.stage_times().0).skip(1) {
+        page.histogram(name, &[("stage", step.into_str())], times);
+    }
+    if sites.iter().any(|(_, counts)| counts.gateway.is_some()) {
+        page.served::<GatewayOutcome>("gateway_requests_total", "outcome", "Requests by what the gateway did.", |c| {
+            &c.outcomes
+        });
+        page.served::<AnswerClass>("gateway_answers_total", "status", "Answers of the gateway by status.", |c| {
+            &c.answers
+        });
+        let name = "gateway_added_duration_seconds";
+        page.head(name, "How much longer than the API itself the gateway took to answer.");
+        page.histogram(name, &[], status.gateway_times());
     }
     let subscription = status.subscription();
     let is_up = matches!(subscription.state, SubscriptionState::Up { .. });
@@ -154,6 +176,32 @@ impl Page<'_> {
                 self.sample(name, &[("site", &site.site), (label, (*value).into())], *count as f64);
             }
         }
+    }
+
+    /// A counter of each site that the gateway serves, for each label.
+    fn served<L: VariantArray + Copy + Into<&'static str>>(
+        &mut self,
+        name: &str,
+        label: &str,
+        help: &str,
+        of: fn(&GatewayCounts) -> &[u64],
+    ) {
+        self.head(name, help);
+        for (site, counts) in self.sites {
+            for (value, count) in L::VARIANTS.iter().zip(counts.gateway.iter().flat_map(of)) {
+                self.sample(name, &[("site", &site.site), (label, (*value).into())], *count as f64);
+            }
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], times: Times) {
+        let bucket = format!("{name}_bucket");
+        for (bound, within) in STAGE_SECONDS.iter().zip(times.within) {
+            self.sample(&bucket, &[labels, &[("le", &format!("{bound:?}"))]].concat(), within as f64);
+        }
+        self.sample(&bucket, &[labels, &[("le", "+Inf")]].concat(), times.count as f64);
+        self.sample(&format!("{name}_sum"), labels, times.sum);
+        self.sample(&format!("{name}_count"), labels, times.count as f64);
     }
 
     /// One number of each site.

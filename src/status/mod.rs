@@ -2,11 +2,13 @@
 //!
 //! It holds no secret: a token is represented by its fingerprint.
 
+mod gateway;
 mod metrics;
 mod registry;
 mod site;
 mod subscription;
 
+pub use gateway::{GatewayObserver, GatewayOutcome};
 pub(crate) use metrics::{Format, metrics};
 pub use registry::{MonotonicClock, SiteObserver, StatusRegistry};
 pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::broadcast;
 
-use super::metrics::{Counts, StageTimes};
+use super::gateway::{GatewayCounts, GatewayObserver};
+use super::metrics::{Counts, StageTimes, Times};
 use super::site::{SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::schedule::Schedule;
@@ -28,12 +29,13 @@ pub struct StatusRegistry {
     sites: BTreeMap<SiteId, Arc<Entry>>,
     subscription: Mutex<SubscriptionStatus>,
     stage_times: Arc<Mutex<StageTimes>>,
+    gateway_times: Arc<Mutex<Times>>,
     events: broadcast::Sender<EventMessage>,
 }
 
-struct Entry {
+pub(super) struct Entry {
     schedule: Schedule,
-    state: Mutex<(SiteRecord, Counts)>,
+    pub(super) state: Mutex<(SiteRecord, Counts)>,
 }
 
 /// Writes the state of one site.
@@ -59,6 +61,7 @@ impl StatusRegistry {
             sites: BTreeMap::new(),
             subscription: Mutex::default(),
             stage_times: Arc::default(),
+            gateway_times: Arc::default(),
             events: broadcast::Sender::new(EVENT_BUFFER),
         }
     }
@@ -67,6 +70,13 @@ impl StatusRegistry {
         let entry = Arc::new(Entry { schedule, state: Mutex::default() });
         self.sites.insert(site.clone(), Arc::clone(&entry));
         SiteObserver { clock: Arc::clone(&self.clock), entry, stage_times: Arc::clone(&self.stage_times) }
+    }
+
+    /// Counts the requests of a site that the gateway serves; `None` for an unknown site.
+    pub fn gateway(&self, site: &SiteId) -> Option<GatewayObserver> {
+        let entry = Arc::clone(self.sites.get(site)?);
+        lock(&entry.state).1.gateway = Some(GatewayCounts::default());
+        Some(GatewayObserver { clock: Arc::clone(&self.clock), entry, times: Arc::clone(&self.gateway_times) })
     }
 
     pub fn sites(&self) -> Vec<SiteStatus> {
@@ -119,6 +129,14 @@ impl StatusRegistry {
 
     pub(super) fn stage_times(&self) -> StageTimes {
         *lock(&self.stage_times)
+    }
+
+    pub(super) fn gateway_times(&self) -> Times {
+        *lock(&self.gateway_times)
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(lock(&self.subscription).state, SubscriptionState::Up { .. })
     }
 }
 
@@ -181,7 +199,7 @@ impl Observer for SiteObserver {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No change can panic halfway, so the value is whole even if the lock is poisoned.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -103,6 +103,14 @@ impl Running {
         rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
+    /// Where its gateway listens, from its log.
+    pub(crate) fn gateway(&self) -> SocketAddr {
+        self.stderr.until("token-sidecar starts");
+        let text = self.stderr.so_far();
+        let (_, rest) = text.split_once(" gateway=").unwrap_or_else(|| panic!("it has no gateway:\n{text}"));
+        rest.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "")

@@ -1,0 +1,224 @@
+//! One request: sent with the current token, and after a 401 once more with the next one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use axum::response::Response;
+use token_sidecar_client::wire::{Event, Fingerprint, SiteId};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::access::Access;
+use super::address::Target;
+use super::body::Upload;
+use super::headers::{self, TOKEN_SIDECAR};
+use super::problem::Problem;
+use super::refused::RefusedRoutes;
+use super::site::Site;
+use crate::config::GatewayConfig;
+use crate::domain::stored::StoredToken;
+use crate::status::{GatewayOutcome, StatusRegistry};
+
+/// Serves all sites that have an API.
+pub struct Gateway {
+    config: GatewayConfig,
+    access: Access,
+    sites: BTreeMap<SiteId, Site>,
+    status: Arc<StatusRegistry>,
+    /// Places for requests that wait for a token.
+    waiting: Semaphore,
+    refused: RefusedRoutes,
+}
+
+/// A request on its way.
+struct Exchange<'a, B> {
+    gateway: &'a Gateway,
+    site: &'a Site,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    upload: Upload<B>,
+    outcome: GatewayOutcome,
+    /// How long the API took.
+    upstream: Duration,
+}
+
+/// What is said in `X-Token-Sidecar`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
+enum Mark {
+    /// Sent twice.
+    Replayed,
+    /// The 401 is not because of the token.
+    Refused,
+    /// The token was reported; the request is the client's to send again.
+    Refreshing,
+    /// Redis is out of reach: the token is the last one that is known.
+    Stale,
+}
+
+impl Gateway {
+    pub fn new(config: GatewayConfig, sites: Vec<Site>, status: Arc<StatusRegistry>) -> Self {
+        Self {
+            access: Access::of(&config),
+            waiting: Semaphore::new(config.max_waiting),
+            sites: sites.into_iter().map(|site| (site.id.clone(), site)).collect(),
+            refused: RefusedRoutes::default(),
+            config,
+            status,
+        }
+    }
+
+    /// An event that was received on the subscription.
+    pub fn event(&self, event: &Event) {
+        if let Event::Failed(failed) = event
+            && let Some(site) = SiteId::parse(&failed.site).and_then(|id| self.sites.get(&id))
+        {
+            site.tokens.failed(failed);
+        }
+    }
+
+    /// Answers one request.
+    pub(super) async fn serve<B>(&self, request: Request<B>) -> Response
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        match self.prepare(parts, body).await {
+            Ok(exchange) => exchange.run().await,
+            Err(problem) => {
+                tracing::debug!(status = problem.status().as_u16(), "the gateway refuses a request");
+                problem.into_response()
+            }
+        }
+    }
+
+    async fn prepare<B>(&self, parts: Parts, body: B) -> Result<Exchange<'_, B>, Problem>
+    where
+        B: hyper::body::Body<Data = Bytes> + Unpin,
+    {
+        self.access.check(&parts.headers)?;
+        let target = Target::of(&parts.method, &parts.uri)?;
+        let site = SiteId::parse(target.site).and_then(|id| self.sites.get(&id));
+        let site = site.ok_or_else(|| Problem::unknown_site(self.sites.keys().map(SiteId::as_str)))?;
+        let url = target.below(&site.api)?;
+        // Before any wait: hyper notices that a client has gone only once its request was read.
+        let upload = Upload::read(body, self.config.replay_limit).await.map_err(|_| Problem::broken_body())?;
+        Ok(Exchange {
+            gateway: self,
+            site,
+            url,
+            method: parts.method,
+            headers: headers::of_client(parts.headers),
+            upload,
+            outcome: GatewayOutcome::Sent,
+            upstream: Duration::ZERO,
+        })
+    }
+}
+
+impl<B> Exchange<'_, B>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Sync + Unpin + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    async fn run(mut self) -> Response {
+        let (site, began) = (self.site, self.site.observer.now());
+        let response = self.forward().await.unwrap_or_else(Problem::into_response);
+        let (status, outcome) = (response.status().as_u16(), self.outcome);
+        let added = site.observer.now().saturating_sub(began).saturating_sub(self.upstream);
+        site.observer.answered(status, outcome, added);
+        tracing::debug!(
+            site = %site.id, method = %self.method, status, outcome = outcome.into_str(),
+            added.ms = added.as_millis(), "the gateway answers"
+        );
+        response
+    }
+
+    async fn forward(&mut self) -> Result<Response, Problem> {
+        let stored = match self.site.tokens.usable(None, self.site.observer.time()) {
+            Some(stored) => stored,
+            None => {
+                self.outcome = GatewayOutcome::Waited;
+                self.next(None).await?
+            }
+        };
+        let is_stale = !self.gateway.status.is_connected();
+        let response = self.send(&stored).await?;
+        if is_stale || response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(self.passed(response, is_stale.then_some(Mark::Stale)));
+        }
+        self.unauthorized(response, stored).await
+    }
+
+    async fn unauthorized(&mut self, response: reqwest::Response, stored: StoredToken) -> Result<Response, Problem> {
+        let refused = stored.token.fingerprint();
+        self.outcome = GatewayOutcome::Refused;
+        let needs_login =
+            self.gateway.refused.contains(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
+        if needs_login && !self.site.is_refused_everywhere(stored).await {
+            return Ok(self.passed(response, Some(Mark::Refused)));
+        }
+        if !self.may_be_repeated() {
+            self.site.tokens.report_refused(refused);
+            return Ok(self.passed(response, Some(Mark::Refreshing)));
+        }
+        // Its connection is free for others while this one waits.
+        drop(response);
+        let newer = match self.site.tokens.usable(Some(refused), self.site.observer.time()) {
+            Some(newer) => newer,
+            None => self.next(Some(refused)).await?,
+        };
+        let response = self.send(&newer).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.gateway.refused.insert(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
+            return Ok(self.passed(response, Some(Mark::Refused)));
+        }
+        self.outcome = GatewayOutcome::Replayed;
+        Ok(self.passed(response, Some(Mark::Replayed)))
+    }
+
+    /// Waits for a token.
+    async fn next(&self, refused: Option<Fingerprint>) -> Result<StoredToken, Problem> {
+        let _place = self.gateway.waiting.try_acquire().map_err(|_| Problem::crowded())?;
+        let now = || self.site.observer.time();
+        let next = self.site.tokens.next(refused, now, self.gateway.config.wait).await;
+        next.map_err(|reason| Problem::no_token(&reason, now()))
+    }
+
+    /// A body that was streamed is gone.
+    fn may_be_repeated(&self) -> bool {
+        let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&self.method);
+        matches!(self.upload, Upload::Kept(_)) && (is_safe || self.gateway.config.replay_unsafe)
+    }
+
+    async fn send(&mut self, stored: &StoredToken) -> Result<reqwest::Response, Problem> {
+        let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
+        *request.headers_mut() = headers::with_token(&self.headers, &self.site.headers, stored, &self.gateway.config);
+        *request.body_mut() = Some(self.upload.take());
+        let began = self.site.observer.now();
+        let answer = self.site.client.open(request).await;
+        self.upstream += self.site.observer.now().saturating_sub(began);
+        Ok(answer?)
+    }
+
+    /// The API's answer, streamed as it comes.
+    fn passed(&self, response: reqwest::Response, mark: Option<Mark>) -> Response {
+        let (mut parts, body) = axum::http::Response::<reqwest::Body>::from(response).into_parts();
+        let (id, api, config) = (self.site.id.as_str(), &self.site.api, &self.gateway.config);
+        headers::of_answer(&mut parts.headers, id, api, &self.url, config);
+        if let Some(mark) = mark {
+            parts.headers.insert(TOKEN_SIDECAR, HeaderValue::from_static(mark.into_str()));
+        }
+        // The version is that of the client's connection.
+        let mut response = Response::new(Body::new(body));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        response
+    }
+}

@@ -1,0 +1,225 @@
+//! Which headers pass, in each direction.
+
+use axum::http::header::{
+    ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+    VIA,
+};
+use url::Url;
+
+use super::access::GATEWAY_KEY;
+use super::address;
+use crate::config::{GatewayConfig, UserAgent};
+use crate::domain::stored::StoredToken;
+use crate::http::{self, credentials};
+
+/// What the gateway did, where that is not simply to send the request on.
+pub(super) const TOKEN_SIDECAR: HeaderName = HeaderName::from_static("x-token-sidecar");
+
+/// They concern one connection alone (RFC 9110, section 7.6.1).
+const OF_A_CONNECTION: [HeaderName; 9] = [
+    CONNECTION,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The headers of a client's request that pass.
+pub(super) fn of_client(mut headers: HeaderMap) -> HeaderMap {
+    remove_of_connection(&mut headers);
+    for name in [HOST, CONTENT_LENGTH, EXPECT, AUTHORIZATION, GATEWAY_KEY] {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// The headers that are sent with a token. `client` is what [`of_client`] left.
+pub(super) fn with_token(
+    client: &HeaderMap,
+    of_site: &HeaderMap,
+    stored: &StoredToken,
+    config: &GatewayConfig,
+) -> HeaderMap {
+    let mut headers = client.clone();
+    let own_cookies = headers.remove(COOKIE).filter(|_| config.merge_cookies);
+    headers.extend(of_site.clone());
+    let user_agent = stored.user_agent.as_deref().filter(|_| config.user_agent == UserAgent::Bundle);
+    credentials::set(&mut headers, &stored.token, &stored.cookies, user_agent);
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
+    if let Some(own) = own_cookies {
+        let jar = merged(headers.get(COOKIE), &own, stored);
+        if let Some(jar) = jar {
+            headers.insert(COOKIE, jar);
+        }
+    }
+    headers
+}
+
+/// The token's cookies, and those of the client's that have other names.
+fn merged(of_token: Option<&HeaderValue>, own: &HeaderValue, stored: &StoredToken) -> Option<HeaderValue> {
+    let is_new = |pair: &&[u8]| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        !name.is_empty() && std::str::from_utf8(name).is_ok_and(|name| stored.cookies.get(name).is_none())
+    };
+    let own = own.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(is_new);
+    let pairs: Vec<&[u8]> = of_token.map(HeaderValue::as_bytes).into_iter().chain(own).collect();
+    let mut jar = HeaderValue::from_bytes(&pairs.join(&b"; "[..])).ok().filter(|jar| !jar.is_empty())?;
+    jar.set_sensitive(true);
+    Some(jar)
+}
+
+/// The headers of the API's answer that pass. `url` is where the request was sent.
+pub(super) fn of_answer(headers: &mut HeaderMap, site: &str, api: &Url, url: &Url, config: &GatewayConfig) {
+    remove_of_connection(headers);
+    let of_others: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
+    // `Alt-Svc` speaks of the API's host, for which a client would take the gateway's.
+    for name in of_others.into_iter().chain([ALT_SVC, TOKEN_SIDECAR]) {
+        headers.remove(name);
+    }
+    if !config.pass_set_cookie {
+        headers.remove(SET_COOKIE);
+    }
+    let location = headers.get(LOCATION).and_then(|location| url.join(location.to_str().ok()?).ok());
+    if let Some(location) = location {
+        let location = address::local(site, api, &location).unwrap_or_else(|| location.into());
+        if let Ok(location) = HeaderValue::try_from(location) {
+            headers.insert(LOCATION, location);
+        }
+    }
+    headers.append(VIA, HeaderValue::from_static("1.1 token-sidecar"));
+}
+
+fn remove_of_connection(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named.into_iter().chain(OF_A_CONNECTION) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::time::Duration;
+
+    use token_sidecar_client::wire::{Cookies, Token};
+
+    use super::*;
+
+    fn map(headers: &[(&str, &str)]) -> HeaderMap {
+        headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn shown(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    fn config() -> GatewayConfig {
+        GatewayConfig {
+            listen: None,
+            key: None,
+            wait: Duration::from_secs(1),
+            replay_limit: 0,
+            replay_unsafe: true,
+            max_waiting: 1,
+            user_agent: UserAgent::Bundle,
+            merge_cookies: false,
+            pass_set_cookie: false,
+            socket_mode: 0o660,
+        }
+    }
+
+    fn stored() -> StoredToken {
+        StoredToken {
+            token: Token::parse("abc").unwrap(),
+            cookies: Cookies::from_json(r#"{"access-token":"Bearer%20abc","id":"1"}"#),
+            version: 1,
+            user_agent: Some("Mozilla/5.0".into()),
+            ends_at: None,
+        }
+    }
+
+    #[test]
+    fn what_concerns_the_connection_or_the_gateway_is_not_sent_on() {
+        let passed = of_client(map(&[
+            ("host", "localhost"),
+            ("connection", "x-private, close"),
+            ("x-private", "1"),
+            ("keep-alive", "5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+            ("expect", "100-continue"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Bearer key"),
+            ("x-gateway-key", "key"),
+            ("authorization", "Bearer mine"),
+            ("accept", "*/*"),
+            ("content-type", "text/plain"),
+        ]));
+        assert_eq!(shown(&passed), ["accept: */*", "content-type: text/plain"]);
+    }
+
+    #[test]
+    fn the_token_its_cookies_and_its_user_agent_take_the_place_of_the_clients() {
+        let client = map(&[("cookie", "id=2; mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
+        let of_site = map(&[("platform", "desktop")]);
+        let sent = |config: &GatewayConfig| shown(&with_token(&client, &of_site, &stored(), config));
+        let rest = ["authorization: Bearer abc", "platform: desktop"];
+        let (cookie, agent) = ("cookie: access-token=Bearer%20abc; id=1", "user-agent: Mozilla/5.0");
+        assert_eq!(sent(&config()), [rest[0], cookie, rest[1], agent]);
+        let merging = GatewayConfig { merge_cookies: true, user_agent: UserAgent::Client, ..config() };
+        assert_eq!(sent(&merging), [rest[0], &format!("{cookie}; mine=3"), rest[1], "user-agent: curl/8"]);
+    }
+
+    #[test]
+    fn a_request_always_says_who_sends_it() {
+        let (none, stored) = (HeaderMap::new(), StoredToken { user_agent: None, ..stored() });
+        assert_eq!(with_token(&none, &none, &stored, &config())[USER_AGENT], http::USER_AGENT);
+    }
+
+    #[test]
+    fn what_the_answer_says_of_the_api_alone_is_dropped_and_a_location_made_the_gateways() {
+        let api = Url::parse("https://shop.test/api").unwrap();
+        let url = api.join("/api/a/b").unwrap();
+        let passed = |headers: &[(&str, &str)]| {
+            let mut headers = map(headers);
+            of_answer(&mut headers, "shop", &api, &url, &config());
+            headers.remove(VIA);
+            shown(&headers)
+        };
+        let dropped = [
+            ("set-cookie", "a=1"),
+            ("access-control-allow-origin", "*"),
+            ("alt-svc", "h3"),
+            ("connection", "x-hop"),
+            ("x-hop", "1"),
+            ("x-token-sidecar", "replayed"),
+            ("content-encoding", "br"),
+        ];
+        assert_eq!(passed(&dropped), ["content-encoding: br"]);
+        for (location, rewritten) in [
+            ("https://shop.test/api/c?d=1", "/shop/c?d=1"),
+            ("/api/c", "/shop/c"),
+            ("c", "/shop/a/c"),
+            ("../../login", "https://shop.test/login"),
+            ("https://other.test/api/c", "https://other.test/api/c"),
+        ] {
+            assert_eq!(passed(&[("location", location)]), [format!("location: {rewritten}")], "{location}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The connections of clients: how many, how large and how slow they may be.
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::process::{Resource, getrlimit};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::forward::Gateway;
+use crate::config::GatewayAddress;
+
+/// The most connections of clients.
+const CONNECTIONS: usize = 2048;
+/// The largest head of a request, in bytes.
+const HEAD_BYTES: usize = 32 * 1024;
+const MAX_HEADERS: usize = 100;
+/// How long the next head on a connection may take, from the end of the last answer.
+const HEAD: Duration = Duration::from_secs(30);
+/// How long nothing may move on a connection while a request is under way, beyond the wait for a token.
+const IDLE: Duration = Duration::from_secs(120);
+/// How long to pause when no connection can be accepted, for instance without a free file descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// An address that is listened on.
+pub enum GatewayListener {
+    Tcp(TcpListener),
+    /// The socket's file is removed at the end.
+    Unix(UnixListener, PathBuf),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl GatewayListener {
+    /// A Unix socket gets these permissions before anyone can connect. The file that an earlier process has left is
+    /// replaced.
+    pub async fn bind(address: &GatewayAddress, mode: u32) -> io::Result<Self> {
+        match address {
+            GatewayAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            GatewayAddress::Unix(path) => {
+                free(path).await?;
+                let fresh = beside(path);
+                let listener = UnixListener::bind(&fresh)?;
+                let placed =
+                    fs::set_permissions(&fresh, Permissions::from_mode(mode)).and_then(|()| fs::rename(&fresh, path));
+                placed.inspect_err(|_| _ = fs::remove_file(&fresh))?;
+                Ok(Self::Unix(listener, path.clone()))
+            }
+        }
+    }
+
+    /// Where it listens, as the log says it.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
+            Self::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Box::new(stream)
+            }
+            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+impl Drop for GatewayListener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, path) = self {
+            // Where that fails, the next process replaces it.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// A name for the socket until it has its permissions.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    name.into()
+}
+
+/// Fails where something else than a forgotten socket has this name.
+async fn free(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(file) if !file.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
+        Ok(_) if UnixStream::connect(path).await.is_ok() => Err(io::ErrorKind::AddrInUse.into()),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Serves until shutdown; requests under way may then go on for `grace`.
+pub async fn serve(
+    listener: GatewayListener,
+    gateway: Arc<Gateway>,
+    wait: Duration,
+    shutdown: CancellationToken,
+    grace: Duration,
+) {
+    let places = Arc::new(Semaphore::new(connections()));
+    let mut tasks = JoinSet::new();
+    let mut refused = false;
+    loop {
+        // Without a place, clients wait in the queue of the listener.
+        let accepting = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = tasks.join_next() => {}
+            accepted = accepting => match accepted {
+                (Ok(stream), Ok(place)) => {
+                    refused = false;
+                    let connection = Connection { gateway: Arc::clone(&gateway), places: Arc::clone(&places), _place: place };
+                    tasks.spawn(connection.converse(stream, IDLE + wait, shutdown.clone()));
+                }
+                (Err(error), _) => {
+                    // Logged once, not at every try.
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::warn!(%error, "the gateway failed to accept a connection: trying again");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                // The semaphore is never closed.
+                (_, Err(_)) => break,
+            },
+        }
+    }
+    drop(listener);
+    // Dropping the set aborts those that take longer.
+    let _ = timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
+}
+
+/// A quarter of the file descriptors that this process may open: each client has a connection to the API too.
+fn connections() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    descriptors.map_or(CONNECTIONS, |descriptors| (descriptors / 4).clamp(1, CONNECTIONS))
+}
+
+struct Connection {
+    gateway: Arc<Gateway>,
+    places: Arc<Semaphore>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    /// Serves one connection until nothing has moved on it for `idle`.
+    async fn converse(self, stream: Box<dyn Stream>, idle: Duration, shutdown: CancellationToken) {
+        let moved = Arc::new(AtomicU64::new(0));
+        let io = TokioIo::new(Watched { stream, moved: Arc::clone(&moved) });
+        let service = service_fn(|request| self.answer(request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(io, service);
+        let (mut connection, mut seen, mut is_ending) = (pin!(connection), 0, false);
+        loop {
+            tokio::select! {
+                // A client's mistakes are answered or cut off, and not logged.
+                _ = connection.as_mut() => return,
+                () = shutdown.cancelled(), if !is_ending => {
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = sleep(idle) => {
+                    let now = moved.load(Relaxed);
+                    if std::mem::replace(&mut seen, now) == now {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+        // hyper lets the chunks count where a request has a length too. Whoever stands before the gateway may have
+        // counted otherwise, so nothing else is read from this connection.
+        let is_ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = self.gateway.serve(request).await;
+        if is_ambiguous || self.places.available_permits() == 0 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+}
+
+/// A stream that counts what moves on it.
+struct Watched {
+    stream: Box<dyn Stream>,
+    moved: Arc<AtomicU64>,
+}
+
+impl Watched {
+    fn note<T>(&self, poll: Poll<T>) -> Poll<T> {
+        if poll.is_ready() {
+            self.moved.fetch_add(1, Relaxed);
+        }
+        poll
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.note(poll)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note(poll)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note(poll)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
