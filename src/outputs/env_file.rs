@@ -176,6 +176,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_another_program_stored_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".env");
+        let (sender, receiver) = watch::channel(None);
+        let story = async {
+            sender.send_replace(stored("ours"));
+            pass(5).await;
+            sender.send_replace(stored("theirs").map(|theirs| StoredToken { version: 0, ..theirs }));
+            pass(5).await;
+            fs::write(&path, "KEY=overwritten\n").unwrap();
+            pass(60).await;
+            assert_eq!(fs::read_to_string(&path).unwrap(), "KEY=ours\n");
+            drop(sender);
+        };
+        tokio::join!(at(&path, receiver), story);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_was_stored_last_is_written_after_the_driver_has_ended() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");

@@ -181,13 +181,13 @@ impl Bench {
         }
     }
 
-    /// Where a replica publishes what is stored: all of it is noted.
+    /// Where a replica publishes what is stored: all of it that a sidecar has stored is noted.
     fn output(&self, replica: usize) -> watch::Sender<Option<StoredToken>> {
         let (sender, mut receiver) = watch::channel(None::<StoredToken>);
         let shared = self.shared.clone();
         spawn(async move {
             while receiver.changed().await.is_ok() {
-                if let Some(stored) = &*receiver.borrow_and_update() {
+                if let Some(stored) = receiver.borrow_and_update().as_ref().filter(|stored| stored.is_ours()) {
                     shared.state().outputs.push((replica, stored.token.expose().to_owned()));
                 }
             }

@@ -349,8 +349,9 @@ fn output(world: World, process: usize) -> watch::Sender<Option<StoredToken>> {
     let (sender, mut receiver) = watch::channel(None::<StoredToken>);
     spawn(async move {
         while receiver.changed().await.is_ok() {
-            let stored = receiver.borrow_and_update().clone();
-            world.state().processes[process].output = stored.map(|stored| stored.token.expose().to_owned());
+            if let Some(stored) = receiver.borrow_and_update().as_ref().filter(|stored| stored.is_ours()) {
+                world.state().processes[process].output = Some(stored.token.expose().to_owned());
+            }
             world.ring();
         }
     });
