@@ -91,7 +91,9 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
     let served = TaskTracker::new();
     if let (Some(listener), Some(gateway)) = (gateway_listener, process.gateway.clone()) {
-        served.spawn(gateway::serve(listener, gateway, wait, shutdown.clone(), config.shutdown_grace));
+        // A refresh that is abandoned answers the requests that wait for it.
+        let grace = config.shutdown_grace + LAST_MOMENT;
+        served.spawn(gateway::serve(listener, gateway, wait, shutdown.clone(), grace));
     }
     served.close();
     if let Some(listener) = listener {

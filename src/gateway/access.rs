@@ -42,12 +42,13 @@ impl Access {
 }
 
 fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
-    let bearer = headers.get(PROXY_AUTHORIZATION).map(|value| {
-        let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len()).unwrap_or_default();
-        if scheme.eq_ignore_ascii_case(b"Bearer ") { token.trim_ascii() } else { b"" }
+    let bearer = headers.get(PROXY_AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
     });
-    let given = bearer.or_else(|| headers.get(GATEWAY_KEY).map(|value| value.as_bytes()));
-    given.is_some_and(|given| given.ct_eq(key.expose_secret().as_bytes()).into())
+    let given = bearer.into_iter().chain(headers.get(GATEWAY_KEY).map(|value| value.as_bytes()));
+    let key = key.expose_secret().as_bytes();
+    given.fold(false, |is_right, given| is_right | bool::from(given.ct_eq(key)))
 }
 
 /// A name that an attacker has pointed at this machine is not a loopback name, whatever it resolves to (DNS rebinding).

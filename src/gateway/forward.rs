@@ -158,26 +158,28 @@ where
 
     async fn unauthorized(&mut self, response: reqwest::Response, stored: StoredToken) -> Result<Response, Problem> {
         let refused = stored.token.fingerprint();
-        self.outcome = GatewayOutcome::Refused;
         let needs_login =
             self.gateway.refused.contains(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
         if needs_login && !self.site.is_refused_everywhere(stored).await {
-            return Ok(self.passed(response, Some(Mark::Refused)));
+            return Ok(self.passed_on(response, Mark::Refused));
         }
         if !self.may_be_repeated() {
             self.site.tokens.report_refused(refused);
-            return Ok(self.passed(response, Some(Mark::Refreshing)));
+            return Ok(self.passed_on(response, Mark::Refreshing));
         }
         // Its connection is free for others while this one waits.
         drop(response);
         let newer = match self.site.tokens.usable(Some(refused), self.site.observer.time()) {
             Some(newer) => newer,
-            None => self.next(Some(refused)).await?,
+            None => {
+                self.outcome = GatewayOutcome::Waited;
+                self.next(Some(refused)).await?
+            }
         };
         let response = self.send(&newer).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             self.gateway.refused.insert(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
-            return Ok(self.passed(response, Some(Mark::Refused)));
+            return Ok(self.passed_on(response, Mark::Refused));
         }
         self.outcome = GatewayOutcome::Replayed;
         Ok(self.passed(response, Some(Mark::Replayed)))
@@ -205,6 +207,12 @@ where
         let answer = self.site.client.open(request).await;
         self.upstream += self.site.observer.now().saturating_sub(began);
         Ok(answer?)
+    }
+
+    /// A 401 that the client sees.
+    fn passed_on(&mut self, response: reqwest::Response, mark: Mark) -> Response {
+        self.outcome = GatewayOutcome::Refused;
+        self.passed(response, Some(mark))
     }
 
     /// The API's answer, streamed as it comes.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
-use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -202,11 +202,9 @@ impl Connection {
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-        // hyper lets the chunks count where a request has a length too. Whoever stands before the gateway may have
-        // counted otherwise, so nothing else is read from this connection.
-        let is_ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
         let mut response = self.gateway.serve(request).await;
-        if is_ambiguous || self.places.available_permits() == 0 {
+        // An idle connection gives its place to the next client.
+        if self.places.available_permits() == 0 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)

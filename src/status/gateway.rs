@@ -15,7 +15,7 @@ use super::registry::{Entry, MonotonicClock, lock};
 pub enum GatewayOutcome {
     /// Sent on at once; the answer is the API's.
     Sent,
-    /// It waited for a first token.
+    /// It waited for a first token, or for one that did not come.
     Waited,
     /// It was sent again with a newer token after a 401.
     Replayed,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use crate::process::DEADLINE;
 
@@ -69,6 +70,21 @@ impl Connection {
         let mut bytes = vec![0; length];
         self.0.read_exact(&mut bytes).unwrap();
         bytes
+    }
+
+    /// All that comes until the server closes, even by a reset.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self.0.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// Whether nothing comes within this time, not even the end.
+    pub(super) fn is_silent_for(&mut self, span: Duration) -> bool {
+        self.stream().set_read_timeout(Some(span)).unwrap();
+        let is_silent = self.0.fill_buf().is_err();
+        self.stream().set_read_timeout(Some(DEADLINE)).unwrap();
+        is_silent
     }
 
     /// Whether the server closes without another byte.

@@ -193,6 +193,25 @@ fn a_request_whose_connection_breaks_is_not_sent_twice() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_not_made_whole() {
+    let world = World::start();
+    let api = Api::with(true, |request, stream| {
+        let length = if request.target == "/v2/chunks" { "Transfer-Encoding: chunked" } else { "Content-Length: 100" };
+        let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n3\r\nabc\r\n").as_bytes());
+        false
+    });
+    let sidecar = before(&world, &api, &[]);
+    for target in ["/chitai_gorod/length", "/chitai_gorod/chunks"] {
+        let mut client = Connection::open(sidecar.gateway());
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_eq!(client.head().unwrap().status, 200);
+        let rest = client.rest();
+        assert!(!rest.ends_with(b"0\r\n\r\n") && rest.len() < 100, "{target}: {rest:?}");
+    }
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn an_api_that_is_away_is_502() {
     let world = World::start();
     let nowhere = Port::hold();

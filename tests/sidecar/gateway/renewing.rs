@@ -7,7 +7,7 @@ use std::time::Duration;
 use simulator::{Faults, RecordedError};
 
 use super::api::{Api, answer, json};
-use super::client::{Answer, ask, get, send};
+use super::client::{Answer, Connection, ask, get, send};
 use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
 use crate::process::{World, eventually, keys};
 use crate::support::proxy::{Network, Proxy};
@@ -115,6 +115,48 @@ fn a_wait_has_an_end_and_not_everybody_may_wait() {
         assert_eq!(both, [503, 504]);
     });
     sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_client_that_leaves_gives_up_its_place() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let sidecar = world.begin(&["run", "--set", "gateway.max_waiting=1"], &[GATEWAY]).listening();
+    let address = sidecar.gateway();
+    let request = format!("GET {SEARCH} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut leaving = Connection::open(address);
+    leaving.send(&request);
+    eventually("it has the only place", || (get(address, SEARCH).status == 503).then_some(()));
+    drop(leaving);
+    // One that gets the place has no answer before the solve goes on.
+    let mut next = eventually("the place is free", || {
+        let mut next = Connection::open(address);
+        next.send(&request);
+        next.is_silent_for(Duration::from_millis(300)).then_some(next)
+    });
+    world.heal();
+    assert_eq!(next.answer().status, 200);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_request_that_waits_at_the_end_is_told_so() {
+    let world = World::start();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let sidecar = world.sidecar(&[GATEWAY, ("SIDECAR_SHUTDOWN_GRACE", "1s")]);
+    world.solve_started(1);
+    let address = sidecar.gateway();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(move || get(address, SEARCH));
+        eventually("it is reported", || {
+            let metrics = sidecar.get("/metrics").body;
+            metrics.contains("token_sidecar_pending{site=\"chitai_gorod\"} 1\n").then_some(())
+        });
+        sidecar.signal("TERM");
+        let answer = waiting.join().unwrap();
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "5"));
+    });
+    sidecar.end().expect(0);
 }
 
 #[test]
