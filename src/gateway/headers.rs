@@ -111,10 +111,9 @@ fn remove_of_connection(headers: &mut HeaderMap) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::time::Duration;
-
     use token_sidecar_client::wire::{Cookies, Token};
 
+    use super::super::trial::config;
     use super::*;
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
@@ -126,21 +125,6 @@ mod tests {
             headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
         lines
-    }
-
-    fn config() -> GatewayConfig {
-        GatewayConfig {
-            listen: None,
-            key: None,
-            wait: Duration::from_secs(1),
-            replay_limit: 0,
-            replay_unsafe: true,
-            max_waiting: 1,
-            user_agent: UserAgent::Bundle,
-            merge_cookies: false,
-            pass_set_cookie: false,
-            socket_mode: 0o660,
-        }
     }
 
     fn stored() -> StoredToken {

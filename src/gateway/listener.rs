@@ -260,3 +260,54 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::super::trial::config;
+    use super::*;
+    use crate::status::StatusRegistry;
+
+    const IDLE: Duration = Duration::from_secs(10);
+
+    /// The client's end of a connection to a gateway without sites.
+    fn connected(tasks: &mut JoinSet<()>) -> DuplexStream {
+        let status = Arc::new(StatusRegistry::new(Arc::new(|| Duration::ZERO)));
+        let places = Arc::new(Semaphore::new(2));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let gateway = Arc::new(Gateway::new(config(), Vec::new(), status));
+        let (client, stream) = duplex(1 << 16);
+        let connection = Connection { gateway, places, _place: place };
+        tasks.spawn(connection.converse(Box::new(stream), IDLE, CancellationToken::new()));
+        client
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_closed_when_nothing_has_moved_on_it_for_long() {
+        let mut tasks = JoinSet::new();
+        let mut client = connected(&mut tasks);
+        for _ in 0..10 {
+            sleep(IDLE / 2).await;
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let mut answer = [0; 4096];
+            let length = client.read(&mut answer).await.unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 404 "));
+        }
+        let silent = async { client.read(&mut [0]).await };
+        assert_eq!(timeout(2 * IDLE + Duration::from_secs(1), silent).await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_end_is_cut_off() {
+        let mut tasks = JoinSet::new();
+        let mut client = connected(&mut tasks);
+        let drip = async {
+            while client.write_all(b"x").await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        timeout(HEAD + Duration::from_secs(5), drip).await.unwrap();
+    }
+}

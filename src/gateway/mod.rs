@@ -19,6 +19,8 @@ mod listener;
 mod problem;
 mod refused;
 mod site;
+#[cfg(test)]
+mod trial;
 mod waiting;
 
 pub use forward::Gateway;

@@ -1,14 +1,15 @@
 //! Requests that the gateway does not send on.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 use super::api::{Api, json};
 use super::client::{Connection, ask, get};
-use super::{GATEWAY, SEARCH, before};
-use crate::process::World;
+use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
 use crate::process::world::text;
+use crate::process::{Running, World};
 
 #[test]
 fn what_leaves_the_prefix_or_names_no_site_never_reaches_the_api() {
@@ -130,6 +131,27 @@ fn no_request_is_smuggled() {
     }
     assert_eq!(api.requests().len(), 2, "nothing after a body reaches the API");
     sidecar.stop().expect(0);
+}
+
+/// Each client takes a descriptor, and a lost connection to Redis needs a new one.
+#[test]
+fn with_few_descriptors_clients_leave_enough_for_redis() {
+    let world = World::start();
+    let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    let env = [GATEWAY, NO_DEBOUNCE, ("SIDECAR_LISTEN", "off")];
+    let sidecar = Running::start(&mut world.command_under(&under, &["run"], &env)).listening();
+    sidecar.logs("token updated");
+    let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(sidecar.gateway()).ok()).collect();
+    for kind in ["pubsub", "normal"] {
+        let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind]);
+    }
+    sidecar.logs_times("subscribed channels", 2);
+    world.publish("now");
+    sidecar.logs_times("token updated", 2);
+    drop(idle);
+    assert_eq!(get(sidecar.gateway(), SEARCH).status, 200, "those that wait for a place get one");
+    let ran = sidecar.stop().expect(0);
+    assert!(!ran.stderr.contains("Too many open files"), "{}", ran.stderr);
 }
 
 #[test]
