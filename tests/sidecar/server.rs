@@ -52,7 +52,7 @@ const TYPES: [&str; 3] = ["counter", "gauge", "histogram"];
 #[test]
 fn prometheus_reads_the_metrics_in_both_formats() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[]);
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_GATEWAY", "127.0.0.1:0")]);
     for (accept, parser) in [("", "prometheus_client.parser"), (OPEN_METRICS, "prometheus_client.openmetrics.parser")] {
         let text = sidecar.ask("GET", "/metrics", accept).body;
         let types: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();

@@ -263,7 +263,7 @@ fn at_the_end_an_answer_that_is_under_way_is_finished() {
 #[test]
 fn no_path_and_no_secret_is_logged() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, ("RUST_LOG", "token_sidecar=trace")]);
+    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, ("RUST_LOG", "trace")]);
     let headers = "Cookie: mine=hunter2\r\nAuthorization: Bearer hunter2\r\n";
     assert_eq!(ask(sidecar.gateway(), "GET", &format!("{SEARCH}&q=secretive"), headers).status, 200);
     sidecar.logs("the gateway answers");
