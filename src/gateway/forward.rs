@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use token_sidecar_client::wire::{Event, Fingerprint, SiteId};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use url::Url;
 
 use super::access::Access;
@@ -22,6 +23,9 @@ use super::site::Site;
 use crate::config::GatewayConfig;
 use crate::domain::stored::StoredToken;
 use crate::status::{GatewayOutcome, StatusRegistry};
+
+/// How long the API may take to begin its answer to a request that is sent as a whole.
+const ANSWER: Duration = Duration::from_secs(120);
 
 /// Serves all sites that have an API.
 pub struct Gateway {
@@ -148,8 +152,8 @@ where
                 self.next(None).await?
             }
         };
-        let is_stale = !self.gateway.status.is_connected();
         let response = self.send(&stored).await?;
+        let is_stale = !self.gateway.status.is_connected();
         if is_stale || response.status() != StatusCode::UNAUTHORIZED {
             return Ok(self.passed(response, is_stale.then_some(Mark::Stale)));
         }
@@ -158,18 +162,25 @@ where
 
     async fn unauthorized(&mut self, response: reqwest::Response, stored: StoredToken) -> Result<Response, Problem> {
         let refused = stored.token.fingerprint();
-        let needs_login =
-            self.gateway.refused.contains(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
-        if needs_login && !self.site.is_refused_everywhere(stored).await {
-            return Ok(self.passed_on(response, Mark::Refused));
+        let mut newer = self.site.tokens.usable(Some(refused), self.site.observer.time());
+        if newer.is_none() {
+            let (id, now) = (&self.site.id, self.site.observer.now());
+            let needs_login = self.gateway.refused.contains(id, &self.method, self.url.path(), now);
+            let wait = self.gateway.config.wait;
+            if needs_login && !timeout(wait, self.site.is_refused_everywhere(stored)).await.unwrap_or(false) {
+                return Ok(self.passed_on(response, Mark::Refused));
+            }
+            newer = self.site.tokens.usable(Some(refused), self.site.observer.time());
         }
         if !self.may_be_repeated() {
-            self.site.tokens.report_refused(refused);
+            if newer.is_none() {
+                self.site.tokens.report(refused);
+            }
             return Ok(self.passed_on(response, Mark::Refreshing));
         }
         // Its connection is free for others while this one waits.
         drop(response);
-        let newer = match self.site.tokens.usable(Some(refused), self.site.observer.time()) {
+        let newer = match newer {
             Some(newer) => newer,
             None => {
                 self.outcome = GatewayOutcome::Waited;
@@ -204,9 +215,18 @@ where
         *request.headers_mut() = headers::with_token(&self.headers, &self.site.headers, stored, &self.gateway.config);
         *request.body_mut() = Some(self.upload.take());
         let began = self.site.observer.now();
-        let answer = self.site.client.open(request).await;
+        let answer = self.site.client.open(request);
+        // A body that is streamed may take long; where nothing moves, the client's connection is closed.
+        let patience = if matches!(self.upload, Upload::Kept(_)) { ANSWER } else { Duration::MAX };
+        let answer = timeout(patience, answer).await;
         self.upstream += self.site.observer.now().saturating_sub(began);
-        Ok(answer?)
+        let answer = answer.map_err(|_| Problem::silent_api(ANSWER))??;
+        match answer.status() {
+            status @ (StatusCode::SWITCHING_PROTOCOLS | StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+                Err(Problem::not_for_clients(status))
+            }
+            _ => Ok(answer),
+        }
     }
 
     /// A 401 that the client sees.

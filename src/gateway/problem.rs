@@ -1,5 +1,7 @@
 //! What the gateway answers by itself: a problem document of RFC 9457.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
@@ -72,6 +74,16 @@ impl Problem {
 
     pub(super) fn broken_body() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "the body of the request broke off")
+    }
+
+    pub(super) fn silent_api(waited: Duration) -> Self {
+        let detail = format!("the API has not begun its answer within {} s", waited.as_secs());
+        Self::new(StatusCode::GATEWAY_TIMEOUT, detail)
+    }
+
+    /// What concerns the connection to the API alone: a protocol that was not asked for, or the login of a proxy there.
+    pub(super) fn not_for_clients(status: StatusCode) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, format!("the API has answered {status}"))
     }
 
     pub(super) fn crowded() -> Self {

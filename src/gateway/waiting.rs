@@ -28,19 +28,15 @@ pub(super) enum NoToken {
 pub(super) struct Tokens {
     stored: watch::Receiver<Option<StoredToken>>,
     mailbox: Arc<Mailbox>,
-    /// Ends with the last request that waits.
-    wait: Mutex<Weak<Wait>>,
-}
-
-/// A report and what it leads to.
-struct Wait {
-    refused: Fingerprint,
+    /// The last failure that was announced. It answers all that wait.
     failed: watch::Sender<Option<Arc<Failed>>>,
+    /// The report that requests wait for: it ends with the last of them.
+    open: Mutex<Weak<Fingerprint>>,
 }
 
 impl Tokens {
     pub(super) fn new(stored: watch::Receiver<Option<StoredToken>>, mailbox: Arc<Mailbox>) -> Self {
-        Self { stored, mailbox, wait: Mutex::default() }
+        Self { stored, mailbox, failed: watch::Sender::new(None), open: Mutex::default() }
     }
 
     /// The stored token, unless it is the one that was refused or has ended. `now` by the store's clock.
@@ -50,15 +46,17 @@ impl Tokens {
 
     /// Waits for a token other than the refused one, at most for `patience`. The first of several requests that wait
     /// for the same reports.
+    ///
+    /// Without a refused token, a token that has ended or none at all is reported: where Redis holds another one, which
+    /// this process has not read yet, such a report leads to no solve.
     pub(super) async fn next(
         &self,
         refused: Option<Fingerprint>,
         now: impl Fn() -> Option<Timestamp>,
         patience: Duration,
     ) -> Result<StoredToken, NoToken> {
-        let mut stored = self.stored.clone();
-        let wait = self.report(refused);
-        let mut failed = wait.failed.subscribe();
+        let (mut stored, mut failed) = (self.stored.clone(), self.failed.subscribe());
+        let _open = self.open(refused.unwrap_or_else(|| self.ended()));
         let waiting = async {
             loop {
                 let latest = stored.borrow_and_update().as_ref().filter(|s| is_usable(s, refused, now())).cloned();
@@ -67,8 +65,8 @@ impl Tokens {
                 }
                 tokio::select! {
                     changed = stored.changed() => changed.map_err(|_| NoToken::Stopped)?,
-                    failed = failed.wait_for(Option::is_some) => {
-                        let failed = failed.ok().and_then(|failed| failed.clone());
+                    changed = failed.changed() => {
+                        let failed = changed.ok().and_then(|()| failed.borrow_and_update().clone());
                         return Err(failed.map_or(NoToken::Stopped, NoToken::Failed));
                     }
                 }
@@ -77,40 +75,40 @@ impl Tokens {
         timeout(patience, waiting).await.unwrap_or(Err(NoToken::TimeOver))
     }
 
-    /// Reports the refused token, unless a request waits already for what the same report leads to.
-    ///
-    /// Without a refused token, a token that has ended or none at all is reported: where Redis holds another one, which
-    /// this process has not read yet, such a report leads to no solve.
-    pub(super) fn report_refused(&self, refused: Fingerprint) {
-        drop(self.report(Some(refused)));
-    }
-
-    fn report(&self, refused: Option<Fingerprint>) -> Arc<Wait> {
-        let known = || self.stored.borrow().as_ref().map(|stored| stored.token.fingerprint());
-        let refused = refused.or_else(known).unwrap_or_else(|| Fingerprint::of(""));
-        let mut open = self.open();
-        let is_same = |wait: &Arc<Wait>| wait.refused == refused && wait.failed.borrow().is_none();
-        if let Some(wait) = open.upgrade().filter(is_same) {
-            return wait;
-        }
-        let wait = Arc::new(Wait { refused, failed: watch::Sender::new(None) });
-        *open = Arc::downgrade(&wait);
-        drop(open);
+    /// Reports the stored token, which was refused, without a wait.
+    pub(super) fn report(&self, refused: Fingerprint) {
         let report = Report { fingerprint: Some(refused), source: Some(SOURCE.to_owned()), ..Report::default() };
         self.mailbox.post(Arrival::Message(report));
-        wait
     }
 
-    /// A failure was announced, which answers all that wait.
+    /// A failure was announced.
     pub(super) fn failed(&self, failed: &Failed) {
-        if let Some(wait) = self.open().upgrade() {
-            wait.failed.send_replace(Some(Arc::new(failed.clone())));
-        }
+        *self.lock() = Weak::new();
+        self.failed.send_replace(Some(Arc::new(failed.clone())));
     }
 
-    fn open(&self) -> MutexGuard<'_, Weak<Wait>> {
+    /// Makes a report, unless a request waits for what the same one leads to.
+    fn open(&self, refused: Fingerprint) -> Arc<Fingerprint> {
+        let mut open = self.lock();
+        if let Some(same) = open.upgrade().filter(|open| **open == refused) {
+            return same;
+        }
+        let opened = Arc::new(refused);
+        *open = Arc::downgrade(&opened);
+        drop(open);
+        self.report(refused);
+        opened
+    }
+
+    /// What is reported where no token was refused: the one that has ended, or where there is none, no token's.
+    fn ended(&self) -> Fingerprint {
+        let stored = self.stored.borrow().as_ref().map(|stored| stored.token.fingerprint());
+        stored.unwrap_or_else(|| Fingerprint::of(""))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Weak<Fingerprint>> {
         // A panic cannot leave the value half-changed.
-        self.wait.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -203,6 +201,19 @@ mod tests {
                 assert_eq!(failed.error, error);
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_answers_all_whatever_token_they_wait_to_be_replaced() {
+        let given = given(None);
+        let failing = async {
+            tokio::task::yield_now().await;
+            given.tokens.report(Fingerprint::of("third"));
+            assert_eq!(given.reports().0, 3);
+            given.tokens.failed(&failed("down"));
+        };
+        let (one, other, ()) = tokio::join!(given.next(Some("first")), given.next(Some("second")), failing);
+        assert!(matches!((one, other), (Err(NoToken::Failed(_)), Err(NoToken::Failed(_)))));
     }
 
     #[tokio::test(start_paused = true)]

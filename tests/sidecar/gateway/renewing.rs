@@ -106,6 +106,18 @@ fn where_renewing_fails_the_answer_says_why_and_when_to_come_again() {
 }
 
 #[test]
+fn an_answer_that_concerns_the_way_to_the_api_alone_is_502() {
+    for (status, headers) in [(101, "Upgrade: chat\r\nConnection: upgrade\r\n"), (407, "")] {
+        let (world, api) = (World::start(), Api::answering(move |_| answer(status, headers, "")));
+        let sidecar = before(&world, &api, &[]);
+        let answer = get(sidecar.gateway(), SEARCH);
+        assert_eq!((answer.status, answer.header("content-type")), (502, "application/problem+json"), "{status}");
+        assert_eq!((api.requests().len(), world.solves()), (1, 1));
+        sidecar.stop().expect(0);
+    }
+}
+
+#[test]
 fn a_wait_has_an_end_and_not_everybody_may_wait() {
     let world = World::start();
     world.faults(Faults { solve_hang: true, ..Faults::default() });
