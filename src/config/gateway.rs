@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
 };
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -20,10 +20,6 @@ use super::value::{self, AdminToken, GatewayListen, MaxWaiting, Parsed, SECOND, 
 
 /// The largest body that may be kept for a second sending.
 const LARGEST_KEPT: usize = 16 << 20;
-
-/// Set by the gateway, or by its HTTP client.
-const RESERVED: [HeaderName; 9] =
-    [AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
 
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -46,6 +42,25 @@ pub struct GatewayConfig {
     pub pass_set_cookie: bool,
     /// The permissions of a Unix socket.
     pub socket_mode: u32,
+}
+
+impl GatewayConfig {
+    /// The header in which a client may send the key.
+    pub const KEY: HeaderName = HeaderName::from_static("x-gateway-key");
+    /// Headers that concern one connection alone (RFC 9110, section 7.6.1).
+    pub const OF_A_CONNECTION: [HeaderName; 9] = [
+        CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+    ];
+    /// The other headers of a request that the gateway or its HTTP client decides: neither a client nor a setting does.
+    pub const OF_THE_GATEWAY: [HeaderName; 5] = [AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, Self::KEY];
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +156,8 @@ fn header(
     if name == USER_AGENT {
         return Err("gateway.user_agent decides which one is sent".to_owned());
     }
-    if RESERVED.contains(&name) {
+    let mut reserved = GatewayConfig::OF_A_CONNECTION.into_iter().chain(GatewayConfig::OF_THE_GATEWAY);
+    if name == COOKIE || reserved.any(|reserved| reserved == name) {
         return Err("the gateway sets it itself".to_owned());
     }
     Ok((name, value::header(&placeholders.header(template)?)?))
@@ -244,6 +260,11 @@ mod tests {
             ("x = \"{nothing}\"", "gateway.headers.x: unknown placeholder {nothing}"),
             ("Authorization = \"x\"", "gateway.headers.authorization: the gateway sets it itself"),
             ("host = \"x\"", "gateway.headers.host: the gateway sets it itself"),
+            ("cookie = \"x\"", "gateway.headers.cookie: the gateway sets it itself"),
+            ("proxy-authorization = \"x\"", "gateway.headers.proxy-authorization: the gateway sets it itself"),
+            ("expect = \"x\"", "gateway.headers.expect: the gateway sets it itself"),
+            ("keep-alive = \"x\"", "gateway.headers.keep-alive: the gateway sets it itself"),
+            ("x-gateway-key = \"x\"", "gateway.headers.x-gateway-key: the gateway sets it itself"),
             ("User-Agent = \"x\"", "gateway.headers.user-agent: gateway.user_agent decides which one is sent"),
         ] {
             let refused = Given::nothing().toml(&format!("[gateway.headers]\n{header}")).refused();

@@ -10,7 +10,6 @@ use subtle::ConstantTimeEq as _;
 use super::problem::Problem;
 use crate::config::{GatewayAddress, GatewayConfig};
 
-pub(super) const GATEWAY_KEY: HeaderName = HeaderName::from_static("x-gateway-key");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request is checked for.
@@ -46,7 +45,7 @@ fn has_key(headers: &HeaderMap, key: &SecretString) -> bool {
         let (scheme, token) = value.as_bytes().split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
     });
-    let given = bearer.into_iter().chain(headers.get(GATEWAY_KEY).map(|value| value.as_bytes()));
+    let given = bearer.into_iter().chain(headers.get(GatewayConfig::KEY).map(|value| value.as_bytes()));
     let key = key.expose_secret().as_bytes();
     given.fold(false, |is_right, given| is_right | bool::from(given.ct_eq(key)))
 }
@@ -71,6 +70,10 @@ fn refuse_web_pages(headers: &HeaderMap) -> Result<(), Problem> {
 
 fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
+    // A `Host` names no user.
+    if host.contains('@') {
+        return false;
+    }
     let name = authority.host();
     let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     match bare.parse::<IpAddr>() {
@@ -97,9 +100,17 @@ mod tests {
             assert_eq!(refused(&Access::Loopback, &[("host", host)]), None, "{host}");
         }
         assert_eq!(refused(&Access::Loopback, &[]), None, "HTTP/1.0");
-        for host in
-            ["evil.test", "evil.test:9189", "localhost.evil.test", "192.0.2.1", "127.0.0.1.evil.test", "", "a b"]
-        {
+        for host in [
+            "evil.test",
+            "evil.test:9189",
+            "localhost.evil.test",
+            "evil@localhost",
+            "localhost@evil.test",
+            "192.0.2.1",
+            "127.0.0.1.evil.test",
+            "",
+            "a b",
+        ] {
             assert_eq!(refused(&Access::Loopback, &[("host", host)]), Some(StatusCode::FORBIDDEN), "{host}");
             assert_eq!(refused(&Access::Socket, &[("host", host)]), None, "{host}");
         }
@@ -128,6 +139,10 @@ mod tests {
             ("x-gateway-key", "hunter2"),
         ] {
             assert_eq!(refused(&access, &[("host", "sidecar:9189"), header]), None, "{header:?}");
+            for other in [("proxy-authorization", "Bearer of another proxy"), ("x-gateway-key", "hunter")] {
+                let both = [other, header];
+                assert!(other.0 == header.0 || refused(&access, &both).is_none(), "{both:?}");
+            }
         }
         for header in [
             ("authorization", "Bearer hunter2"),

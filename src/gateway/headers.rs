@@ -1,13 +1,11 @@
 //! Which headers pass, in each direction.
 
 use axum::http::header::{
-    ALT_SVC, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
-    VIA,
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
+    TRANSFER_ENCODING, USER_AGENT, VIA,
 };
 use url::Url;
 
-use super::access::GATEWAY_KEY;
 use super::address;
 use crate::config::{GatewayConfig, UserAgent};
 use crate::domain::stored::StoredToken;
@@ -16,24 +14,21 @@ use crate::http::{self, credentials};
 /// What the gateway did, where that is not simply to send the request on.
 pub(super) const TOKEN_SIDECAR: HeaderName = HeaderName::from_static("x-token-sidecar");
 
-/// They concern one connection alone (RFC 9110, section 7.6.1).
-const OF_A_CONNECTION: [HeaderName; 9] = [
-    CONNECTION,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// They say by which way a request came: the API shall see one that comes from here.
+const OF_THE_WAY: [HeaderName; 3] = [VIA, FORWARDED, HeaderName::from_static("x-real-ip")];
 
 /// The headers of a client's request that pass.
 pub(super) fn of_client(mut headers: HeaderMap) -> HeaderMap {
+    let is_empty =
+        headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0") && !headers.contains_key(TRANSFER_ENCODING);
     remove_of_connection(&mut headers);
-    for name in [HOST, CONTENT_LENGTH, EXPECT, AUTHORIZATION, GATEWAY_KEY] {
+    let forwarded = beginning_with("x-forwarded-", &headers);
+    for name in GatewayConfig::OF_THE_GATEWAY.into_iter().chain(OF_THE_WAY).chain(forwarded) {
         headers.remove(name);
+    }
+    // The HTTP client writes every other length, but not that of an empty body.
+    if is_empty {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     headers
 }
@@ -63,7 +58,7 @@ pub(super) fn with_token(
 /// The token's cookies, and those of the client's that have other names.
 fn merged(of_token: Option<&HeaderValue>, own: &HeaderValue, stored: &StoredToken) -> Option<HeaderValue> {
     let is_new = |pair: &&[u8]| {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
         !name.is_empty() && std::str::from_utf8(name).is_ok_and(|name| stored.cookies.get(name).is_none())
     };
     let own = own.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(is_new);
@@ -75,17 +70,20 @@ fn merged(of_token: Option<&HeaderValue>, own: &HeaderValue, stored: &StoredToke
 
 /// The headers of the API's answer that pass. `url` is where the request was sent.
 pub(super) fn of_answer(headers: &mut HeaderMap, site: &str, api: &Url, url: &Url, config: &GatewayConfig) {
+    // Where both are there, the length is wrong (RFC 9112, section 6.3).
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
     remove_of_connection(headers);
-    let of_others: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("access-control-")).cloned().collect();
     // `Alt-Svc` speaks of the API's host, for which a client would take the gateway's.
-    for name in of_others.into_iter().chain([ALT_SVC, TOKEN_SIDECAR]) {
+    for name in beginning_with("access-control-", headers).into_iter().chain([ALT_SVC, TOKEN_SIDECAR]) {
         headers.remove(name);
     }
     if !config.pass_set_cookie {
         headers.remove(SET_COOKIE);
     }
-    let location = headers.get(LOCATION).and_then(|location| url.join(location.to_str().ok()?).ok());
+    let location = headers.get(LOCATION).and_then(|location| std::str::from_utf8(location.as_bytes()).ok());
+    let location = location.and_then(|location| url.join(location).ok());
     if let Some(location) = location {
         let location = address::local(site, api, &location).unwrap_or_else(|| location.into());
         if let Ok(location) = HeaderValue::try_from(location) {
@@ -93,6 +91,10 @@ pub(super) fn of_answer(headers: &mut HeaderMap, site: &str, api: &Url, url: &Ur
         }
     }
     headers.append(VIA, HeaderValue::from_static("1.1 token-sidecar"));
+}
+
+fn beginning_with(prefix: &str, headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.keys().filter(|name| name.as_str().starts_with(prefix)).cloned().collect()
 }
 
 fn remove_of_connection(headers: &mut HeaderMap) {
@@ -103,7 +105,7 @@ fn remove_of_connection(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in named.into_iter().chain(OF_A_CONNECTION) {
+    for name in named.into_iter().chain(GatewayConfig::OF_A_CONNECTION) {
         headers.remove(name);
     }
 }
@@ -117,7 +119,8 @@ mod tests {
     use super::*;
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
-        headers.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+        let value = |value: &str| HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        headers.iter().map(|(name, text)| (name.parse::<HeaderName>().unwrap(), value(text))).collect()
     }
 
     fn shown(headers: &HeaderMap) -> Vec<String> {
@@ -152,6 +155,11 @@ mod tests {
             ("proxy-authorization", "Bearer key"),
             ("x-gateway-key", "key"),
             ("authorization", "Bearer mine"),
+            ("via", "1.1 cache"),
+            ("forwarded", "for=192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-proto", "http"),
+            ("x-real-ip", "192.0.2.1"),
             ("accept", "*/*"),
             ("content-type", "text/plain"),
         ]));
@@ -159,8 +167,15 @@ mod tests {
     }
 
     #[test]
+    fn only_the_length_of_an_empty_body_passes() {
+        let empty = ("content-length", "0");
+        assert_eq!(shown(&of_client(map(&[empty]))), ["content-length: 0"]);
+        assert!(of_client(map(&[empty, ("transfer-encoding", "chunked")])).is_empty());
+    }
+
+    #[test]
     fn the_token_its_cookies_and_its_user_agent_take_the_place_of_the_clients() {
-        let client = map(&[("cookie", "id=2; mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
+        let client = map(&[("cookie", "id=2; id =4; mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
         let of_site = map(&[("platform", "desktop")]);
         let sent = |config: &GatewayConfig| shown(&with_token(&client, &of_site, &stored(), config));
         let rest = ["authorization: Bearer abc", "platform: desktop"];
@@ -196,10 +211,14 @@ mod tests {
             ("content-encoding", "br"),
         ];
         assert_eq!(passed(&dropped), ["content-encoding: br"]);
+        let length = ("content-length", "3");
+        assert_eq!(passed(&[length]), ["content-length: 3"]);
+        assert!(passed(&[length, ("transfer-encoding", "chunked")]).is_empty());
         for (location, rewritten) in [
             ("https://shop.test/api/c?d=1", "/shop/c?d=1"),
             ("/api/c", "/shop/c"),
             ("c", "/shop/a/c"),
+            ("/api/ключ", "/shop/%D0%BA%D0%BB%D1%8E%D1%87"),
             ("../../login", "https://shop.test/login"),
             ("https://other.test/api/c", "https://other.test/api/c"),
         ] {

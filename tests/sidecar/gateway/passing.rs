@@ -40,6 +40,25 @@ fn the_api_gets_the_token_its_cookies_and_the_users_agent_and_not_what_concerns_
 }
 
 #[test]
+fn the_length_of_an_empty_body_reaches_the_api_and_a_length_beside_chunks_no_client() {
+    let world = World::start();
+    let api = Api::with(true, |_, stream| {
+        let both = "Content-Length: 100\r\nTransfer-Encoding: chunked\r\n";
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n{both}\r\n3\r\nabc\r\n0\r\n\r\n").as_bytes()).is_ok()
+    });
+    let sidecar = before(&world, &api, &[]);
+    for method in ["POST", "PUT", "PATCH"] {
+        let answer = ask(sidecar.gateway(), method, "/chitai_gorod/x", "Content-Length: 0\r\n");
+        assert_eq!((answer.text(), answer.header("content-length")), ("abc", ""));
+        let sent = api.last();
+        assert_eq!((sent.header("content-length"), sent.has("transfer-encoding")), ("0", false), "{method}");
+    }
+    assert_eq!(get(sidecar.gateway(), "/chitai_gorod/x").text(), "abc");
+    assert!(!api.last().has("content-length"));
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn an_answer_passes_as_it_is_without_what_is_the_gateways_business() {
     let world = World::start();
     let api = Api::answering(|request| {
