@@ -21,7 +21,9 @@ pub(super) struct Target<'a> {
 pub(super) enum Refusal {
     #[error("the gateway is no proxy: ask it for /SITE/path")]
     Form,
-    #[error("a path with `//`, a backslash or a control character is refused")]
+    #[error("TRACE is refused: its answer would repeat the token")]
+    Trace,
+    #[error("a path with `//`, a backslash or a control character is refused, encoded ones too")]
     Characters,
     #[error("a path with `.` or `..` is refused, encoded ones too")]
     Dots,
@@ -38,8 +40,9 @@ impl<'a> Target<'a> {
         if !is_origin_form || method == Method::CONNECT {
             return Err(Refusal::Form);
         }
-        if path.contains("//") {
-            return Err(Refusal::Characters);
+        // No credentials are sent with it (RFC 9110, section 9.3.8).
+        if method == Method::TRACE {
+            return Err(Refusal::Trace);
         }
         check(path.as_bytes())?;
         let below = &path[1..];
@@ -87,7 +90,8 @@ fn rest_below<'a>(api: &Url, url: &'a Url) -> Option<&'a str> {
 fn check(path: &[u8]) -> Result<(), Refusal> {
     let mut path = path.to_vec();
     for _ in 0..LAYERS {
-        if path.iter().any(|byte| byte.is_ascii_control() || *byte == b'\\') {
+        let is_wrong = |byte: &u8| byte.is_ascii_control() || *byte == b'\\';
+        if path.iter().any(is_wrong) || path.windows(2).any(|pair| pair == b"//") {
             return Err(Refusal::Characters);
         }
         let mut names =
@@ -157,6 +161,10 @@ mod tests {
             ("/shop/..;x=1/admin", Refusal::Dots),
             ("/shop//evil.test/", Refusal::Characters),
             ("//shop/a", Refusal::Characters),
+            ("/shop/%2fevil.test/", Refusal::Characters),
+            ("/shop%2F%2fevil.test/", Refusal::Characters),
+            ("/shop/a%252f%252Fb", Refusal::Characters),
+            ("/shop/a%25252f%25252fb", Refusal::Encoded),
             ("/shop/..%5cadmin", Refusal::Characters),
             ("/shop/%5c", Refusal::Characters),
             ("/shop/a%00b", Refusal::Characters),
@@ -170,6 +178,7 @@ mod tests {
         }
         let uri = "/shop/a".parse().unwrap();
         assert_eq!(Target::of(&Method::CONNECT, &uri), Err(Refusal::Form));
+        assert_eq!(Target::of(&Method::TRACE, &uri), Err(Refusal::Trace));
     }
 
     #[test]

@@ -25,8 +25,10 @@ pub(super) struct Streamed<B> {
 impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
     /// Reads a body to its end unless it is longer than `limit` bytes.
     pub(super) async fn read(mut body: B, limit: usize) -> Result<Self, B::Error> {
-        let is_long = body.size_hint().lower() > limit as u64;
-        let mut beginning = Vec::new();
+        let expected = body.size_hint().lower();
+        let is_long = expected > limit as u64;
+        // At most `limit`, which fits.
+        let mut beginning = Vec::with_capacity(if is_long { 0 } else { expected as usize });
         while !is_long && beginning.len() <= limit {
             let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await else {
                 return Ok(Self::Kept(beginning.into()));
@@ -126,6 +128,13 @@ mod tests {
             assert_eq!(all, b"abcdef", "{limit}");
         }
         assert!(matches!(Upload::read(pieces(&[]), 0).await, Ok(Upload::Kept(empty)) if empty.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_says_its_length_takes_no_more_memory() {
+        let body = Pieces(["a", "bc"].into(), SizeHint::with_exact(3));
+        let Upload::Kept(bytes) = Upload::read(body, 100).await.unwrap() else { panic!("it is kept") };
+        assert_eq!(Vec::from(bytes).capacity(), 3);
     }
 
     #[tokio::test]
