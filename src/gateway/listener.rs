@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::http::header::CONNECTION;
+use axum::http::header::{CONNECTION, HOST};
+use axum::http::{HeaderValue, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::forward::Gateway;
+use super::problem::Problem;
 use crate::config::GatewayAddress;
 
 /// The most connections of clients.
@@ -43,8 +44,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// An address that is listened on.
 pub enum GatewayListener {
     Tcp(TcpListener),
-    /// The socket's file is removed at the end.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixSocket),
+}
+
+/// Its file is removed at the end, unless another process has taken its place.
+pub struct UnixSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode.
+    file: (u64, u64),
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,15 +64,7 @@ impl GatewayListener {
     pub async fn bind(address: &GatewayAddress, mode: u32) -> io::Result<Self> {
         match address {
             GatewayAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
-            GatewayAddress::Unix(path) => {
-                free(path).await?;
-                let fresh = beside(path);
-                let listener = UnixListener::bind(&fresh)?;
-                let placed =
-                    fs::set_permissions(&fresh, Permissions::from_mode(mode)).and_then(|()| fs::rename(&fresh, path));
-                placed.inspect_err(|_| _ = fs::remove_file(&fresh))?;
-                Ok(Self::Unix(listener, path.clone()))
-            }
+            GatewayAddress::Unix(path) => UnixSocket::bind(path, mode).await.map(Self::Unix),
         }
     }
 
@@ -72,7 +72,7 @@ impl GatewayListener {
     pub fn address(&self) -> String {
         match self {
             Self::Tcp(listener) => listener.local_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string()),
-            Self::Unix(_, path) => format!("unix:{}", path.display()),
+            Self::Unix(socket) => format!("unix:{}", socket.path.display()),
         }
     }
 
@@ -83,25 +83,39 @@ impl GatewayListener {
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
-            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Self::Unix(socket) => Box::new(socket.listener.accept().await?.0),
         })
     }
 }
 
-impl Drop for GatewayListener {
+impl UnixSocket {
+    async fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        free(path).await?;
+        // Nobody else may enter the folder: the socket leaves it with its permissions.
+        let private = Permissions::from_mode(0o700);
+        let beside = path.parent().unwrap_or(path);
+        let folder = tempfile::Builder::new().prefix(".").permissions(private).tempdir_in(beside)?;
+        let fresh = folder.path().join("s");
+        let listener = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
+        let file = identity(&fresh)?;
+        fs::rename(&fresh, path)?;
+        Ok(Self { listener, path: path.to_owned(), file })
+    }
+}
+
+impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
             // Where that fails, the next process replaces it.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A name for the socket until it has its permissions.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    name.into()
+/// Device and inode of a file.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// Fails where something else than a forgotten socket has this name.
@@ -110,8 +124,11 @@ async fn free(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(file) if !file.file_type().is_socket() => Err(io::ErrorKind::AlreadyExists.into()),
-        Ok(_) if UnixStream::connect(path).await.is_ok() => Err(io::ErrorKind::AddrInUse.into()),
-        Ok(_) => Ok(()),
+        Ok(_) => match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            // Somebody listens, even where the queue is full or this process may not connect.
+            _ => Err(io::ErrorKind::AddrInUse.into()),
+        },
     }
 }
 
@@ -202,7 +219,10 @@ impl Connection {
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-        let mut response = self.gateway.serve(request).await;
+        // HTTP/1.1 needs one (RFC 9112, section 3.2), HTTP/1.0 has none.
+        let lacks_host = request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST);
+        let mut response =
+            if lacks_host { Problem::without_host().into_response() } else { self.gateway.serve(request).await };
         // An idle connection gives its place to the next client.
         if self.places.available_permits() == 0 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -297,6 +317,53 @@ mod tests {
         }
         let silent = async { client.read(&mut [0]).await };
         assert_eq!(timeout(2 * IDLE + Duration::from_secs(1), silent).await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_host_is_refused() {
+        let mut tasks = JoinSet::new();
+        for (version, status) in [("1.1", "400"), ("1.0", "404")] {
+            let mut client = connected(&mut tasks);
+            client.write_all(format!("GET / HTTP/{version}\r\n\r\n").as_bytes()).await.unwrap();
+            let mut answer = [0; 4096];
+            let length = client.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]);
+            assert!(answer.starts_with(&format!("HTTP/{version} {status} ")), "{answer}");
+        }
+    }
+
+    async fn bound(path: &Path) -> io::Result<GatewayListener> {
+        GatewayListener::bind(&GatewayAddress::Unix(path.to_owned()), 0o600).await
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_queue_is_full_is_not_taken_for_a_forgotten_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let address = socket2::SockAddr::unix(&path).unwrap();
+        let busy = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        busy.bind(&address).unwrap();
+        busy.listen(0).unwrap();
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        client.connect(&address).unwrap();
+        assert_eq!(bound(&path).await.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        drop(busy);
+        assert!(bound(&path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_alone_in_its_folder_and_takes_away_only_its_own_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let names = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        let first = bound(&path).await.unwrap();
+        assert_eq!((names(), fs::metadata(&path).unwrap().permissions().mode() & 0o777), (vec!["s".into()], 0o600));
+        fs::remove_file(&path).unwrap();
+        let second = bound(&path).await.unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(names().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

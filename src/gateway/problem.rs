@@ -60,6 +60,10 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    pub(super) fn without_host() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "an HTTP/1.1 request needs a Host")
+    }
+
     pub(super) fn without_key() -> Self {
         let detail = "the key is missing or wrong: send it as `Proxy-Authorization: Bearer …` or `X-Gateway-Key`";
         Self::new(StatusCode::PROXY_AUTHENTICATION_REQUIRED, detail)
