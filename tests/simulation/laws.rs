@@ -166,8 +166,8 @@ impl Laws {
 
     /// The first unanswered report that a living process received.
     pub(crate) fn unanswered(&self, lives: impl Fn(usize) -> bool) -> Option<&Ask> {
-        let open = self.asks.iter().filter(|ask| !self.has_answer(ask));
-        open.filter(|ask| ask.received_by.iter().any(|p| lives(*p))).next()
+        let is_open = |ask: &&Ask| !self.has_answer(ask) && ask.received_by.iter().any(|p| lives(*p));
+        self.asks.iter().find(is_open)
     }
 
     /// Records the start of a solve; returns its number.
