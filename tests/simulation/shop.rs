@@ -77,11 +77,11 @@ impl Shop {
         token
     }
 
-    /// The last token, as if from a solve that began at this time.
+    /// The last token, as if from a solve that began at this time. Another sidecar may hold it already, accepted.
     pub(crate) fn same_again(&mut self, solve_began: Duration) -> String {
         let token = format!("token-{}", self.made);
         if let Some(known) = self.tokens.get_mut(&token) {
-            known.proof = Proof { solve_began: Some(solve_began), accepted: false };
+            known.proof.solve_began = Some(solve_began);
         }
         token
     }
