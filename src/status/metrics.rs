@@ -122,11 +122,14 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         page.histogram(name, &[("stage", step.into_str())], times);
     }
     if sites.iter().any(|(_, counts)| counts.gateway.is_some()) {
-        page.served::<GatewayOutcome>("gateway_requests_total", "outcome", "Requests by what the gateway did.", |c| {
-            &c.outcomes
-        });
-        page.served::<AnswerClass>("gateway_answers_total", "status", "Answers of the gateway by status.", |c| {
-            &c.answers
+        page.counters::<GatewayOutcome>(
+            "gateway_requests_total",
+            "outcome",
+            "Requests by what the gateway did.",
+            |c| c.gateway.as_ref().map_or(&[], |gateway| &gateway.outcomes),
+        );
+        page.counters::<AnswerClass>("gateway_answers_total", "status", "Answers of the gateway by status.", |c| {
+            c.gateway.as_ref().map_or(&[], |gateway| &gateway.answers)
         });
         let name = "gateway_added_duration_seconds";
         page.head(name, "How much longer than the API itself the gateway took to answer.");
@@ -162,7 +165,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    /// A counter of each site for each label.
+    /// A counter of each site for each label; none of a site without these counts.
     fn counters<L: VariantArray + Copy + Into<&'static str>>(
         &mut self,
         name: &str,
@@ -173,22 +176,6 @@ impl Page<'_> {
         self.head(name, help);
         for (site, counts) in self.sites {
             for (value, count) in L::VARIANTS.iter().zip(of(counts)) {
-                self.sample(name, &[("site", &site.site), (label, (*value).into())], *count as f64);
-            }
-        }
-    }
-
-    /// A counter of each site that the gateway serves, for each label.
-    fn served<L: VariantArray + Copy + Into<&'static str>>(
-        &mut self,
-        name: &str,
-        label: &str,
-        help: &str,
-        of: fn(&GatewayCounts) -> &[u64],
-    ) {
-        self.head(name, help);
-        for (site, counts) in self.sites {
-            for (value, count) in L::VARIANTS.iter().zip(counts.gateway.iter().flat_map(of)) {
                 self.sample(name, &[("site", &site.site), (label, (*value).into())], *count as f64);
             }
         }
