@@ -9,7 +9,7 @@ use simulator::{Faults, RecordedError};
 use super::api::{Api, answer, json};
 use super::client::{Answer, Connection, ask, get, send};
 use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
-use crate::process::{World, eventually, keys};
+use crate::process::{Running, World, eventually, keys};
 use crate::support::proxy::{Network, Proxy};
 
 #[test]
@@ -64,6 +64,14 @@ fn of_200_clients_none_sees_that_the_token_was_revoked_and_there_is_one_solve() 
     sidecar.stop().expect(0);
 }
 
+/// Waits until a request that waits has made its report.
+fn reported(sidecar: &Running) {
+    eventually("it is reported", || {
+        let metrics = sidecar.get("/metrics").body;
+        metrics.contains("token_sidecar_pending{site=\"chitai_gorod\"} 1\n").then_some(())
+    });
+}
+
 #[test]
 fn a_request_waits_for_the_first_token() {
     let world = World::start();
@@ -73,10 +81,7 @@ fn a_request_waits_for_the_first_token() {
     let address = sidecar.gateway();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || get(address, SEARCH));
-        eventually("it is reported", || {
-            let metrics = sidecar.get("/metrics").body;
-            metrics.contains("token_sidecar_pending{site=\"chitai_gorod\"} 1\n").then_some(())
-        });
+        reported(&sidecar);
         world.heal();
         assert_eq!(waiting.join().unwrap().status, 200);
     });
@@ -164,10 +169,7 @@ fn a_request_that_waits_at_the_end_is_told_so() {
     let address = sidecar.gateway();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || get(address, SEARCH));
-        eventually("it is reported", || {
-            let metrics = sidecar.get("/metrics").body;
-            metrics.contains("token_sidecar_pending{site=\"chitai_gorod\"} 1\n").then_some(())
-        });
+        reported(&sidecar);
         sidecar.signal("TERM");
         let answer = waiting.join().unwrap();
         assert_eq!((answer.status, answer.header("retry-after")), (503, "5"));
