@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::BufRead as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 
 use crate::process::{Running, World, eventually};
@@ -137,14 +137,9 @@ fn health_is_503_while_redis_is_not_there_from_the_start() {
     sidecar.stop().expect(0);
 }
 
-/// Each idle connection takes a descriptor, and a lost connection to Redis needs a new one.
-#[test]
-fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
-    let world = World::start();
-    let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
-    let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_DEBOUNCE", "0s")])).listening();
-    sidecar.logs("token updated");
-    let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(sidecar.address()).ok()).collect();
+/// Each idle client of this address takes a descriptor, and a lost connection to Redis needs a new one.
+pub(crate) fn redis_is_reached_beside_idle_clients(world: &World, sidecar: &Running, address: SocketAddr) {
+    let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(address).ok()).collect();
     for kind in ["pubsub", "normal"] {
         let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind]);
     }
@@ -152,6 +147,15 @@ fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
     world.publish("now");
     sidecar.logs_times("token updated", 2);
     drop(idle);
+}
+
+#[test]
+fn with_few_descriptors_idle_http_clients_leave_enough_for_redis() {
+    let world = World::start();
+    let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_DEBOUNCE", "0s")])).listening();
+    sidecar.logs("token updated");
+    redis_is_reached_beside_idle_clients(&world, &sidecar, sidecar.address());
     let ran = sidecar.stop().expect(0);
     assert!(!ran.stderr.contains("Too many open files"), "{}", ran.stderr);
 }

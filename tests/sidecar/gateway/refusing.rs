@@ -1,7 +1,6 @@
 //! Requests that the gateway does not send on.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
@@ -10,6 +9,7 @@ use super::client::{Connection, ask, get};
 use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
 use crate::process::world::text;
 use crate::process::{Running, World};
+use crate::server::redis_is_reached_beside_idle_clients;
 
 #[test]
 fn what_leaves_the_prefix_or_names_no_site_never_reaches_the_api() {
@@ -135,7 +135,6 @@ fn no_request_is_smuggled() {
     sidecar.stop().expect(0);
 }
 
-/// Each client takes a descriptor, and a lost connection to Redis needs a new one.
 #[test]
 fn with_few_descriptors_clients_leave_enough_for_redis() {
     let world = World::start();
@@ -143,14 +142,7 @@ fn with_few_descriptors_clients_leave_enough_for_redis() {
     let env = [GATEWAY, NO_DEBOUNCE, ("SIDECAR_LISTEN", "off")];
     let sidecar = Running::start(&mut world.command_under(&under, &["run"], &env)).listening();
     sidecar.logs("token updated");
-    let idle: Vec<_> = (0..100).filter_map(|_| TcpStream::connect(sidecar.gateway()).ok()).collect();
-    for kind in ["pubsub", "normal"] {
-        let _: i64 = world.ask(&["CLIENT", "KILL", "TYPE", kind]);
-    }
-    sidecar.logs_times("subscribed channels", 2);
-    world.publish("now");
-    sidecar.logs_times("token updated", 2);
-    drop(idle);
+    redis_is_reached_beside_idle_clients(&world, &sidecar, sidecar.gateway());
     assert_eq!(get(sidecar.gateway(), SEARCH).status, 200, "those that wait for a place get one");
     let ran = sidecar.stop().expect(0);
     assert!(!ran.stderr.contains("Too many open files"), "{}", ran.stderr);
