@@ -247,6 +247,8 @@ fn without_redis_the_last_token_serves_on_and_a_401_is_passed_on() {
     let world = World::start();
     let proxy = Proxy::before(world.redis.port());
     let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE, ("REDIS_URL", &proxy.url())]);
+    // `updated` is published before the sidecar itself has the answer of Redis.
+    assert_eq!(get(sidecar.gateway(), SEARCH).status, 200);
     proxy.is(Network::Cut);
     sidecar.logs("not subscribed to Redis");
     let served = get(sidecar.gateway(), SEARCH);
