@@ -7,6 +7,7 @@
 #![no_main]
 #![expect(clippy::unwrap_used, reason = "a failure is to panic")]
 
+mod address;
 mod answer;
 mod browser;
 mod claims;
@@ -31,6 +32,7 @@ struct Target {
 }
 
 const TARGETS: &[Target] = &[
+    Target { name: "address", check: address::check, seeds: address::seeds },
     Target { name: "answer", check: answer::check, seeds: answer::seeds },
     Target { name: "browser", check: browser::check, seeds: browser::seeds },
     Target { name: "claims", check: claims::check, seeds: claims::seeds },

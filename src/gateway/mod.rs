@@ -11,7 +11,7 @@
 //! It reads what the site's driver publishes and posts reports to the site's mailbox, as any parser could over Redis.
 
 mod access;
-mod address;
+pub mod address;
 mod body;
 mod forward;
 mod headers;
