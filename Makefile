@@ -13,9 +13,10 @@ ARGS ?=
 DENY = $(TARGET)/lint/bin/cargo-deny --workspace --locked --log-level error check bans licenses sources
 
 BINARY = $(TARGET)/release/token-sidecar
-SCRIPTS = .ci/run bench/check clients/examples/next_token.sh clients/node/check clients/python/check fuzz/instrument \
-    scripts/as-test scripts/chaos scripts/demo scripts/fuzz scripts/languages scripts/other-redis scripts/pin \
-    scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test scripts/venv
+SCRIPTS = .ci/run bench/check clients/examples/gateway.sh clients/examples/next_token.sh clients/node/check \
+    clients/python/check fuzz/instrument scripts/as-test scripts/chaos scripts/demo scripts/fuzz scripts/languages \
+    scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test \
+    scripts/venv
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench budget simulation chaos fuzz lint check build run simulator release install uninstall docker-image clean

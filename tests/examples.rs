@@ -1,4 +1,5 @@
-//! The examples without our packages keep the contract, in every language, against real sidecars.
+//! The examples without our packages, in every language, against real sidecars: they keep the contract, or are answered
+//! by the gateway.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -70,12 +71,16 @@ fn node(folder: &Path) -> Command {
     command
 }
 
+/// The folder of what is built: that of target/debug/deps/examples-0123456789abcdef.
+fn target() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
+}
+
 /// `cargo test` without a choice of tests has built it already.
 fn rust(_: &Path) -> Command {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
-        // target/debug/deps/examples-0123456789abcdef
-        let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
+        let target = target();
         let program = target.join("debug/examples/next_token");
         let written = |path: &Path| path.metadata().and_then(|file| file.modified()).ok();
         if written(&program) < written(&source("next_token.rs")) {
@@ -207,4 +212,83 @@ fn ruby_keeps_the_contract() {
 #[test]
 fn rust_keeps_the_contract() {
     keeps_the_contract(rust);
+}
+
+/// A program of the Python environment in which the examples for the gateway are tested.
+fn of_the_environment(program: &str) -> Command {
+    static BIN: OnceLock<PathBuf> = OnceLock::new();
+    let bin = BIN.get_or_init(|| {
+        let (root, folder) = (Path::new(env!("CARGO_MANIFEST_DIR")), target().join("examples-python"));
+        build(Command::new(root.join("scripts/venv")).arg(&folder).arg(source("requirements.txt")));
+        folder.join("bin")
+    });
+    Command::new(bin.join(program))
+}
+
+/// A sidecar with the gateway, whose token the API refuses.
+fn refused(world: &World) -> Running {
+    let (sidecar, _) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s"), ("SIDECAR_GATEWAY", "127.0.0.1:0")]);
+    world.simulator.revoke_all();
+    sidecar
+}
+
+/// A command that knows of nothing but the gateway prints what the API answers to the next token.
+fn is_answered(world: &World, command: &mut Command) {
+    let solves = world.solves();
+    let ran = Running::start(command.env("no_proxy", "127.0.0.1").current_dir(world.folder.path())).end().expect(0);
+    let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    assert_eq!(answer["data"]["type"], "searchProductResult", "{answer}");
+    assert_eq!(world.solves(), solves + 1, "it was refused once");
+}
+
+fn is_answered_by_the_gateway(mut command: Command) {
+    let world = World::start();
+    let sidecar = refused(&world);
+    is_answered(&world, command.env("API", format!("http://{}/chitai_gorod", sidecar.gateway())));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn curl_is_answered_by_the_gateway() {
+    is_answered_by_the_gateway(script("sh", "gateway.sh"));
+}
+
+#[test]
+fn php_is_answered_by_the_gateway() {
+    is_answered_by_the_gateway(script("php", "gateway.php"));
+}
+
+#[test]
+fn requests_is_answered_by_the_gateway() {
+    let mut python = of_the_environment("python");
+    python.arg(source("gateway.py"));
+    is_answered_by_the_gateway(python);
+}
+
+/// With the settings of a new project, which asks for robots.txt first.
+#[test]
+fn scrapy_is_answered_by_the_gateway() {
+    let world = World::start();
+    let sidecar = refused(&world);
+    let api = format!("API=http://{}/chitai_gorod", sidecar.gateway());
+    let mut scrapy = of_the_environment("scrapy");
+    scrapy.arg("runspider").arg(source("gateway_spider.py"));
+    scrapy.args(["-s", &api, "-s", "ROBOTSTXT_OBEY=True", "-s", "TELNETCONSOLE_ENABLED=False"]);
+    is_answered(&world, &mut scrapy);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn the_command_of_the_guides_is_answered_by_the_gateway() {
+    let world = World::start();
+    let sidecar = refused(&world);
+    for guide in ["README.md", "README.ru.md", "docs/gateway.md"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(guide)).unwrap();
+        let command = text.lines().find(|line| line.starts_with("curl 'http://127.0.0.1:9189/"));
+        let command = command.unwrap_or_else(|| panic!("{guide} shows no command"));
+        let command = command.replace("127.0.0.1:9189", &sidecar.gateway().to_string());
+        world.simulator.revoke_all();
+        is_answered(&world, Command::new("sh").args(["-c", &command]));
+    }
+    sidecar.stop().expect(0);
 }
