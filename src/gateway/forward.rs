@@ -18,7 +18,7 @@ use super::address::Target;
 use super::body::Upload;
 use super::headers::{self, TOKEN_SIDECAR};
 use super::problem::Problem;
-use super::refused::RefusedRoutes;
+use super::refused::Refused;
 use super::site::Site;
 use crate::config::GatewayConfig;
 use crate::domain::stored::StoredToken;
@@ -35,7 +35,6 @@ pub struct Gateway {
     status: Arc<StatusRegistry>,
     /// Places for requests that wait for a token.
     waiting: Semaphore,
-    refused: RefusedRoutes,
 }
 
 /// A request on its way.
@@ -71,7 +70,6 @@ impl Gateway {
             access: Access::of(&config),
             waiting: Semaphore::new(config.max_waiting),
             sites: sites.into_iter().map(|site| (site.id.clone(), site)).collect(),
-            refused: RefusedRoutes::default(),
             config,
             status,
         }
@@ -145,63 +143,59 @@ where
     }
 
     async fn forward(&mut self) -> Result<Response, Problem> {
-        let stored = match self.site.tokens.usable(None, self.site.observer.time()) {
-            Some(stored) => stored,
-            None => {
-                self.outcome = GatewayOutcome::Waited;
-                self.next(None).await?
-            }
-        };
+        let stored = self.token(None).await?;
+        let sent = self.site.observer.now();
         let response = self.send(&stored).await?;
         let is_stale = !self.gateway.status.is_connected();
         if is_stale || response.status() != StatusCode::UNAUTHORIZED {
             return Ok(self.passed(response, is_stale.then_some(Mark::Stale)));
         }
-        self.unauthorized(response, stored).await
-    }
-
-    async fn unauthorized(&mut self, response: reqwest::Response, stored: StoredToken) -> Result<Response, Problem> {
         let refused = stored.token.fingerprint();
-        let mut newer = self.site.tokens.usable(Some(refused), self.site.observer.time());
-        if newer.is_none() {
-            let (id, now) = (&self.site.id, self.site.observer.now());
-            let needs_login = self.gateway.refused.contains(id, &self.method, self.url.path(), now);
-            let wait = self.gateway.config.wait;
-            if needs_login && !timeout(wait, self.site.is_refused_everywhere(stored)).await.unwrap_or(false) {
-                return Ok(self.passed_on(response, Mark::Refused));
-            }
-            newer = self.site.tokens.usable(Some(refused), self.site.observer.time());
+        if !self.is_about_the_token(&stored, sent).await {
+            return Ok(self.passed(response, Some(Mark::Refused)));
         }
         if !self.may_be_repeated() {
-            if newer.is_none() {
+            if self.usable(Some(refused)).is_none() {
                 self.site.tokens.report(refused);
             }
-            return Ok(self.passed_on(response, Mark::Refreshing));
+            return Ok(self.passed(response, Some(Mark::Refreshing)));
         }
-        // Its connection is free for others while this one waits.
+        // Its connection is free for others while this request waits.
         drop(response);
-        let newer = match newer {
-            Some(newer) => newer,
-            None => {
-                self.outcome = GatewayOutcome::Waited;
-                self.next(Some(refused)).await?
-            }
-        };
+        let newer = self.token(Some(refused)).await?;
         let response = self.send(&newer).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            self.gateway.refused.insert(&self.site.id, &self.method, self.url.path(), self.site.observer.now());
-            return Ok(self.passed_on(response, Mark::Refused));
+            self.site.refusals.remember(&self.method, self.url.path(), self.site.observer.now());
+            return Ok(self.passed(response, Some(Mark::Refused)));
         }
         self.outcome = GatewayOutcome::Replayed;
         Ok(self.passed(response, Some(Mark::Replayed)))
     }
 
-    /// Waits for a token.
-    async fn next(&self, refused: Option<Fingerprint>) -> Result<StoredToken, Problem> {
+    /// The stored token; where it is the refused one, has ended or is not there, the next one.
+    async fn token(&mut self, refused: Option<Fingerprint>) -> Result<StoredToken, Problem> {
+        if let Some(stored) = self.usable(refused) {
+            return Ok(stored);
+        }
+        self.outcome = GatewayOutcome::Waited;
         let _place = self.gateway.waiting.try_acquire().map_err(|_| Problem::crowded())?;
         let now = || self.site.observer.time();
         let next = self.site.tokens.next(refused, now, self.gateway.config.wait).await;
         next.map_err(|reason| Problem::no_token(&reason, now()))
+    }
+
+    fn usable(&self, refused: Option<Fingerprint>) -> Option<StoredToken> {
+        self.site.tokens.usable(refused, self.site.observer.time())
+    }
+
+    /// Whether a 401 says that the token is bad. A token that was replaced since is.
+    async fn is_about_the_token(&self, token: &StoredToken, sent: Duration) -> bool {
+        if self.usable(Some(token.token.fingerprint())).is_some() {
+            return true;
+        }
+        let refused = Refused { method: &self.method, path: self.url.path(), token, sent };
+        let (refusals, observer) = (&self.site.refusals, &self.site.observer);
+        refusals.is_about_the_token(&refused, || observer.now(), self.gateway.config.wait).await
     }
 
     /// A body that was streamed is gone.
@@ -229,14 +223,11 @@ where
         }
     }
 
-    /// A 401 that the client sees.
-    fn passed_on(&mut self, response: reqwest::Response, mark: Mark) -> Response {
-        self.outcome = GatewayOutcome::Refused;
-        self.passed(response, Some(mark))
-    }
-
     /// The API's answer, streamed as it comes.
-    fn passed(&self, response: reqwest::Response, mark: Option<Mark>) -> Response {
+    fn passed(&mut self, response: reqwest::Response, mark: Option<Mark>) -> Response {
+        if response.status() == StatusCode::UNAUTHORIZED {
+            self.outcome = GatewayOutcome::Refused;
+        }
         let (mut parts, body) = axum::http::Response::<reqwest::Body>::from(response).into_parts();
         let (id, api, config) = (self.site.id.as_str(), &self.site.api, &self.gateway.config);
         headers::of_answer(&mut parts.headers, id, api, &self.url, config);

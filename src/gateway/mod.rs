@@ -25,4 +25,5 @@ mod waiting;
 
 pub use forward::Gateway;
 pub use listener::{GatewayListener, serve};
-pub use site::{Judge, Site, SiteParts};
+pub use refused::Judge;
+pub use site::{Site, SiteParts};

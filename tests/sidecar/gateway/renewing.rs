@@ -1,6 +1,6 @@
 //! A token that is refused, has ended or is not there yet.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
@@ -178,19 +178,25 @@ fn a_request_that_waits_at_the_end_is_told_so() {
 }
 
 #[test]
-fn a_route_that_needs_a_login_costs_one_solve() {
+fn routes_that_need_a_login_cost_one_solve_and_hide_no_revocation() {
     let world = World::start();
-    let api = Api::answering(|request| match request.target.as_str() {
-        "/v2/me" => answer(401, "", "log in"),
+    let revoked = Arc::new(Mutex::new(String::new()));
+    let is_revoked = Arc::clone(&revoked);
+    let api = Api::answering(move |request| match request.target.as_str() {
+        target if target.starts_with("/v2/orders") => answer(401, "", "log in"),
+        _ if request.header("authorization") == *is_revoked.lock().unwrap() => answer(401, "", ""),
         _ => json("{}"),
     });
     let sidecar = before(&world, &api, &[]);
-    for _ in 0..3 {
-        let refused = get(sidecar.gateway(), "/chitai_gorod/me");
+    for order in [1, 1, 2, 3, 1] {
+        let refused = get(sidecar.gateway(), &format!("/chitai_gorod/orders/{order}"));
         assert_eq!((refused.status, refused.mark(), refused.text()), (401, "refused", "log in"));
         assert_eq!(world.solves(), 2);
     }
     assert_eq!(get(sidecar.gateway(), "/chitai_gorod/other").mark(), "");
+    *revoked.lock().unwrap() = api.last().header("authorization").to_owned();
+    assert_eq!(get(sidecar.gateway(), "/chitai_gorod/other").mark(), "replayed");
+    assert_eq!(world.solves(), 3);
     sidecar.stop().expect(0);
 }
 
