@@ -9,9 +9,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use secrecy::SecretString;
-use token_sidecar_client::redis::{Connector, LinkError, Renewed};
+use token_sidecar_client::redis::{Connector, LinkError};
+use token_sidecar_client::renewed::Renewed;
 use token_sidecar_client::wire::SiteId;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -24,11 +24,11 @@ use self::process::{LAST_MOMENT, Process};
 use crate::clock::SystemClock;
 use crate::config::{Again, Config, ConfigErrors, GatewayAddress, SiteConfig};
 use crate::domain::inbox::Inbox;
-use crate::gateway::{self, GatewayListener};
+use crate::gateway::{self, Access, GatewayListener};
 use crate::http::ClientError;
 use crate::refresh::driver::{Driver, Stop};
 use crate::refresh::manual::ManualOutcome;
-use crate::server::{AdminToken, HttpServer, Limits, serve};
+use crate::server::{HttpServer, Limits, serve};
 use crate::status::{StatusRegistry, SubscriptionState};
 
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +71,14 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let wait = config.gateway.wait;
-    let gateway_listener = match &config.gateway.listen {
-        Some(address) => Some(
-            GatewayListener::bind(address, config.gateway.socket_mode)
-                .await
-                .map_err(|error| AppError::Gateway { address: address.clone(), error })?,
-        ),
-        None => None,
-    };
-    let (process, sites) = Process::new(connector, config.sites, gateway_listener.is_some().then_some(config.gateway))?;
+    let (mut gateway, mut gateway_listener, wait) = (None, None, config.gateway.wait);
+    if let Some(address) = config.gateway.listen.clone() {
+        let bound = GatewayListener::bind(&address, config.gateway.socket_mode).await;
+        let key = config.gateway.key.clone().map(|key| renewed(key, config.rotation.gateway_key));
+        gateway = Some((config.gateway, Access::of(&address, key)));
+        gateway_listener = Some(bound.map_err(|error| AppError::Gateway { address, error })?);
+    }
+    let (process, sites) = Process::new(connector, config.sites, gateway)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %process.instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
@@ -102,7 +100,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
             status: Arc::clone(&process.status),
             history: Arc::clone(&process) as _,
             refresh: Arc::new(move |site| refreshing.refresh(site)),
-            admin_token: config.server.admin_token.map(|token| admin_token(token, config.rotation.admin_token)),
+            admin_token: config.server.admin_token.map(|token| renewed(token, config.rotation.admin_token)),
             instance: process.instance.to_string(),
             limits: Limits::of_the_process(),
         };
@@ -211,16 +209,12 @@ pub fn connector(config: &Config) -> Result<Connector, LinkError> {
     }
 }
 
-/// An admin token that is read from its file again for each request, where it has one.
-fn admin_token(token: SecretString, again: Option<Again<SecretString>>) -> AdminToken {
-    let renewed = Arc::new(match again {
-        Some(again) => Renewed::new(token, move || again().map_err(on_one_line)),
-        None => Renewed::fixed(token),
-    });
-    Arc::new(move || {
-        let renewed = Arc::clone(&renewed);
-        async move { renewed.read_again().await }.boxed()
-    })
+/// A secret that can be read from its file again, where it has one.
+fn renewed(secret: SecretString, again: Option<Again<SecretString>>) -> Renewed<SecretString> {
+    match again {
+        Some(again) => Renewed::new(secret, move || again().map_err(on_one_line)),
+        None => Renewed::fixed(secret),
+    }
 }
 
 fn on_one_line(errors: ConfigErrors) -> String {

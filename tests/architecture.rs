@@ -38,11 +38,12 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// The same within the crate for parsers.
-const CLIENT_ARROWS: [(&str, &[&str]); 9] = [
+const CLIENT_ARROWS: [(&str, &[&str]); 10] = [
     ("excerpt", &[]),
+    ("renewed", &[]),
     ("wire", &["excerpt"]),
     ("tls", &["excerpt"]),
-    ("redis", &["wire", "excerpt", "tls"]),
+    ("redis", &["wire", "excerpt", "renewed", "tls"]),
     ("error", &["redis", "wire"]),
     ("updates", &["redis", "wire"]),
     ("site", &["updates", "error", "redis", "wire"]),
@@ -133,7 +134,7 @@ fn of_the_crate_for_parsers_most_modules_use_the_wire_types_alone() {
         let is_client_named = code.contains("token_sidecar_client::{");
         for named in after(&code, "token_sidecar_client::").into_iter().chain(is_client_named.then_some("Client")) {
             let is_allowed = match named {
-                "wire" | "excerpt" | "tls" => true,
+                "wire" | "excerpt" | "renewed" | "tls" => true,
                 "redis" => CONNECTED.contains(&module.as_str()),
                 _ => module == "cli",
             };

@@ -20,7 +20,7 @@ use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
 use crate::domain::pending::Arrival;
 use crate::domain::stored::StoredToken;
-use crate::gateway::{self, Gateway, Judge, SiteParts};
+use crate::gateway::{self, Access, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
 use crate::outputs::env_file::EnvFile;
 use crate::redis::subscription::Subscription;
@@ -30,7 +30,7 @@ use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::HistoryReader;
 use crate::sources::{AnySource, SharedSources};
-use crate::status::{HistoryEntry, SiteObserver, StatusRegistry, SubscriptionState};
+use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
 
 /// How long each last step of a shutdown may take.
@@ -78,7 +78,7 @@ impl Process {
     pub(super) fn new(
         connector: Connector,
         sites: Vec<SiteConfig>,
-        gateway: Option<GatewayConfig>,
+        gateway: Option<(GatewayConfig, Access)>,
     ) -> Result<(Arc<Self>, Vec<Site>), AppError> {
         let clock = SystemClock::start();
         let link = Arc::new(Link::new(connector));
@@ -128,7 +128,8 @@ impl Process {
         }
         let status = Arc::new(status);
         let outputs = started(outputs, &status);
-        let gateway = gateway.map(|config| Arc::new(Gateway::new(config, served, Arc::clone(&status))));
+        let gateway =
+            gateway.map(|(config, access)| Arc::new(Gateway::new(config, access, served, Arc::clone(&status))));
         Ok((Arc::new(Self { link, status, instance, gateway, clock, shared, contacts, outputs }), assembled))
     }
 
@@ -193,8 +194,7 @@ fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status
     let tasks = TaskTracker::new();
     for (file, stored) in outputs {
         let status = Arc::clone(status);
-        let is_connected = move || matches!(status.subscription().state, SubscriptionState::Up { .. });
-        tasks.spawn(file.run(stored, OUTPUT_RETRIES, is_connected));
+        tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected()));
     }
     tasks.close();
     tasks

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use token_sidecar_client::redis::RedisConfig;
 
 use super::error::ConfigErrors;
+use super::gateway::GatewaySection;
 use super::layers::Layers;
 use super::reader::{Reader, Section};
 use super::redis::RedisSection;
@@ -19,6 +20,7 @@ pub type Again<T> = Arc<dyn Fn() -> Result<T, ConfigErrors> + Send + Sync>;
 pub struct Rotation {
     pub redis: Option<Again<RedisConfig>>,
     pub admin_token: Option<Again<SecretString>>,
+    pub gateway_key: Option<Again<SecretString>>,
 }
 
 impl Rotation {
@@ -32,13 +34,17 @@ impl Rotation {
                 let section: ServerSection = process.read("server")?;
                 ServerConfig::from(section).admin_token
             }),
+            gateway_key: again(layers.table("gateway"), |process| {
+                let section: GatewaySection = process.read("gateway")?;
+                section.build(process).key
+            }),
         }
     }
 }
 
 /// Whether the setting at a path is read from its file again.
 pub(super) fn is_read_again(path: &str) -> bool {
-    path.starts_with("redis.") || path == "server.admin_token"
+    path.starts_with("redis.") || ["server.admin_token", "gateway.key"].contains(&path)
 }
 
 fn again<T: 'static>(layers: Layers, read: fn(&mut Section) -> Option<T>) -> Option<Again<T>> {
@@ -66,15 +72,18 @@ mod tests {
         let given = Given::nothing()
             .file_variable("REDIS_PASSWORD_FILE", "one")
             .file_variable("SIDECAR_ADMIN_TOKEN_FILE", "one")
+            .file_variable("SIDECAR_GATEWAY_KEY_FILE", "one")
             .toml("redis.url = 'redis://here/1'");
-        let Rotation { redis, admin_token } = given.loaded().config.rotation;
-        let (redis, admin_token) = (redis.unwrap(), admin_token.unwrap());
+        let Rotation { redis, admin_token, gateway_key } = given.loaded().config.rotation;
+        let (redis, admin_token, gateway_key) = (redis.unwrap(), admin_token.unwrap(), gateway_key.unwrap());
         given.write("REDIS_PASSWORD_FILE", "two\n");
         given.write("SIDECAR_ADMIN_TOKEN_FILE", "two\n");
+        given.write("SIDECAR_GATEWAY_KEY_FILE", "two\n");
         given.write("sidecar.toml", "redis.url = 'redis://elsewhere/2'");
         let read = redis().unwrap();
         assert_eq!((read.password.unwrap().expose_secret(), read.url.database()), ("two", 1));
         assert_eq!(admin_token().unwrap().expose_secret(), "two");
+        assert_eq!(gateway_key().unwrap().expose_secret(), "two");
         let file = given.write("SIDECAR_ADMIN_TOKEN_FILE", "");
         let error = given.anonymous(&admin_token().unwrap_err().to_string());
         assert_eq!(error, "environment: SIDECAR_ADMIN_TOKEN_FILE = \"SIDECAR_ADMIN_TOKEN_FILE\": the file is empty");
@@ -84,9 +93,12 @@ mod tests {
 
     #[test]
     fn where_no_file_is_named_nothing_is_read_again() {
-        let given = Given::nothing().variable("REDIS_PASSWORD", "one").variable("SIDECAR_ADMIN_TOKEN", "one");
-        let Rotation { redis, admin_token } = given.loaded().config.rotation;
-        assert!(redis.is_none() && admin_token.is_none());
+        let given = Given::nothing()
+            .variable("REDIS_PASSWORD", "one")
+            .variable("SIDECAR_ADMIN_TOKEN", "one")
+            .variable("SIDECAR_GATEWAY_KEY", "one");
+        let Rotation { redis, admin_token, gateway_key } = given.loaded().config.rotation;
+        assert!(redis.is_none() && admin_token.is_none() && gateway_key.is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use axum::http::header::{HOST, HeaderMap, HeaderName, ORIGIN, PROXY_AUTHORIZATIO
 use axum::http::uri::Authority;
 use secrecy::{ExposeSecret as _, SecretString};
 use subtle::ConstantTimeEq as _;
+use token_sidecar_client::renewed::Renewed;
 
 use super::problem::Problem;
 use crate::config::{GatewayAddress, GatewayConfig};
@@ -13,8 +14,8 @@ use crate::config::{GatewayAddress, GatewayConfig};
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request is checked for.
-pub(super) enum Access {
-    Key(SecretString),
+pub enum Access {
+    Key(Renewed<SecretString>),
     /// A web page that is open on this machine reaches a loopback address too.
     Loopback,
     /// The permissions of the socket say who may connect; no web page can.
@@ -22,17 +23,24 @@ pub(super) enum Access {
 }
 
 impl Access {
-    pub(super) fn of(config: &GatewayConfig) -> Self {
-        match (&config.key, &config.listen) {
-            (Some(key), _) => Self::Key(key.clone()),
-            (None, Some(GatewayAddress::Unix(_))) => Self::Socket,
-            (None, _) => Self::Loopback,
+    pub fn of(address: &GatewayAddress, key: Option<Renewed<SecretString>>) -> Self {
+        match (key, address) {
+            (Some(key), _) => Self::Key(key),
+            (None, GatewayAddress::Unix(_)) => Self::Socket,
+            (None, GatewayAddress::Tcp(_)) => Self::Loopback,
+        }
+    }
+
+    /// Reads the key again from its file. It counts for all connections from then on.
+    pub(super) async fn read_again(&self) {
+        if let Self::Key(key) = self {
+            key.read_again().await;
         }
     }
 
     pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Problem> {
         match self {
-            Self::Key(key) if has_key(headers, key) => Ok(()),
+            Self::Key(key) if has_key(headers, &key.last()) => Ok(()),
             Self::Key(_) => Err(Problem::without_key()),
             Self::Loopback => refuse_web_pages(headers),
             Self::Socket => Ok(()),
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_key_is_taken_in_either_header_and_then_no_host_is_checked() {
-        let access = Access::Key(SecretString::from("hunter2"));
+        let access = Access::Key(Renewed::fixed("hunter2".into()));
         for header in [
             ("proxy-authorization", "Bearer hunter2"),
             ("proxy-authorization", "bearer hunter2"),

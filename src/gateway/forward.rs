@@ -15,7 +15,7 @@ use url::Url;
 
 use super::access::Access;
 use super::address::Target;
-use super::body::Upload;
+use super::body::{Memory, Upload};
 use super::headers::{self, TOKEN_SIDECAR};
 use super::problem::Problem;
 use super::refused::Refused;
@@ -27,6 +27,11 @@ use crate::status::{GatewayOutcome, StatusRegistry};
 /// How long the API may take to begin its answer to a request that is sent as a whole.
 const ANSWER: Duration = Duration::from_secs(120);
 
+/// How long a body that is kept may take to arrive.
+const UPLOAD: Duration = Duration::from_secs(60);
+/// What all bodies that are kept may take together, in bytes. Further ones are streamed.
+const KEPT: usize = 128 << 20;
+
 /// Serves all sites that have an API.
 pub struct Gateway {
     config: GatewayConfig,
@@ -35,6 +40,7 @@ pub struct Gateway {
     status: Arc<StatusRegistry>,
     /// Places for requests that wait for a token.
     waiting: Semaphore,
+    kept: Memory,
 }
 
 /// A request on its way.
@@ -65,10 +71,11 @@ enum Mark {
 }
 
 impl Gateway {
-    pub fn new(config: GatewayConfig, sites: Vec<Site>, status: Arc<StatusRegistry>) -> Self {
+    pub fn new(config: GatewayConfig, access: Access, sites: Vec<Site>, status: Arc<StatusRegistry>) -> Self {
         Self {
-            access: Access::of(&config),
+            access,
             waiting: Semaphore::new(config.max_waiting),
+            kept: Memory::of(KEPT),
             sites: sites.into_iter().map(|site| (site.id.clone(), site)).collect(),
             config,
             status,
@@ -82,6 +89,11 @@ impl Gateway {
         {
             site.tokens.failed(failed);
         }
+    }
+
+    /// A client has connected.
+    pub(super) async fn connected(&self) {
+        self.access.read_again().await;
     }
 
     /// Answers one request.
@@ -110,7 +122,8 @@ impl Gateway {
         let site = site.ok_or_else(|| Problem::unknown_site(self.sites.keys().map(SiteId::as_str)))?;
         let url = target.below(&site.api)?;
         // Before any wait: hyper notices that a client has gone only once its request was read.
-        let upload = Upload::read(body, self.config.replay_limit).await.map_err(|_| Problem::broken_body())?;
+        let upload = timeout(UPLOAD, Upload::read(body, self.config.replay_limit, &self.kept)).await;
+        let upload = upload.map_err(|_| Problem::slow_body(UPLOAD))?.map_err(|_| Problem::broken_body())?;
         Ok(Exchange {
             gateway: self,
             site,
@@ -181,7 +194,7 @@ where
         let _place = self.gateway.waiting.try_acquire().map_err(|_| Problem::crowded())?;
         let now = || self.site.observer.time();
         let next = self.site.tokens.next(refused, now, self.gateway.config.wait).await;
-        next.map_err(|reason| Problem::no_token(&reason, now()))
+        next.map_err(|reason| Problem::no_token(&reason, now(), self.gateway.status.is_connected()))
     }
 
     fn usable(&self, refused: Option<Fingerprint>) -> Option<StoredToken> {
@@ -201,7 +214,7 @@ where
     /// A body that was streamed is gone.
     fn may_be_repeated(&self) -> bool {
         let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&self.method);
-        matches!(self.upload, Upload::Kept(_)) && (is_safe || self.gateway.config.replay_unsafe)
+        matches!(self.upload, Upload::Kept(..)) && (is_safe || self.gateway.config.replay_unsafe)
     }
 
     async fn send(&mut self, stored: &StoredToken) -> Result<reqwest::Response, Problem> {
@@ -211,7 +224,7 @@ where
         let began = self.site.observer.now();
         let answer = self.site.client.open(request);
         // A body that is streamed may take long; where nothing moves, the client's connection is closed.
-        let patience = if matches!(self.upload, Upload::Kept(_)) { ANSWER } else { Duration::MAX };
+        let patience = if matches!(self.upload, Upload::Kept(..)) { ANSWER } else { Duration::MAX };
         let answer = timeout(patience, answer).await;
         self.upstream += self.site.observer.now().saturating_sub(began);
         let answer = answer.map_err(|_| Problem::silent_api(ANSWER))??;
@@ -239,5 +252,59 @@ where
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         response
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use axum::http::HeaderMap;
+    use futures_util::FutureExt as _;
+    use token_sidecar_client::wire::{Cookies, Token};
+    use tokio::sync::watch;
+
+    use super::super::site::SiteParts;
+    use super::super::trial::{Silent, config};
+    use super::*;
+    use crate::domain::schedule::Schedule;
+    use crate::domain::verdict::Verdict;
+
+    /// With a site `shop` that has a token.
+    fn gateway(api: &str) -> Gateway {
+        let mut status = StatusRegistry::new(Arc::new(|| Duration::ZERO));
+        let id = SiteId::parse("shop").unwrap();
+        let _unused = status.add(&id, Schedule::parse("off", "UTC").unwrap());
+        let (token, cookies) = (Token::parse("token").unwrap(), Cookies::default());
+        let stored = StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None };
+        let site = Site::new(SiteParts {
+            observer: status.gateway(&id).unwrap(),
+            id,
+            api: Url::parse(api).unwrap(),
+            headers: HeaderMap::new(),
+            proxy: None,
+            stored: watch::Sender::new(Some(stored)).subscribe(),
+            mailbox: Arc::default(),
+            judge: Arc::new(|_| std::future::ready(Verdict::Accepted).boxed()),
+        });
+        let config = GatewayConfig { replay_limit: 10, ..config() };
+        Gateway::new(config, Access::Socket, vec![site.unwrap()], Arc::new(status))
+    }
+
+    fn to_shop<B>(body: B) -> Request<B> {
+        Request::builder().uri("/shop/x").body(body).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_that_does_not_begin_its_answer_is_given_up() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let gateway = gateway(&format!("http://{}", silent.local_addr().unwrap()));
+        let answer = gateway.serve(to_shop(reqwest::Body::from(""))).await;
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let answer = gateway("http://127.0.0.1:1").serve(to_shop(Silent)).await;
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
     }
 }

@@ -1,7 +1,7 @@
 //! The connections of clients: how many, how large and how slow they may be.
 
 use std::convert::Infallible;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,9 @@ const HEAD: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(120);
 /// How long to pause when no connection can be accepted, for instance without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long other processes may take to bind their sockets in the same folder.
+const LOCK: Duration = Duration::from_secs(5);
 
 /// An address that is listened on.
 pub enum GatewayListener {
@@ -90,10 +93,11 @@ impl GatewayListener {
 
 impl UnixSocket {
     async fn bind(path: &Path, mode: u32) -> io::Result<Self> {
+        let beside = path.parent().unwrap_or(path);
+        let _locked = locked(beside.to_owned()).await?;
         free(path).await?;
         // Nobody else may enter the folder: the socket leaves it with its permissions.
         let private = Permissions::from_mode(0o700);
-        let beside = path.parent().unwrap_or(path);
         let folder = tempfile::Builder::new().prefix(".").permissions(private).tempdir_in(beside)?;
         let fresh = folder.path().join("s");
         let listener = UnixListener::bind(&fresh)?;
@@ -116,6 +120,17 @@ impl Drop for UnixSocket {
 /// Device and inode of a file.
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Locks a folder (`flock`), so that of several processes that find a forgotten socket one alone replaces it.
+async fn locked(folder: PathBuf) -> io::Result<File> {
+    let locking = spawn_blocking(move || {
+        let folder = File::open(folder)?;
+        folder.lock()?;
+        Ok(folder)
+    });
+    let locked = timeout(LOCK, locking).await.map_err(|_| io::Error::other("another process has locked the folder"))?;
+    locked.map_err(io::Error::other)?
 }
 
 /// Fails where something else than a forgotten socket has this name.
@@ -190,6 +205,7 @@ struct Connection {
 impl Connection {
     /// Serves one connection until nothing has moved on it for `idle`.
     async fn converse(self, stream: Box<dyn Stream>, idle: Duration, shutdown: CancellationToken) {
+        self.gateway.connected().await;
         let moved = Arc::new(AtomicU64::new(0));
         let io = TokioIo::new(Watched { stream, moved: Arc::clone(&moved) });
         let service = service_fn(|request| self.answer(request));
@@ -286,6 +302,7 @@ impl AsyncWrite for Watched {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
+    use super::super::access::Access;
     use super::super::trial::config;
     use super::*;
     use crate::status::StatusRegistry;
@@ -297,7 +314,7 @@ mod tests {
         let status = Arc::new(StatusRegistry::new(Arc::new(|| Duration::ZERO)));
         let places = Arc::new(Semaphore::new(2));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
-        let gateway = Arc::new(Gateway::new(config(), Vec::new(), status));
+        let gateway = Arc::new(Gateway::new(config(), Access::Loopback, Vec::new(), status));
         let (client, stream) = duplex(1 << 16);
         let connection = Connection { gateway, places, _place: place };
         tasks.spawn(connection.converse(Box::new(stream), IDLE, CancellationToken::new()));
@@ -349,6 +366,22 @@ mod tests {
         assert_eq!(bound(&path).await.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
         drop(busy);
         assert!(bound(&path).await.is_ok());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_processes_that_start_together_one_replaces_a_forgotten_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in 0..20 {
+            let path = folder.path().join(name.to_string());
+            drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+            let mut binding = JoinSet::new();
+            for _ in 0..8 {
+                let path = path.clone();
+                binding.spawn(async move { bound(&path).await });
+            }
+            let mut bound = binding.join_all().await.into_iter().flatten();
+            assert!(bound.next().is_some() && bound.next().is_none());
+        }
     }
 
     #[tokio::test]

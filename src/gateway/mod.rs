@@ -23,6 +23,7 @@ mod site;
 mod trial;
 mod waiting;
 
+pub use access::Access;
 pub use forward::Gateway;
 pub use listener::{GatewayListener, serve};
 pub use refused::Judge;

@@ -80,6 +80,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "the body of the request broke off")
     }
 
+    pub(super) fn slow_body(waited: Duration) -> Self {
+        let detail = format!("the body of the request has not arrived within {} s", waited.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
+    }
+
     pub(super) fn silent_api(waited: Duration) -> Self {
         let detail = format!("the API has not begun its answer within {} s", waited.as_secs());
         Self::new(StatusCode::GATEWAY_TIMEOUT, detail)
@@ -96,9 +101,12 @@ impl Problem {
     }
 
     /// `now` by the store's clock.
-    pub(super) fn no_token(reason: &NoToken, now: Option<Timestamp>) -> Self {
+    pub(super) fn no_token(reason: &NoToken, now: Option<Timestamp>, is_connected: bool) -> Self {
         match reason {
-            NoToken::TimeOver => Self::new(StatusCode::GATEWAY_TIMEOUT, "no token came within gateway.wait"),
+            NoToken::TimeOver => {
+                let cause = if is_connected { "" } else { ": Redis is out of reach" };
+                Self::new(StatusCode::GATEWAY_TIMEOUT, format!("no token came within gateway.wait{cause}"))
+            }
             NoToken::Stopped => {
                 let detail = "the sidecar stops, and there is no token";
                 Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }

@@ -124,10 +124,9 @@ mod tests {
     use futures_util::FutureExt as _;
     use futures_util::future::join_all;
     use token_sidecar_client::wire::{Cookies, Token};
+    use tokio::time::Instant;
 
     use super::*;
-    use crate::clock::SystemClock;
-    use crate::refresh::ports::Clock as _;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,11 +136,12 @@ mod tests {
         asked: Arc<AtomicUsize>,
         refusals: Refusals,
         token: StoredToken,
-        clock: SystemClock,
+        start: Instant,
     }
 
     impl Given {
         /// With a probe that takes a second.
+        #[expect(clippy::disallowed_methods, reason = "a clock that the runtime pauses")]
         fn new() -> Self {
             let (verdict, asked) = (Arc::new(Mutex::new(Verdict::Accepted)), Arc::new(AtomicUsize::new(0)));
             let (says, counts) = (Arc::clone(&verdict), Arc::clone(&asked));
@@ -152,7 +152,7 @@ mod tests {
             });
             let (token, cookies) = (Token::parse("token").unwrap(), Cookies::default());
             let token = StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None };
-            Self { verdict, asked, refusals: Refusals::new(judge), token, clock: SystemClock::start() }
+            Self { verdict, asked, refusals: Refusals::new(judge), token, start: Instant::now() }
         }
 
         fn says(&self, verdict: Verdict) -> &Self {
@@ -161,7 +161,7 @@ mod tests {
         }
 
         fn now(&self) -> Duration {
-            self.clock.now()
+            self.start.elapsed()
         }
 
         fn refused<'a>(&'a self, path: &'a str) -> Refused<'a> {

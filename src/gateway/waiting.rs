@@ -56,7 +56,7 @@ impl Tokens {
         patience: Duration,
     ) -> Result<StoredToken, NoToken> {
         let (mut stored, mut failed) = (self.stored.clone(), self.failed.subscribe());
-        let _open = self.open(refused.unwrap_or_else(|| self.ended()));
+        let _open = self.open(refused.unwrap_or_else(|| self.missing()));
         let waiting = async {
             loop {
                 let latest = stored.borrow_and_update().as_ref().filter(|s| is_usable(s, refused, now())).cloned();
@@ -100,16 +100,20 @@ impl Tokens {
         opened
     }
 
-    /// What is reported where no token was refused: the one that has ended, or where there is none, no token's.
-    fn ended(&self) -> Fingerprint {
-        let stored = self.stored.borrow().as_ref().map(|stored| stored.token.fingerprint());
-        stored.unwrap_or_else(|| Fingerprint::of(""))
+    /// What is reported where no token was refused: the one that has ended, or a fingerprint that no token has.
+    fn missing(&self) -> Fingerprint {
+        self.stored.borrow().as_ref().map_or_else(of_no_token, |stored| stored.token.fingerprint())
     }
 
     fn lock(&self) -> MutexGuard<'_, Weak<Fingerprint>> {
         // A panic cannot leave the value half-changed.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The fingerprint of an empty token, which there is not.
+fn of_no_token() -> Fingerprint {
+    Fingerprint::of("")
 }
 
 fn is_usable(stored: &StoredToken, refused: Option<Fingerprint>, now: Option<Timestamp>) -> bool {
@@ -222,7 +226,7 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(given.next(None).await, Err(NoToken::TimeOver)));
             // The report names no token that there is, so it leads to no solve where Redis holds one.
-            assert_eq!(given.reports(), (1, vec![Fingerprint::of("")]));
+            assert_eq!(given.reports(), (1, vec![of_no_token()]));
         }
         drop(given.stored);
         let tokens = &given.tokens;

@@ -92,7 +92,7 @@ pub(super) async fn refresh(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(admin_token) = &context.admin_token else { return Err(Problem::not_found("there is no such page")) };
-    let admin_token = admin_token().await;
+    let admin_token = admin_token.read_again().await;
     if !authorized(&headers, &admin_token) {
         return Err(Problem(
             StatusCode::UNAUTHORIZED,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use rustix::process::{Resource, getrlimit};
 use secrecy::SecretString;
+use token_sidecar_client::renewed::Renewed;
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,15 +20,12 @@ pub struct HttpServer {
     pub history: Arc<dyn HistoryReader>,
     /// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
     pub refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
-    /// Bearer token for the routes that act; without it they do not exist.
-    pub admin_token: Option<AdminToken>,
+    /// Bearer token for the routes that act, read again for each request; without it they do not exist.
+    pub admin_token: Option<Renewed<SecretString>>,
     /// The name of this process in the history.
     pub instance: String,
     pub limits: Limits,
 }
-
-/// Reads the token as it is now, for each request.
-pub type AdminToken = Arc<dyn Fn() -> BoxFuture<'static, Arc<SecretString>> + Send + Sync>;
 
 pub trait HistoryReader: Send + Sync {
     /// The latest attempts of a site, newest first. The error must hold no secret.

@@ -16,5 +16,5 @@ mod shared_page;
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub(crate) mod trial;
 
-pub use context::{AdminToken, HistoryReader, HttpServer, Limits};
+pub use context::{HistoryReader, HttpServer, Limits};
 pub use listener::serve;

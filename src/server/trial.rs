@@ -11,10 +11,11 @@ use futures_util::future::BoxFuture;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
+use token_sidecar_client::renewed::Renewed;
 use token_sidecar_client::wire::{Cookies, SiteId, Stage, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{AdminToken, Context, HistoryReader, HttpServer, Limits};
+use super::context::{Context, HistoryReader, HttpServer, Limits};
 use super::routes::router;
 use crate::domain::schedule::Schedule;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
@@ -146,9 +147,7 @@ impl Trial {
                 triggered.lock().unwrap().push(site.to_string());
                 open
             }),
-            admin_token: self
-                .admin_token
-                .map(|token| -> AdminToken { Arc::new(move || Box::pin(std::future::ready(Arc::new(token.into())))) }),
+            admin_token: self.admin_token.map(|token| Renewed::fixed(token.into())),
             instance: "box-1".into(),
             limits: self.limits,
         }

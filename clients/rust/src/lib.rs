@@ -27,6 +27,7 @@ mod client;
 mod error;
 pub mod excerpt;
 pub mod redis;
+pub mod renewed;
 mod site;
 pub mod tls;
 mod updates;

@@ -73,6 +73,25 @@ fn an_address_that_others_reach_needs_a_key() {
 }
 
 #[test]
+fn a_replaced_key_counts_from_the_next_connection_on() {
+    let world = World::start();
+    let file = world.write("key", "one\n");
+    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, ("SIDECAR_GATEWAY_KEY_FILE", text(&file))]);
+    let address = sidecar.gateway();
+    let request = |key: &str| format!("GET {SEARCH} HTTP/1.1\r\nHost: any\r\nX-Gateway-Key: {key}\r\n\r\n");
+    let mut kept = Connection::open(address);
+    kept.send(request("one"));
+    assert_eq!(kept.answer().status, 200);
+    world.write("key", "two\n");
+    let mut next = Connection::open(address);
+    next.send(request("two"));
+    assert_eq!(next.answer().status, 200);
+    kept.send(request("one"));
+    assert_eq!(kept.answer().status, 407);
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn a_unix_socket_has_its_permissions_replaces_a_forgotten_one_and_goes_with_the_process() {
     let world = World::start();
     let path = world.path("gateway.sock");

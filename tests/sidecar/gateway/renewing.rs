@@ -1,7 +1,7 @@
 //! A token that is refused, has ended or is not there yet.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use simulator::{Faults, RecordedError};

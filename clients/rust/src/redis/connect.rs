@@ -18,9 +18,9 @@ use super::config::{RedisConfig, Topology};
 use super::dial::Dial;
 use super::error::{LinkError, classify, classify_setup};
 use super::file::read_file;
-use super::renewed::Renewed;
 use super::sentinel::Sentinels;
 use super::url::RedisUrl;
+use crate::renewed::Renewed;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -10,7 +10,6 @@ mod error;
 mod events;
 mod file;
 mod link;
-mod renewed;
 mod sentinel;
 mod url;
 
@@ -22,5 +21,4 @@ pub use error::{LinkError, classify};
 pub use events::Events;
 pub use file::read_file;
 pub use link::Link;
-pub use renewed::Renewed;
 pub use url::{RedisUrl, UrlError};

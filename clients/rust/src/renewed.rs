@@ -13,6 +13,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Read<T> = Arc<dyn Fn() -> Result<T, String> + Send + Sync>;
 
+/// A value that is fixed, or read again from its files.
 pub struct Renewed<T> {
     last: Mutex<Last<T>>,
     read: Option<Read<T>>,
