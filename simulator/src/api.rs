@@ -43,6 +43,8 @@ pub(crate) async fn call(
     let response = match (edge(&state, &faults, &headers), &method, uri.path()) {
         (Some(refusal), _, _) => refusal,
         (None, &Method::GET, "/web/api/v2/search/product") => search(&state, fingerprint.as_deref()),
+        // It needs a login, which no token of the page has.
+        (None, &Method::GET, "/web/api/v2/profile") => message(StatusCode::UNAUTHORIZED),
         (None, &Method::POST, "/web/api/v1/auth/anonymous") => anonymous(&state),
         _ => message(StatusCode::NOT_FOUND),
     };

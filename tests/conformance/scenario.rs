@@ -16,7 +16,21 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What the scenario shows, for the table.
     pub(crate) shows: String,
+    /// Which clients it is for.
+    #[serde(default)]
+    pub(crate) through: Through,
     pub(crate) steps: Vec<Step>,
+}
+
+/// Where a client gets the token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Through {
+    /// It reads and reports it.
+    #[default]
+    Redis,
+    /// It knows of none: the gateway of the sidecar adds it.
+    Gateway,
 }
 
 /// What the world does, what the client is called for, what must come of it. In texts `$name` stands for the token
@@ -24,11 +38,14 @@ pub(crate) struct Scenario {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Step {
-    /// Starts a sidecar and waits until it listens.
+    /// Starts a sidecar and waits until it listens. For clients of the gateway it has one.
     Sidecar {
         name: String,
         #[serde(default)]
         env: BTreeMap<String, String>,
+        /// What has no variable, as `name=value`.
+        #[serde(default)]
+        set: Vec<String>,
     },
     /// Ends a sidecar as a crash would.
     Kill(String),
@@ -40,16 +57,20 @@ pub(crate) enum Step {
     Revoke(String),
     /// What goes wrong from now on at the solver, the shop and the API; `{}` for nothing.
     Faults(Faults),
-    /// Waits until so many solves have started.
+    /// Waits until so many solves have started; there are not more.
     Solves(u64),
+    /// Waits until the API was called so often, also by sidecars that verify a token.
+    Called(u64),
     /// Ends Redis as a crash would, and starts it again.
     Redis(Restart),
-    /// Breaks the client's connections, and lets none through until mended.
+    /// Breaks the connections to Redis of the client, or of the gateway, and lets none through until mended.
     Connections(Connections),
     /// Waits until so many connections of the client are subscribed to updates.
     Listeners(i64),
     /// Another client is answered that the token of this name is the current one.
     Repeat(String),
+    /// Another client reports the token of this name.
+    Report(String),
     /// Sends a call of the protocol, once or many times with consecutive ids.
     Call {
         #[serde(default = "once")]
@@ -75,9 +96,30 @@ pub(crate) enum Step {
         #[serde(default)]
         after: Option<f64>,
     },
+    /// Sends a request to the gateway, or many with consecutive ids.
+    Request {
+        id: u64,
+        #[serde(default = "once")]
+        times: u64,
+        /// Below the site.
+        path: String,
+    },
+    /// Waits for the answers to such requests.
+    Response {
+        id: u64,
+        #[serde(default = "once")]
+        times: u64,
+        status: u16,
+        /// At least these, each with this in its value; `null` for one that is not there.
+        #[serde(default)]
+        headers: BTreeMap<String, Option<String>>,
+        /// Of the JSON at least this.
+        #[serde(default)]
+        body: Map<String, Value>,
+    },
     /// Waits for an update that the client receives, with at least this in it.
     Update { id: u64, has: Value },
-    /// How many reports the client has sent.
+    /// How many reports there are: of the client, or, where it has none of its own, all that the sidecar has received.
     Reports(Count),
 }
 
@@ -117,9 +159,12 @@ const fn once() -> u64 {
 }
 
 impl Scenario {
-    pub(crate) fn all() -> Vec<Self> {
+    /// Those for such clients.
+    pub(crate) fn all(through: Through) -> Vec<Self> {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/scenarios.json");
-        serde_json::from_str(&fs::read_to_string(file).unwrap())
-            .unwrap_or_else(|error| panic!("scenarios.json: {error}"))
+        let mut all: Vec<Self> = serde_json::from_str(&fs::read_to_string(file).unwrap())
+            .unwrap_or_else(|error| panic!("scenarios.json: {error}"));
+        all.retain(|scenario| scenario.through == through);
+        all
     }
 }
