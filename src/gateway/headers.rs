@@ -1,8 +1,8 @@
 //! Which headers pass, in each direction.
 
 use axum::http::header::{
-    ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE,
-    TRANSFER_ENCODING, USER_AGENT, VIA,
+    ALT_SVC, CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    REFERER, SET_COOKIE, TRANSFER_ENCODING, USER_AGENT, VIA,
 };
 use url::Url;
 
@@ -22,6 +22,9 @@ pub(super) fn of_client(mut headers: HeaderMap) -> HeaderMap {
     let is_empty =
         headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0") && !headers.contains_key(TRANSFER_ENCODING);
     remove_of_connection(&mut headers);
+    if is_from_the_gateway(&headers) {
+        headers.remove(REFERER);
+    }
     let forwarded = beginning_with("x-forwarded-", &headers);
     for name in GatewayConfig::OF_THE_GATEWAY.into_iter().chain(OF_THE_WAY).chain(forwarded) {
         headers.remove(name);
@@ -31,6 +34,12 @@ pub(super) fn of_client(mut headers: HeaderMap) -> HeaderMap {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     headers
+}
+
+/// Whether the request followed a link, as Scrapy does, from what the gateway has answered.
+fn is_from_the_gateway(headers: &HeaderMap) -> bool {
+    let referer = headers.get(REFERER).and_then(|value| Url::parse(value.to_str().ok()?).ok());
+    referer.zip(headers.get(HOST)).is_some_and(|(referer, host)| host == referer.authority())
 }
 
 /// The headers that are sent with a token. `client` is what [`of_client`] left.
@@ -164,6 +173,15 @@ mod tests {
             ("content-type", "text/plain"),
         ]));
         assert_eq!(shown(&passed), ["accept: */*", "content-type: text/plain"]);
+    }
+
+    #[test]
+    fn a_referer_passes_unless_it_names_the_gateway() {
+        let passed = |host, referer| of_client(map(&[("host", host), ("referer", referer)])).contains_key(REFERER);
+        assert!(passed("127.0.0.1:9189", "https://shop.test/page"));
+        assert!(passed("127.0.0.1:9189", "no address"));
+        assert!(!passed("127.0.0.1:9189", "http://127.0.0.1:9189/shop/items"));
+        assert!(!passed("localhost", "http://localhost/shop/items"));
     }
 
     #[test]
