@@ -17,3 +17,5 @@ mod reliability;
 #[path = "documentation/settings.rs"]
 mod settings;
 mod support;
+#[path = "documentation/translations.rs"]
+mod translations;

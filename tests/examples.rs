@@ -282,7 +282,7 @@ fn scrapy_is_answered_by_the_gateway() {
 fn the_command_of_the_guides_is_answered_by_the_gateway() {
     let world = World::start();
     let sidecar = refused(&world);
-    for guide in ["README.md", "README.ru.md", "docs/gateway.md"] {
+    for guide in ["README.md", "README.ru.md", "docs/gateway.md", "docs/gateway.ru.md"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(guide)).unwrap();
         let command = text.lines().find(|line| line.starts_with("curl 'http://127.0.0.1:9189/"));
         let command = command.unwrap_or_else(|| panic!("{guide} shows no command"));

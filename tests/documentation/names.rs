@@ -11,8 +11,15 @@ use token_sidecar::config::{ConfigError, Flag, Inputs, VARIABLES, load};
 use crate::markdown::{Document, root};
 
 /// The documents for users.
-const GUIDES: [&str; 5] =
-    ["README.md", "README.ru.md", "contract/README.md", "docs/migration.md", "docs/migration.ru.md"];
+const GUIDES: [&str; 7] = [
+    "README.md",
+    "README.ru.md",
+    "contract/README.md",
+    "docs/gateway.md",
+    "docs/gateway.ru.md",
+    "docs/migration.md",
+    "docs/migration.ru.md",
+];
 
 /// Those of them that describe every command.
 const COMPLETE: [&str; 2] = ["README.md", "contract/README.md"];
