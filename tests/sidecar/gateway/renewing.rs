@@ -64,24 +64,31 @@ fn of_200_clients_none_sees_that_the_token_was_revoked_and_there_is_one_solve() 
     sidecar.stop().expect(0);
 }
 
-/// Waits until a request that waits has made its report.
-fn reported(sidecar: &Running) {
-    eventually("it is reported", || {
-        let metrics = sidecar.get("/metrics").body;
-        metrics.contains("token_sidecar_pending{site=\"chitai_gorod\"} 1\n").then_some(())
-    });
+/// A sidecar without a token, and another one whose solve it follows. Of its own refresh it would count the triggers only
+/// at the end.
+fn following(world: &World, more: &[(&str, &str)]) -> [Running; 2] {
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    let other = world.sidecar(&[]);
+    world.solve_started(1);
+    let sidecar = world.sidecar(&[&[GATEWAY], more].concat());
+    follows(&sidecar, 1);
+    [sidecar, other]
+}
+
+/// Waits until it has decided to follow for so many triggers. The first is its start, the others are reports.
+fn follows(sidecar: &Running, triggers: u32) {
+    let line = format!("token_sidecar_triggers_total{{site=\"chitai_gorod\",decision=\"follow\"}} {triggers}\n");
+    eventually("it follows", || sidecar.get("/metrics").body.contains(&line).then_some(()));
 }
 
 #[test]
 fn a_request_waits_for_the_first_token() {
     let world = World::start();
-    world.faults(Faults { solve_hang: true, ..Faults::default() });
-    let sidecar = world.sidecar(&[GATEWAY]);
-    world.solve_started(1);
+    let [sidecar, _other] = following(&world, &[]);
     let address = sidecar.gateway();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || get(address, SEARCH));
-        reported(&sidecar);
+        follows(&sidecar, 2);
         world.heal();
         assert_eq!(waiting.join().unwrap().status, 200);
     });
@@ -163,13 +170,11 @@ fn a_client_that_leaves_gives_up_its_place() {
 #[test]
 fn a_request_that_waits_at_the_end_is_told_so() {
     let world = World::start();
-    world.faults(Faults { solve_hang: true, ..Faults::default() });
-    let sidecar = world.sidecar(&[GATEWAY, ("SIDECAR_SHUTDOWN_GRACE", "1s")]);
-    world.solve_started(1);
+    let [sidecar, _other] = following(&world, &[("SIDECAR_SHUTDOWN_GRACE", "1s")]);
     let address = sidecar.gateway();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(move || get(address, SEARCH));
-        reported(&sidecar);
+        follows(&sidecar, 2);
         sidecar.signal("TERM");
         let answer = waiting.join().unwrap();
         assert_eq!((answer.status, answer.header("retry-after")), (503, "5"));
