@@ -18,7 +18,9 @@ use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
 use crate::redis::RedisStore;
 use crate::refresh::ports::Source as _;
-use crate::sources::{AnySource, BrowserError, BrowserSource, FlaresolverrError, HttpSourceError, SharedSources};
+use crate::sources::{
+    AnySource, BrowserError, BrowserSource, FlaresolverrError, Health, HttpSourceError, SharedSources,
+};
 use crate::verify::HttpProbe;
 
 /// The greatest accepted difference between the clocks.
@@ -47,7 +49,7 @@ impl Finding {
         Self { state: State::Works, text: format!("{what}: {how}"), cure: None }
     }
 
-    fn odd(what: impl Display, why: impl Display, cure: impl Into<String>) -> Self {
+    pub fn odd(what: impl Display, why: impl Display, cure: impl Into<String>) -> Self {
         Self { state: State::Odd, text: format!("{what}: {why}"), cure: Some(cure.into()) }
     }
 
@@ -105,7 +107,9 @@ impl Doctor {
     pub async fn outside(&self, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
         let mut findings = Vec::new();
         for source in &site.sources {
-            findings.push(check_source(&AnySource::new(source, &site.cookie, &self.shared)?, site).await);
+            for source in AnySource::all(source, &site.cookie, &self.shared)? {
+                findings.push(check_source(&source, site).await);
+            }
         }
         if site.policy.verify != Verify::Off {
             let store = redis_is_reached.then(|| self.store(site));
@@ -202,21 +206,10 @@ fn clock(what: impl Display, theirs: Timestamp, whose: &str) -> Finding {
 async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
     let what = format!("{}: source {}", site.id, source.name());
     match source {
-        AnySource::Flaresolverr(solver) => match solver.health().await {
-            Ok(health) => {
-                let version = health.version.unwrap_or_else(|| "of unknown version".to_owned());
-                let agent = health.user_agent.unwrap_or_else(|| "unknown user agent".to_owned());
-                Finding::works(what, format!("FlareSolverr {version}, {agent}"))
-            }
-            Err(error) => {
-                let cure = "start FlareSolverr, and set FLARESOLVERR_URL to its address with /v1 at the end";
-                let cure = match &error {
-                    FlaresolverrError::Request(error) => cure_of_request(error, cure),
-                    _ => cure,
-                };
-                Finding::broken(what, error, cure)
-            }
-        },
+        AnySource::Flaresolverr(source, solver) => {
+            let what = if source.solvers() > 1 { format!("{what} at {}", source.address(*solver)) } else { what };
+            check_solver(source.health(*solver).await, what)
+        }
         AnySource::Browser(source) => check_browser(source, what).await,
         AnySource::Http(source) => match source.fetch().await {
             Ok(_) => Finding::works(what, "it answers"),
@@ -229,6 +222,26 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
                 Finding::broken(what, error, cure)
             }
         },
+    }
+}
+
+fn check_solver(health: Result<Health, FlaresolverrError>, what: String) -> Finding {
+    match health {
+        Ok(health) => {
+            let kind: &str = health.kind.map_or("FlareSolverr", Into::into);
+            let version = health.version.unwrap_or_else(|| "of unknown version".to_owned());
+            let agent = health.user_agent.unwrap_or_else(|| "unknown user agent".to_owned());
+            Finding::works(what, format!("{kind} {version}, {agent}"))
+        }
+        Err(error) => {
+            let cure = "start FlareSolverr, and set FLARESOLVERR_URL to its address with /v1 at the end";
+            let cure = match &error {
+                FlaresolverrError::Request(error) => cure_of_request(error, cure),
+                FlaresolverrError::Unable(_) => "use a FlareSolverr for this site, or leave the setting out",
+                _ => cure,
+            };
+            Finding::broken(what, error, cure)
+        }
     }
 }
 

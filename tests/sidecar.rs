@@ -43,6 +43,8 @@ mod secrets;
 mod server;
 #[path = "sidecar/solver.rs"]
 mod solver;
+#[path = "sidecar/solvers.rs"]
+mod solvers;
 #[path = "sidecar/sources.rs"]
 mod sources;
 mod support;

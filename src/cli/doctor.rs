@@ -1,6 +1,6 @@
 //! `doctor`: what works, what does not, and what to do about it.
 
-use super::{Exit, Stopped, screen};
+use super::{Exit, Stopped, local, screen};
 use crate::config::{Config, SiteConfig};
 use crate::doctor::{Doctor, Finding, State};
 
@@ -35,6 +35,13 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
         }
         for finding in doctor.outside(site, is_reached).await? {
             show(finding)?;
+        }
+    }
+    for solver in local::solvers(config, sites).await {
+        if let Some(left) = solver.left_alone_s {
+            let what = format!("solver {}", solver.address);
+            let why = format!("the sidecar on this machine leaves it alone for {left} s: it has failed");
+            show(Finding::odd(what, why, "it is asked again by itself; see the log for the failure"))?;
         }
     }
     if broken == 0 {

@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::{Method, Request};
+use serde::Deserialize;
 
+use crate::config::{Config, SiteConfig, SourceConfig};
 use crate::http::{self, Answer, Client, Route};
+use crate::status::SolverStatus;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_BYTES: usize = 4 << 20;
@@ -15,6 +18,23 @@ pub(super) async fn get(listen: SocketAddr, path: &str) -> anyhow::Result<Answer
     let url = http::address(&format!("http://{}{path}", reachable(listen)), "the sidecar")?;
     let client = Client::new(&url, Route::Direct)?;
     Ok(client.exchange(Request::new(Method::GET, url), MAX_BYTES, TIMEOUT).await?)
+}
+
+/// What the sidecar on this machine says of its solvers, where a site has several: none if it does not answer.
+pub(super) async fn solvers(config: &Config, sites: &[&SiteConfig]) -> Vec<SolverStatus> {
+    #[derive(Default, Deserialize)]
+    struct Status {
+        solvers: Vec<SolverStatus>,
+    }
+    let has_several =
+        |source: &SourceConfig| matches!(source, SourceConfig::Flaresolverr(solver) if solver.urls.len() > 1);
+    match config.server.listen {
+        Some(listen) if sites.iter().any(|site| site.sources.iter().any(has_several)) => {
+            let answer = get(listen, "/api/status").await.map(|answer| answer.body).unwrap_or_default();
+            serde_json::from_slice::<Status>(&answer).unwrap_or_default().solvers
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// A sidecar that listens on all addresses (`0.0.0.0`) is asked on loopback.

@@ -11,12 +11,13 @@ use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 use super::args::Status as Flags;
 use super::patience::reach;
 use super::screen::plain;
-use super::{Exit, Stopped, screen};
+use super::{Exit, Stopped, local, screen};
 use crate::config::{Config, SiteConfig};
+use crate::domain::breaker::BreakerState;
 use crate::domain::duration;
 use crate::domain::lifetime::between;
 use crate::redis::{RedisStore, history};
-use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
+use crate::status::{HistoryEntry, SiteRecord, SiteStatus, SolverStatus, TokenState};
 
 const ATTEMPTS: usize = 5;
 
@@ -31,6 +32,9 @@ struct SiteWithHistory {
 /// What `status --json` prints.
 #[derive(Serialize)]
 struct Sites {
+    /// As the sidecar on this machine says it, where a site has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    solvers: Vec<SolverStatus>,
     sites: Vec<SiteWithHistory>,
 }
 
@@ -47,15 +51,22 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
         status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
         shown.push(SiteWithHistory { site: status, history });
     }
+    let solvers = local::solvers(config, sites).await;
     let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
     if flags.json {
-        let json = serde_json::to_string_pretty(&Sites { sites: shown });
+        let json = serde_json::to_string_pretty(&Sites { solvers, sites: shown });
         screen::line(json.map_err(std::io::Error::from)?)?;
     } else {
         for site in &shown {
             for line in readable(site) {
                 screen::line(line)?;
             }
+        }
+        for SolverStatus { address, state, left_alone_s } in solvers {
+            let left = left_alone_s.map(|left| format!(", left alone for {left} s")).unwrap_or_default();
+            let state =
+                if state == BreakerState::Closed { screen::good("asked") } else { screen::bad(state.into_str()) };
+            screen::line(format!("solver {}  {state}{left}", plain(&address)))?;
         }
     }
     Ok(if fresh { Exit::Done } else { Exit::Unhealthy })

@@ -70,24 +70,28 @@ fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
 }
 
 /// Sites that share a FlareSolverr must have the same `concurrency` and different sessions.
-fn check_solvers(reader: &mut Reader, sites: &[SiteConfig]) {
+fn check_solvers<'a>(reader: &mut Reader, sites: &'a [SiteConfig]) {
     let solvers = sites.iter().flat_map(|site| site.sources.iter().map(move |source| (site, source)));
-    let solvers: Vec<(&SiteConfig, &FlaresolverrConfig)> = solvers
-        .filter_map(|(site, source)| match source {
-            SourceConfig::Flaresolverr(solver) => Some((site, solver)),
-            SourceConfig::Http(_) | SourceConfig::Browser(_) => None,
-        })
-        .collect();
+    let solvers = solvers.filter_map(|(site, source)| match source {
+        SourceConfig::Flaresolverr(config) => Some((site, config)),
+        SourceConfig::Http(_) | SourceConfig::Browser(_) => None,
+    });
+    let by_url = |(site, config): (&'a SiteConfig, &'a FlaresolverrConfig)| {
+        config.urls.iter().map(move |url| (url.expose_secret(), (site, config)))
+    };
+    let solvers: Vec<_> = solvers.flat_map(by_url).collect();
     let share =
         |one: &SiteConfig, two: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", one.id, two.id);
-    for ((site, one), (other, two), _) in pairs(solvers.iter().map(|both| (both.1.url.expose_secret(), *both))) {
+    for ((site, one), (other, two), _) in pairs(solvers.iter().copied()) {
         if one.concurrency != two.concurrency {
             let (share, one, two) = (share(site, other), one.concurrency, two.concurrency);
             reader.conflict(format!("{share}: its concurrency cannot be both {one} and {two}"));
         }
+        if one.kind != two.kind {
+            reader.conflict(format!("{}: its kind cannot be two", share(site, other)));
+        }
     }
-    let sessions =
-        solvers.iter().filter_map(|both| Some(((both.1.url.expose_secret(), both.1.session.as_ref()?), *both)));
+    let sessions = solvers.iter().filter_map(|(url, both)| Some(((*url, both.1.session.as_ref()?), *both)));
     for ((site, _), (other, _), _) in pairs(sessions) {
         reader.conflict(format!("{}: in one session they would get each other's page", share(site, other)));
     }
@@ -162,6 +166,15 @@ mod tests {
         let given = Given::nothing().toml(&toml).variable("SIDECAR_ENV_FILE", "/data/.env");
         let error = "sites.chitai_gorod and sites.two write the same line CHITAI_GOROD_BEARER_TOKEN of /data/.env";
         assert_eq!(given.refused(), error);
+    }
+
+    #[test]
+    fn sites_that_share_one_of_several_flaresolverrs_agree_on_it() {
+        let one = "flaresolverr.url = [\"http://a:1\", \"http://b:2\"]\nflaresolverr.kind = \"byparr\"";
+        let two = |url: &str| format!("[sites.chitai_gorod]\n{one}\n[sites.two]\n{TWO}flaresolverr.url = \"{url}\"");
+        let error = "sites.chitai_gorod and sites.two share a FlareSolverr: its kind cannot be two";
+        assert_eq!(Given::nothing().toml(&two("http://b:2/v1")).refused(), error);
+        assert_eq!(Given::nothing().toml(&two("http://c:3")).loaded().config.sites.len(), 2);
     }
 
     #[test]

@@ -254,7 +254,7 @@ mod tests {
             site.probe.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         assert_eq!(headers, ["initial-feature: index", "platform: desktop", "shop-brand: chitaiGorod"]);
         let [SourceConfig::Flaresolverr(solver)] = site.sources.as_slice() else { panic!("one browser") };
-        assert_eq!(solver.url.expose_secret(), "http://127.0.0.1:8191/v1");
+        assert_eq!(solver.urls[0].expose_secret(), "http://127.0.0.1:8191/v1");
         assert_eq!(solver.page, "https://www.chitai-gorod.ru/");
         assert_eq!(solver.wanted, ["access-token", "bearer_token"]);
         assert_eq!((solver.max_timeout, solver.wait), (Duration::from_secs(60), None));

@@ -39,5 +39,5 @@ pub use redaction::Secrecy;
 pub use rotation::{Again, Rotation};
 pub use server::{LogFormat, ServerConfig};
 pub use site::{ProbeConfig, SiteConfig};
-pub use source::{FlaresolverrConfig, HttpConfig, ProxyConfig, SourceConfig, TokenPlace};
+pub use source::{FlaresolverrConfig, HttpConfig, ProxyConfig, SolverKind, SourceConfig, TokenPlace};
 pub use variables::VARIABLES;

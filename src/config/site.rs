@@ -235,9 +235,9 @@ impl ProbeSection {
 #[cfg(test)]
 #[expect(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::FlaresolverrConfig;
     use super::super::fixture::Given;
     use super::super::{BrowserConfig, BrowserPlace, BrowserProgram};
+    use super::super::{FlaresolverrConfig, SolverKind};
     use super::*;
 
     fn site(toml: &str) -> SiteConfig {
@@ -284,6 +284,33 @@ mod tests {
     }
 
     #[test]
+    fn a_site_may_have_several_solvers() {
+        let urls = |given: Given| {
+            let sources = given.loaded().config.sites.remove(0).sources;
+            let SourceConfig::Flaresolverr(solver) = &sources[0] else { panic!("it is the default") };
+            let urls = solver.urls.iter().map(|url| secrecy::ExposeSecret::expose_secret(url).to_owned());
+            (urls.collect::<Vec<_>>(), solver.kind)
+        };
+        let both = vec!["http://a:1/v1".to_owned(), "http://b:2/v1".to_owned()];
+        for text in ["http://a:1 http://b:2", " http://a:1/v1,http://b:2, http://a:1\n"] {
+            assert_eq!(urls(Given::nothing().variable("FLARESOLVERR_URL", text)), (both.clone(), None), "{text}");
+        }
+        let toml = "flaresolverr = { url = [\"http://a:1\", \"http://b:2\"], kind = \"byparr\" }";
+        assert_eq!(urls(Given::nothing().toml(toml)), (both, Some(SolverKind::Byparr)));
+        for (toml, error) in [
+            ("flaresolverr.url = []", "sites.chitai_gorod.flaresolverr.url is not set: expected one or more addresses"),
+            (
+                "flaresolverr.url = [\"http://a:1\", \"http://u:hunter2@b:x\"]",
+                "sidecar.toml: flaresolverr.url = \"http://u:***@b:x\": expected an address",
+            ),
+            ("flaresolverr.kind = \"x\"", "sidecar.toml: flaresolverr.kind = \"x\": expected flaresolverr or byparr"),
+        ] {
+            let refused = Given::nothing().toml(toml).refused();
+            assert!(refused.starts_with(error), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_sites_own_flaresolverr_beats_that_of_all_sites_and_a_proxy_is_taken_as_a_whole() {
         let given = Given::nothing()
             .variable("FLARESOLVERR_URL", "http://shared:8191/v1")
@@ -313,7 +340,7 @@ mod tests {
             })
             .collect();
         let [own, shared] = solvers.as_slice() else { panic!("two") };
-        let url = |solver: &FlaresolverrConfig| secrecy::ExposeSecret::expose_secret(&solver.url).to_owned();
+        let url = |solver: &FlaresolverrConfig| secrecy::ExposeSecret::expose_secret(&solver.urls[0]).to_owned();
         assert_eq!((url(own).as_str(), url(shared).as_str()), ("http://own:8191/v1", "http://shared:8191/v1"));
         assert_eq!((own.wait, shared.wait), (Some(Duration::from_secs(5)), None));
         assert!(own.max_timeout == shared.max_timeout && own.disable_media && shared.disable_media);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use token_sidecar_client::wire::SiteId;
 use url::Url;
@@ -31,8 +31,10 @@ pub enum SourceConfig {
 /// A browser behind FlareSolverr's v1 API.
 #[derive(Clone)]
 pub struct FlaresolverrConfig {
-    /// Includes `/v1`; may contain credentials.
-    pub url: SecretString,
+    /// In the order in which they are asked; at least one. Each includes `/v1` and may contain credentials.
+    pub urls: Vec<SecretString>,
+    /// What they are; `None` has them say it.
+    pub kind: Option<SolverKind>,
     pub page: String,
     /// The cookies that end the wait: the site's token cookie and its fallbacks.
     pub wanted: Vec<String>,
@@ -45,6 +47,16 @@ pub struct FlaresolverrConfig {
     pub disable_media: bool,
     /// The most solves at once on this server, over all sites of this process.
     pub concurrency: usize,
+}
+
+/// The servers that speak FlareSolverr's API differ in what else they can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::IntoStaticStr)]
+#[serde(rename_all = "lowercase")]
+pub enum SolverKind {
+    #[strum(to_string = "FlareSolverr")]
+    Flaresolverr,
+    /// It has no proxies, sessions and waits, and ignores what it does not know.
+    Byparr,
 }
 
 #[derive(Debug, Clone)]
@@ -79,7 +91,8 @@ pub enum TokenPlace {
 /// `[flaresolverr]`, and `[sites.S.flaresolverr]`, which inherits it.
 #[derive(Deserialize)]
 pub(super) struct FlaresolverrSection {
-    url: SecretAddress<SolverAddress>,
+    url: SecretAddress<Vec<SolverAddress>>,
+    kind: Option<SolverKind>,
     max_timeout: Span<SECOND, LONGEST>,
     concurrency: Concurrency,
     disable_media: bool,
@@ -131,8 +144,18 @@ impl FlaresolverrSection {
             let reason = "FlareSolverr ignores a request's proxy in a session; give the session its proxy";
             site.warn(format!("sites.{id}.flaresolverr: {reason}"));
         }
+        let mut urls: Vec<SecretString> = Vec::new();
+        for SolverAddress(url) in self.url.0 {
+            if !urls.iter().any(|known| known.expose_secret() == url.expose_secret()) {
+                urls.push(url);
+            }
+        }
+        if urls.is_empty() {
+            site.missing("flaresolverr.url", "expected one or more addresses such as http://flaresolverr:8191/v1");
+        }
         FlaresolverrConfig {
-            url: self.url.0.0,
+            urls,
+            kind: self.kind,
             page,
             wanted,
             max_timeout: self.max_timeout.0,

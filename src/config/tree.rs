@@ -353,7 +353,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
         let items: Option<Vec<String>> = match self.given()? {
             None => Some(Vec::new()),
             Some(Given { text, other: None }) => {
-                let items = text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty());
+                let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
                 Some(items.map(str::to_owned).collect())
             }
             Some(Given { other: Some(value), .. }) => {

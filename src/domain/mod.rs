@@ -1,12 +1,14 @@
 //! The state of a site and the decisions on it: pure functions. Times and random values are arguments.
 
 pub mod announcement;
+pub mod breaker;
 pub mod decide;
 pub mod duration;
 pub mod extract;
 pub mod inbox;
 pub mod lifetime;
 pub mod pending;
+pub mod round;
 pub mod schedule;
 pub mod site;
 pub mod site_state;

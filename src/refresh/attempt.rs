@@ -68,10 +68,13 @@ impl<P: Ports> SiteContext<P> {
         }
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
-            tried.push(source.name());
+            if tried.last() != Some(&source.name()) {
+                tried.push(source.name());
+            }
             let solved = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
             match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
+                    source.proved();
                     let (source, trigger) = (source.name().to_owned(), claim.trigger);
                     return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
                 }

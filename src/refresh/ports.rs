@@ -48,6 +48,9 @@ pub trait Source: Send + Sync {
 
     /// Fetches one answer; ends in bounded time.
     fn solve(&self) -> impl Future<Output = Result<Solved, SourceError>> + Send;
+
+    /// The token that it brought last is good.
+    fn proved(&self) {}
 }
 
 /// What a source brought.

@@ -22,7 +22,7 @@ use super::context::{Context, Limits};
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::shared_page::{Page, json_page};
-use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
+use crate::status::{SiteStatus, SolverStatus, StatusRegistry, SubscriptionState};
 
 /// How many entries of the history are given by default.
 const HISTORY_ENTRIES: usize = 50;
@@ -36,6 +36,7 @@ struct ProcessStatus<'a> {
     /// The store's clock, estimated; `null` before the first reading.
     time: Option<Timestamp>,
     redis: Value,
+    solvers: Vec<SolverStatus>,
     sites: Vec<SiteStatus>,
 }
 
@@ -56,6 +57,7 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Page {
             instance: &context.instance,
             time: status.time().map(whole_second_down),
             redis: redis_status(status, &context.limits),
+            solvers: status.solvers(),
             sites: status.sites(),
         };
         json_page(StatusCode::OK, &body)
@@ -178,7 +180,8 @@ mod tests {
                 "subscription": "up", "since_s": 5, "problem": null, "canary_age_s": 5, "round_trip_ms": 0.7,
                 "reconnects": 0,
             },
-            "sites": [{
+            "solvers": [],
+                "sites": [{
                 "site": "shop", "state": "fresh",
                 "token": {
                     "fingerprint": Fingerprint::of(TOKEN).to_string(), "version": 1_795_331_585_623_u64,

@@ -1,177 +1,125 @@
 //! A browser behind FlareSolverr's v1 API.
 //!
-//! Some pages set the cookie late, by a script. From version 3.5.2 on FlareSolverr reads the cookies after
-//! `waitInSeconds`. Earlier versions read them before the wait, so the page is opened twice in a session of our own.
-//! A session keeps a browser open, and is therefore always destroyed.
-//!
-//! ```text
-//! wait? ──no──► one get, cookies only
-//!   │
-//!   ├─ 3.5.2 or later ► one get with waitInSeconds
-//!   ├─ earlier ───────► own session: get, wait, get, destroy (one get if the cookie is there at once)
-//!   └─ unknown ───────► the first; the second if that brought no cookie
-//! ```
+//! A site may have several solvers. In one attempt they are asked in order, the one whose token proved good last first;
+//! they share the time of the attempt. One that has failed comes last for a while.
 
 mod error;
 mod session;
 mod solver;
+mod visit;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 pub use self::error::FlaresolverrError;
-pub use self::solver::{Health, Solvers};
+pub use self::solver::{Health, SolverState, Solvers};
 
-use self::session::OwnSession;
-use self::solver::{CookiesRead, GRACE, Solver};
+use self::solver::{GRACE, Solver, lock};
+use self::visit::Visit;
 use self::wire::Reply;
-use super::slots::Slot;
-use crate::config::FlaresolverrConfig;
+use crate::clock::SystemClock;
+use crate::config::{FlaresolverrConfig, SolverKind};
 use crate::domain::extract::Solution;
+use crate::domain::round::{Round, Turn};
 use crate::http::ClientError;
-use crate::refresh::ports::SourceError;
+use crate::refresh::ports::{Clock as _, SourceError};
 
-/// One page, opened by one solver.
+/// One page, opened by one of the site's solvers.
 pub struct Flaresolverr {
-    solver: Arc<Solver>,
+    solvers: Vec<Arc<Solver>>,
     config: FlaresolverrConfig,
+    round: Mutex<Round>,
+    clock: SystemClock,
 }
 
 impl Flaresolverr {
     /// Builds the source. `solvers` is shared by the whole process, and sources of one URL share its slots.
     pub fn new(config: &FlaresolverrConfig, solvers: &Solvers) -> Result<Self, ClientError> {
-        Ok(Self { solver: solvers.get(&config.url, config.concurrency)?, config: config.clone() })
+        let of_site = config.urls.iter().map(|url| solvers.get(url, config.concurrency, config.kind));
+        let solvers = of_site.collect::<Result<_, _>>()?;
+        Ok(Self { solvers, config: config.clone(), round: Mutex::default(), clock: SystemClock::start() })
     }
 
-    /// Checks the solver. The answer may take half a minute while all its browsers are busy.
-    pub async fn health(&self) -> Result<Health, FlaresolverrError> {
-        self.solver.health().await
+    /// How many solvers the site has.
+    pub fn solvers(&self) -> usize {
+        self.solvers.len()
     }
 
-    /// Opens the page.
-    pub async fn solve(&self) -> Result<Solution, SourceError> {
-        let patience = self.config.max_timeout + GRACE;
-        let slots = timeout(patience, self.solver.slots(self.config.session.as_deref())).await;
-        let mut slots = slots.map_err(|_| FlaresolverrError::NoSlot(patience))?;
+    /// Host and port of a solver, by its place in the settings.
+    pub fn address(&self, solver: usize) -> String {
+        self.solvers.get(solver).map(|solver| solver.address()).unwrap_or_default()
+    }
+
+    /// Checks a solver, by its place in the settings. The answer may take half a minute while all its browsers are busy.
+    pub async fn health(&self, solver: usize) -> Result<Health, FlaresolverrError> {
+        let solver = self.solvers.get(solver).ok_or(FlaresolverrError::NoTime)?;
+        let health = solver.health().await?;
+        self.is_able(health.kind).map(|()| health)
+    }
+
+    /// Opens the page by the solver at a place in the order of this attempt; place 0 begins one.
+    pub async fn solve(&self, place: usize) -> Result<Solution, SourceError> {
+        let (solver, share) = self.turn(place)?;
+        let error = |error: FlaresolverrError| error.of_source(share.map(|_| solver.address()));
+        let wait = self.config.wait.unwrap_or_default();
+        let max_timeout = share.map_or(self.config.max_timeout, |share| share.saturating_sub(wait));
+        let visit = Visit { solver, config: &self.config, max_timeout };
+        solver.begin(share.unwrap_or(max_timeout + wait + GRACE));
         // Boxed: each of thousands of sites that wait for a slot would reserve some kilobytes for its solve.
-        let solution = Box::pin(async {
-            self.solver.destroy_abandoned().await;
-            match self.config.wait {
-                None => self.get(&mut slots, None, None).await,
-                Some(wait) => self.get_late(&mut slots, wait).await,
-            }
+        let visiting = Box::pin(async {
+            self.is_able(self.kind_of(solver).await)?;
+            visit.open().await
         });
-        Ok(solution.await?)
+        let outcome = match share {
+            Some(share) => timeout(share, visiting).await.unwrap_or(Err(FlaresolverrError::GivenUp(share))),
+            None => visiting.await,
+        };
+        solver.ended(outcome.as_ref().err());
+        outcome.map_err(error)
     }
 
-    /// Opens the page and reads the cookies after the wait.
-    async fn get_late(&self, slots: &mut [Slot], wait: Duration) -> Result<Solution, FlaresolverrError> {
-        if self.solver.cookies_read().await != Some(CookiesRead::BeforeWait) {
-            let solution = self.get(slots, None, Some(wait)).await?;
-            if self.has_wanted(&solution) || self.solver.known_cookies_read() == Some(CookiesRead::AfterWait) {
-                return Ok(solution);
-            }
-        }
-        let solution = self.get_twice(slots, wait).await?;
-        if self.has_wanted(&solution) {
-            self.solver.learn(CookiesRead::BeforeWait);
-        }
-        Ok(solution)
+    /// The token of the solver at this place has proved good.
+    pub fn proved(&self, place: usize) {
+        lock(&self.round).proved(place);
     }
 
-    /// Opens the page, and once more after the wait if its cookies were not there yet, in one session.
-    async fn get_twice(&self, slots: &mut [Slot], wait: Duration) -> Result<Solution, FlaresolverrError> {
-        let longest = (self.config.max_timeout + GRACE) * 2 + wait;
-        let own = self.config.session.is_none().then(|| OwnSession::new(&self.solver, longest));
-        let mut outcome = self.get(slots, own.as_ref(), None).await;
-        if outcome.as_ref().is_ok_and(|solution| !self.has_wanted(solution)) {
-            sleep(wait).await;
-            outcome = self.get(slots, own.as_ref(), None).await;
+    /// The solver whose turn it is. With several, each has its share of the time; a single one has its own deadline.
+    fn turn(&self, place: usize) -> Result<(&Arc<Solver>, Option<Duration>), SourceError> {
+        if let [only] = &self.solvers[..] {
+            return Ok((only, None));
         }
-        if own.is_some() {
-            drop(own);
-            self.solver.find_overdue().await;
-            self.solver.destroy_abandoned().await;
+        let (mut round, now) = (lock(&self.round), self.clock.now());
+        if place == 0 {
+            round.begin(self.solvers.len(), now, |solver| self.solvers[solver].left_alone().is_some());
         }
-        outcome
-    }
-
-    /// Opens the page. A configured session whose browser has died is destroyed and created anew, once.
-    async fn get(
-        &self,
-        slots: &mut [Slot],
-        own: Option<&OwnSession>,
-        wait: Option<Duration>,
-    ) -> Result<Solution, FlaresolverrError> {
-        let session = own.map(|own| own.id.as_str()).or(self.config.session.as_deref());
-        match (self.get_once(slots, session, wait).await, &self.config.session) {
-            (Err(FlaresolverrError::SessionDead), Some(id)) => {
-                tracing::info!(
-                    solver.session = id,
-                    "the browser of FlareSolverr's session has died: creating the session anew"
-                );
-                self.solver.destroy(id).await?;
-                self.get_once(slots, session, wait).await
-            }
-            (outcome, _) => outcome,
+        match round.turn(place, self.config.max_timeout, now) {
+            Turn::Ask(solver, share) => Ok((&self.solvers[solver], Some(share))),
+            Turn::NoTime => Err(FlaresolverrError::NoTime.of_source(None)),
         }
     }
 
-    async fn get_once(
-        &self,
-        slots: &mut [Slot],
-        session: Option<&str>,
-        wait: Option<Duration>,
-    ) -> Result<Solution, FlaresolverrError> {
-        // The wait counts against `maxTimeout`.
-        let max_timeout = self.config.max_timeout + wait.unwrap_or_default();
-        let millis = u64::try_from(max_timeout.as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut command = json!({"cmd": "request.get", "url": self.config.page, "maxTimeout": millis});
-        match (session, self.proxy()) {
-            (None, None) => {}
-            (None, Some(proxy)) => command["proxy"] = proxy,
-            (Some(session), proxy) => {
-                if let Some(proxy) = proxy {
-                    // A get in a session ignores its own proxy, so the session is created with it unless it exists
-                    // already.
-                    let create = json!({"cmd": "sessions.create", "session": session, "proxy": proxy});
-                    self.solver.solve(slots, &create, self.config.max_timeout).await?;
-                }
-                command["session"] = session.into();
-            }
-        }
-        match wait {
-            Some(wait) => command["waitInSeconds"] = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).into(),
-            // The page is not needed and may be megabytes, but leaving it out also skips the wait.
-            None => command["returnOnlyCookies"] = true.into(),
-        }
-        if self.config.disable_media {
-            command["disableMedia"] = true.into();
-        }
-        self.solver.solve(slots, &command, max_timeout).await?.into_solution()
+    /// What the solver is, where that makes a difference for this site.
+    async fn kind_of(&self, solver: &Solver) -> Option<SolverKind> {
+        if self.needs().next().is_none() { None } else { solver.kind().await }
     }
 
-    fn proxy(&self) -> Option<Value> {
-        let proxy = self.config.proxy.as_ref()?;
-        let mut json = json!({"url": proxy.url});
-        if let Some(username) = &proxy.username {
-            json["username"] = username.as_str().into();
-        }
-        if let Some(password) = &proxy.password {
-            json["password"] = password.expose_secret().into();
-        }
-        Some(json)
+    /// What this site needs beyond opening a page.
+    fn needs(&self) -> impl Iterator<Item = &'static str> {
+        let FlaresolverrConfig { proxy, session, wait, .. } = &self.config;
+        let needs = [(proxy.is_some(), "proxy"), (session.is_some(), "session"), (wait.is_some(), "wait")];
+        needs.into_iter().filter_map(|(is_needed, what)| is_needed.then_some(what))
     }
 
-    fn has_wanted(&self, solution: &Solution) -> bool {
-        let wanted = &self.config.wanted;
-        solution.cookies.iter().any(|cookie| !cookie.value.is_empty() && wanted.contains(&cookie.name))
+    /// Byparr ignores what it does not know, and opens the page without it.
+    fn is_able(&self, kind: Option<SolverKind>) -> Result<(), FlaresolverrError> {
+        match (kind, self.needs().next()) {
+            (Some(SolverKind::Byparr), Some(what)) => Err(FlaresolverrError::Unable(what)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -9,8 +9,10 @@ pub mod set_cookie;
 mod slots;
 
 pub use browser::{BrowserError, BrowserSource, Browsers};
-pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, Solvers};
+pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, SolverState, Solvers};
 pub use http::{HttpSource, HttpSourceError};
+
+use std::sync::Arc;
 
 use crate::config::SourceConfig;
 use crate::domain::extract::CookieRule;
@@ -18,7 +20,8 @@ use crate::http::ClientError;
 use crate::refresh::ports::{Solved, Source, SourceError};
 
 pub enum AnySource {
-    Flaresolverr(Flaresolverr),
+    /// The solver at this place in the order of an attempt.
+    Flaresolverr(Arc<Flaresolverr>, usize),
     Http(HttpSource),
     Browser(BrowserSource),
 }
@@ -26,7 +29,7 @@ pub enum AnySource {
 /// What the sources of a process share: solvers and browsers, each with its slots.
 #[derive(Default)]
 pub struct SharedSources {
-    pub solvers: Solvers,
+    pub solvers: Arc<Solvers>,
     pub browsers: Browsers,
 }
 
@@ -38,12 +41,16 @@ impl SharedSources {
 }
 
 impl AnySource {
-    /// Builds a source. `rule` names the site's cookies; `shared` is that of the whole process.
-    pub fn new(config: &SourceConfig, rule: &CookieRule, shared: &SharedSources) -> Result<Self, ClientError> {
+    /// Builds a source, or one for each of its solvers. `rule` names the site's cookies; `shared` is that of the whole
+    /// process.
+    pub fn all(config: &SourceConfig, rule: &CookieRule, shared: &SharedSources) -> Result<Vec<Self>, ClientError> {
         Ok(match config {
-            SourceConfig::Flaresolverr(config) => Self::Flaresolverr(Flaresolverr::new(config, &shared.solvers)?),
-            SourceConfig::Http(config) => Self::Http(HttpSource::new(config, rule)?),
-            SourceConfig::Browser(config) => Self::Browser(BrowserSource::new(config, &shared.browsers)),
+            SourceConfig::Flaresolverr(config) => {
+                let source = Arc::new(Flaresolverr::new(config, &shared.solvers)?);
+                (0..source.solvers()).map(|place| Self::Flaresolverr(Arc::clone(&source), place)).collect()
+            }
+            SourceConfig::Http(config) => vec![Self::Http(HttpSource::new(config, rule)?)],
+            SourceConfig::Browser(config) => vec![Self::Browser(BrowserSource::new(config, &shared.browsers))],
         })
     }
 }
@@ -51,7 +58,7 @@ impl AnySource {
 impl Source for AnySource {
     fn name(&self) -> &str {
         match self {
-            Self::Flaresolverr(_) => "flaresolverr",
+            Self::Flaresolverr(..) => "flaresolverr",
             Self::Http(_) => "http",
             Self::Browser(_) => "browser",
         }
@@ -59,9 +66,15 @@ impl Source for AnySource {
 
     async fn solve(&self) -> Result<Solved, SourceError> {
         match self {
-            Self::Flaresolverr(source) => Ok(source.solve().await?.into()),
+            Self::Flaresolverr(source, place) => Ok(source.solve(*place).await?.into()),
             Self::Http(source) => Ok(Box::pin(source.fetch()).await?.into()),
             Self::Browser(source) => Box::pin(source.solve()).await,
+        }
+    }
+
+    fn proved(&self) {
+        if let Self::Flaresolverr(source, place) = self {
+            source.proved(*place);
         }
     }
 }

@@ -11,6 +11,7 @@ use super::gateway::{AnswerClass, GatewayCounts, GatewayOutcome};
 use super::registry::StatusRegistry;
 use super::site::{SiteStatus, TokenState, TokenStatus};
 use super::subscription::SubscriptionState;
+use crate::domain::breaker::BreakerState;
 use crate::log;
 use crate::refresh::observation::{DecisionKind, Observation, OutcomeKind, Step};
 
@@ -115,6 +116,17 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
     page.each("consecutive_failures", "Failed attempts in a row, over all replicas.", |site, _| {
         site.read_at.map(|_| site.failing.as_ref().map_or(0.0, |failing| f64::from(failing.attempts)))
     });
+
+    page.head(
+        "solver_state",
+        "1 for the state of each solver: closed, open (it has failed), half-open (the next solve decides).",
+    );
+    for solver in status.solvers() {
+        for state in BreakerState::VARIANTS {
+            let labels = [("solver", solver.address.as_str()), ("state", state.into_str())];
+            page.sample("solver_state", &labels, f64::from(solver.state == *state));
+        }
+    }
 
     let name = "stage_duration_seconds";
     page.head(name, "How long the stages of the refreshes of this process took.");

@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use super::gateway::{GatewayCounts, GatewayObserver};
 use super::metrics::{Counts, StageTimes, Times};
 use super::site::{SiteRecord, SiteStatus};
+use super::solver::{SolverReader, SolverStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::schedule::Schedule;
 use crate::refresh::observation::{Observation, Observer};
@@ -30,6 +31,7 @@ pub struct StatusRegistry {
     subscription: Mutex<SubscriptionStatus>,
     stage_times: Arc<Mutex<StageTimes>>,
     gateway_times: Arc<Mutex<Times>>,
+    solvers: SolverReader,
     events: broadcast::Sender<EventMessage>,
 }
 
@@ -62,6 +64,7 @@ impl StatusRegistry {
             subscription: Mutex::default(),
             stage_times: Arc::default(),
             gateway_times: Arc::default(),
+            solvers: Box::new(Vec::new),
             events: broadcast::Sender::new(EVENT_BUFFER),
         }
     }
@@ -77,6 +80,16 @@ impl StatusRegistry {
         let entry = Arc::clone(self.sites.get(site)?);
         lock(&entry.state).1.gateway = Some(GatewayCounts::default());
         Some(GatewayObserver { clock: Arc::clone(&self.clock), entry, times: Arc::clone(&self.gateway_times) })
+    }
+
+    /// Sets where the solvers are read.
+    pub fn read_solvers(&mut self, solvers: SolverReader) {
+        self.solvers = solvers;
+    }
+
+    /// The solvers, by their addresses.
+    pub fn solvers(&self) -> Vec<SolverStatus> {
+        (self.solvers)()
     }
 
     pub fn sites(&self) -> Vec<SiteStatus> {

@@ -13,7 +13,7 @@ use crate::markdown::{Document, root};
 use crate::support::contract::{self, conforms};
 
 /// The schemas that are only parts of others, not of whole messages.
-const PARTS: [&str; 2] = ["attempt", "site"];
+const PARTS: [&str; 3] = ["attempt", "site", "solver"];
 
 fn schema(name: &str) -> Value {
     contract::schemas().remove(&file(name)).unwrap()

@@ -13,7 +13,7 @@ const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
 const NO_PORT: (&str, &str) = ("SIDECAR_LISTEN", "off");
 
 /// A proxy in front of the server of this URL, and the URL through the proxy.
-fn by_proxy(url: &str) -> (Proxy, String) {
+pub(crate) fn by_proxy(url: &str) -> (Proxy, String) {
     let mut url: url::Url = url.parse().unwrap();
     let proxy = Proxy::before(url.port().unwrap());
     url.set_port(Some(proxy.port())).unwrap();

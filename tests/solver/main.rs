@@ -8,6 +8,7 @@ mod late_cookies;
 mod plain_request;
 mod proxy;
 mod recorded;
+mod several;
 mod solver;
 mod stub;
 #[path = "../support/mod.rs"]

@@ -56,7 +56,7 @@ async fn the_token_is_found_where_the_settings_place_it() {
         (TokenPlace::Cookie, None),
         (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
     ] {
-        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap();
+        let source = AnySource::all(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap().remove(0);
         let solution = source.solve().await.unwrap().solution;
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();

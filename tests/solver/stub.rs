@@ -181,7 +181,8 @@ pub(crate) const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) Chrome/156.0.0.0
 /// The settings of a source that requests this URL.
 pub(crate) fn config(url: &str) -> FlaresolverrConfig {
     FlaresolverrConfig {
-        url: SecretString::from(url),
+        urls: vec![SecretString::from(url)],
+        kind: None,
         page: PAGE.into(),
         max_timeout: Duration::from_secs(60),
         wait: None,

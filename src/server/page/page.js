@@ -133,6 +133,11 @@ function card(site) {
     make("h3", "", "Latest attempts"), attempts(site.site));
 }
 
+function solver({ address, state, left_alone_s }) {
+  const text = state === "open" ? "left alone for " + span(left_alone_s) : state === "half-open" ? "on trial" : "asked";
+  return make("span", "pill " + (state === "closed" ? "good" : "bad"), address + ": " + text);
+}
+
 function render() {
   // A new reading alone is no change: redrawing would lose the user's selection.
   const fresh = JSON.stringify([status.sites, [...histories]], (key, value) => key === "read_at" ? undefined : value);
@@ -140,6 +145,9 @@ function render() {
   const healthy = !link.problem;
   byId("link").className = "pill " + (healthy ? "good" : "bad");
   byId("link").textContent = healthy ? "Redis: canary " + link.round_trip_ms.toFixed(1) + " ms" : "Redis: " + link.problem;
+  // A single solver is asked whatever its state; what it fails with is shown at its sites.
+  byId("solvers").hidden = status.solvers.length < 2;
+  byId("solvers").replaceChildren(...status.solvers.map(solver));
   byId("build").textContent = "version " + status.version + ", " + status.instance;
   if (fresh !== shown) {
     shown = fresh;

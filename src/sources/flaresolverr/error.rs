@@ -34,6 +34,17 @@ pub enum FlaresolverrError {
     SessionDead,
     #[error("the session does not exist")]
     SessionUnknown,
+    /// It answers, but not as FlareSolverr's API does.
+    #[error("{0}")]
+    NotTheApi(String),
+    /// Byparr would open the page without it.
+    #[error("it is a Byparr, which has no `{0}`; this site needs one (or set flaresolverr.kind = \"flaresolverr\")")]
+    Unable(&'static str),
+    /// It had its share of the attempt's time.
+    #[error("no answer within {}, its share of flaresolverr.max_timeout", duration::text(*.0))]
+    GivenUp(Duration),
+    #[error("no time is left in flaresolverr.max_timeout")]
+    NoTime,
     /// Any other failure.
     #[error("{0}")]
     Failed(String),
@@ -43,17 +54,29 @@ impl FlaresolverrError {
     /// The error of an answer that is not a success.
     pub(super) fn of_answer(status: StatusCode, reply: Option<&Reply>) -> Self {
         let code = status.as_u16();
-        Self::Failed(match (code, reply.and_then(|reply| reply.message.as_deref())) {
+        Self::NotTheApi(match (code, reply.and_then(|reply| reply.message.as_deref())) {
             (300..=399, _) => format!("HTTP {code}, a redirect, and none is followed; is FLARESOLVERR_URL right?"),
             (401 | 403, _) => format!("HTTP {code}: user and password are missing or wrong in FLARESOLVERR_URL"),
             (404 | 405, _) => format!("HTTP {code}: is FLARESOLVERR_URL right? it should end in /v1"),
             // Byparr's time-out.
-            (408, Some(message)) => format!("timeout: {}", excerpt(message, SHOWN)),
-            (408, None) => "timeout".to_owned(),
+            (408, Some(message)) => return Self::Failed(format!("timeout: {}", excerpt(message, SHOWN))),
+            (408, None) => return Self::Failed("timeout".to_owned()),
             (_, Some(message)) => return Self::of_message(message),
-            (_, None) if reply.is_some() => format!("HTTP {code} without a reason"),
+            (_, None) if reply.is_some() => return Self::Failed(format!("HTTP {code} without a reason")),
             (_, None) => format!("HTTP {code} and no JSON; is FLARESOLVERR_URL right? it should end in /v1"),
         })
+    }
+
+    /// Whether the solver is at fault, and not the page or the settings of the site.
+    pub(super) const fn is_of_the_solver(&self) -> bool {
+        matches!(self, Self::Request(_) | Self::Body(_) | Self::NotTheApi(_) | Self::GivenUp(_))
+    }
+
+    /// The error of the source. `address` is that of the solver where a site has several.
+    pub(super) fn of_source(self, address: Option<String>) -> SourceError {
+        let pace = if self == Self::Blocked { Pace::LongestBackoff } else { Pace::Ordinary };
+        let address = address.map(|address| format!(" at {address}")).unwrap_or_default();
+        SourceError { message: format!("FlareSolverr{address}: {self}"), pace }
     }
 
     /// FlareSolverr has no error codes: errors differ only in their texts.
@@ -91,8 +114,7 @@ impl FlaresolverrError {
 
 impl From<FlaresolverrError> for SourceError {
     fn from(error: FlaresolverrError) -> Self {
-        let pace = if error == FlaresolverrError::Blocked { Pace::LongestBackoff } else { Pace::Ordinary };
-        Self { message: format!("FlareSolverr: {error}"), pace }
+        error.of_source(None)
     }
 }
 

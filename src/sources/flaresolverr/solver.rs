@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Method, Request, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -14,7 +14,11 @@ use url::Url;
 
 use super::error::FlaresolverrError;
 use super::wire::Reply;
+use crate::clock::SystemClock;
+use crate::config::SolverKind;
+use crate::domain::breaker::{Breaker, BreakerState};
 use crate::http::{self, Client, ClientError, Login, RequestError, Route};
+use crate::refresh::ports::Clock as _;
 use crate::sources::slots::{Slot, Slots};
 
 /// `maxTimeout` is not an upper bound: the start of a browser and the server's queue add to it.
@@ -34,8 +38,20 @@ pub struct Solvers(Mutex<HashMap<String, Arc<Solver>>>);
 /// What a solver reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
+    /// `None` for another server with FlareSolverr's API.
+    pub kind: Option<SolverKind>,
     pub version: Option<String>,
     pub user_agent: Option<String>,
+}
+
+/// A solver as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SolverState {
+    /// Host and port.
+    pub address: String,
+    pub breaker: BreakerState,
+    /// For how long the others are asked before it.
+    pub left_alone: Option<Duration>,
 }
 
 pub(super) struct Solver {
@@ -44,9 +60,20 @@ pub(super) struct Solver {
     login: Option<Login>,
     slots: Slots,
     session_slots: Mutex<HashMap<String, Arc<Slots>>>,
+    /// What it was set to be, or has said that it is.
+    kind: Mutex<Option<SolverKind>>,
     cookies_read: Mutex<Option<CookiesRead>>,
+    breaker: Mutex<Breaker>,
+    clock: SystemClock,
     /// Sessions that are still to be destroyed, each with the number of attempts.
     pub(super) abandoned: Mutex<Vec<(String, u8)>>,
+}
+
+struct Exchanged {
+    status: StatusCode,
+    headers: HeaderMap,
+    /// `None` where the body is no JSON object.
+    reply: Option<Reply>,
 }
 
 /// When a solver reads the cookies of a page.
@@ -67,21 +94,33 @@ impl Solvers {
         }
     }
 
+    /// All solvers, by their addresses.
+    pub fn states(&self) -> Vec<SolverState> {
+        let mut states: Vec<_> = lock(&self.0).values().map(|solver| solver.state()).collect();
+        states.sort_by(|one, other| one.address.cmp(&other.address));
+        states
+    }
+
     /// The solver at this address. Of several values of `concurrency` the smallest counts.
-    pub(super) fn get(&self, url: &SecretString, concurrency: usize) -> Result<Arc<Solver>, ClientError> {
+    pub(super) fn get(
+        &self,
+        url: &SecretString,
+        concurrency: usize,
+        kind: Option<SolverKind>,
+    ) -> Result<Arc<Solver>, ClientError> {
         let url = http::address(url.expose_secret(), "FlareSolverr")?;
         match lock(&self.0).entry(url.to_string()) {
             Entry::Occupied(entry) => {
                 entry.get().slots.narrow(concurrency);
                 Ok(Arc::clone(entry.get()))
             }
-            Entry::Vacant(entry) => Ok(Arc::clone(entry.insert(Arc::new(Solver::new(url, concurrency)?)))),
+            Entry::Vacant(entry) => Ok(Arc::clone(entry.insert(Arc::new(Solver::new(url, concurrency, kind)?)))),
         }
     }
 }
 
 impl Solver {
-    fn new(mut url: Url, concurrency: usize) -> Result<Self, ClientError> {
+    fn new(mut url: Url, concurrency: usize, kind: Option<SolverKind>) -> Result<Self, ClientError> {
         let client = Client::new(&url, Route::Direct)?;
         let login = Login::take(&mut url);
         Ok(Self {
@@ -90,7 +129,10 @@ impl Solver {
             url,
             slots: Slots::new(concurrency),
             session_slots: Mutex::default(),
+            kind: Mutex::new(kind),
             cookies_read: Mutex::default(),
+            breaker: Mutex::default(),
+            clock: SystemClock::start(),
             abandoned: Mutex::default(),
         })
     }
@@ -124,18 +166,59 @@ impl Solver {
         answer
     }
 
-    pub(super) async fn health(&self) -> Result<Health, FlaresolverrError> {
-        let (status, reply) = self.get("health", HEALTH_TIMEOUT).await?;
-        if !status.is_success() || reply.is_none() {
-            return Err(FlaresolverrError::of_answer(status, reply.as_ref()));
-        }
-        // Only FlareSolverr answers here; other servers with its API count as healthy without an answer.
-        let index = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
-        Ok(Health { version: index.version, user_agent: index.user_agent })
+    /// Host and port.
+    pub(super) fn address(&self) -> String {
+        http::peer(&self.url)
     }
 
-    /// When the solver reads cookies, if its version is known. Asking for it takes milliseconds; a solve in the wrong
-    /// way takes many seconds.
+    fn state(&self) -> SolverState {
+        let breaker = lock(&self.breaker).state(self.clock.now());
+        SolverState { address: self.address(), breaker, left_alone: self.left_alone() }
+    }
+
+    /// For how long the others are asked before it.
+    pub(super) fn left_alone(&self) -> Option<Duration> {
+        lock(&self.breaker).left_alone(self.clock.now())
+    }
+
+    /// A solve begins that takes at most `longest`.
+    pub(super) fn begin(&self, longest: Duration) {
+        lock(&self.breaker).begin(self.clock.now(), longest);
+    }
+
+    /// A solve has ended.
+    pub(super) fn ended(&self, error: Option<&FlaresolverrError>) {
+        if error.is_some_and(FlaresolverrError::is_of_the_solver) {
+            lock(&self.breaker).failed(self.clock.now());
+        } else {
+            lock(&self.breaker).succeeded();
+        }
+    }
+
+    pub(super) async fn health(&self) -> Result<Health, FlaresolverrError> {
+        // Only FlareSolverr answers here; other servers with its API count as healthy without an answer.
+        let index = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
+        let kind = *lock(&self.kind);
+        // To answer about its health, Byparr opens a page.
+        if kind != Some(SolverKind::Byparr) {
+            let Exchanged { status, reply, .. } = self.get("health", HEALTH_TIMEOUT).await?;
+            if !status.is_success() || reply.is_none() {
+                return Err(FlaresolverrError::of_answer(status, reply.as_ref()));
+            }
+        }
+        Ok(Health { kind, version: index.version, user_agent: index.user_agent })
+    }
+
+    /// What the solver is, if it says so. Asking takes milliseconds; a solve in the wrong way takes many seconds.
+    pub(super) async fn kind(&self) -> Option<SolverKind> {
+        let known = *lock(&self.kind);
+        if known.is_none() {
+            self.index(VERSION_TIMEOUT).await;
+        }
+        *lock(&self.kind)
+    }
+
+    /// When the solver reads cookies, if its version is known.
     pub(super) async fn cookies_read(&self) -> Option<CookiesRead> {
         if self.known_cookies_read().is_none() {
             self.index(VERSION_TIMEOUT).await;
@@ -151,12 +234,22 @@ impl Solver {
         *lock(&self.cookies_read) = Some(cookies_read);
     }
 
-    /// The answer to `GET /`.
+    /// The answer to `GET /`, which says what the solver is: Byparr leads to its documentation.
     async fn index(&self, deadline: Duration) -> Option<Reply> {
-        self.get(".", deadline).await.ok().filter(|(status, _)| status.is_success())?.1
+        let Exchanged { status, headers, reply } = self.get(".", deadline).await.ok()?;
+        let leads_to_docs = headers.get(LOCATION).is_some_and(|to| to.to_str().is_ok_and(|to| to.ends_with("/docs")));
+        let has_version = reply.as_ref().is_some_and(|reply| reply.version.is_some());
+        let kind = match status {
+            _ if status.is_redirection() && leads_to_docs => Some(SolverKind::Byparr),
+            _ if status.is_success() && has_version => Some(SolverKind::Flaresolverr),
+            _ => None,
+        };
+        let mut known = lock(&self.kind);
+        *known = known.or(kind);
+        reply.filter(|_| status.is_success())
     }
 
-    async fn get(&self, path: &str, deadline: Duration) -> Result<(StatusCode, Option<Reply>), FlaresolverrError> {
+    async fn get(&self, path: &str, deadline: Duration) -> Result<Exchanged, FlaresolverrError> {
         let url = self.url.join(path).unwrap_or_else(|_| self.url.clone());
         self.exchange(Request::new(Method::GET, url), deadline).await
     }
@@ -166,7 +259,7 @@ impl Solver {
         // The server ignores a body of another type.
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         *request.body_mut() = Some(command.to_string().into());
-        let (status, mut reply) = self.exchange(request, deadline).await?;
+        let Exchanged { status, mut reply, .. } = self.exchange(request, deadline).await?;
         // The answer may quote the request.
         let passwords = [self.login.as_ref().map(Login::password), command["proxy"]["password"].as_str()];
         if let Some(message) = reply.as_mut().and_then(|reply| reply.message.as_mut()) {
@@ -175,11 +268,7 @@ impl Solver {
         success(status, reply)
     }
 
-    async fn exchange(
-        &self,
-        mut request: Request,
-        deadline: Duration,
-    ) -> Result<(StatusCode, Option<Reply>), FlaresolverrError> {
+    async fn exchange(&self, mut request: Request, deadline: Duration) -> Result<Exchanged, FlaresolverrError> {
         if let Some(login) = self.login.as_ref().and_then(Login::header) {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
@@ -189,7 +278,7 @@ impl Solver {
         if let Some(version) = reply.as_ref().and_then(|reply| version(reply.version.as_deref()?)) {
             self.learn(if version >= [3, 5, 2] { CookiesRead::AfterWait } else { CookiesRead::BeforeWait });
         }
-        Ok((answer.status, reply))
+        Ok(Exchanged { status: answer.status, headers: answer.headers, reply })
     }
 }
 
@@ -232,7 +321,7 @@ mod tests {
     #[test]
     fn sources_of_one_url_share_a_solver() {
         let solvers = Solvers::default();
-        let solver = |url: &str| solvers.get(&SecretString::from(url), 1).unwrap();
+        let solver = |url: &str| solvers.get(&SecretString::from(url), 1, None).unwrap();
         assert!(Arc::ptr_eq(&solver("http://a:1/v1"), &solver(" http://a:1/v1")));
         assert!(!Arc::ptr_eq(&solver("http://a:1/v1"), &solver("http://a:2/v1")));
     }

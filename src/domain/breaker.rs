@@ -1,0 +1,94 @@
+//! Whether a solver is left alone: one that has failed comes after the others of a site for a while.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How long after the first failure a solver is left alone; each further failure doubles it.
+const FIRST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// A circuit breaker. Times are by one monotonic clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failures in a row.
+    failures: u32,
+    open_until: Duration,
+    /// A solve is on its way that decides; at most until then.
+    trial_until: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr, strum::VariantArray)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
+pub enum BreakerState {
+    /// It is asked in its turn.
+    Closed,
+    /// It has failed: the others are asked before it.
+    Open,
+    /// It has failed, and the next solve decides.
+    HalfOpen,
+}
+
+impl Breaker {
+    pub fn state(&self, now: Duration) -> BreakerState {
+        match self.failures {
+            0 => BreakerState::Closed,
+            _ if now < self.open_until => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
+        }
+    }
+
+    /// For how long the others are asked before it.
+    pub fn left_alone(&self, now: Duration) -> Option<Duration> {
+        let until = self.open_until.max(self.trial_until);
+        (self.failures > 0 && now < until).then(|| until.saturating_sub(now))
+    }
+
+    /// A solve begins that takes at most `longest`.
+    pub fn begin(&mut self, now: Duration, longest: Duration) {
+        if self.failures > 0 {
+            self.trial_until = now + longest;
+        }
+    }
+
+    pub fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn failed(&mut self, now: Duration) {
+        let pause = FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
+        *self =
+            Self { failures: self.failures.saturating_add(1), open_until: now + pause, trial_until: Duration::ZERO };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_solver_that_fails_is_left_alone_for_ever_longer_and_then_tried_by_one_solve() {
+        let mut breaker = Breaker::default();
+        assert_eq!((breaker.state(at(0)), breaker.left_alone(at(0))), (BreakerState::Closed, None));
+        breaker.failed(at(100));
+        assert_eq!((breaker.state(at(129)), breaker.left_alone(at(129))), (BreakerState::Open, Some(at(1))));
+        assert_eq!((breaker.state(at(130)), breaker.left_alone(at(130))), (BreakerState::HalfOpen, None));
+        breaker.begin(at(130), at(60));
+        assert_eq!(breaker.left_alone(at(150)), Some(at(40)), "by one solve");
+        assert_eq!(breaker.left_alone(at(190)), None, "unless that was abandoned");
+        breaker.failed(at(150));
+        assert_eq!(breaker.left_alone(at(150)), Some(at(60)));
+        for _ in 0..100 {
+            breaker.failed(at(200));
+        }
+        assert_eq!(breaker.left_alone(at(200)), Some(LONGEST));
+        breaker.succeeded();
+        breaker.begin(at(201), at(60));
+        assert_eq!((breaker.state(at(201)), breaker.left_alone(at(201))), (BreakerState::Closed, None));
+    }
+}
