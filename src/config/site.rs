@@ -284,6 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn a_solvers_own_proxy_is_warned_about_where_the_probe_leaves_elsewhere() {
+        let warned = |toml: &str| Given::nothing().toml(&format!("[sites.chitai_gorod]\n{toml}")).loaded().warnings;
+        let own = "flaresolverr.proxy.url = \"socks5://proxy:1080\"";
+        let warning = "sites.chitai_gorod: the token is fetched through flaresolverr.proxy and used by the probe without it: \
+                       set proxy.url, the way out for all that is done for the site";
+        assert_eq!(warned(own), [warning]);
+        assert_eq!(warned(&format!("{own}\nproxy.url = \"http://other:3128\"")), [warning]);
+        assert!(warned(&format!("{own}\nproxy.url = \"socks5h://u:p@PROXY\"")).is_empty());
+        assert!(warned("proxy.url = \"http://proxy:3128\"").is_empty());
+    }
+
+    #[test]
     fn a_site_may_have_several_solvers() {
         let urls = |given: Given| {
             let sources = given.loaded().config.sites.remove(0).sources;

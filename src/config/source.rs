@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
-use token_sidecar_client::wire::SiteId;
+use token_sidecar_client::wire::{Fingerprint, SiteId};
 use url::Url;
 
 use super::browser::BrowserConfig;
@@ -139,7 +139,12 @@ impl FlaresolverrSection {
         wanted: Vec<String>,
         of_site: Option<ProxyConfig>,
     ) -> FlaresolverrConfig {
-        let proxy = self.proxy.build(site).or_else(|| of_site.map(ProxyConfig::for_chromium));
+        let (own, way_out) = (self.proxy.build(site), of_site.as_ref().and_then(ProxyConfig::fingerprint));
+        if own.as_ref().is_some_and(|own| own.fingerprint() != way_out) {
+            let reason = "the token is fetched through flaresolverr.proxy and used by the probe without it";
+            site.warn(format!("sites.{id}: {reason}: set proxy.url, the way out for all that is done for the site"));
+        }
+        let proxy = own.or_else(|| of_site.map(ProxyConfig::for_chromium));
         if proxy.is_some() && self.session.is_some() {
             let reason = "FlareSolverr ignores a request's proxy in a session; give the session its proxy";
             site.warn(format!("sites.{id}.flaresolverr: {reason}"));
@@ -200,6 +205,15 @@ fn with_login(
 }
 
 impl ProxyConfig {
+    /// Names the proxy to parsers: the fingerprint of its `host:port`, which holds no login. `None` if it has no host.
+    #[must_use]
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        const SOCKS: u16 = 1080;
+        let url = Url::parse(&self.url).ok()?;
+        let port = url.port_or_known_default().unwrap_or(SOCKS);
+        Some(Fingerprint::of(&format!("{}:{port}", url.host_str()?.to_lowercase())))
+    }
+
     /// As Chromium names it: its `socks5` always lets the proxy resolve names.
     pub(super) fn for_chromium(self) -> Self {
         Self { url: self.url.replacen("socks5h:", "socks5:", 1), ..self }

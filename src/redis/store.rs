@@ -158,7 +158,7 @@ impl Store for RedisStore {
         });
         match &record.end {
             AttemptEnd::Token(new) => {
-                let NewToken { candidate, ttl, event, minimum_version } = &**new;
+                let NewToken { candidate, ttl, event, proxy, minimum_version } = &**new;
                 args["token"] = candidate.token.expose().into();
                 args["cookies"] = candidate.cookies.to_json().into();
                 args["ttl"] = millis(ttl.span()).into();
@@ -179,6 +179,8 @@ impl Store for RedisStore {
                     event.source,
                     "user_agent",
                     candidate.user_agent.as_deref().unwrap_or_default(),
+                    "proxy",
+                    proxy.map(|proxy| proxy.to_string()).unwrap_or_default(),
                 ]);
             }
             AttemptEnd::Failure(failed) => {

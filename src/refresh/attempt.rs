@@ -12,7 +12,7 @@ use super::site::{Ports, SiteContext};
 use crate::domain::extract::{self, Candidate, RawToken, Solution};
 use crate::domain::site::Verify;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
-use token_sidecar_client::wire::{Stage, Trigger};
+use token_sidecar_client::wire::{Fingerprint, Stage, Trigger};
 
 /// How often a candidate is verified while the API's verdict is unclear.
 const VERIFICATIONS: u32 = 3;
@@ -27,6 +27,8 @@ const BOOTSTRAP: &str = "bootstrap";
 pub(super) struct Found {
     pub(super) candidate: Candidate,
     pub(super) source: String,
+    /// The proxy by which the token was fetched, named by its address.
+    pub(super) proxy: Option<Fingerprint>,
     pub(super) trigger: Trigger,
     pub(super) ttl: KeyTtl,
     pub(super) timings: Timings,
@@ -59,7 +61,7 @@ impl<P: Ports> SiteContext<P> {
             match Box::pin(self.prove(solution, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
                     let (source, trigger) = (BOOTSTRAP.to_owned(), Trigger::Bootstrap);
-                    return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
+                    return Ok(Box::new(Found { candidate, source, proxy: None, trigger, ttl, timings }));
                 }
                 Err(Next::Later(failure) | Next::Source(failure) | Next::End(failure)) => {
                     tracing::warn!(site = %self.id, error = %failure.error, "the configured token is not adopted");
@@ -75,8 +77,8 @@ impl<P: Ports> SiteContext<P> {
             match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
                     source.proved();
-                    let (source, trigger) = (source.name().to_owned(), claim.trigger);
-                    return Ok(Box::new(Found { candidate, source, trigger, ttl, timings }));
+                    let (source, proxy, trigger) = (source.name().to_owned(), source.proxy(), claim.trigger);
+                    return Ok(Box::new(Found { candidate, source, proxy, trigger, ttl, timings }));
                 }
                 Err(Next::Later(failure) | Next::Source(failure)) => {
                     tracing::info!(

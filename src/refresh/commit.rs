@@ -89,7 +89,7 @@ impl<P: Ports> SiteContext<P> {
 
     async fn commit(&self, claim: &Claim<'_>, found: Found, inbox: &mut Inbox) -> RefreshOutcome {
         self.observer.observe(Observation::Entered(Step::Commit));
-        let Found { candidate, ttl, source, trigger, timings } = found;
+        let Found { candidate, ttl, source, proxy, trigger, timings } = found;
         let expires_at = candidate.token.claims().expires_at;
         let last_moment = expires_at.unwrap_or_else(|| later(claim.state.clock().now(self.clock.now()), ttl.span()));
         let outcome = Outcome::Refreshed(candidate.token.fingerprint());
@@ -102,6 +102,7 @@ impl<P: Ports> SiteContext<P> {
                 event: announcement::refreshed(&self.id, key, &candidate.token, &refresh, ttl.span(), refresh_at),
                 candidate: candidate.clone(),
                 ttl,
+                proxy,
                 minimum_version: claim.state.minimum_version(),
             }))
         };

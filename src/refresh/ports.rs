@@ -10,7 +10,7 @@ use crate::domain::extract::{Candidate, Solution};
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
 use crate::domain::verdict::{Pace, Timings, Verdict};
-use token_sidecar_client::wire::{Cookies, Event, Failed, Token, Updated};
+use token_sidecar_client::wire::{Cookies, Event, Failed, Fingerprint, Token, Updated};
 
 /// The keys of one site in a store that all replicas share. Every call is one atomic step in the store and ends in
 /// bounded time.
@@ -48,6 +48,11 @@ pub trait Source: Send + Sync {
 
     /// Fetches one answer; ends in bounded time.
     fn solve(&self) -> impl Future<Output = Result<Solved, SourceError>> + Send;
+
+    /// The proxy by which its requests leave, named by its address.
+    fn proxy(&self) -> Option<Fingerprint> {
+        None
+    }
 
     /// The token that it brought last is good.
     fn proved(&self) {}
@@ -159,6 +164,8 @@ pub struct NewToken {
     pub ttl: KeyTtl,
     /// What is published; the store fills in the version.
     pub event: Updated,
+    /// The proxy by which the token was fetched, named by its address.
+    pub proxy: Option<Fingerprint>,
     /// The greatest version this process has seen: the new one is above it.
     pub minimum_version: u64,
 }

@@ -79,6 +79,7 @@ impl<P: Ports> Driver<P> {
             ttl: KeyTtl::Kept(time_to_live(claims, left, self.now()).unwrap_or(left)),
             candidate: Candidate { token: current.token, cookies, user_agent: None },
             source: "redis".to_owned(),
+            proxy: None,
             trigger: Trigger::Bootstrap,
             timings: Timings::default(),
         };

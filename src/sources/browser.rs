@@ -31,7 +31,7 @@ use self::connection::Message;
 use self::page::{Page, Rules};
 use self::pool::Pool;
 use self::visit::Visit;
-use crate::config::BrowserConfig;
+use crate::config::{BrowserConfig, ProxyConfig};
 use crate::refresh::ports::{Solved, SourceError};
 
 /// How long a solve may wait for its turn beyond the longest page.
@@ -48,6 +48,10 @@ impl BrowserSource {
     #[must_use]
     pub fn new(config: &BrowserConfig, browsers: &Browsers) -> Self {
         Self { pool: browsers.get(&config.program, config.concurrency, config.keep), config: config.clone() }
+    }
+
+    pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
+        self.config.proxy.as_ref()
     }
 
     /// Opens the page and waits for the token.

@@ -22,7 +22,7 @@ use self::solver::{GRACE, Solver, lock};
 use self::visit::Visit;
 use self::wire::Reply;
 use crate::clock::SystemClock;
-use crate::config::{FlaresolverrConfig, SolverKind};
+use crate::config::{FlaresolverrConfig, ProxyConfig, SolverKind};
 use crate::domain::extract::Solution;
 use crate::domain::round::{Round, Turn};
 use crate::http::ClientError;
@@ -42,6 +42,10 @@ impl Flaresolverr {
         let of_site = config.urls.iter().map(|url| solvers.get(url, config.concurrency, config.kind));
         let solvers = of_site.collect::<Result<_, _>>()?;
         Ok(Self { solvers, config: config.clone(), round: Mutex::default(), clock: SystemClock::start() })
+    }
+
+    pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
+        self.config.proxy.as_ref()
     }
 
     /// How many solvers the site has.

@@ -5,7 +5,7 @@ use reqwest::{Request, StatusCode};
 use token_sidecar_client::excerpt::excerpt;
 
 use super::set_cookie;
-use crate::config::{HttpConfig, TokenPlace};
+use crate::config::{HttpConfig, ProxyConfig, TokenPlace};
 use crate::domain::extract::{CookieRule, RawToken, Solution};
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
@@ -43,6 +43,10 @@ impl HttpSource {
         let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
         let client = Client::new(&config.url, Route::of_site(config.proxy.as_ref()))?;
         Ok(Self { client, config, wanted })
+    }
+
+    pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
+        self.config.proxy.as_ref()
     }
 
     /// Sends the request and takes the token from the answer.

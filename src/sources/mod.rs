@@ -14,7 +14,9 @@ pub use http::{HttpSource, HttpSourceError};
 
 use std::sync::Arc;
 
-use crate::config::SourceConfig;
+use token_sidecar_client::wire::Fingerprint;
+
+use crate::config::{ProxyConfig, SourceConfig};
 use crate::domain::extract::CookieRule;
 use crate::http::ClientError;
 use crate::refresh::ports::{Solved, Source, SourceError};
@@ -70,6 +72,15 @@ impl Source for AnySource {
             Self::Http(source) => Ok(Box::pin(source.fetch()).await?.into()),
             Self::Browser(source) => Box::pin(source.solve()).await,
         }
+    }
+
+    fn proxy(&self) -> Option<Fingerprint> {
+        let proxy = match self {
+            Self::Flaresolverr(source, _) => source.proxy(),
+            Self::Http(source) => source.proxy(),
+            Self::Browser(source) => source.proxy(),
+        };
+        proxy.and_then(ProxyConfig::fingerprint)
     }
 
     fn proved(&self) {

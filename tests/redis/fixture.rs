@@ -16,7 +16,7 @@ use token_sidecar::domain::verdict::Timings;
 use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{AttemptEnd, Checked, ClaimId, KeyTtl, NewToken, Record, Store};
 use token_sidecar_client::redis::{Connector, Link, RedisConfig, RedisUrl, TlsConfig, Topology};
-use token_sidecar_client::wire::{Cookies, FailedCause, KeyNames, SiteId, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, FailedCause, Fingerprint, KeyNames, SiteId, Stage, Token, Trigger};
 
 use crate::support::redis_server::RedisServer;
 
@@ -90,6 +90,7 @@ pub(crate) fn commit(claim: &str, seen: &Snapshot, token: &str) -> Record {
         event: announcement::refreshed(&site(), TOKEN, &token, &refresh, DAY, None),
         candidate: Candidate { token, cookies: Cookies::from_json(&cookies), user_agent: Some("Agent/1".into()) },
         ttl: KeyTtl::New(DAY),
+        proxy: Some(Fingerprint::of("proxy.test:3128")),
     };
     Record {
         claim: id(claim),

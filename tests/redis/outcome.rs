@@ -69,6 +69,7 @@ async fn a_commit_writes_announces_and_frees_the_lock() {
         ("trigger", "invalid"),
         ("source", "flaresolverr"),
         ("user_agent", "Agent/1"),
+        ("proxy", &Fingerprint::of("proxy.test:3128").to_string()),
         ("failures", "0"),
     ] {
         assert_eq!(meta(&server, field).as_deref(), Some(value), "{field}");

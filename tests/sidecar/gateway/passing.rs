@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use simulator::Faults;
+use token_sidecar_client::wire::Fingerprint;
 
 use super::api::{Api, answer, json};
 use super::client::{Connection, ask, get, send};
@@ -36,6 +37,32 @@ fn the_api_gets_the_token_its_cookies_and_the_users_agent_and_not_what_concerns_
     assert_eq!((sent.header("accept-encoding"), sent.header("x-mine")), ("br", "1"));
     assert!(!sent.has("x-gateway-key") && !sent.has("via") && !sent.has("connection"), "{sent:?}");
     assert!(api.url().contains(sent.header("host")) && sent.has("host"));
+    sidecar.stop().expect(0);
+}
+
+/// The proxy answers as the shop, whose name leads nowhere: what does not go through it finds nothing.
+#[test]
+fn the_way_out_of_a_site_is_that_of_its_source_its_probe_and_the_gateway() {
+    const API: &str = "http://api.shop.invalid/web/api";
+    let world = World::start();
+    let token = world.simulator.mint().token;
+    let proxy = Api::answering(move |request| match request.method.as_str() {
+        "POST" => json(&format!("{{\"token\": {{\"accessToken\": \"{token}\"}}}}")),
+        _ => json("{}"),
+    });
+    let address = proxy.url().trim_start_matches("http://").trim_end_matches("/v2").to_owned();
+    let (way_out, api) = (format!("http://user:hunter2@{address}"), format!("{API}/v2"));
+    let env =
+        [GATEWAY, ("SIDECAR_SOURCES", "http"), ("CHITAI_GOROD_API_URL", &api), ("CHITAI_GOROD_PROXY_URL", &way_out)];
+    let (sidecar, _events) = world.ready_sidecar(&env);
+    assert_eq!(get(sidecar.gateway(), SEARCH).status, 200);
+    let asked: Vec<_> = proxy.requests().iter().map(|request| request.target.clone()).collect();
+    assert_eq!(asked[0], format!("{API}/v1/auth/anonymous"));
+    assert!(asked[1].starts_with(&format!("{API}/v2/search/product")), "{asked:?}");
+    assert_eq!(asked[2], format!("{API}/v2/search/product?phrase=redis"));
+    assert_eq!(asked.len(), 3);
+    // Parsers can tell whether they go the same way.
+    assert_eq!(world.meta("proxy").unwrap(), Fingerprint::of(&address).to_string());
     sidecar.stop().expect(0);
 }
 
