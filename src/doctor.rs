@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 use crate::domain::site::Verify;
 use crate::domain::snapshot::Failing;
+use crate::domain::stored::StoredToken;
 use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
 use crate::redis::RedisStore;
@@ -102,18 +103,18 @@ impl Doctor {
         findings
     }
 
-    /// Checks a site's sources and its API. The API is asked about the current token, if Redis is reachable and has
-    /// one. Fails where a setting cannot be used.
+    /// Checks a site's sources and its API with the current token, if Redis is reachable and has one. Fails where a setting cannot be used.
     pub async fn outside(&self, site: &SiteConfig, redis_is_reached: bool) -> Result<Vec<Finding>, AppError> {
         let mut findings = Vec::new();
+        let snapshot = if redis_is_reached { self.store(site).snapshot().await.ok() } else { None };
+        let stored = snapshot.as_ref().and_then(StoredToken::of);
         for source in &site.sources {
             for source in AnySource::all(source, &site.cookie, &self.shared)? {
-                findings.push(check_source(&source, site).await);
+                findings.push(check_source(&source, stored.as_ref(), site).await);
             }
         }
         if site.policy.verify != Verify::Off {
-            let store = redis_is_reached.then(|| self.store(site));
-            findings.extend(check_api(store.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
+            findings.extend(check_api(stored.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
         }
         Ok(findings)
     }
@@ -203,7 +204,7 @@ fn clock(what: impl Display, theirs: Timestamp, whose: &str) -> Finding {
     Finding::odd(what, why, "synchronise both machines (NTP): tokens expire by the clock")
 }
 
-async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
+async fn check_source(source: &AnySource, stored: Option<&StoredToken>, site: &SiteConfig) -> Finding {
     let what = format!("{}: source {}", site.id, source.name());
     match source {
         AnySource::Flaresolverr(source, solver) => {
@@ -211,7 +212,7 @@ async fn check_source(source: &AnySource, site: &SiteConfig) -> Finding {
             check_solver(source.health(*solver).await, what)
         }
         AnySource::Browser(source) => check_browser(source, what).await,
-        AnySource::Http(source) => match source.fetch().await {
+        AnySource::Http(source) => match source.fetch(stored).await {
             Ok(_) => Finding::works(what, "it answers"),
             Err(error) => {
                 let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
@@ -266,17 +267,10 @@ async fn check_browser(source: &BrowserSource, what: String) -> Finding {
 }
 
 /// Asks the API about the current token, or else about one that it must refuse.
-async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteConfig) -> Vec<Finding> {
+async fn check_api(stored: Option<&StoredToken>, probe: &HttpProbe, site: &SiteConfig) -> Vec<Finding> {
     let what = format!("{}: API", site.id);
-    let current = match store {
-        Some(store) => store.snapshot().await.ok().and_then(|snapshot| snapshot.current),
-        None => None,
-    };
-    let (token, cookies, user_agent) = match &current {
-        Some(current) => {
-            let user_agent = current.refresh().and_then(|r| r.user_agent.clone());
-            (Some(current.token.clone()), current.cookies.clone(), user_agent)
-        }
+    let (token, cookies, user_agent) = match stored {
+        Some(stored) => (Some(stored.token.clone()), stored.cookies.clone(), stored.user_agent.clone()),
         None => (Token::parse("doctor").ok(), Cookies::default(), None),
     };
     let Some(token) = token else { return vec![Finding::works(what, "not asked")] };
@@ -285,7 +279,7 @@ async fn check_api(store: Option<&RedisStore>, probe: &HttpProbe, site: &SiteCon
         Ok(asked) => asked,
         Err(error) => return vec![Finding::broken(what, &error, cure_of_request(&error, unclear))],
     };
-    let finding = match (verdict, current.is_some()) {
+    let finding = match (verdict, stored.is_some()) {
         (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),
         (Verdict::Accepted, false) => Finding::odd(
             what,

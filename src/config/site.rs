@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use token_sidecar_client::wire::{KeyNames, SiteId, Token};
@@ -18,7 +18,7 @@ use super::source::{
 };
 use super::template::Placeholders;
 use super::value::{BaseAddress, BearerToken, DAY, HOUR, Name, RedisKey, SECOND, ScheduleText, Span, Text};
-use super::value::{VariableName, WebAddress};
+use super::value::{UserAgentText, VariableName, WebAddress};
 use crate::domain::extract::{Charset, CookieRule};
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
@@ -66,6 +66,7 @@ pub(super) struct SiteSection {
     api_url: Address<Option<BaseAddress>>,
     user_id: Option<Text>,
     city_id: Option<Text>,
+    user_agent: Option<UserAgentText>,
     bootstrap_token: Secret<Option<BearerToken>>,
     cookie: Option<Name>,
     cookie_fallbacks: Vec<Name>,
@@ -134,7 +135,7 @@ impl SiteSection {
         }
         let proxy = self.proxy.build(site);
         let gateway_headers = gateway::site_headers(gateway_headers, site, &placeholders);
-        let probe = self.probe.build(site, id, &placeholders, self.verify, proxy.clone());
+        let mut probe = self.probe.build(site, id, &placeholders, self.verify, proxy.clone());
         if self.cookie.is_none() {
             site.missing("cookie", "expected a name without blanks and separators");
         }
@@ -147,9 +148,16 @@ impl SiteSection {
             let name = format!("{twice:?}").to_lowercase();
             site.conflict(&["sources"], format!("sites.{id}.sources (SIDECAR_SOURCES) names {name} twice"));
         }
-        let http = self.http.build(site, &placeholders, proxy.clone());
+        let mut http = self.http.build(site, &placeholders, proxy.clone());
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
+        }
+        if let Some(UserAgentText(user_agent)) = self.user_agent {
+            let requests =
+                [http.as_mut().map(|http| &mut http.headers), probe.as_mut().map(|probe| &mut probe.headers)];
+            for headers in requests.into_iter().flatten() {
+                headers.entry(USER_AGENT).or_insert_with(|| user_agent.clone());
+            }
         }
         let page: Option<String> = match (self.page_url.0, &http) {
             (Some(page), _) => Some(page.0.into()),
@@ -293,6 +301,18 @@ mod tests {
         assert_eq!(warned(&format!("{own}\nproxy.url = \"http://other:3128\"")), [warning]);
         assert!(warned(&format!("{own}\nproxy.url = \"socks5h://u:p@PROXY\"")).is_empty());
         assert!(warned("proxy.url = \"http://proxy:3128\"").is_empty());
+    }
+
+    #[test]
+    fn the_user_agent_of_a_site_is_that_of_its_own_requests_unless_a_header_says_otherwise() {
+        let agents = |more: &str| {
+            let toml = "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\n";
+            let site = site(&format!("{toml}user_agent = \"Shop/1\"\n{more}"));
+            let [SourceConfig::Http(http)] = site.sources.as_slice() else { panic!("one source") };
+            [&http.headers, &site.probe.headers].map(|headers| headers["user-agent"].to_str().unwrap().to_owned())
+        };
+        assert_eq!(agents(""), ["Shop/1", "Shop/1"]);
+        assert_eq!(agents("http.headers = { User-Agent = \"Other/2\" }"), ["Other/2", "Shop/1"]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::browser::{BrowserPlace, StorageItem};
 use super::environment;
 use super::gateway::{self, GatewayAddress};
 use super::source::{ProxyConfig, TokenPlace};
-use crate::domain::duration;
+use crate::domain::{duration, extract};
 
 /// A value, or what would be valid.
 pub(super) type Parsed<T> = Result<T, String>;
@@ -61,6 +61,7 @@ texts! {
     AdminToken(SecretString) = admin_token;
     Name(String) = name;
     Text(String) = |text| header(text).map(|_| text.trim().to_owned());
+    UserAgentText(HeaderValue) = user_agent;
     RedisKey(String) = redis_key;
     VariableName(String) = variable;
     HttpMethod(Method) = method;
@@ -263,6 +264,11 @@ pub(super) fn header(text: &str) -> Parsed<HeaderValue> {
     Ok(value)
 }
 
+fn user_agent(text: &str) -> Parsed<HeaderValue> {
+    let name = extract::user_agent(text).and_then(|name| HeaderValue::from_str(&name).ok());
+    name.ok_or_else(|| "expected at most 512 characters of ASCII on one line".to_owned())
+}
+
 fn redis_key(text: &str) -> Parsed<String> {
     const MOST: usize = 256;
     let legal = (1..=MOST).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control());
@@ -351,6 +357,7 @@ mod tests {
     fn what_cannot_stand_in_its_place_is_refused() {
         assert!(name("").is_err() && name("a b").is_err() && name("a=b").is_err() && name("a;b").is_err());
         assert!(header("a\nb").is_err() && header("ä").is_err());
+        assert!(user_agent("a\nb").is_err() && user_agent("ä").is_err() && user_agent(&"x".repeat(513)).is_err());
         assert!(redis_key("").is_err() && redis_key("a b").is_err());
         assert!(variable("1A").is_err() && variable("A-B").is_err() && variable("A=B").is_err());
         assert!(address("https://user:x@shop.test").is_err() && address("ftp://shop.test").is_err());

@@ -11,6 +11,7 @@ use super::ports::{Clock, Jitter, KeyTtl, Probe, Solved, Source, SourceError};
 use super::site::{Ports, SiteContext};
 use crate::domain::extract::{self, Candidate, RawToken, Solution};
 use crate::domain::site::Verify;
+use crate::domain::stored::StoredToken;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Fingerprint, Stage, Trigger};
 
@@ -68,12 +69,14 @@ impl<P: Ports> SiteContext<P> {
                 }
             }
         }
+        let stored = StoredToken::of(claim.state.snapshot());
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
             if tried.last() != Some(&source.name()) {
                 tried.push(source.name());
             }
-            let solved = self.timed(Step::Solve, &mut timings.solve, Box::pin(source.solve())).await;
+            let solving = Box::pin(source.solve(stored.as_ref()));
+            let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
             match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {
                     source.proved();

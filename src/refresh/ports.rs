@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::domain::extract::{Candidate, Solution};
 use crate::domain::pending::Note;
 use crate::domain::snapshot::Snapshot;
+use crate::domain::stored::StoredToken;
 use crate::domain::verdict::{Pace, Timings, Verdict};
 use token_sidecar_client::wire::{Cookies, Event, Failed, Fingerprint, Token, Updated};
 
@@ -46,8 +47,8 @@ pub trait Source: Send + Sync {
     /// The name in messages, keys and metrics.
     fn name(&self) -> &str;
 
-    /// Fetches one answer; ends in bounded time.
-    fn solve(&self) -> impl Future<Output = Result<Solved, SourceError>> + Send;
+    /// Fetches one answer; ends in bounded time. `stored` is what was stored at the claim.
+    fn solve(&self, stored: Option<&StoredToken>) -> impl Future<Output = Result<Solved, SourceError>> + Send;
 
     /// The proxy by which its requests leave, named by its address.
     fn proxy(&self) -> Option<Fingerprint> {

@@ -1,12 +1,13 @@
 //! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds.
 
-use reqwest::header::{HeaderValue, USER_AGENT};
+use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Request, StatusCode};
 use token_sidecar_client::excerpt::excerpt;
 
 use super::set_cookie;
 use crate::config::{HttpConfig, ProxyConfig, TokenPlace};
 use crate::domain::extract::{CookieRule, RawToken, Solution};
+use crate::domain::stored::StoredToken;
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
 use crate::refresh::ports::SourceError;
@@ -38,11 +39,9 @@ impl From<HttpSourceError> for SourceError {
 impl HttpSource {
     /// Builds the source. `rule` names the cookies that hold the token.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
-        let mut config = config.clone();
-        config.headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
         let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
         let client = Client::new(&config.url, Route::of_site(config.proxy.as_ref()))?;
-        Ok(Self { client, config, wanted })
+        Ok(Self { client, config: config.clone(), wanted })
     }
 
     pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
@@ -50,12 +49,17 @@ impl HttpSource {
     }
 
     /// Sends the request and takes the token from the answer.
-    pub async fn fetch(&self) -> Result<Solution, HttpSourceError> {
+    pub async fn fetch(&self, stored: Option<&StoredToken>) -> Result<Solution, HttpSourceError> {
         let mut request = Request::new(self.config.method.clone(), self.config.url.clone());
-        *request.headers_mut() = self.config.headers.clone();
+        let mut headers = self.config.headers.clone();
+        let user_agent = user_agent(&mut headers, stored);
+        *request.headers_mut() = headers;
         *request.body_mut() = self.config.body.clone().map(Into::into);
         let answer = self.client.exchange(request, MAX_ANSWER, self.config.timeout).await?;
-        self.read(&answer).map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.config.url), problem })
+        let solution = self.read(&answer);
+        let solution =
+            solution.map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.config.url), problem })?;
+        Ok(Solution { user_agent, ..solution })
     }
 
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
@@ -78,12 +82,22 @@ impl HttpSource {
             }
             TokenPlace::Json(pointer) => Some(text_at(answer, pointer)?),
         };
-        let user_agent = self.config.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Cookies are matched by host and path; the query may be secret.
         let mut url = self.config.url.clone();
         url.set_query(None);
-        Ok(Solution { cookies, bare: bare.map(RawToken), url: url.into(), user_agent })
+        Ok(Solution { cookies, bare: bare.map(RawToken), url: url.into(), user_agent: None })
     }
+}
+
+/// Completes the headers of a request by its user agent: the configured one, or else that of the stored token. Where there
+/// is neither, the sidecar gives its own name, which is not returned: no parser should call itself so.
+fn user_agent(headers: &mut HeaderMap, stored: Option<&StoredToken>) -> Option<String> {
+    if let Some(value) = stored.and_then(|stored| HeaderValue::from_str(stored.user_agent.as_deref()?).ok()) {
+        headers.entry(USER_AGENT).or_insert(value);
+    }
+    let named = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
+    named
 }
 
 fn text_at(answer: &Answer, pointer: &str) -> Result<String, String> {

@@ -18,6 +18,7 @@ use token_sidecar_client::wire::Fingerprint;
 
 use crate::config::{ProxyConfig, SourceConfig};
 use crate::domain::extract::CookieRule;
+use crate::domain::stored::StoredToken;
 use crate::http::ClientError;
 use crate::refresh::ports::{Solved, Source, SourceError};
 
@@ -66,10 +67,10 @@ impl Source for AnySource {
         }
     }
 
-    async fn solve(&self) -> Result<Solved, SourceError> {
+    async fn solve(&self, stored: Option<&StoredToken>) -> Result<Solved, SourceError> {
         match self {
             Self::Flaresolverr(source, place) => Ok(source.solve(*place).await?.into()),
-            Self::Http(source) => Ok(Box::pin(source.fetch()).await?.into()),
+            Self::Http(source) => Ok(Box::pin(source.fetch(stored)).await?.into()),
             Self::Browser(source) => Box::pin(source.solve()).await,
         }
     }

@@ -266,7 +266,7 @@ impl Source for Browser {
         "solver"
     }
 
-    async fn solve(&self) -> Result<Solved, SourceError> {
+    async fn solve(&self, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
         let (world, at, now) = (&self.world, self.world.elapsed(), self.world.redis_now());
         let token = world.get(TOKEN_KEY);
         let (number, takes) = {

@@ -7,8 +7,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
 use serde_json::json;
 use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
+use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::refresh::ports::{Source as _, SourceError};
 use token_sidecar::sources::{AnySource, HttpSource, SharedSources};
+use token_sidecar_client::wire::{Cookies, Token};
 
 use crate::stub::{Act, Stub, answer, redirect};
 
@@ -33,10 +35,21 @@ fn config(url: &str, token: TokenPlace) -> HttpConfig {
     }
 }
 
+/// What a browser has stored, with these cookies.
+fn stored(cookies: &str) -> StoredToken {
+    StoredToken {
+        token: Token::parse("old.token").unwrap(),
+        cookies: Cookies::from_json(cookies),
+        version: 7,
+        user_agent: Some("Browser/1".to_owned()),
+        ends_at: None,
+    }
+}
+
 async fn asked(act: Act, place: TokenPlace) -> Result<Solution, SourceError> {
     let act = std::sync::Mutex::new(Some(act));
     let stub = Stub::new(move |_, _| act.lock().unwrap().take().unwrap_or(Act::Close));
-    Ok(HttpSource::new(&config(&stub.url, place), &rule()).unwrap().fetch().await?)
+    Ok(HttpSource::new(&config(&stub.url, place), &rule()).unwrap().fetch(None).await?)
 }
 
 fn pointer() -> TokenPlace {
@@ -57,11 +70,10 @@ async fn the_token_is_found_where_the_settings_place_it() {
         (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
     ] {
         let source = AnySource::all(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap().remove(0);
-        let solution = source.solve().await.unwrap().solution;
+        let solution = source.solve(None).await.unwrap().solution;
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
         assert_eq!(cookies, ["bearer_token 127.0.0.1", "b 127.0.0.1"]);
-        assert!(solution.user_agent.is_some_and(|name| name.starts_with("token-sidecar/")));
     }
     let request = &stub.seen()[0];
     assert_eq!((request.line.as_str(), &request.body), ("POST /v1 HTTP/1.1", &json!({})));
@@ -69,13 +81,23 @@ async fn the_token_is_found_where_the_settings_place_it() {
 }
 
 #[tokio::test]
-async fn a_user_agent_that_is_configured_is_sent_and_returned() {
+async fn the_user_agent_is_the_configured_one_or_that_of_the_stored_token_and_is_returned() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
-    let mut config = config(&stub.url, TokenPlace::Json(String::new()));
-    config.headers.insert(USER_AGENT, HeaderValue::from_static("Shop/1"));
-    let solution = HttpSource::new(&config, &rule()).unwrap().fetch().await.unwrap();
-    assert_eq!(solution.user_agent.as_deref(), Some("Shop/1"));
-    assert_eq!(stub.seen()[0].header("user-agent"), Some("Shop/1"));
+    let plain = config(&stub.url, TokenPlace::Json(String::new()));
+    let mut named = plain.clone();
+    named.headers.insert(USER_AGENT, HeaderValue::from_static("Shop/1"));
+    let nameless = StoredToken { user_agent: None, ..stored("{}") };
+    for (config, stored, returned) in [
+        (&named, Some(&stored("{}")), Some("Shop/1")),
+        (&plain, Some(&stored("{}")), Some("Browser/1")),
+        (&plain, Some(&nameless), None),
+        (&plain, None, None),
+    ] {
+        let solution = HttpSource::new(config, &rule()).unwrap().fetch(stored).await.unwrap();
+        assert_eq!(solution.user_agent.as_deref(), returned);
+        let sent = stub.seen().pop().unwrap().header("user-agent").unwrap_or_default().to_owned();
+        assert_eq!(sent, returned.unwrap_or(concat!("token-sidecar/", env!("CARGO_PKG_VERSION"))));
+    }
 }
 
 #[tokio::test]
@@ -83,7 +105,7 @@ async fn a_key_of_the_url_is_sent_and_not_handed_on() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
     let url = format!("{}?key=hidden", stub.url);
     let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
-    let solution = source.fetch().await.unwrap();
+    let solution = source.fetch(None).await.unwrap();
     assert_eq!(solution.url, stub.url);
     assert_eq!(stub.seen()[0].line, "POST /v1?key=hidden HTTP/1.1");
 }
@@ -97,7 +119,7 @@ async fn a_redirect_is_not_followed_and_neither_header_nor_body_travels() {
         let mut config = config(&stub.url, TokenPlace::Json(String::new()));
         config.headers.insert("x-key", HeaderValue::from_static("hunter3"));
         config.body = Some(r#"{"password":"hunter4"}"#.into());
-        let message = HttpSource::new(&config, &rule()).unwrap().fetch().await.unwrap_err().to_string();
+        let message = HttpSource::new(&config, &rule()).unwrap().fetch(None).await.unwrap_err().to_string();
         assert!(message.contains("a redirect") && !message.contains("hunter"), "{message}");
         assert_eq!(stub.seen()[0].header("x-key"), Some("hunter3"));
     }

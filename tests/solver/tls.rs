@@ -83,9 +83,9 @@ async fn an_authority_of_ones_own_is_trusted_by_way_of_ssl_cert_file() {
     let solver = Flaresolverr::new(&config(&url("/v1")), &Solvers::default()).unwrap();
     assert_eq!(solver.solve(0).await.unwrap().cookies[0].value, "Bearer%20abc");
     solver.health(0).await.unwrap();
-    let by_page = http_source(&url("/page"), TokenPlace::Cookie).fetch().await.unwrap();
+    let by_page = http_source(&url("/page"), TokenPlace::Cookie).fetch(None).await.unwrap();
     assert_eq!(by_page.cookies[0].value, "abc");
-    let by_api = http_source(&url("/token"), TokenPlace::Json("/token".into())).fetch().await.unwrap();
+    let by_api = http_source(&url("/token"), TokenPlace::Json("/token".into())).fetch(None).await.unwrap();
     assert_eq!(by_api.bare.unwrap().0, "abc");
     assert_eq!(verified(&url("/search")).await, Verdict::Accepted);
 }
@@ -120,7 +120,7 @@ async fn tls_that_fails_is_explained_with_host_cause_and_cure() {
         let message = format!("no TLS with 127.0.0.1:{port}: {problem}");
         let solver = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
         let by_solver = solver.solve(0).await.unwrap_err().message;
-        let by_http = http_source(&url, TokenPlace::Cookie).fetch().await.unwrap_err().to_string();
+        let by_http = http_source(&url, TokenPlace::Cookie).fetch(None).await.unwrap_err().to_string();
         let Verdict::Unclear(by_probe) = verified(&url).await else { panic!("an answer by way of {problem}") };
         for (text, source) in [(by_solver, "FlareSolverr: "), (by_http, ""), (by_probe, "")] {
             assert!(text.starts_with(&format!("{source}{message}")), "{text} is not {message}");
