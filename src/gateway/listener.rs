@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
@@ -19,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
@@ -31,6 +32,9 @@ use crate::config::GatewayAddress;
 
 /// The most connections of clients.
 const CONNECTIONS: usize = 2048;
+/// How many more may wait to be accepted. With the 128 of the standard library, clients that come at once and find no
+/// room try again only after a second.
+const QUEUE: u32 = 2048;
 /// The largest head of a request, in bytes.
 const HEAD_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: usize = 100;
@@ -66,7 +70,7 @@ impl GatewayListener {
     /// replaced.
     pub async fn bind(address: &GatewayAddress, mode: u32) -> io::Result<Self> {
         match address {
-            GatewayAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
+            GatewayAddress::Tcp(address) => tcp(*address).map(Self::Tcp),
             GatewayAddress::Unix(path) => UnixSocket::bind(path, mode).await.map(Self::Unix),
         }
     }
@@ -89,6 +93,13 @@ impl GatewayListener {
             Self::Unix(socket) => Box::new(socket.listener.accept().await?.0),
         })
     }
+}
+
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
 }
 
 impl UnixSocket {
@@ -347,6 +358,15 @@ mod tests {
             let answer = String::from_utf8_lossy(&answer[..length]);
             assert!(answer.starts_with(&format!("HTTP/{version} {status} ")), "{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_at_once_need_not_try_again() {
+        let listener = GatewayListener::bind(&GatewayAddress::Tcp("127.0.0.1:0".parse().unwrap()), 0).await.unwrap();
+        let address = listener.address().parse().unwrap();
+        // Nobody accepts them yet. Without room, a client tries again for longer than this.
+        let connect = |_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(20)).unwrap();
+        assert_eq!((0..300).map(connect).collect::<Vec<_>>().len(), 300);
     }
 
     async fn bound(path: &Path) -> io::Result<GatewayListener> {
