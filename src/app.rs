@@ -2,13 +2,16 @@
 
 mod admission;
 mod observers;
+mod own_thread;
 mod process;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join};
 use secrecy::SecretString;
 use token_sidecar_client::redis::{Connector, LinkError};
 use token_sidecar_client::renewed::Renewed;
@@ -20,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::own_thread::OwnThread;
 use self::process::{LAST_MOMENT, Process};
 use crate::clock::SystemClock;
 use crate::config::{Again, Config, ConfigErrors, GatewayAddress, SiteConfig};
@@ -71,29 +75,29 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| AppError::Listen { address, error })?),
         None => None,
     };
-    let (mut gateway, mut gateway_listener, wait) = (None, None, config.gateway.wait);
+    let (mut gateway, mut listening, wait) = (None, None, config.gateway.wait);
     if let Some(address) = config.gateway.listen.clone() {
-        let bound = GatewayListener::bind(&address, config.gateway.socket_mode).await;
+        let bound = bound_on_its_thread(address.clone(), config.gateway.socket_mode).await;
         let key = config.gateway.key.clone().map(|key| renewed(key, config.rotation.gateway_key));
         gateway = Some((config.gateway, Access::of(&address, key)));
-        gateway_listener = Some(bound.map_err(|error| AppError::Gateway { address, error })?);
+        listening = Some(bound.map_err(|error| AppError::Gateway { address, error })?);
     }
     let (process, sites) = Process::new(connector, config.sites, gateway)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %process.instance, sites = sites.len(),
         listen = listener.as_ref().and_then(|l| l.local_addr().ok()).map(tracing::field::display),
-        gateway = gateway_listener.as_ref().map(|listener| tracing::field::display(listener.address())),
+        gateway = listening.as_ref().map(|(_, listener)| tracing::field::display(listener.address())),
         "token-sidecar starts",
     );
 
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let served = TaskTracker::new();
-    if let (Some(listener), Some(gateway)) = (gateway_listener, process.gateway.clone()) {
-        // A refresh that is abandoned answers the requests that wait for it.
-        let grace = config.shutdown_grace + LAST_MOMENT;
-        served.spawn(gateway::serve(listener, gateway, wait, shutdown.clone(), grace));
-    }
-    served.close();
+    // A refresh that is abandoned answers the requests that wait for it.
+    let grace = config.shutdown_grace + LAST_MOMENT;
+    let (gateway_thread, gateway_listener) = listening.unzip();
+    let served = gateway_thread.as_ref().zip(gateway_listener).zip(process.gateway.clone());
+    let served = served.map(|((thread, listener), gateway)| {
+        thread.spawn(gateway::serve(listener, gateway, wait, shutdown.clone(), grace))
+    });
     if let Some(listener) = listener {
         let refreshing = Arc::clone(&process);
         let server = HttpServer {
@@ -150,7 +154,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     tokio::select! {
         ended = &mut subscribed => ended?,
         // A refresh that ends now may be what a request of the gateway waits for.
-        _ = futures_util::future::join(ending, served.wait()) => {}
+        _ = join(ending, OptionFuture::from(served)) => {}
     }
     // Other replicas must not count on this process any more: of replicas that end together, the last one then finds no
     // other subscriber.
@@ -199,6 +203,14 @@ pub async fn refresh(
     answer_once(subscribed, &process, unanswered).await;
     process.leave().await;
     Ok(outcome)
+}
+
+/// The listener of the gateway, and the thread that it is served on: what its requests take must not delay the refreshes
+/// that they wait for.
+async fn bound_on_its_thread(address: GatewayAddress, mode: u32) -> io::Result<(OwnThread, GatewayListener)> {
+    let thread = OwnThread::start("gateway")?;
+    let listener = thread.spawn(async move { GatewayListener::bind(&address, mode).await }).await;
+    Ok((thread, listener.map_err(io::Error::other)??))
 }
 
 /// A connector that reads the files of its settings again for each connection.

@@ -10,7 +10,7 @@ use token_sidecar_client::wire::Fingerprint;
 
 use super::api::{Api, answer, json};
 use super::client::{Connection, ask, get, send};
-use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
+use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before, ready};
 use crate::process::{World, eventually, keys};
 use crate::support::redis_server::Port;
 
@@ -263,7 +263,7 @@ fn an_api_that_is_away_is_502() {
     let nowhere = Port::hold();
     let url = format!("http://127.0.0.1:{}", nowhere.number());
     let env = [GATEWAY, ("CHITAI_GOROD_API_URL", url.as_str()), ("SIDECAR_VERIFY", "off")];
-    let (sidecar, _events) = world.ready_sidecar(&env);
+    let (sidecar, _events) = ready(&world, &env);
     let away = get(sidecar.gateway(), "/chitai_gorod/x");
     assert_eq!(away.status, 502);
     assert!(away.text().contains("connection refused"), "{}", away.text());
@@ -274,7 +274,7 @@ fn an_api_that_is_away_is_502() {
 #[test]
 fn a_403_and_a_429_pass_and_cost_no_solve() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, NO_DEBOUNCE]);
     for status in [403, 429] {
         world.faults(Faults { api_status: Some(status), ..Faults::default() });
         assert_eq!(get(sidecar.gateway(), SEARCH).status, status);
@@ -288,7 +288,7 @@ fn a_403_and_a_429_pass_and_cost_no_solve() {
 #[test]
 fn at_the_end_an_answer_that_is_under_way_is_finished() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY]);
     let address = sidecar.gateway();
     let before = world.simulator.statistics().api.started;
     world.faults(Faults { api_hang: true, ..Faults::default() });
@@ -309,7 +309,7 @@ fn at_the_end_an_answer_that_is_under_way_is_finished() {
 #[test]
 fn no_path_and_no_secret_is_logged() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, ("RUST_LOG", "trace")]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, ("RUST_LOG", "trace")]);
     let headers = "Cookie: mine=hunter2\r\nAuthorization: Bearer hunter2\r\n";
     assert_eq!(ask(sidecar.gateway(), "GET", &format!("{SEARCH}&q=secretive"), headers).status, 200);
     sidecar.logs("the gateway answers");

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::api::{Api, json};
 use super::client::{Connection, ask, get};
-use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
+use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before, ready};
 use crate::process::world::text;
 use crate::process::{Running, World};
 use crate::server::redis_is_reached_beside_idle_clients;
@@ -59,7 +59,7 @@ fn an_address_that_others_reach_needs_a_key() {
     let world = World::start();
     let open = ("SIDECAR_GATEWAY", "0.0.0.0:0");
     world.call_with(&["run"], &[open]).expect(64).stderr_has("set gateway.key (SIDECAR_GATEWAY_KEY)");
-    let (sidecar, _events) = world.ready_sidecar(&[open, ("SIDECAR_GATEWAY_KEY", "hunter2")]);
+    let (sidecar, _events) = ready(&world, &[open, ("SIDECAR_GATEWAY_KEY", "hunter2")]);
     let address = (std::net::Ipv4Addr::LOCALHOST, sidecar.gateway().port()).into();
     for headers in ["", "X-Gateway-Key: hunter\r\n", "Authorization: Bearer hunter2\r\n"] {
         let refused = ask(address, "GET", SEARCH, headers);
@@ -76,7 +76,7 @@ fn an_address_that_others_reach_needs_a_key() {
 fn a_replaced_key_counts_from_the_next_connection_on() {
     let world = World::start();
     let file = world.write("key", "one\n");
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, ("SIDECAR_GATEWAY_KEY_FILE", text(&file))]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, ("SIDECAR_GATEWAY_KEY_FILE", text(&file))]);
     let address = sidecar.gateway();
     let request = |key: &str| format!("GET {SEARCH} HTTP/1.1\r\nHost: any\r\nX-Gateway-Key: {key}\r\n\r\n");
     let mut kept = Connection::open(address);
@@ -97,7 +97,7 @@ fn a_unix_socket_has_its_permissions_replaces_a_forgotten_one_and_goes_with_the_
     let path = world.path("gateway.sock");
     let address = format!("unix:{}", text(&path));
     let env = [("SIDECAR_GATEWAY", address.as_str())];
-    let (crashed, _events) = world.ready_sidecar(&env);
+    let (crashed, _events) = ready(&world, &env);
     crashed.kill();
     assert!(path.exists(), "a crash leaves it");
     let sidecar = world.sidecar(&env);
@@ -170,7 +170,7 @@ fn with_few_descriptors_clients_leave_enough_for_redis() {
 #[test]
 fn heads_are_bounded() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY]);
     let many = "X: y\r\n".repeat(200);
     let long = format!("X: {}\r\n", "x".repeat(64 * 1024));
     for headers in [many, long] {

@@ -8,14 +8,14 @@ use simulator::{Faults, RecordedError};
 
 use super::api::{Api, answer, json};
 use super::client::{Answer, Connection, ask, get, send};
-use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before};
+use super::{GATEWAY, NO_DEBOUNCE, SEARCH, before, knows_the_token, ready};
 use crate::process::{Running, World, eventually, keys};
 use crate::support::proxy::{Network, Proxy};
 
 #[test]
 fn a_refused_token_is_replaced_and_the_client_sees_200() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE]);
+    let (sidecar, events) = ready(&world, &[GATEWAY, NO_DEBOUNCE]);
     let first = get(sidecar.gateway(), SEARCH);
     assert_eq!((first.status, first.mark(), first.header("via")), (200, "", "1.1 token-sidecar"));
     assert!(first.text().contains("searchProductResult"), "{}", first.text());
@@ -39,7 +39,7 @@ fn a_refused_token_is_replaced_and_the_client_sees_200() {
 #[test]
 fn of_200_clients_none_sees_that_the_token_was_revoked_and_there_is_one_solve() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, NO_DEBOUNCE]);
     let address = sidecar.gateway();
     // These are on their way with the old token when it is revoked, and come back when there is a new one.
     let slow = Faults { api_delay: Duration::from_secs(3), ..Faults::default() };
@@ -100,7 +100,7 @@ fn a_request_waits_for_the_first_token() {
 #[test]
 fn where_renewing_fails_the_answer_says_why_and_when_to_come_again() {
     let world = World::start();
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE, ("SIDECAR_BACKOFF_INITIAL", "10m")]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, NO_DEBOUNCE, ("SIDECAR_BACKOFF_INITIAL", "10m")]);
     world.faults(Faults { solve_error: Some(RecordedError::Blocked.into()), ..Faults::default() });
     world.simulator.revoke_all();
     // The second one is answered by the back-off that is in force.
@@ -246,6 +246,7 @@ fn what_changes_something_is_not_sent_again_where_that_is_not_wanted() {
     events.refreshed();
     for (method, mark) in [("POST", "refreshing"), ("PATCH", "refreshing"), ("PUT", "replayed"), ("DELETE", "replayed")]
     {
+        knows_the_token(&world, &sidecar);
         refuses.store(true, SeqCst);
         assert_eq!(ask(sidecar.gateway(), method, "/chitai_gorod/basket", "").mark(), mark, "{method}");
         events.refreshed();
@@ -257,7 +258,7 @@ fn what_changes_something_is_not_sent_again_where_that_is_not_wanted() {
 fn without_redis_the_last_token_serves_on_and_a_401_is_passed_on() {
     let world = World::start();
     let proxy = Proxy::before(world.redis.port());
-    let (sidecar, _events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE, ("REDIS_URL", &proxy.url())]);
+    let (sidecar, _events) = ready(&world, &[GATEWAY, NO_DEBOUNCE, ("REDIS_URL", &proxy.url())]);
     // `updated` is published before the sidecar itself has the answer of Redis.
     assert_eq!(get(sidecar.gateway(), SEARCH).status, 200);
     proxy.is(Network::Cut);
@@ -275,7 +276,7 @@ fn without_redis_the_last_token_serves_on_and_a_401_is_passed_on() {
 #[test]
 fn a_token_that_another_program_stored_is_used_once_the_old_one_is_refused() {
     let world = World::start();
-    let (sidecar, events) = world.ready_sidecar(&[GATEWAY, NO_DEBOUNCE]);
+    let (sidecar, events) = ready(&world, &[GATEWAY, NO_DEBOUNCE]);
     world.simulator.revoke_all();
     let theirs = world.simulator.mint().token;
     let _: () = world.ask(&["SET", keys::TOKEN, &theirs, "EX", "3600"]);
