@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
 use crate::config::Flag;
 use crate::domain::duration;
@@ -36,6 +37,7 @@ Examples:
   token-sidecar doctor                       check Redis, the solver, the API and the clock
   token-sidecar trigger --wait               ask for a new token and wait for it
   TOKEN=$(token-sidecar token --wait)        the current token, as soon as there is one
+  printf %s \"$TOKEN\" | token-sidecar next    the one that replaces it, once the API has refused it
   redis-cli PUBLISH chitai_gorod:token:invalid now   the same trigger by hand
 
 Settings come from flags, then the environment, then .env in this folder, then the file of --config, then
@@ -78,6 +80,20 @@ impl std::fmt::Debug for Settings {
     }
 }
 
+/// What was refused may be a token.
+impl std::fmt::Debug for Trigger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trigger").finish_non_exhaustive()
+    }
+}
+
+/// Its argument may be a token.
+impl std::fmt::Debug for Next {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Next").finish_non_exhaustive()
+    }
+}
+
 impl Settings {
     /// The flags as settings.
     pub fn flags(&self) -> Vec<Flag> {
@@ -113,16 +129,40 @@ Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens, 
 Examples:
   token-sidecar trigger --wait                  wait up to 60 s for the outcome
   token-sidecar trigger --wait=90s --force      solve even inside the debounce window and while backing off
-  token-sidecar trigger --reason 'deploy of parser 7'")]
+  token-sidecar trigger --reason 'deploy of parser 7'
+  printf %s \"$TOKEN\" | token-sidecar trigger --wait --refused -")]
     Trigger(Trigger),
 
     /// Print the current token, and nothing else, on stdout
-    #[command(after_help = "Example:\n  curl -H \"Authorization: Bearer $(token-sidecar token)\" https://…")]
+    #[command(after_help = "\
+Exit codes: 0 printed, 75 there is no token.
+
+Examples:
+  TOKEN=$(token-sidecar token --wait)
+  token-sidecar token --curl | curl -K - https://…    with its cookies and its user agent")]
     Token(Token),
+
+    /// Report a token that the API has refused, and print the one that takes its place
+    #[command(after_help = "\
+The refused token is read from standard input. As an argument it would be visible to other users of the machine (`ps`);
+its fingerprint, the first 16 hex digits of its SHA-256, is no secret.
+
+Exit codes: 0 printed, 2 no or an empty token given, 69 no sidecar listens, 75 failed or timed out.
+
+Example:
+  TOKEN=$(printf %s \"$TOKEN\" | token-sidecar next)")]
+    Next(Next),
 
     /// Show the state: age, time left, next tick, last attempts
     #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none.")]
     Status(Status),
+
+    /// Show the last attempts, the newest first: when, why, for whom, and how they ended
+    #[command(after_help = "\
+Examples:
+  token-sidecar history --since 24h
+  token-sidecar history --limit 200 --json")]
+    History(History),
 
     /// Print events as they come, until interrupted
     Watch,
@@ -134,7 +174,8 @@ Examples:
     CheckConfig,
 
     /// Ask the running sidecar whether it is healthy: for containers without curl
-    Healthcheck,
+    #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
+    Healthcheck(Healthcheck),
 
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
@@ -148,7 +189,7 @@ Examples:
     Man,
 }
 
-#[derive(Debug, Clone, Args)]
+#[derive(Clone, Args)]
 pub struct Trigger {
     /// Wait for the outcome; 60 s if no time is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
@@ -161,6 +202,49 @@ pub struct Trigger {
     /// Why, for the logs and the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+
+    /// The token that was refused, or its fingerprint; `-` reads it from standard input
+    #[arg(long, value_name = "TOKEN|FINGERPRINT")]
+    pub refused: Option<String>,
+}
+
+#[derive(Clone, Args)]
+pub struct Next {
+    /// The refused token or its fingerprint; `-`, or none, reads it from standard input
+    #[arg(value_name = "REFUSED")]
+    pub refused: Option<String>,
+
+    /// How long to wait
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
+    pub wait: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct History {
+    /// How many at most, up to 1000
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+
+    /// Only those since then: a time such as 24h, or an instant such as 2026-11-28T07:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    pub since: Option<Since>,
+
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Since {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Healthcheck {
+    /// Whether it answers at all, whatever the state of Redis: for liveness probes
+    #[arg(long)]
+    pub live: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -168,6 +252,30 @@ pub struct Token {
     /// Wait until there is one; 60 s if no time is given
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
     pub wait: Option<Duration>,
+
+    #[command(flatten)]
+    pub form: Form,
+}
+
+/// How the token is printed; bare without any.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub struct Form {
+    /// As a header: `Authorization: Bearer …`
+    #[arg(long)]
+    pub header: bool,
+
+    /// The cookies that belong to it, as in a header `Cookie`: `a=1; b=2`
+    #[arg(long)]
+    pub cookie: bool,
+
+    /// Header, cookies and user agent as a file of settings for `curl -K -`
+    #[arg(long)]
+    pub curl: bool,
+
+    /// All that belongs to it as one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -179,6 +287,14 @@ pub struct Status {
 
 fn span(text: &str) -> Result<Duration, String> {
     duration::parse(text).map_err(|e| e.to_string())
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    match (duration::parse(text), text.parse()) {
+        (Ok(span), _) => Ok(Since::Ago(span)),
+        (_, Ok(at)) => Ok(Since::At(at)),
+        _ => Err("expected a time such as 24h, or an instant such as 2026-11-28T07:00:00Z".to_owned()),
+    }
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {

@@ -4,10 +4,13 @@ pub mod args;
 mod check_config;
 mod doctor;
 mod healthcheck;
+mod history;
 mod local;
 mod manual;
+mod next;
 mod patience;
 mod refresh;
+mod refused;
 mod run;
 mod screen;
 mod status;
@@ -155,10 +158,12 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Refresh => refresh::run(&config, one_site(&config, only)?).await,
             Command::Trigger(flags) => trigger::run(&config, one_site(&config, only)?, flags).await,
             Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
+            Command::Next(flags) => next::run(&config, one_site(&config, only)?, flags).await,
+            Command::History(flags) => history::run(&config, one_site(&config, only)?, flags).await,
             Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
             Command::Watch => watch::run(&config, &some_sites(&config, only)?).await,
             Command::Doctor => doctor::run(&config, &some_sites(&config, only)?).await,
-            Command::Healthcheck => healthcheck::run(&config).await,
+            Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
             Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });

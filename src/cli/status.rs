@@ -123,7 +123,8 @@ fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> 
     lines
 }
 
-fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
+/// One line on an attempt.
+pub(super) fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
     let outcome = plain(&entry.outcome);
     let outcome = if outcome == "refreshed" { screen::good(&outcome) } else { screen::bad(&outcome) };
     let mut text = format!("{} ago  {outcome}", span(entry.at, now));

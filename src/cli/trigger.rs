@@ -9,9 +9,9 @@ use token_sidecar_client::wire::{Report, UpdatedCause};
 use token_sidecar_client::{Client, ClientError};
 
 use super::args::Trigger as Flags;
-use super::patience::reach;
+use super::patience::{PATIENCE, reach};
 use super::status::reader;
-use super::{Exit, Stopped, local, screen};
+use super::{Exit, Stopped, local, refused, screen};
 use crate::config::{Config, SiteConfig};
 use crate::redis::RedisStore;
 use crate::refresh::ports::Store as _;
@@ -20,7 +20,12 @@ const STAGE_INTERVAL: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar");
-    let report = Report { reason: flags.reason.clone(), force: flags.force, ..Report::default() };
+    let patience = flags.wait.unwrap_or(PATIENCE);
+    let fingerprint = match flags.refused.as_deref() {
+        Some(given) => Some(refused::read(Some(given), patience).await?),
+        None => None,
+    };
+    let report = Report { fingerprint, reason: flags.reason.clone(), force: flags.force, ..Report::default() };
     let Some(wait) = flags.wait else {
         let receivers = reach(async || client.report(&report).await).await?;
         screen::line(format!("published to {receivers} sidecar(s)"))?;

@@ -25,8 +25,11 @@ fn healthcheck_distinguishes_an_unhealthy_one_from_a_healthy_one() {
     let sick = world.begin(&["run"], &[("REDIS_URL", &url)]);
     sick.logs("not subscribed to Redis");
     let address = sick.address().to_string();
-    world.call_with(&["healthcheck"], &[("SIDECAR_LISTEN", &address)]).expect(1).stderr_has("unhealthy (503)");
+    let env = [("SIDECAR_LISTEN", address.as_str())];
+    world.call_with(&["healthcheck"], &env).expect(1).stderr_has("unhealthy (503)");
+    world.call_with(&["healthcheck", "--live"], &env).expect(0).prints("it answers");
     sick.stop().expect(0);
+    world.call_with(&["healthcheck", "--live"], &env).expect(1).stderr_has("no sidecar answers on");
 }
 
 /// A gap counts as short for 8 s, so that it restarts no container.

@@ -8,7 +8,7 @@ use crate::redis::{Connector, Link, RedisConfig, TlsConfig, Topology};
 use crate::site::Site;
 use crate::updates::Updates;
 use crate::wait::{self, PendingReport, Waits};
-use crate::wire::{Cookies, KeyNames, Report, SiteId, Token};
+use crate::wire::{Cookies, Fingerprint, KeyNames, Report, SiteId, Token};
 
 /// A parser's side of one site. Its clones share their connection and their waits.
 #[derive(Debug, Clone)]
@@ -78,7 +78,15 @@ impl Client {
     /// # Errors
     /// Any [`ClientError`]; [`ClientError::NoSidecar`] at once.
     pub async fn wait_newer(&self, refused: &Token, timeout: Duration) -> Result<Token, ClientError> {
-        let refused = Some(refused.fingerprint());
+        self.wait_newer_than(refused.fingerprint(), timeout).await
+    }
+
+    /// The same where only the fingerprint of the refused token is known.
+    ///
+    /// # Errors
+    /// As [`Client::wait_newer`].
+    pub async fn wait_newer_than(&self, refused: Fingerprint, timeout: Duration) -> Result<Token, ClientError> {
+        let refused = Some(refused);
         wait::within(&self.site, timeout, refused, self.waits.share(&self.site, refused)).await
     }
 

@@ -1,0 +1,49 @@
+//! `history`: the attempts of a site, the newest first.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use token_sidecar_client::redis::{Connector, Link};
+use token_sidecar_client::wire::whole_second_down;
+
+use super::args::{History as Flags, Since};
+use super::patience::reach;
+use super::status::{attempt, reader};
+use super::{Exit, Stopped, screen};
+use crate::config::{Config, SiteConfig};
+use crate::domain::lifetime::earlier;
+use crate::redis::history;
+use crate::status::HistoryEntry;
+
+/// What `history --json` prints: the same as `/api/history`.
+#[derive(Serialize)]
+struct Entries<'a> {
+    site: &'a str,
+    entries: Vec<HistoryEntry>,
+}
+
+pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
+    let link = Arc::new(Link::new(Connector::new(&config.redis)?));
+    // Times in the history are Redis' own, and so is the time that they are compared with.
+    let store = reader(&link, site);
+    let now: Timestamp = reach(|| store.snapshot()).await?.at;
+    let since = flags.since.map(|since| match since {
+        Since::Ago(span) => earlier(now, span),
+        Since::At(at) => at,
+    });
+    let mut entries = reach(async || history::latest(&link, &site.keys, flags.limit.into()).await).await?;
+    entries.retain(|entry| since.is_none_or(|since| entry.at >= since));
+    if flags.json {
+        let json = serde_json::to_string_pretty(&Entries { site: site.id.as_str(), entries });
+        screen::line(json.map_err(std::io::Error::from)?)?;
+        return Ok(Exit::Done);
+    }
+    if entries.is_empty() {
+        screen::error_line("no attempts");
+    }
+    for entry in &entries {
+        screen::line(format!("{}  {}", whole_second_down(entry.at), attempt(entry, whole_second_down(now))))?;
+    }
+    Ok(Exit::Done)
+}
