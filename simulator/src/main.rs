@@ -1,10 +1,10 @@
 //! The simulator's program.
 
-use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use simulator::{Faults, FlareSolverrVersion, Settings, Simulator};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Parser)]
 #[command(version, after_long_help = EXAMPLES)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Address to listen on; port 0 chooses a free one.
     #[arg(long, env = "SIMULATOR_LISTEN", default_value = "127.0.0.1:8191", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
@@ -33,6 +36,12 @@ struct Arguments {
     /// Faults from the start, in the form of PUT /control/faults.
     #[arg(long, value_name = "JSON", value_parser = faults)]
     faults: Option<Faults>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the simulator on this machine whether it answers; for containers without curl
+    Healthcheck,
 }
 
 const EXAMPLES: &str = "\
@@ -55,6 +64,9 @@ Inject faults while it runs:
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Command::Healthcheck) = arguments.command {
+        return healthcheck(arguments.listen);
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let ansi = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
@@ -77,6 +89,20 @@ async fn main() -> io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Asks for `/health`, within four seconds a step.
+fn healthcheck(mut address: SocketAddr) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(4);
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+    let mut status = [0; "HTTP/1.0 200".len()];
+    connection.read_exact(&mut status)?;
+    if status.ends_with(b" 200") { Ok(()) } else { Err(io::Error::other("the simulator is not healthy")) }
 }
 
 fn time(text: &str) -> Result<Duration, String> {

@@ -1,5 +1,6 @@
 //! The program.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -19,10 +20,22 @@ async fn the_program_prints_first_where_it_listens() {
         .unwrap();
     let mut lines = BufReader::new(program.stdout.take().unwrap()).lines();
     let url = lines.next_line().await.unwrap().unwrap();
-    let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let address: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
     assert_eq!(ask(address, "GET /", &[], "").await.unwrap().json()["version"], "3.5.2");
     assert_eq!(ask(address, "GET /web/api/v2/search/product", &[], "").await.unwrap().status, 503);
+    let is_healthy = async || {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_token-sidecar-simulator"));
+        check
+            .args(["--listen", &address.to_string(), "healthcheck"])
+            .stderr(Stdio::null())
+            .status()
+            .await
+            .unwrap()
+            .success()
+    };
+    assert!(is_healthy().await);
     program.kill().await.unwrap();
+    assert!(!is_healthy().await);
 }
 
 #[tokio::test]
