@@ -12,6 +12,7 @@ use secrecy::SecretString;
 use simulator::{Settings, Simulator};
 use tempfile::TempDir;
 use token_sidecar::config::{BrowserConfig, BrowserPlace, BrowserProgram};
+use tokio::io::AsyncBufReadExt as _;
 
 use crate::machine::Machine;
 use crate::places::says_nothing_of_headless;
@@ -157,5 +158,31 @@ async fn what_is_no_browser_is_told() {
         is_told(format!("http://{silent}"), unanswered()),
         is_told(format!("ws://{silent}"), unanswered()),
     );
+    shop.end().await;
+}
+
+/// Chromium serves no request for the name of another machine.
+#[tokio::test]
+async fn a_browser_that_an_address_names_by_a_host_is_asked_for_localhost() {
+    let shop = Shop::start(&[]);
+    let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = Listener::start(move |client| {
+        let heads = heads.clone();
+        async move {
+            let mut lines = tokio::io::BufReader::new(client).lines();
+            while let Some(line) = lines.next_line().await.unwrap().filter(|line| !line.is_empty()) {
+                if let Some(host) = line.to_lowercase().strip_prefix("host: ") {
+                    heads.send(host.to_owned()).unwrap();
+                }
+            }
+        }
+    });
+    let port = endpoint.port();
+    for (host, expected) in [("localhost", "localhost".to_owned()), ("127.0.0.1", format!("127.0.0.1:{port}"))] {
+        for scheme in ["http", "ws"] {
+            shop.fail(&connect(&shop, "/shop", &format!("{scheme}://{host}:{port}"))).await;
+            assert_eq!(asked.recv().await.unwrap(), expected, "{scheme}");
+        }
+    }
     shop.end().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use reqwest::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
+use reqwest::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
 use reqwest::{Method, Request};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
@@ -32,7 +32,12 @@ pub(super) async fn connect(address: &SecretString) -> Result<Connection, Browse
     let endpoint = |problem: String| BrowserError::Endpoint { peer: http::peer(&url), problem };
     let client = Client::new(&url, Route::Direct).map_err(|error| endpoint(error.to_string()))?;
     let request = |url: Url| {
+        let is_name = url.scheme() == "http" && url.domain().is_some();
         let mut request = Request::new(Method::GET, url);
+        if is_name {
+            // Against DNS rebinding, Chromium serves no request for another name.
+            request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
+        }
         if let Some(login) = login.as_ref().and_then(Login::header) {
             request.headers_mut().insert(AUTHORIZATION, login);
         }
