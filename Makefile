@@ -4,7 +4,7 @@
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
 IMAGE ?= token-sidecar
-# What `docker` is called: any engine that understands `build`.
+# What `docker` is called: any engine that understands `build`. Podman's own format of images has no HEALTHCHECK.
 DOCKER ?= docker
 # For what takes arguments: `make run ARGS=doctor`, `make test ARGS='--test redis'`.
 ARGS ?=
@@ -14,12 +14,12 @@ DENY = $(TARGET)/lint/bin/cargo-deny --workspace --locked --log-level error chec
 
 BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/gateway.sh clients/examples/next_token.sh clients/node/check \
-    clients/python/check fuzz/instrument scripts/as-test scripts/chaos scripts/demo scripts/fuzz scripts/languages \
-    scripts/other-redis scripts/pin scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test \
-    scripts/venv
+    clients/python/check compose/browser/start fuzz/instrument scripts/as-test scripts/chaos scripts/containers \
+    scripts/demo scripts/engine scripts/fuzz scripts/languages scripts/other-redis scripts/pin \
+    scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench budget simulation chaos fuzz lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench budget simulation chaos fuzz containers lint check build run simulator release install uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -55,6 +55,10 @@ chaos: ## Run real sidecars and parsers while everything around them fails; ARGS
 fuzz: ## Feed all that is read with hostile input, for a minute a target; ARGS='--seconds 3600 TARGET' chooses
 	@scripts/setup build
 	@scripts/fuzz $(ARGS)
+
+containers: ## Build the images and run the compose files in containers; ARGS=FOLDER keeps an engine of our own there
+	@scripts/setup containers
+	@scripts/containers $(ARGS)
 
 lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, cargo-deny if installed)
 	@scripts/setup build
@@ -101,7 +105,10 @@ uninstall: ## Remove what install has installed
 docker-image: ## Build the image IMAGE (token-sidecar) with DOCKER (docker)
 	@$(DOCKER) info >/dev/null 2>&1 || { echo 'docker-image: $(DOCKER) has no engine to build with' \
 	    '(is it installed and running, and may you use it?); another one: make docker-image DOCKER=podman' >&2; exit 1; }
-	$(DOCKER) build -f sidecar.Dockerfile -t $(IMAGE) .
+	$(DOCKER) build $(if $(findstring podman,$(DOCKER)),--format docker) -f sidecar.Dockerfile -t $(IMAGE) \
+	    --build-arg REVISION='$(shell git rev-parse HEAD 2>/dev/null)' \
+	    --build-arg SOURCE='$(shell git remote get-url origin 2>/dev/null | sed 's,//[^/@]*@,//,')' \
+	    --build-arg CREATED="$$(date -u +%FT%TZ)" .
 
 clean: ## Remove what was built
 	cargo clean

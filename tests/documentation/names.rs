@@ -58,8 +58,10 @@ fn every_test_that_stands_for_a_sentence_is_there() {
     let named: BTreeSet<String> =
         Document::read("docs/security.md").code().into_iter().filter(|code| is_name(code)).collect();
     assert!(named.len() > 20, "few are named: {named:?}");
-    let gone: Vec<_> =
-        named.iter().filter(|name| !sources.iter().any(|text| text.contains(&format!("fn {name}(")))).collect();
+    let checks = fs::read_to_string(root().join("scripts/containers")).unwrap();
+    let is_test = |name: &str| sources.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let is_check = |name: &str| checks.lines().any(|line| line.strip_prefix("check ") == Some(name));
+    let gone: Vec<_> = named.iter().filter(|name| !is_test(name) && !is_check(name)).collect();
     assert!(gone.is_empty(), "no test is called {gone:?}");
 }
 
@@ -147,12 +149,16 @@ fn every_command_is_described() {
     }
 }
 
+/// By the sidecar, or by the compose files.
 #[test]
 fn every_variable_is_read_by_something() {
+    let example = fs::read_to_string(root().join("compose/.env.example")).unwrap();
+    let of_compose = example.lines().filter_map(|line| line.trim_start_matches("# ").split_once('='));
     let known: BTreeSet<String> = VARIABLES
         .iter()
         .map(|(name, _)| name.replace("{SITE}", "CHITAI_GOROD"))
         .chain(["SIDECAR_CONFIG".to_owned()])
+        .chain(of_compose.map(|(name, _)| name.to_owned()))
         .collect();
     for guide in guides() {
         for word in words(&guide.text, |c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') {
