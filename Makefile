@@ -60,7 +60,7 @@ containers: ## Build the images and run the compose files in containers; ARGS=FO
 	@scripts/setup containers
 	@scripts/containers $(ARGS)
 
-lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, cargo-deny if installed)
+lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, hadolint, cargo-deny if installed)
 	@scripts/setup build
 	@cargo fmt --version >/dev/null 2>&1 || { echo 'lint: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'lint: clippy is missing: rustup component add clippy' >&2; exit 1; }
@@ -68,6 +68,7 @@ lint: ## Formatting, clippy with warnings as errors; the scripts and the depende
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --test simulation --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck $(SCRIPTS); fi
+	@if [ -x $(TARGET)/lint/bin/hadolint ]; then echo hadolint sidecar.Dockerfile; $(TARGET)/lint/bin/hadolint sidecar.Dockerfile; fi
 	@if [ -x $(TARGET)/lint/bin/cargo-deny ]; then $(DENY); fi
 
 check: lint test ## What a submission must pass: lint and test

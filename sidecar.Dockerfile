@@ -63,6 +63,8 @@ ENTRYPOINT ["/usr/local/bin/token-sidecar-simulator"]
 # Its sandbox needs user namespaces, which a container's default seccomp profile forbids: run the image with
 # `--security-opt seccomp=compose/browser-seccomp.json`, or set BROWSER_SANDBOX=false. /tmp must be writable.
 FROM ${DEBIAN} AS browser
+# Not pinned: Debian keeps the newest version of a package alone.
+# hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates chromium socat tini \
     && rm -rf /var/lib/apt/lists/*
