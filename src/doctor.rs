@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use token_sidecar_client::redis::{Connector, Events, Link, LinkError};
 use token_sidecar_client::wire::{Channels, Cookies, Token};
 
@@ -30,18 +31,21 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
 const ROUND_TRIP: Duration = Duration::from_secs(3);
 
 /// One line: what was checked and what was found, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub state: State,
     pub text: String,
     pub cure: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum State {
+    #[serde(rename = "ok")]
     Works,
     /// It works, but needs attention.
+    #[serde(rename = "odd")]
     Odd,
+    #[serde(rename = "FAIL")]
     Broken,
 }
 

@@ -155,7 +155,7 @@ Example:
 
     /// Show the state: age, time left, next tick, last attempts
     #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none.")]
-    Status(Status),
+    Status(Output),
 
     /// Show the last attempts, the newest first: when, why, for whom, and how they ended
     #[command(after_help = "\
@@ -164,14 +164,14 @@ Examples:
   token-sidecar history --limit 200 --json")]
     History(History),
 
-    /// Print events as they come, until interrupted
-    Watch,
+    /// Print events as they come, until interrupted: as JSON lines where stdout is no terminal
+    Watch(Output),
 
     /// Check settings, Redis, every source, the API and the clock, and say what to do about each failure
-    Doctor,
+    Doctor(Output),
 
     /// Show the effective settings with each one's origin, secrets redacted
-    CheckConfig,
+    CheckConfig(Output),
 
     /// Ask the running sidecar whether it is healthy: for containers without curl
     #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
@@ -279,8 +279,8 @@ pub struct Form {
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct Status {
-    /// As one JSON object
+pub struct Output {
+    /// As JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -1,9 +1,21 @@
 //! `check-config`: every setting and where it comes from.
 
+use serde_json::json;
+
+use super::args::Output;
 use super::{Exit, Stopped, screen};
 use crate::config::Listed;
 
-pub(super) fn print(listed: &Listed) -> Result<Exit, Stopped> {
+pub(super) fn print(listed: &Listed, output: &Output) -> Result<Exit, Stopped> {
+    if output.json {
+        let settings = listed
+            .settings
+            .iter()
+            .map(|setting| json!({"path": setting.path, "value": setting.value, "origin": setting.origin.to_string()}));
+        let shown = json!({"settings": settings.collect::<Vec<_>>(), "warnings": listed.warnings});
+        screen::line(format!("{shown:#}"))?;
+        return Ok(Exit::Done);
+    }
     let rows: Vec<(String, String)> = listed
         .settings
         .iter()

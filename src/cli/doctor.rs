@@ -1,13 +1,20 @@
 //! `doctor`: what works, what does not, and what to do about it.
 
+use serde_json::json;
+
+use super::args::Output;
 use super::{Exit, Stopped, local, screen};
 use crate::config::{Config, SiteConfig};
 use crate::doctor::{Doctor, Finding, State};
 
-pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
-    let mut broken = 0;
+pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output) -> Result<Exit, Stopped> {
+    let (mut broken, mut findings) = (0, Vec::new());
     let mut show = |finding: Finding| -> Result<(), Stopped> {
         broken += u32::from(finding.state == State::Broken);
+        if output.json {
+            findings.push(finding);
+            return Ok(());
+        }
         let state = match finding.state {
             State::Works => screen::good("ok  "),
             State::Odd => console::style("odd ").yellow(),
@@ -44,9 +51,10 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
             show(Finding::odd(what, why, "it is asked again by itself; see the log for the failure"))?;
         }
     }
-    if broken == 0 {
-        return Ok(Exit::Done);
+    if output.json {
+        screen::line(format!("{:#}", json!({"findings": findings})))?;
+    } else if broken > 0 {
+        screen::line(format!("{broken} to fix"))?;
     }
-    screen::line(format!("{broken} to fix"))?;
-    Ok(Exit::Unhealthy)
+    Ok(if broken == 0 { Exit::Done } else { Exit::Unhealthy })
 }

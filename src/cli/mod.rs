@@ -132,8 +132,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
     let refused = |errors| Stopped::new(Exit::Config, errors);
-    if matches!(command, Command::CheckConfig) {
-        return check_config::print(&config::list(&inputs).map_err(refused)?);
+    if let Command::CheckConfig(output) = &command {
+        return check_config::print(&config::list(&inputs).map_err(refused)?, output);
     }
     let Loaded { config, in_files, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
@@ -160,11 +160,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
             Command::Next(flags) => next::run(&config, one_site(&config, only)?, flags).await,
             Command::History(flags) => history::run(&config, one_site(&config, only)?, flags).await,
-            Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
-            Command::Watch => watch::run(&config, &some_sites(&config, only)?).await,
-            Command::Doctor => doctor::run(&config, &some_sites(&config, only)?).await,
+            Command::Status(output) => status::run(&config, &some_sites(&config, only)?, output).await,
+            Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
+            Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
-            Command::CheckConfig | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+            Command::CheckConfig(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });
     // A file system or a name service that hangs must not delay the end.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use token_sidecar_client::redis::{Connector, Link};
 use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 
-use super::args::Status as Flags;
+use super::args::Output;
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, local, screen};
@@ -38,7 +38,7 @@ struct Sites {
     sites: Vec<SiteWithHistory>,
 }
 
-pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -> Result<Exit, Stopped> {
+pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output) -> Result<Exit, Stopped> {
     let link = Arc::new(Link::new(Connector::new(&config.redis)?));
     let mut shown = Vec::new();
     for site in sites {
@@ -53,7 +53,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
     }
     let solvers = local::solvers(config, sites).await;
     let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
-    if flags.json {
+    if output.json {
         let json = serde_json::to_string_pretty(&Sites { solvers, sites: shown });
         screen::line(json.map_err(std::io::Error::from)?)?;
     } else {

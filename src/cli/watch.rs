@@ -5,13 +5,15 @@ use std::io::{self, IsTerminal as _};
 use token_sidecar_client::wire::{Event, UpdatedCause};
 use token_sidecar_client::{Update, Updates};
 
+use super::args::Output;
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, screen};
 use crate::app;
 use crate::config::{Config, SiteConfig};
 
-pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, Stopped> {
+pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output) -> Result<Exit, Stopped> {
+    let for_people = !output.json && io::stdout().is_terminal();
     let mut updates = Updates::of(app::connector(config)?, sites.iter().map(|site| &site.id));
     reach(async || match updates.next().await {
         Update::Lost(error) => Err(error),
@@ -21,7 +23,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig]) -> Result<Exit, 
     let mut is_subscribed = true;
     loop {
         match updates.next().await {
-            Update::Event(event) if io::stdout().is_terminal() => screen::line(readable(&event))?,
+            Update::Event(event) if for_people => screen::line(readable(&event))?,
             Update::Event(event) => screen::line(event.to_json())?,
             Update::Subscribed => is_subscribed = true,
             // Shown once, not at every attempt.

@@ -1,5 +1,7 @@
 //! `doctor`: what it finds, and what it prints about each failure.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use simulator::{Faults, Settings};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -120,6 +122,22 @@ fn keys_of_another_type_are_1() {
     let _: i64 = world.ask(&["LPUSH", keys::TOKEN, "x"]);
     let ran = world.call(&["doctor"]).expect(1);
     assert!(ran.stdout.contains("WRONGTYPE"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_is_found_can_be_read_by_programs() {
+    let world = World::start();
+    let found = |env: &[(&str, &str)], code| -> Vec<(String, String)> {
+        let ran = world.call_with(&["doctor", "--json"], env).expect(code);
+        let json: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        json["findings"].as_array().unwrap().iter().map(|found| (text(&found["state"]), text(&found["text"]))).collect()
+    };
+    let good = found(&[], 0);
+    assert!(good.iter().any(|(state, text)| state == "ok" && text.starts_with("Redis: version")), "{good:?}");
+    let nowhere = Port::hold();
+    let bad = found(&[("FLARESOLVERR_URL", &format!("http://127.0.0.1:{}", nowhere.number()))], 1);
+    assert!(bad.iter().any(|(state, text)| state == "FAIL" && text.contains("source flaresolverr")), "{bad:?}");
 }
 
 #[test]

@@ -160,7 +160,19 @@ fn settings_that_cannot_be_used_are_64_for_every_command() {
     };
     let before = connected();
     let bad = [("SIDECAR_DEBOUNCE", "soon")];
-    for command in ["run", "refresh", "trigger", "token", "status", "watch", "doctor", "check-config", "healthcheck"] {
+    for command in [
+        "run",
+        "refresh",
+        "trigger",
+        "next",
+        "token",
+        "status",
+        "history",
+        "watch",
+        "doctor",
+        "check-config",
+        "healthcheck",
+    ] {
         let ran = world.call_with(&[command], &bad).expect(64);
         let ran = ran.stderr_has("SIDECAR_DEBOUNCE").stderr_has("expected a time such as 10s, 5m or 24h");
         assert_eq!(ran.stdout, "", "{command}");
@@ -230,4 +242,18 @@ fn secrets_are_read_from_files() {
     with(("SIDECAR_CONFIG", "sidecar.toml")).expect(75);
     let both = [("REDIS_PASSWORD_FILE", "password"), ("REDIS_PASSWORD", "x")];
     world.call_with(&["token"], &both).expect(64).stderr_has("REDIS_PASSWORD_FILE");
+}
+
+#[test]
+fn check_config_as_json_has_the_same_settings_without_secrets() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = [("REDIS_PASSWORD", "hunter2"), ("SIDECAR_DEBOUNCE", "5s")];
+    let text = check(folder.path(), &[], &env).expect(0);
+    let json = check(folder.path(), &["--json"], &env).expect(0);
+    assert!(!json.stdout.contains("hunter2"));
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let settings = json["settings"].as_array().unwrap();
+    assert_eq!(settings.len(), text.stdout.lines().count());
+    let debounce = settings.iter().find(|setting| setting["path"] == "sites.chitai_gorod.debounce").unwrap();
+    assert_eq!((&debounce["value"], &debounce["origin"]), (&"5s".into(), &"environment SIDECAR_DEBOUNCE".into()));
 }
