@@ -216,13 +216,17 @@ async fn check_source(source: &AnySource, stored: Option<&StoredToken>, site: &S
             check_solver(source.health(*solver).await, what)
         }
         AnySource::Browser(source) => check_browser(source, what).await,
+        AnySource::Http(source) if source.uses_stored() => match source.check(stored) {
+            Ok(()) => Finding::works(what, "not asked, since that may use up what is stored, which is complete"),
+            Err(error) => Finding::odd(what, error, "until that is stored, the next source is asked"),
+        },
         AnySource::Http(source) => match source.fetch(stored).await {
             Ok(_) => Finding::works(what, "it answers"),
             Err(error) => {
                 let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
                 let cure = match &error {
                     HttpSourceError::Request(error) => cure_of_request(error, cure),
-                    HttpSourceError::Answer { .. } => cure,
+                    HttpSourceError::Answer { .. } | HttpSourceError::Unfilled { .. } => cure,
                 };
                 Finding::broken(what, error, cure)
             }

@@ -33,6 +33,8 @@ mod outage;
 mod process;
 #[path = "sidecar/refusals.rs"]
 mod refusals;
+#[path = "sidecar/renewal.rs"]
+mod renewal;
 #[path = "sidecar/replicas.rs"]
 mod replicas;
 #[path = "sidecar/rotation.rs"]

@@ -153,7 +153,7 @@ mod tests {
     use url::Url;
 
     use super::super::fixture::Given;
-    use super::super::{SourceConfig, TokenPlace, variables};
+    use super::super::{SourceConfig, Template, TokenPlace, variables};
     use super::*;
     use crate::domain::site::Verify;
 
@@ -274,11 +274,12 @@ mod tests {
             panic!("two sources in their order")
         };
         assert_eq!(
-            (http.method.as_str(), http.url.as_str()),
+            (http.method.as_str(), http.page.as_str()),
             ("POST", "http://127.0.0.1:9000/web/api/v1/auth/anonymous")
         );
-        assert_eq!((http.headers.len(), &http.headers["content-type"]), (1, &"application/json".parse().unwrap()));
-        assert_eq!(http.body.as_deref(), Some("{}"));
+        let text = |template: &Template| template.sample(ToString::to_string);
+        assert_eq!((http.headers.len(), text(&http.headers["content-type"])), (1, "application/json".to_owned()));
+        assert_eq!(http.body.as_ref().map(|body| text(&body.text)).as_deref(), Some("{}"));
         assert_eq!(http.token, TokenPlace::Json("/token/accessToken".to_owned()));
         let url = site.probe.url.as_ref().unwrap();
         assert!(url.as_str().starts_with("http://127.0.0.1:9000/web/api/v2/search/product?"));

@@ -39,5 +39,6 @@ pub use redaction::Secrecy;
 pub use rotation::{Again, Rotation};
 pub use server::{LogFormat, ServerConfig};
 pub use site::{ProbeConfig, SiteConfig};
-pub use source::{FlaresolverrConfig, HttpConfig, ProxyConfig, SolverKind, SourceConfig, TokenPlace};
+pub use source::{FlaresolverrConfig, HttpBody, HttpConfig, ProxyConfig, SolverKind, SourceConfig, TokenPlace};
+pub use template::{Stored, Template, percent_encoded};
 pub use variables::VARIABLES;

@@ -16,7 +16,7 @@ use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::source::{
     FlaresolverrSection, Headers, HttpSection, ProxyConfig, SiteProxySection, SourceConfig, fill, headers,
 };
-use super::template::Placeholders;
+use super::template::{Placeholders, Template};
 use super::value::{BaseAddress, BearerToken, DAY, HOUR, Name, RedisKey, SECOND, ScheduleText, Span, Text};
 use super::value::{UserAgentText, VariableName, WebAddress};
 use crate::domain::extract::{Charset, CookieRule};
@@ -152,16 +152,18 @@ impl SiteSection {
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
         }
-        if let Some(UserAgentText(user_agent)) = self.user_agent {
-            let requests =
-                [http.as_mut().map(|http| &mut http.headers), probe.as_mut().map(|probe| &mut probe.headers)];
-            for headers in requests.into_iter().flatten() {
-                headers.entry(USER_AGENT).or_insert_with(|| user_agent.clone());
+        if let Some(UserAgentText(name)) = self.user_agent {
+            if let Some(http) = &mut http {
+                let text = name.to_str().unwrap_or_default();
+                http.headers.entry(USER_AGENT).or_insert_with(|| Template::text(text));
+            }
+            if let Some(probe) = &mut probe {
+                probe.headers.entry(USER_AGENT).or_insert(name);
             }
         }
         let page: Option<String> = match (self.page_url.0, &http) {
             (Some(page), _) => Some(page.0.into()),
-            (None, Some(http)) if kinds == [SourceKind::Http] => Some(http.url.clone().into()),
+            (None, Some(http)) if kinds == [SourceKind::Http] => Some(http.page.clone().into()),
             (None, _) => {
                 site.missing("page_url", "expected the page to open, such as https://shop.test/");
                 None
@@ -254,6 +256,11 @@ mod tests {
         site
     }
 
+    /// With the names of its placeholders.
+    fn text(template: &Template) -> String {
+        template.sample(ToString::to_string)
+    }
+
     #[test]
     fn a_site_of_ones_own_needs_little() {
         let site =
@@ -272,7 +279,7 @@ mod tests {
              http.token = \"header:X-Token\"",
         );
         let [SourceConfig::Http(http)] = site.sources.as_slice() else { panic!("one source") };
-        assert_eq!((http.method.as_str(), http.url.as_str()), ("GET", "https://shop.test/shop"));
+        assert_eq!((http.method.as_str(), http.page.as_str()), ("GET", "https://shop.test/shop"));
         assert_eq!(http.token, super::super::TokenPlace::Header("x-token".parse().unwrap()));
         assert_eq!((site.page.as_str(), site.probe.url), ("https://shop.test/shop", None));
     }
@@ -284,7 +291,7 @@ mod tests {
                 "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\nhttp.body = \"{{}}\"\n{more}"
             ));
             let Some(SourceConfig::Http(http)) = site.sources.into_iter().next() else { panic!("a plain request") };
-            (http.method.to_string(), http.headers["content-type"].to_str().unwrap().to_owned())
+            (http.method.to_string(), text(&http.headers["content-type"]))
         };
         assert_eq!(http(""), ("POST".to_owned(), "application/json".to_owned()));
         let more = "http.method = \"PUT\"\nhttp.headers = { Content-Type = \"text/plain\" }";
@@ -304,12 +311,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_stored_stays_within_its_place_in_the_plain_request() {
+        let site_with = |http: &str| {
+            let toml = "page_url = \"https://x.test\"\ncookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\n";
+            Given::nothing().toml(&format!("sites.chitai_gorod.enabled = false\n[sites.shop]\n{toml}{http}"))
+        };
+        let url = "http.url = \"https://x.test/\"\n";
+        for http in [
+            "http.url = \"https://x.test/{token}?a={cookie:b}\"",
+            &format!("{url}http.headers = {{ Cookie = \"{{cookies}}\", X-Old = \"Bearer {{token}}\" }}"),
+            &format!("{url}http.body = '{{\"a\": {{\"b\": \"{{cookie:refresh-token}}\"}}}}'"),
+            &format!("{url}http.body = 'a={{token}}'\nhttp.headers.content-type = 'application/x-www-form-urlencoded'"),
+            &format!("{url}http.body = '{{token'\nhttp.headers.content-type = 'text/plain'"),
+        ] {
+            assert_eq!(site_with(http).loaded().config.sites.len(), 1, "{http}");
+        }
+        for (http, error) in [
+            ("http.url = \"https://{token}/\"", "in the path and the query alone"),
+            (
+                &format!("{url}http.headers.x = \"{{refresh}}\""),
+                "unknown placeholder {refresh}: known are {api}, {api_parent}, {city_id}, {user_id}, {site}, {token}, \
+                 {cookie:NAME}, {cookies}",
+            ),
+            (
+                &format!("{url}http.body = '{{\"a\": {{token}}}}'"),
+                "(hidden): expected JSON with its placeholders within",
+            ),
+            (
+                &format!("{url}http.body = '{{token}}'\nhttp.headers.content-type = 'text/plain'"),
+                "(hidden): what is stored can stand in JSON and in a form alone",
+            ),
+            (&format!("{url}probe.headers.x = \"{{token}}\""), "unknown placeholder {token}"),
+        ] {
+            let refused = site_with(http).refused();
+            assert!(refused.contains(error), "{refused}");
+        }
+    }
+
+    #[test]
     fn the_user_agent_of_a_site_is_that_of_its_own_requests_unless_a_header_says_otherwise() {
         let agents = |more: &str| {
             let toml = "cookie = \"a\"\nsources = [\"http\"]\nverify = \"off\"\nhttp.url = \"https://x.test\"\n";
             let site = site(&format!("{toml}user_agent = \"Shop/1\"\n{more}"));
             let [SourceConfig::Http(http)] = site.sources.as_slice() else { panic!("one source") };
-            [&http.headers, &site.probe.headers].map(|headers| headers["user-agent"].to_str().unwrap().to_owned())
+            [text(&http.headers["user-agent"]), site.probe.headers["user-agent"].to_str().unwrap().to_owned()]
         };
         assert_eq!(agents(""), ["Shop/1", "Shop/1"]);
         assert_eq!(agents("http.headers = { User-Agent = \"Other/2\" }"), ["Other/2", "Shop/1"]);

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use token_sidecar_client::wire::{Fingerprint, SiteId};
 use url::Url;
 
 use super::browser::BrowserConfig;
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
-use super::template::Placeholders;
+use super::template::{Placeholders, Stored, Template};
 use super::value::{
     self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SiteProxyAddress, SolverAddress, Span,
 };
@@ -70,13 +71,22 @@ pub struct ProxyConfig {
 /// A plain request whose answer contains the token.
 #[derive(Clone)]
 pub struct HttpConfig {
-    pub url: Url,
+    pub url: Template,
+    /// The same with its placeholders unfilled, so that it holds nothing that is stored.
+    pub page: Url,
     pub method: Method,
-    pub headers: HeaderMap,
-    pub body: Option<String>,
+    pub headers: HeaderMap<Template>,
+    pub body: Option<HttpBody>,
     pub token: TokenPlace,
     pub timeout: Duration,
     pub proxy: Option<ProxyConfig>,
+}
+
+#[derive(Clone)]
+pub struct HttpBody {
+    pub text: Template,
+    /// Whether what is filled in is percent-encoded, and not escaped as JSON.
+    pub is_form: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -228,25 +238,61 @@ impl HttpSection {
         placeholders: &Placeholders,
         proxy: Option<ProxyConfig>,
     ) -> Option<HttpConfig> {
-        let mut headers = headers(self.headers, "http.headers", site, placeholders);
-        let url = placeholders.address(&self.url.0?);
-        let url = fill(site, "http.url", Secrecy::SecretAddress, url)?;
-        let body = self.body.0;
-        if body.is_some() {
-            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        }
+        let header = |template: &str| placeholders.header_for_stored(template);
+        let mut headers = named(self.headers, "http.headers", site, header);
+        headers.retain(|(_, value)| !value.is_empty());
+        let mut headers: HeaderMap<Template> = headers.into_iter().collect();
+        let address = placeholders.address_for_stored(&self.url.0?);
+        let (url, page) = fill(site, "http.url", Secrecy::SecretAddress, address)?;
+        let body = match self.body.0 {
+            Some(text) => {
+                let json = || Template::text("application/json");
+                let content_type = headers.entry(CONTENT_TYPE).or_insert_with(json).sample(Stored::to_string);
+                let body = body(&text, &content_type);
+                Some(site.check("http.body", Secrecy::Secret, body)?)
+            }
+            None => None,
+        };
         let method = self.method.map_or(if body.is_some() { Method::POST } else { Method::GET }, |method| method.0);
-        Some(HttpConfig { url, method, headers, body, token: self.token.0, timeout: self.timeout.0, proxy })
+        let (token, timeout) = (self.token.0, self.timeout.0);
+        Some(HttpConfig { url, page, method, headers, body, token, timeout, proxy })
     }
+}
+
+/// The body of a request of this type. What is filled in must not be able to become more than a value.
+fn body(text: &str, content_type: &str) -> Parsed<HttpBody> {
+    let text = Template::from(text);
+    let content_type = content_type.to_ascii_lowercase();
+    let is_form = content_type.starts_with("application/x-www-form-urlencoded");
+    if text.uses_stored() && !is_form {
+        if !content_type.contains("json") {
+            return Err("what is stored can stand in JSON and in a form alone: see its content-type".to_owned());
+        }
+        let sample = text.sample(|_| "x".to_owned());
+        serde_json::from_str::<IgnoredAny>(&sample)
+            .map_err(|_| "expected JSON with its placeholders within quotes".to_owned())?;
+    }
+    Ok(HttpBody { text, is_form })
 }
 
 /// Fills in a table of headers and leaves out those that come out empty.
 pub(super) fn headers(templates: Headers, table: &str, site: &mut Section, placeholders: &Placeholders) -> HeaderMap {
+    let header = |template: &str| placeholders.header(template).and_then(|value| value::header(&value));
+    named(templates, table, site, header).into_iter().filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// Fills in a table of headers.
+fn named<T>(
+    templates: Headers,
+    table: &str,
+    site: &mut Section,
+    value: impl Fn(&str) -> Parsed<T>,
+) -> Vec<(HeaderName, T)> {
     let filled = templates.into_iter().filter_map(|(name, template)| {
-        let value = placeholders.header(&template?).and_then(|value| value::header(&value));
+        let value = value(&template?);
         let header = value::header_name(&name).map_err(|reason| format!("{reason} to the left of ="));
         let header = header.and_then(|name| Ok((name, value?)));
-        fill(site, &format!("{table}.{name}"), Secrecy::Header, header).filter(|(_, value)| !value.is_empty())
+        fill(site, &format!("{table}.{name}"), Secrecy::Header, header)
     });
     filled.collect()
 }

@@ -1,4 +1,5 @@
-//! Addresses and headers that are made of other settings: `{api}/search?city={city_id}`.
+//! Addresses, headers and bodies that are made of other settings, and of what is stored:
+//! `{api}/search?city={city_id}`, `Bearer {token}`.
 //!
 //! | placeholder | stands for |
 //! | --- | --- |
@@ -6,10 +7,14 @@
 //! | `{api}` | `api_url` |
 //! | `{api_parent}` | `api_url` without its last segment: `https://shop.test/api` for `https://shop.test/api/v2` |
 //! | `{city_id}`, `{user_id}` | these settings, empty if not set |
+//! | `{token}`, `{cookie:NAME}`, `{cookies}` | in the plain request alone: [what is stored](Stored) when it is sent |
 //!
-//! In an address the last two are percent-encoded. `{{` and `}}` are plain braces.
+//! In an address the last two rows are percent-encoded. `{{` and `}}` are plain braces. In a body the last row alone
+//! counts, and every other brace stands for itself: a body is full of them.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
@@ -30,6 +35,117 @@ enum Target {
     Header,
 }
 
+/// A text with places for what is stored, which are filled in when it is needed.
+#[derive(Clone, Default)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone)]
+enum Part {
+    Text(String),
+    Stored(Stored),
+}
+
+/// What a plain request may take from what is stored. It is shown as its placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stored {
+    Token,
+    /// All cookies, as the header `Cookie` has them.
+    Cookies,
+    /// The raw value of one cookie.
+    Cookie(String),
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token => f.write_str("{token}"),
+            Self::Cookies => f.write_str("{cookies}"),
+            Self::Cookie(name) => write!(f, "{{cookie:{name}}}"),
+        }
+    }
+}
+
+impl Stored {
+    /// Reads what stands between the braces.
+    fn parse(inner: &str) -> Option<Self> {
+        match inner {
+            "token" => Some(Self::Token),
+            "cookies" => Some(Self::Cookies),
+            _ => {
+                let name = inner.strip_prefix("cookie:")?;
+                value::name(name).ok().map(Self::Cookie)
+            }
+        }
+    }
+}
+
+/// A text such as a body, in which no braces count but those of [`Stored`].
+impl From<&str> for Template {
+    fn from(text: &str) -> Self {
+        let mut template = Self::default();
+        let mut rest = text;
+        while let Some((before, inner)) = rest.split_once('{') {
+            template.push(before);
+            let stored = inner.split_once('}').and_then(|(inner, tail)| Some((Stored::parse(inner)?, tail)));
+            if let Some((stored, tail)) = stored {
+                template.0.push(Part::Stored(stored));
+                rest = tail;
+            } else {
+                template.push("{");
+                rest = inner;
+            }
+        }
+        template.push(rest);
+        template
+    }
+}
+
+impl Template {
+    /// The text with these values in place of what is stored.
+    pub fn fill<E>(&self, mut value: impl FnMut(&Stored) -> Result<String, E>) -> Result<String, E> {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Text(text) => Ok(Cow::Borrowed(text.as_str())),
+            Part::Stored(stored) => value(stored).map(Cow::Owned),
+        });
+        parts.collect()
+    }
+
+    /// The text with each placeholder in its own place, to be checked before anything is stored.
+    pub(super) fn sample(&self, shown: impl Fn(&Stored) -> String) -> String {
+        self.fill(|stored| Ok::<_, Infallible>(shown(stored))).unwrap_or_else(|never| match never {})
+    }
+
+    /// A text without placeholders.
+    pub fn text(text: &str) -> Self {
+        Self(vec![Part::Text(text.to_owned())])
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Text(text) if text.is_empty()))
+    }
+
+    /// Whether something of what is stored is filled in.
+    pub fn uses_stored(&self) -> bool {
+        self.0.iter().any(|part| matches!(part, Part::Stored(_)))
+    }
+
+    /// The text before the first place for what is stored.
+    fn head(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        match self.0.last_mut() {
+            Some(Part::Text(last)) => last.push_str(text),
+            _ if text.is_empty() => {}
+            _ => self.0.push(Part::Text(text.to_owned())),
+        }
+    }
+}
+
 impl Placeholders {
     /// Fills in an address.
     pub(super) fn address(&self, template: &str) -> Parsed<Url> {
@@ -41,32 +157,57 @@ impl Placeholders {
         self.fill(template, Target::Header)
     }
 
+    /// Fills in an address, but for what is stored. Beside it, the same address with placeholders in these places.
+    pub(super) fn address_for_stored(&self, template: &str) -> Parsed<(Template, Url)> {
+        let template = self.parse(template.trim(), Target::Address, true)?;
+        let address = value::address(&template.sample(|stored| percent_encoded(&stored.to_string())))?;
+        let stays = || Url::parse(template.head()).is_ok_and(|head| head.origin() == address.origin());
+        if template.uses_stored() && !stays() {
+            return Err("what is stored can stand in the path and the query alone".to_owned());
+        }
+        Ok((template, address))
+    }
+
+    /// Fills in the value of a header, but for what is stored.
+    pub(super) fn header_for_stored(&self, template: &str) -> Parsed<Template> {
+        let template = self.parse(template.trim(), Target::Header, true)?;
+        value::header(&template.sample(Stored::to_string)).map(|_| template)
+    }
+
     fn fill(&self, template: &str, target: Target) -> Parsed<String> {
-        let mut filled = String::new();
+        Ok(self.parse(template, target, false)?.sample(Stored::to_string))
+    }
+
+    /// Reads a template. `stored` says whether it may have what is stored.
+    fn parse(&self, template: &str, target: Target, stored: bool) -> Parsed<Template> {
+        let mut filled = Template::default();
         let mut rest = template;
         while let Some(at) = rest.find(['{', '}']) {
-            filled.push_str(&rest[..at]);
+            filled.push(&rest[..at]);
             let brace = &rest[at..];
             if brace.starts_with("{{") || brace.starts_with("}}") {
-                filled.push_str(&brace[..1]);
+                filled.push(&brace[..1]);
                 rest = &brace[2..];
                 continue;
             }
             let Some((name, tail)) = brace.strip_prefix('{').and_then(|inner| inner.split_once('}')) else {
                 return Err("a brace without its other half; `{{` and `}}` are plain braces".to_owned());
             };
-            filled.push_str(&self.value_of(name, target)?);
+            match Stored::parse(name).filter(|_| stored) {
+                Some(stored) => filled.0.push(Part::Stored(stored)),
+                None => filled.push(&self.value_of(name, target, stored)?),
+            }
             rest = tail;
         }
-        filled.push_str(rest);
+        filled.push(rest);
         Ok(filled)
     }
 
-    fn value_of(&self, name: &str, target: Target) -> Parsed<Cow<'_, str>> {
+    fn value_of(&self, name: &str, target: Target, stored: bool) -> Parsed<Cow<'_, str>> {
         let given = |value: &Option<String>| -> Cow<'static, str> {
             let value = value.clone().unwrap_or_default();
             match target {
-                Target::Address => utf8_percent_encode(&value, NON_ALPHANUMERIC).to_string().into(),
+                Target::Address => percent_encoded(&value).into(),
                 Target::Header => value.into(),
             }
         };
@@ -77,11 +218,18 @@ impl Placeholders {
             "api_parent" => api().map(|api| Cow::Borrowed(parent(api))),
             "city_id" => Ok(given(&self.city_id)),
             "user_id" => Ok(given(&self.user_id)),
-            _ => Err(format!(
-                "unknown placeholder {{{name}}}: known are {{api}}, {{api_parent}}, {{city_id}}, {{user_id}}, {{site}}"
-            )),
+            _ => {
+                let more = if stored { ", {token}, {cookie:NAME}, {cookies}" } else { "" };
+                let known = "{api}, {api_parent}, {city_id}, {user_id}, {site}";
+                Err(format!("unknown placeholder {{{name}}}: known are {known}{more}"))
+            }
         }
     }
+}
+
+/// As an address and a form have it.
+pub fn percent_encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// An address without the last segment of its path.
@@ -121,6 +269,7 @@ mod tests {
         let without_api = Placeholders { api: None, ..placeholders() };
         for (placeholders, template, reason) in [
             (&placeholders(), "{apj}", "unknown placeholder {apj}"),
+            (&placeholders(), "{token}", "unknown placeholder {token}: known are {api}, {api_parent}, {city_id}, "),
             (&placeholders(), "{api", "a brace without its other half"),
             (&placeholders(), "api}", "a brace without its other half"),
             (&without_api, "{api_parent}", "{api_parent} stands for `api_url`, which is not set"),
@@ -128,6 +277,45 @@ mod tests {
             let error = placeholders.address(template).err().unwrap_or_default();
             assert!(error.starts_with(reason), "{error}");
         }
+    }
+
+    /// With `<…>` for what is stored.
+    fn shown(template: &Template) -> String {
+        template.sample(|stored| format!("<{stored}>"))
+    }
+
+    #[test]
+    fn what_is_stored_is_left_open() {
+        let placeholders = placeholders();
+        let address = placeholders.address_for_stored("{api}/{token}/renew?{{x}}={cookie:a-b}");
+        let address = address.map(|(template, page)| (shown(&template), String::from(page)));
+        let page = "https://shop.test/api/v2/%7Btoken%7D/renew?{x}=%7Bcookie%3Aa%2Db%7D";
+        let template = "https://shop.test/api/v2/<{token}>/renew?{x}=<{cookie:a-b}>";
+        assert_eq!(address, Ok((template.to_owned(), page.to_owned())));
+        let header = placeholders.header_for_stored(" {site} {cookies} ").map(|template| shown(&template));
+        assert_eq!(header.as_deref(), Ok("shop <{cookies}>"));
+        for (body, template) in [
+            (r#"{"a":{"refresh":"{cookie:r}"}}"#, r#"{"a":{"refresh":"<{cookie:r}>"}}"#),
+            ("{}{{token}}{cookie:}{cookie:a b}{api}{ token }{", "{}{<{token}>}{cookie:}{cookie:a b}{api}{ token }{"),
+        ] {
+            assert_eq!(shown(&Template::from(body)), template);
+        }
+    }
+
+    #[test]
+    fn what_is_stored_chooses_no_server() {
+        for address in [
+            "https://{token}/",
+            "{token}",
+            "https://shop.test{token}/",
+            "https://shop.test:{token}/",
+            "{cookies}@x.test",
+        ] {
+            assert!(placeholders().address_for_stored(address).is_err(), "{address}");
+        }
+        assert!(placeholders().address_for_stored("https://shop.test?{token}").is_ok());
+        let error = placeholders().header_for_stored("{tokens}").err().unwrap_or_default();
+        assert!(error.ends_with("{site}, {token}, {cookie:NAME}, {cookies}"), "{error}");
     }
 
     #[test]

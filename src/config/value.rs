@@ -249,7 +249,7 @@ fn admin_token(text: &str) -> Parsed<SecretString> {
 }
 
 /// The name of a cookie: a `token` of RFC 9110, as those of headers are.
-fn name(text: &str) -> Parsed<String> {
+pub(super) fn name(text: &str) -> Parsed<String> {
     header_name(text).map(|_| text.to_owned())
 }
 

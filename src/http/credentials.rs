@@ -20,7 +20,7 @@ pub(crate) fn set(headers: &mut HeaderMap, token: &Token, cookies: &Cookies, use
 }
 
 /// The cookies as a header, without those that a header cannot carry.
-fn jar(cookies: &Cookies) -> Option<HeaderValue> {
+pub(crate) fn jar(cookies: &Cookies) -> Option<HeaderValue> {
     let header = cookies.header();
     let jar = HeaderValue::from_str(&header).or_else(|_| {
         let is_sendable = |pair: &&str| HeaderValue::from_str(pair).is_ok();

@@ -1,12 +1,16 @@
-//! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds.
+//! A plain request whose answer contains the token. It needs no browser and takes milliseconds instead of many seconds. What
+//! is stored can be a part of it, so that it renews the token as the site's own pages do.
 
-use reqwest::header::{HeaderMap, HeaderValue, USER_AGENT};
-use reqwest::{Request, StatusCode};
-use token_sidecar_client::excerpt::excerpt;
+mod request;
+
+use std::collections::BTreeSet;
+
+use reqwest::StatusCode;
+use token_sidecar_client::excerpt::{excerpt, without};
 
 use super::set_cookie;
-use crate::config::{HttpConfig, ProxyConfig, TokenPlace};
-use crate::domain::extract::{CookieRule, RawToken, Solution};
+use crate::config::{HttpConfig, ProxyConfig, Template, TokenPlace};
+use crate::domain::extract::{Cookie, CookieRule, RawToken, Solution};
 use crate::domain::stored::StoredToken;
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
@@ -19,10 +23,14 @@ pub struct HttpSource {
     client: Client,
     config: HttpConfig,
     wanted: Vec<String>,
+    uses_stored: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpSourceError {
+    /// Nothing is stored for a placeholder, or what cannot stand in its place. No request was sent.
+    #[error("{place} cannot be filled in: {reason}")]
+    Unfilled { place: String, reason: String },
     #[error(transparent)]
     Request(#[from] RequestError),
     /// The answer of this peer has no token.
@@ -40,31 +48,64 @@ impl HttpSource {
     /// Builds the source. `rule` names the cookies that hold the token.
     pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
         let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
-        let client = Client::new(&config.url, Route::of_site(config.proxy.as_ref()))?;
-        Ok(Self { client, config: config.clone(), wanted })
+        let client = Client::new(&config.page, Route::of_site(config.proxy.as_ref()))?;
+        let body = config.body.as_ref().map(|body| &body.text);
+        let mut templates = std::iter::once(&config.url).chain(config.headers.values()).chain(body);
+        let uses_stored = templates.any(Template::uses_stored);
+        Ok(Self { client, config: config.clone(), wanted, uses_stored })
     }
 
     pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
         self.config.proxy.as_ref()
     }
 
-    /// Sends the request and takes the token from the answer.
+    /// Whether the request has the stored token or cookies in it.
+    pub const fn uses_stored(&self) -> bool {
+        self.uses_stored
+    }
+
+    /// Whether the request can be filled in. It is not sent: that may use up what is stored.
+    pub fn check(&self, stored: Option<&StoredToken>) -> Result<(), HttpSourceError> {
+        request::request(&self.config, stored).map(drop)
+    }
+
+    /// Sends the request and takes the token from the answer. Where the stored token or cookies are in the request, the
+    /// cookies of the answer are merged into the stored ones.
     pub async fn fetch(&self, stored: Option<&StoredToken>) -> Result<Solution, HttpSourceError> {
-        let mut request = Request::new(self.config.method.clone(), self.config.url.clone());
-        let mut headers = self.config.headers.clone();
-        let user_agent = user_agent(&mut headers, stored);
-        *request.headers_mut() = headers;
-        *request.body_mut() = self.config.body.clone().map(Into::into);
+        let (request, user_agent) = request::request(&self.config, stored)?;
         let answer = self.client.exchange(request, MAX_ANSWER, self.config.timeout).await?;
         let solution = self.read(&answer);
-        let solution =
-            solution.map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.config.url), problem })?;
+        let mut solution =
+            solution.map_err(|problem| HttpSourceError::Answer { peer: http::peer(&self.config.page), problem })?;
+        if let Some(stored) = stored.filter(|_| self.uses_stored) {
+            self.merge(&mut solution.cookies, stored);
+        }
         Ok(Solution { user_agent, ..solution })
+    }
+
+    /// Adds the stored cookies that the answer neither replaces nor removes. They have names alone, so any cookie of a name
+    /// counts. Those of the token are left out: they hold the old one.
+    fn merge(&self, cookies: &mut Vec<Cookie>, stored: &StoredToken) {
+        // An error names the place of a cookie, and the server may have put there what it was sent.
+        let secrets = || std::iter::once(stored.token.expose()).chain(stored.cookies.iter().map(|(_, value)| value));
+        for cookie in cookies.iter_mut() {
+            cookie.path = without(&cookie.path, secrets());
+        }
+        let came: BTreeSet<String> = cookies.iter().map(|cookie| cookie.name.clone()).collect();
+        let is_kept = |name: &str| !came.contains(name) && !self.wanted.iter().any(|wanted| wanted == name);
+        let kept = stored.cookies.iter().filter(|(name, _)| is_kept(name));
+        cookies.extend(kept.map(|(name, value)| Cookie {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            domain: String::new(),
+            path: String::new(),
+            expires_at: None,
+        }));
     }
 
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
         let place = &self.config.token;
-        let cookies = set_cookie::cookies(&answer.headers, &self.config.url);
+        let cookies = set_cookie::cookies(&answer.headers, &self.config.page);
         let has_wanted = cookies.iter().any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name));
         // A server may set its cookie in a redirect, which then need not be followed.
         let is_redirect_with_cookie = *place == TokenPlace::Cookie && answer.status.is_redirection() && has_wanted;
@@ -83,21 +124,10 @@ impl HttpSource {
             TokenPlace::Json(pointer) => Some(text_at(answer, pointer)?),
         };
         // Cookies are matched by host and path; the query may be secret.
-        let mut url = self.config.url.clone();
+        let mut url = self.config.page.clone();
         url.set_query(None);
         Ok(Solution { cookies, bare: bare.map(RawToken), url: url.into(), user_agent: None })
     }
-}
-
-/// Completes the headers of a request by its user agent: the configured one, or else that of the stored token. Where there
-/// is neither, the sidecar gives its own name, which is not returned: no parser should call itself so.
-fn user_agent(headers: &mut HeaderMap, stored: Option<&StoredToken>) -> Option<String> {
-    if let Some(value) = stored.and_then(|stored| HeaderValue::from_str(stored.user_agent.as_deref()?).ok()) {
-        headers.entry(USER_AGENT).or_insert(value);
-    }
-    let named = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
-    named
 }
 
 fn text_at(answer: &Answer, pointer: &str) -> Result<String, String> {

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "gateway/api.rs"]
-mod api;
+pub(crate) mod api;
 #[path = "gateway/client.rs"]
 mod client;
 #[path = "gateway/passing.rs"]

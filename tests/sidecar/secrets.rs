@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use simulator::{CookieKind, Faults, Garbage, SolveError};
 
 use crate::process::{World, eventually, http, keys};
+use crate::renewal::{self, RefreshEndpoint, cookie};
 
 const ADMIN: &str = "admin-hunter1";
 const PASSWORD: &str = "redis-hunter2";
@@ -93,6 +94,41 @@ fn nothing_that_is_written_or_served_holds_a_secret() {
     secrets.extend(["user-hunter3", "wrong-hunter4", "leaked.token.value1"].map(str::to_owned));
     for text in [&ran.stderr, &ran.stdout, &served] {
         has_none(text, &secrets);
+    }
+}
+
+/// The log at `trace`, where what is stored is in the address, the headers and the body of a plain request, and the server
+/// echoes it.
+#[test]
+fn a_renewal_with_what_is_stored_shows_nothing_of_it() {
+    let world = World::start();
+    let shop = RefreshEndpoint::of(&world);
+    let env = [&renewal::ENV[..], &[("RUST_LOG", "trace")]].concat();
+    let (sidecar, events) = world.ready_sidecar(&env);
+    let mut secrets = Vec::new();
+    let mut renew = |refuses: bool| {
+        secrets.extend([world.token().unwrap(), cookie(&world, renewal::REFRESH)]);
+        shop.refuses(refuses);
+        world.publish("{\"force\": true}");
+        events.next().to_string()
+    };
+    let mut shown = renew(false) + &renew(false);
+    world.faults(Faults { solve_reset: true, remaining: None, ..Faults::default() });
+    shown += &renew(true);
+    assert!(shown.contains("HTTP 400") && shop.api.last().target.contains("rotated"), "{shown}");
+    for path in ["/", "/metrics", "/api/status", "/api/history"] {
+        shown += &sidecar.get(path).body;
+    }
+    shown += &format!("{:?}", world.history());
+    for command in ["doctor", "status", "check-config"] {
+        let ran = world.call_with(&[command], &env);
+        shown += &(ran.stdout + &ran.stderr);
+    }
+    let ran = sidecar.stop().expect(0);
+    assert!(ran.stderr.contains("TRACE"));
+    for text in [&ran.stderr, &ran.stdout, &shown] {
+        has_none(text, &secrets);
+        has_none(&text.replace("%2E", ".").replace("%2D", "-").replace("%5F", "_"), &secrets);
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, USER_AGENT};
 use serde_json::json;
-use token_sidecar::config::{HttpConfig, SourceConfig, TokenPlace};
-use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
+use token_sidecar::config::{HttpBody, HttpConfig, SourceConfig, Template, TokenPlace};
+use token_sidecar::domain::extract::{CookieRule, RawToken, Solution, candidate};
+use token_sidecar::domain::pending::Fingerprints;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::refresh::ports::{Source as _, SourceError};
 use token_sidecar::sources::{AnySource, HttpSource, SharedSources};
@@ -25,14 +27,19 @@ fn rule() -> CookieRule {
 
 fn config(url: &str, token: TokenPlace) -> HttpConfig {
     HttpConfig {
-        url: url.parse().unwrap(),
+        url: url.into(),
+        page: url.parse().unwrap(),
         method: Method::POST,
-        headers: HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]),
-        body: Some("{}".into()),
+        headers: HeaderMap::from_iter([(CONTENT_TYPE, "application/json".into())]),
+        body: json_body("{}"),
         token,
         timeout: Duration::from_secs(5),
         proxy: None,
     }
+}
+
+fn json_body(text: &str) -> Option<HttpBody> {
+    Some(HttpBody { text: Template::from(text), is_form: false })
 }
 
 /// What a browser has stored, with these cookies.
@@ -85,7 +92,7 @@ async fn the_user_agent_is_the_configured_one_or_that_of_the_stored_token_and_is
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
     let plain = config(&stub.url, TokenPlace::Json(String::new()));
     let mut named = plain.clone();
-    named.headers.insert(USER_AGENT, HeaderValue::from_static("Shop/1"));
+    named.headers.insert(USER_AGENT, "Shop/1".into());
     let nameless = StoredToken { user_agent: None, ..stored("{}") };
     for (config, stored, returned) in [
         (&named, Some(&stored("{}")), Some("Shop/1")),
@@ -117,8 +124,8 @@ async fn a_redirect_is_not_followed_and_neither_header_nor_body_travels() {
         let target = elsewhere.url.clone();
         let stub = Stub::new(move |_, _| redirect(status, &target));
         let mut config = config(&stub.url, TokenPlace::Json(String::new()));
-        config.headers.insert("x-key", HeaderValue::from_static("hunter3"));
-        config.body = Some(r#"{"password":"hunter4"}"#.into());
+        config.headers.insert("x-key", "hunter3".into());
+        config.body = json_body(r#"{"password":"hunter4"}"#);
         let message = HttpSource::new(&config, &rule()).unwrap().fetch(None).await.unwrap_err().to_string();
         assert!(message.contains("a redirect") && !message.contains("hunter"), "{message}");
         assert_eq!(stub.seen()[0].header("x-key"), Some("hunter3"));
@@ -156,5 +163,83 @@ async fn what_brings_no_token_is_an_error_of_one_line() {
         let message = asked(act, place).await.unwrap_err().message;
         assert!(message.starts_with("http: ") && message.contains("127.0.0.1:"), "{message} names no server");
         assert!(message.contains(part), "{message} has no {part:?}");
+    }
+}
+
+/// The cookies of the bundle that an answer leads to, as JSON.
+fn bundle(solution: &Solution) -> String {
+    let (none, day) = (Fingerprints::default(), Duration::from_secs(86_400));
+    let found = candidate(solution, &rule(), "", &none, day, Timestamp::from_second(1_795_331_911).unwrap());
+    found.unwrap().0.cookies.to_json()
+}
+
+#[tokio::test]
+async fn the_cookies_of_the_answer_are_merged_into_the_stored_ones_where_those_were_used() {
+    let head = "HTTP/1.1 200 OK\r\nX-Token: abc\r\nSet-Cookie: refresh-token=r2; Path=/auth; Max-Age=60\r\n\
+                Date: Sun, 22 Nov 2026 07:18:31 GMT\r\nSet-Cookie: gone=; Max-Age=0\r\n\
+                Set-Cookie: late=y; Expires=Wed, 21 Oct 2026 07:28:00 GMT\r\nSet-Cookie: new=n\r\n\
+                Set-Cookie: kept=z; Domain=other.test\r\nContent-Length: 0\r\n\r\n";
+    let stub = Stub::new(move |_, _| Act::Bytes(head.as_bytes().to_vec()));
+    let stored = stored(
+        r#"{"access-token":"Bearer%20old.token","bearer_token":"old.token","refresh-token":"r1","gone":"g","late":"x",
+            "kept":"k"}"#,
+    );
+    let mut config = config(&stub.url, TokenPlace::Header("x-token".parse().unwrap()));
+    let solution = HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await.unwrap();
+    let bundle_of_the_answer = r#"{"access-token":"Bearer%20abc","new":"n","refresh-token":"r2"}"#;
+    assert_eq!(bundle(&solution), bundle_of_the_answer, "nothing that is stored was used");
+    config.headers.insert(COOKIE, "refresh-token={cookie:refresh-token}".into());
+    let source = HttpSource::new(&config, &rule()).unwrap();
+    let solution = source.fetch(Some(&stored)).await.unwrap();
+    assert_eq!(bundle(&solution), r#"{"access-token":"Bearer%20abc","kept":"k","new":"n","refresh-token":"r2"}"#);
+    assert_eq!(stub.seen().pop().unwrap().header("cookie"), Some("refresh-token=r1"));
+    // Without what its placeholder stands for it sends nothing.
+    let sent = stub.seen().len();
+    let error = source.fetch(None).await.unwrap_err().to_string();
+    assert!(error.contains("{cookie:refresh-token}"), "{error}");
+    assert_eq!(stub.seen().len(), sent);
+}
+
+/// An old token in the answer is no new one.
+#[tokio::test]
+async fn a_stored_token_cookie_is_never_taken_for_a_new_one() {
+    let stub = Stub::new(|_, _| {
+        Act::Bytes(b"HTTP/1.1 200 OK\r\nSet-Cookie: access-token=a%20b\r\nContent-Length: 0\r\n\r\n".to_vec())
+    });
+    let stored = stored(r#"{"access-token":"Bearer%20old.token","bearer_token":"old.token"}"#);
+    let mut config = config(&stub.url, TokenPlace::Cookie);
+    config.headers.insert(COOKIE, "{cookies}".into());
+    let solution = HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await.unwrap();
+    assert_eq!(solution.cookies.len(), 1, "{:?}", solution.cookies);
+}
+
+#[tokio::test]
+async fn what_was_sent_is_in_no_error_wherever_the_server_echoes_it() {
+    let stored = stored(r#"{"refresh-token":"hunter/2"}"#);
+    for echoed in ["old.token", "old%2Etoken", "hunter/2", "hunter%2f2"] {
+        let cookie = format!("HTTP/1.1 200 OK\r\nSet-Cookie: access-token=a%20b; Path=/{echoed}\r\n");
+        let stub = Stub::new(move |request, _| {
+            assert!(request.line.contains("hunter%2F2") && request.line.contains("old%2Etoken"));
+            match request.header("x-answer") {
+                Some("cookie") => Act::Bytes(format!("{cookie}Content-Length: 0\r\n\r\n").into_bytes()),
+                _ => Act::Json(400, json!({"message": format!("no {echoed}"), "error": echoed})),
+            }
+        });
+        for act in ["cookie", "error"] {
+            let url = format!("{}/{{token}}?refresh={{cookie:refresh-token}}", stub.url);
+            let mut config = config(&stub.url, TokenPlace::Cookie);
+            config.url = url.as_str().into();
+            config.headers.insert("x-answer", act.into());
+            let error = match HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await {
+                Err(error) => error.to_string(),
+                Ok(solution) => {
+                    let (none, day) = (Fingerprints::default(), Duration::from_secs(86_400));
+                    candidate(&solution, &rule(), "", &none, day, Timestamp::UNIX_EPOCH).unwrap_err().to_string()
+                }
+            };
+            for secret in ["old", "hunter"] {
+                assert!(!error.contains(secret), "{error}");
+            }
+        }
     }
 }

@@ -20,9 +20,10 @@ use crate::support::tls_front::TlsFront;
 
 fn http_source(url: &str, token: TokenPlace) -> HttpSource {
     let config = HttpConfig {
-        url: url.parse().unwrap(),
+        url: url.into(),
+        page: url.parse().unwrap(),
         method: Method::GET,
-        headers: HeaderMap::new(),
+        headers: HeaderMap::default(),
         body: None,
         token,
         timeout: Duration::from_secs(5),

@@ -32,13 +32,60 @@ pub fn is_hidden(c: char) -> bool {
     c.is_control() || directs
 }
 
-/// Text from outside without the `secrets` that were sent there. To be applied before the text is cut.
+/// Text from outside without the `secrets` that were sent there, percent-encoded or decoded. To be applied before the text
+/// is cut.
 #[must_use]
 pub fn without<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let mut known: Vec<&str> = secrets.into_iter().filter(|secret| !secret.is_empty()).collect();
+    let forms = secrets.into_iter().flat_map(|secret| [Some(secret.to_owned()), decoded(secret)]).flatten();
+    let mut known: Vec<String> = forms.filter(|secret| !secret.is_empty()).collect();
     // The longest first: one may be the beginning of another.
     known.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-    known.into_iter().fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+    known.dedup();
+    known.iter().fold(text.to_owned(), |text, secret| without_one(&text, secret))
+}
+
+fn without_one(text: &str, secret: &str) -> String {
+    let (mut shown, mut rest, mut at) = (String::with_capacity(text.len()), text, 0);
+    while at < rest.len() {
+        match extent(&rest.as_bytes()[at..], secret.as_bytes()) {
+            Some(length) => {
+                shown.push_str(&rest[..at]);
+                shown.push('…');
+                (rest, at) = (&rest[at + length..], 0);
+            }
+            None => at += 1,
+        }
+    }
+    shown + rest
+}
+
+/// The length of the secret at the beginning of a text, where any of its bytes may be percent-encoded.
+fn extent(text: &[u8], secret: &[u8]) -> Option<usize> {
+    if text.starts_with(secret) {
+        return Some(secret.len());
+    }
+    secret.iter().try_fold(0, |at, byte| match encoded(text.get(at..)?) {
+        Some(found) if found == *byte => Some(at + 3),
+        _ => (text.get(at) == Some(byte)).then_some(at + 1),
+    })
+}
+
+/// The byte that a text begins with, if it is percent-encoded.
+fn encoded(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+}
+
+/// A percent-encoded text without its encoding; `None` where it is no text then.
+fn decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some(first) = rest.first() {
+        let found = encoded(rest);
+        bytes.push(found.unwrap_or(*first));
+        rest = &rest[if found.is_some() { 3 } else { 1 }..];
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn masked(word: &str) -> String {
@@ -110,7 +157,34 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_sent_is_removed_percent_encoded_or_not() {
+        let secrets = ["Bearer%20a.b/c", "longer-than", "longer", "50%25"];
+        for (text, shown) in [
+            ("no Bearer%20a.b/c here", "no … here"),
+            ("no Bearer a.b/c, Bearer%2520a%2eb%2Fc or B%65arer%20a.b/c", "no …, … or …"),
+            ("longer-than longer%2Dthan longer", "… … …"),
+            ("50% 50%25 5%", "… … 5%"),
+            ("ключ Bearer%2", "ключ Bearer%2"),
+        ] {
+            assert_eq!(without(text, secrets), shown, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_was_sent_is_not_shown_wherever_it_stands(
+            before in "\\PC{0,9}", secret in "[a-zа-я]{3,9}", after in "\\PC{0,9}", is_encoded: bool,
+        ) {
+            let sent: String = if is_encoded {
+                secret.bytes().map(|byte| format!("%{byte:02x}")).collect()
+            } else {
+                secret.clone()
+            };
+            let text = format!("{before}{sent}{after}");
+            prop_assert!(!without(&text, [secret.as_str()]).contains(&sent));
+        }
+
         #[test]
         fn it_is_one_short_line_whatever_comes(text in "\\PC*|[\\x00-\\x7f]*", limit in 1_usize..80) {
             let shown = excerpt(&text, limit);

@@ -8,33 +8,33 @@ use super::client::{read_body, read_headers};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) target: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
     /// Lower-case names.
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.headers.iter().any(|(known, _)| known == name)
     }
 }
 
 /// It ends with the process.
-pub(super) struct Api {
+pub(crate) struct Api {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Api {
     /// Answers each request with these bytes; with none it closes the connection.
-    pub(super) fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+    pub(crate) fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
         Self::with(true, move |request, stream| {
             let answer = answer(request);
             !answer.is_empty() && stream.write_all(&answer).is_ok()
@@ -42,7 +42,7 @@ impl Api {
     }
 
     /// `serve` says whether the connection goes on. Unless `reads_bodies`, the body of a request is left to it.
-    pub(super) fn with(
+    pub(crate) fn with(
         reads_bodies: bool,
         serve: impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static,
     ) -> Self {
@@ -69,16 +69,16 @@ impl Api {
     }
 
     /// Its `api_url`.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/v2", self.address)
     }
 
     /// All requests so far.
-    pub(super) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 
-    pub(super) fn last(&self) -> Request {
+    pub(crate) fn last(&self) -> Request {
         self.requests().pop().unwrap()
     }
 }
@@ -96,11 +96,11 @@ fn read(reader: &mut BufReader<TcpStream>, reads_bodies: bool) -> Option<Request
 }
 
 /// A whole answer; `headers` are whole lines.
-pub(super) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// What the API of the shop answers to the probe.
-pub(super) fn json(body: &str) -> Vec<u8> {
+pub(crate) fn json(body: &str) -> Vec<u8> {
     answer(200, "Content-Type: application/json\r\n", body)
 }

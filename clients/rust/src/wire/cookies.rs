@@ -31,6 +31,11 @@ impl Cookies {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names and raw values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// Sets the raw value of one cookie.
     pub fn insert(&mut self, name: &str, value: String) {
         self.0.insert(name.to_owned(), value);
