@@ -34,7 +34,7 @@ demo: ## See what the sidecar does, in under a minute after the build; leaves no
 test: ## Run every test; ARGS=quick those that need only Rust and Redis, other ARGS go to cargo test
 	@scripts/test $(ARGS)
 
-bench: ## Measure what the sidecar costs, beside the floor, Celery and Redis alone; ARGS='--quick idle' chooses
+bench: ## Measure what the sidecar costs, beside the floor, Celery, Redis alone and nginx; ARGS='--quick idle' chooses
 	@scripts/setup bench
 	cargo build --release --locked -p token-sidecar -p token-sidecar-bench -p token-sidecar-simulator
 	@$(TARGET)/release/token-sidecar-bench run --sidecar $(BINARY) --python "$$(bench/check build)" $(ARGS)

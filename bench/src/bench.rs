@@ -26,7 +26,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// A number of samples or seconds; a tenth of it with `--quick`.
     pub(crate) fn scaled(&self, whole: u32) -> u32 {
-        if self.quick { whole.div_ceil(10) } else { whole }
+        whole.div_ceil(self.scaled_down())
+    }
+
+    /// By how much a number of samples or a time is divided.
+    pub(crate) const fn scaled_down(&self) -> u32 {
+        if self.quick { 10 } else { 1 }
     }
 
     /// Starts a sidecar with this Redis and this solver. `settings` are the variables that differ from the defaults.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::{Browser, Flood, Herd, Idle, Latency, Report, Start, Subject, row};
+use crate::report::{Browser, Flood, Gateway, Herd, Idle, Latency, Proxy, Report, Start, Subject, row};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Goal {
@@ -69,6 +69,10 @@ pub(crate) fn figure(value: f64) -> String {
     format!("{value:.places$}")
 }
 
+fn proxy(gateway: Option<&Gateway>, subject: Subject) -> Option<&Proxy> {
+    row(&gateway?.proxies, |row: &Proxy| row.subject, subject)
+}
+
 /// The goals whose figures were measured.
 pub(crate) fn of(report: &Report) -> Vec<Goal> {
     let latency = |subject| row(&report.latency, |row: &Latency| row.subject, subject);
@@ -92,6 +96,9 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         let per_site = |fewer, more| Some((peak_kib(more)? as f64 - peak_kib(fewer)? as f64) / f64::from(more - fewer));
         Some(per_site(1_000, 10_000)? / per_site(1, 1_000)?)
     };
+    let gateway = report.gateway.as_ref();
+    let (ours, nginx) = (proxy(gateway, Subject::Gateway), proxy(gateway, Subject::Nginx));
+    let (revoked, large) = (gateway.map(|gateway| &gateway.revoked), gateway.map(|gateway| &gateway.large));
     [
         most(
             "from `PUBLISH` to the solver's request, median, × the floor",
@@ -148,6 +155,41 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
             0.7,
         ),
         most("the source `browser` at rest, processes", own.map(|own| f64::from(own.rest_processes)), 1.0),
+        most(
+            "the gateway, time added, median, × nginx",
+            ours.zip(nginx).map(|(ours, nginx)| ours.added_ms / nginx.added_ms),
+            4.0,
+        ),
+        most("the gateway, time added, median, ms", ours.map(|ours| ours.added_ms), 0.5),
+        least(
+            "the gateway, requests a CPU second, × nginx",
+            ours.zip(nginx).map(|(ours, nginx)| ours.per_cpu_second / nginx.per_cpu_second),
+            0.4,
+        ),
+        most(
+            "the gateway with 1,000 connections, MiB above idle",
+            ours.map(|ours| mebi(ours.peak_rss_kib) - mebi(ours.idle_rss_kib)),
+            // 8 MiB, and 64 KiB a connection.
+            70.5,
+        ),
+        most(
+            "the gateway under load, from `PUBLISH` to the solver's request, median, × at rest",
+            gateway.map(|gateway| gateway.busy_dispatch.median / gateway.dispatch.median),
+            3.0,
+        ),
+        most("a token revoked under 1,000 clients of the gateway, solves", revoked.map(|row| row.solves as f64), 1.0),
+        most("the same, requests that failed", revoked.map(|row| row.failures as f64), 0.0),
+        most("the same, until all go on, × the solve", revoked.map(|row| row.all_go_on_s / row.solve_s), 1.3),
+        most(
+            "1 GiB in each direction through the gateway, MiB above idle",
+            large.map(|row| mebi(row.peak_rss_kib) - mebi(row.idle_rss_kib)),
+            8.0,
+        ),
+        most(
+            "1 GiB that a client does not read, MiB that the API could send",
+            large.map(|row| mebi(row.unread_bytes / 1024)),
+            32.0,
+        ),
         most("the binary, MiB", report.size.as_ref().map(|size| size.binary_bytes as f64 / f64::from(1 << 20)), 8.0),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
-//! The benchmark: the sidecar beside the floor, Celery and Redis alone, in one run on one machine.
+//! The benchmark: the sidecar beside the floor, Celery, Redis alone and nginx, in one run on one machine.
 
+mod api;
 mod bench;
 mod budget;
 mod celery;
@@ -7,7 +8,9 @@ mod clock;
 mod distribution;
 mod floor;
 mod goals;
+mod http;
 mod machine;
+mod nginx;
 mod page;
 mod parsers;
 mod parts;
@@ -28,8 +31,8 @@ use crate::bench::Bench;
 use crate::parts::Part;
 use crate::report::Report;
 
-/// Measures what token-sidecar costs, beside the fewest round trips possible, the Celery design that it replaces, and
-/// Redis alone.
+/// Measures what token-sidecar costs, beside the fewest round trips possible, the Celery design that it replaces, Redis
+/// alone, and nginx as a reverse proxy.
 #[derive(Debug, Parser)]
 #[command(
     version,

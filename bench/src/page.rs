@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 
 use crate::goals::{self, figure, mebi};
 use crate::plot;
-use crate::report::{Report, Subject};
+use crate::report::{Gateway, Report, Subject};
 
 const PAGE: &str = "performance.md";
 const PLOT: &str = "performance/figures.svg";
@@ -76,6 +76,9 @@ fn tables(report: &Report) -> String {
         replicas(report),
         waiting(report),
         browser(report),
+        proxies(report),
+        revoked(report),
+        beside_refreshes(report),
         size(report),
     ] {
         text += &table.text;
@@ -186,6 +189,40 @@ fn browser(report: &Report) -> Table {
         let times = [row.plain.median, row.plain.p99, row.late.median];
         let rest = [mebi(row.peak_pss_kib), mebi(row.rest_pss_kib), row.rest_processes.into()];
         table.row(row.subject.name(), &[times, rest].concat().into_iter().map(Some).collect::<Vec<_>>());
+    }
+    table
+}
+
+fn proxies(report: &Report) -> Table {
+    let columns =
+        ["", "time added, ms", "requests a second", "a CPU second", "RSS idle, MiB", "with 1,000 connections"];
+    let mut table = Table::new("### The gateway as a reverse proxy, on one core", &columns);
+    for row in report.gateway.iter().flat_map(|gateway| &gateway.proxies) {
+        let memory = [mebi(row.idle_rss_kib), mebi(row.peak_rss_kib)];
+        let cells = [&[row.added_ms, row.per_second, row.per_cpu_second][..], &memory].concat();
+        table.row(row.subject.name(), &cells.into_iter().map(Some).collect::<Vec<_>>());
+    }
+    table
+}
+
+fn revoked(report: &Report) -> Table {
+    let columns = ["clients", "solves", "requests", "failed", "late 401s", "over, s", "all go on, s"];
+    let title = "### A token is revoked under the clients of the gateway, a solve takes 3 s";
+    let mut table = Table::new(title, &columns);
+    if let Some(Gateway { revoked, .. }) = &report.gateway {
+        let counts = [revoked.solves as f64, revoked.requests as f64, revoked.failures as f64, revoked.late.into()];
+        let cells = [&counts[..], &[revoked.late_s, revoked.all_go_on_s]].concat();
+        table.row(&figure(revoked.clients.into()), &cells.into_iter().map(Some).collect::<Vec<_>>());
+    }
+    table
+}
+
+fn beside_refreshes(report: &Report) -> Table {
+    let columns = ["", "solver's request, median, ms", "99th", "samples"];
+    let mut table = Table::new("### From a report, beside the gateway's requests", &columns);
+    let rows = report.gateway.iter().flat_map(|row| [("at rest", row.dispatch), ("busy", row.busy_dispatch)]);
+    for (name, spread) in rows {
+        table.row(name, &[spread.median, spread.p99, spread.samples as f64].map(Some));
     }
     table
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Lines, Read as _, Seek as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::AddAssign;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::clock::Instant;
 
@@ -146,6 +148,28 @@ impl Drop for Process {
         }
         let _status = self.child.wait();
     }
+}
+
+/// Calls a function on one core: the processes and threads that it starts stay on that core.
+pub(crate) fn on_core<T>(core: usize, call: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let before = sched_getaffinity(None)?;
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only).with_context(|| format!("core {core}"))?;
+    let result = call();
+    sched_setaffinity(None, &before)?;
+    result
+}
+
+/// The cores that this process may use.
+pub(crate) fn cores() -> anyhow::Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect())
+}
+
+/// An address of this machine on which nothing listens.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// Raises the limit of open files of this process and its children to what the system allows.

@@ -3,7 +3,7 @@
 //! The connection speaks RESP2 on a blocking socket: the measuring side must not use the client library that is measured.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
-use crate::process::{Process, until};
+use crate::bench::TOKEN;
+use crate::process::{Process, free_address, until};
 
 /// Longer than any reply may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
@@ -28,7 +29,7 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) fn start() -> anyhow::Result<Self> {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = free_address()?;
         let folder = tempfile::tempdir()?;
         let port = address.port().to_string();
         let mut command = Command::new("redis-server");
@@ -52,6 +53,11 @@ impl RedisServer {
 
     pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(self.address)
+    }
+
+    /// The token of the sidecar's built-in site.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        self.connect()?.ask(&["GET", TOKEN])?.text().context("no token")
     }
 
     /// How many connections are subscribed to the channel.

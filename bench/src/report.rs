@@ -36,6 +36,10 @@ pub(crate) enum Subject {
     KeptBrowser,
     /// The source `flaresolverr`, with the FlareSolverr that the tests install.
     Flaresolverr,
+    /// The gateway of the sidecar.
+    Gateway,
+    /// nginx as a reverse proxy.
+    Nginx,
 }
 
 impl Subject {
@@ -54,6 +58,8 @@ impl Subject {
             Self::Browser => "`browser`",
             Self::KeptBrowser => "`browser`, kept running",
             Self::Flaresolverr => "`flaresolverr`",
+            Self::Gateway => "the gateway",
+            Self::Nginx => "nginx",
         }
     }
 }
@@ -72,6 +78,7 @@ pub(crate) struct Report {
     pub(crate) replicas: Vec<Replicas>,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) browser: Vec<Browser>,
+    pub(crate) gateway: Option<Gateway>,
     pub(crate) size: Option<Size>,
 }
 
@@ -178,6 +185,61 @@ pub(crate) struct Browser {
     /// Of all that is left after a solve.
     pub(crate) rest_pss_kib: u64,
     pub(crate) rest_processes: u32,
+}
+
+/// The gateway in front of an API on the same machine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Gateway {
+    /// Beside another reverse proxy, each alone on the same core.
+    pub(crate) proxies: Vec<Proxy>,
+    /// From a report to the solver's request.
+    pub(crate) dispatch: Distribution,
+    /// The same while clients keep the gateway busy.
+    pub(crate) busy_dispatch: Distribution,
+    pub(crate) revoked: Revoked,
+    pub(crate) large: Large,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Proxy {
+    pub(crate) subject: Subject,
+    /// How much later than from the API itself an answer comes, on one connection: the median.
+    pub(crate) added_ms: f64,
+    /// Requests answered, with several connections.
+    pub(crate) per_second: f64,
+    /// Requests answered in a second of the proxy's CPU time.
+    pub(crate) per_cpu_second: f64,
+    pub(crate) idle_rss_kib: u64,
+    /// The highest RSS with many connections.
+    pub(crate) peak_rss_kib: u64,
+    pub(crate) connections: u32,
+}
+
+/// Clients that send one request after another when the token is revoked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Revoked {
+    pub(crate) clients: u32,
+    /// Requests that were on their way with the old token and were refused one after another, over this time.
+    pub(crate) late: u32,
+    pub(crate) late_s: f64,
+    /// How long a solve takes.
+    pub(crate) solve_s: f64,
+    pub(crate) solves: usize,
+    pub(crate) requests: u64,
+    /// Requests that were not answered with 200.
+    pub(crate) failures: u64,
+    /// From the revocation until each client has had an answer to a request that it sent after it.
+    pub(crate) all_go_on_s: f64,
+}
+
+/// A body of this size in each direction.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Large {
+    pub(crate) bytes: u64,
+    pub(crate) idle_rss_kib: u64,
+    pub(crate) peak_rss_kib: u64,
+    /// What the API could send to a client that read nothing.
+    pub(crate) unread_bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

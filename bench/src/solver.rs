@@ -115,6 +115,11 @@ impl Solver {
         self.state().live.clear();
     }
 
+    /// Whether the API accepts this token.
+    pub(crate) fn accepts(&self, token: &str) -> bool {
+        self.state().live.contains(token)
+    }
+
     fn state(&self) -> MutexGuard<'_, SolverState> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -144,7 +149,7 @@ impl Solver {
                 ("200 OK", "{}".to_owned())
             }
             path if path.starts_with("/web/api/") => {
-                if self.state().live.contains(&bearer) {
+                if self.accepts(&bearer) {
                     ("200 OK", r#"{"data":{"products":[]}}"#.to_owned())
                 } else {
                     ("401 Unauthorized", r#"{"errors":[{"status":401}]}"#.to_owned())

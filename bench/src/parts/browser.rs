@@ -12,7 +12,7 @@ use anyhow::{Context as _, ensure};
 use crate::bench::{Bench, FAILED, INVALID, TOKEN, UPDATED};
 use crate::clock::Instant;
 use crate::distribution::Distribution;
-use crate::process::{Process, Usage, usage_of};
+use crate::process::{Process, Usage, free_address, usage_of};
 use crate::redis::{Connection, RedisServer};
 use crate::report::{Browser, Subject};
 
@@ -141,7 +141,7 @@ fn flaresolverr() -> anyhow::Result<Rival> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/real-flaresolverr");
     let installed = Command::new(script).arg("install").status().context(script)?;
     ensure!(installed.success(), "a real FlareSolverr cannot be had: see `{script} install`");
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port = free_address()?.port();
     let mut server = Process::start_with_log(Command::new(script).args(["run", &port.to_string()]))?;
     server.until("FlareSolverr to listen", || {
         Ok(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(()))

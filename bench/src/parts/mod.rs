@@ -2,6 +2,7 @@
 
 mod browser;
 mod flood;
+mod gateway;
 mod growth;
 mod herd;
 mod idle;
@@ -26,10 +27,11 @@ pub(crate) enum Part {
     Replicas,
     Waiting,
     Browser,
+    Gateway,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Size,
         Self::Idle,
         Self::Start,
@@ -40,6 +42,7 @@ impl Part {
         Self::Replicas,
         Self::Waiting,
         Self::Browser,
+        Self::Gateway,
     ];
 
     /// Printed while it runs.
@@ -55,6 +58,7 @@ impl Part {
             Self::Replicas => "1 to 100 replicas",
             Self::Waiting => "1 to 10,000 parsers that wait for the same token",
             Self::Browser => "a page opened by a browser of the sidecar's own, and by a real FlareSolverr; minutes",
+            Self::Gateway => "the gateway beside nginx, a token that is revoked, 1 GiB each way; minutes",
         }
     }
 
@@ -70,6 +74,7 @@ impl Part {
             Self::Replicas => report.replicas = growth::replicas(bench)?,
             Self::Waiting => report.waiting = growth::waiting(bench)?,
             Self::Browser => report.browser = browser::measure(bench)?,
+            Self::Gateway => report.gateway = Some(gateway::measure(bench)?),
         }
         Ok(())
     }
