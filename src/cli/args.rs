@@ -124,6 +124,9 @@ pub enum Command {
 
     /// Publish the message that the token does not work
     #[command(after_help = "\
+A token that is given with --refused as an argument is visible to other users of the machine (`ps`): `-` reads it from
+standard input. Its fingerprint, the first 16 hex digits of its SHA-256, is no secret.
+
 Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens, 75 failed or timed out.
 
 Examples:
@@ -221,9 +224,9 @@ pub struct Next {
 
 #[derive(Debug, Clone, Args)]
 pub struct History {
-    /// How many at most, up to 1000
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub limit: u16,
+    /// How many at most, up to 1000; 20 by default, with --since all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: Option<u16>,
 
     /// Only those since then: a time such as 24h, or an instant such as 2026-11-28T07:00:00Z
     #[arg(long, value_name = "TIME", value_parser = since)]

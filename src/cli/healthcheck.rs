@@ -17,7 +17,7 @@ pub(super) async fn run(config: &Config, flags: &Flags) -> Result<Exit, Stopped>
         .await
         .map_err(|error| Stopped::because(Exit::Unhealthy, format!("no sidecar answers on {listen}: {error}")))?;
     let body = String::from_utf8_lossy(&answer.body);
-    if flags.live {
+    if flags.live && [StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&answer.status) {
         screen::line("it answers")?;
         return Ok(Exit::Done);
     }

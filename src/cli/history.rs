@@ -16,6 +16,9 @@ use crate::domain::lifetime::earlier;
 use crate::redis::history;
 use crate::status::HistoryEntry;
 
+/// How many are shown where neither a number nor a time is given.
+const ENTRIES: usize = 20;
+
 /// What `history --json` prints: the same as `/api/history`.
 #[derive(Serialize)]
 struct Entries<'a> {
@@ -32,8 +35,11 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         Since::Ago(span) => earlier(now, span),
         Since::At(at) => at,
     });
-    let mut entries = reach(async || history::latest(&link, &site.keys, flags.limit.into()).await).await?;
+    let limit = flags.limit.map_or(if since.is_some() { history::MAX_ENTRIES } else { ENTRIES }, usize::from);
+    let read = if since.is_some() { history::MAX_ENTRIES } else { limit };
+    let mut entries = reach(async || history::latest(&link, &site.keys, read).await).await?;
     entries.retain(|entry| since.is_none_or(|since| entry.at >= since));
+    entries.truncate(limit);
     if flags.json {
         let json = serde_json::to_string_pretty(&Entries { site: site.id.as_str(), entries });
         screen::line(json.map_err(std::io::Error::from)?)?;

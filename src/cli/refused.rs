@@ -9,14 +9,14 @@ use tokio::time::timeout;
 
 use super::{Exit, Stopped};
 
-/// No token is longer.
-const LONGEST: u64 = 64 << 10;
+/// More than any token has, in bytes.
+const LONGEST: u64 = 16 << 10;
 
-/// The fingerprint of the given token. A fingerprint (16 hex digits) is taken as it is. Without one, or with `-`, it is
-/// read from standard input, at most for `patience`.
+/// The fingerprint of the given token; 16 hex digits count as a fingerprint. Without an argument, or with `-`, the token
+/// is read from standard input, at most for `patience`: there nothing but a token is expected.
 pub(super) async fn read(given: Option<&str>, patience: Duration) -> Result<Fingerprint, Stopped> {
     let text = match given.filter(|text| *text != "-") {
-        Some(text) => text.to_owned(),
+        Some(text) => return fingerprint(text).map_err(|reason| usage(&reason)),
         None if stdin().is_terminal() => {
             return Err(usage("which token? Give it on standard input, or its fingerprint as an argument"));
         }
@@ -26,7 +26,7 @@ pub(super) async fn read(given: Option<&str>, patience: Duration) -> Result<Fing
             .map_err(|error| Stopped::new(Exit::Usage, error))?
             .map_err(|error| usage(&format!("standard input: {error}")))?,
     };
-    fingerprint(&text).map_err(|reason| usage(&reason))
+    of_token(&text).map_err(|reason| usage(&reason))
 }
 
 fn input() -> std::io::Result<String> {
@@ -36,14 +36,15 @@ fn input() -> std::io::Result<String> {
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    Fingerprint::parse(text.trim()).map_or_else(|| of_token(text), Ok)
+}
+
+fn of_token(text: &str) -> Result<Fingerprint, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("the refused token is empty".to_owned());
     }
-    match Fingerprint::parse(text) {
-        Some(fingerprint) => Ok(fingerprint),
-        None => Ok(Token::parse(text).map_err(|error| format!("the refused token: {error}"))?.fingerprint()),
-    }
+    Ok(Token::parse(text).map_err(|error| format!("the refused token: {error}"))?.fingerprint())
 }
 
 fn usage(reason: &str) -> Stopped {
@@ -61,6 +62,8 @@ mod tests {
         assert_eq!(of("abc.def\n"), Fingerprint::of("abc.def"));
         assert_eq!(of("Bearer abc.def"), Fingerprint::of("abc.def"));
         assert_eq!(of(&Fingerprint::of("abc.def").to_string()), Fingerprint::of("abc.def"));
+        let looks_like_a_fingerprint = "0123456789abcdef";
+        assert_eq!(of_token(looks_like_a_fingerprint), Ok(Fingerprint::of(looks_like_a_fingerprint)));
         for wrong in ["", " \n", "a b c", "a\u{7f}b"] {
             assert!(fingerprint(wrong).is_err(), "{wrong:?}");
         }

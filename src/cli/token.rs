@@ -1,24 +1,20 @@
 //! `token`: prints only the current token, for `$(token-sidecar token)`, or all that belongs to it in another form.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, USER_AGENT};
 use serde_json::{Value, json};
-use token_sidecar_client::redis::{Connector, Link};
-use token_sidecar_client::wire::{Token, whole_second_down};
+use token_sidecar_client::wire::{Cookies, Token, whole_second_down};
 use token_sidecar_client::{Client, ClientError, Update};
 
 use super::args::{Form, Token as Flags};
 use super::patience::reach;
-use super::status::reader;
 use super::{Exit, Stopped, screen};
 use crate::config::{Config, SiteConfig};
-use crate::domain::snapshot::{Current, Snapshot};
 use crate::http::credentials;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
-    let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token --wait");
+    let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar token");
     let mut token = reach(async || client.token().await).await?;
     if let (None, Some(wait)) = (&token, flags.wait) {
         token = tokio::time::timeout(wait, arrival(&client, wait)).await.ok();
@@ -32,47 +28,58 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         screen::line(token.expose())?;
         return Ok(Exit::Done);
     }
-    // Token, cookies and user agent are read in one step, so that they belong together.
-    let link = Arc::new(Link::new(Connector::new(&config.redis)?));
-    let store = reader(&link, site);
-    let snapshot = reach(|| store.snapshot()).await?;
-    let Some(current) = &snapshot.current else {
-        return Err(Stopped::because(Exit::TryAgain, format!("there is no token of {}", site.id)));
-    };
-    screen::line(if form.json { bundle(&snapshot, current).to_string() } else { headers(current, form) })?;
+    let bundle = reach(async || Bundle::read(&client, token.clone()).await).await?;
+    screen::line(if form.json { bundle.json().to_string() } else { bundle.headers(form) })?;
     Ok(Exit::Done)
 }
 
-fn headers(current: &Current, form: &Form) -> String {
-    let mut headers = HeaderMap::new();
-    let user_agent = current.refresh().and_then(|refresh| refresh.user_agent.as_deref());
-    credentials::set(&mut headers, &current.token, &current.cookies, user_agent);
-    let value = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-    if form.cookie {
-        return value(COOKIE).unwrap_or_default();
-    }
-    let bearer = |value| format!("Authorization: {value}");
-    if form.header {
-        return value(AUTHORIZATION).map(bearer).unwrap_or_default();
-    }
-    // In a file of settings for curl, `"` and `\` are escaped.
-    let lines = [("Authorization", AUTHORIZATION), ("Cookie", COOKIE), ("User-Agent", USER_AGENT)];
-    let lines = lines.into_iter().filter_map(|(shown, name)| {
-        let value = value(name)?.replace('\\', "\\\\").replace('"', "\\\"");
-        Some(format!("header = \"{shown}: {value}\""))
-    });
-    lines.collect::<Vec<_>>().join("\n")
+/// A token and what belongs to it.
+struct Bundle {
+    token: Token,
+    cookies: Cookies,
+    user_agent: Option<String>,
 }
 
-fn bundle(snapshot: &Snapshot, current: &Current) -> Value {
-    json!({
-        "token": current.token.expose(),
-        "fingerprint": current.token.fingerprint(),
-        "version": current.refresh().map_or(0, |_| snapshot.version),
-        "expires_at": current.token.claims().expires_at.map(whole_second_down),
-        "cookies": serde_json::from_str::<Value>(&current.cookies.to_json()).unwrap_or_default(),
-        "user_agent": current.refresh().and_then(|refresh| refresh.user_agent.as_deref()),
-    })
+impl Bundle {
+    /// Reads until the token is the same before and after: a refresh may come in between. A parser's rights are enough.
+    async fn read(client: &Client, mut token: Token) -> Result<Self, ClientError> {
+        loop {
+            let (cookies, user_agent) = (client.cookies().await?, client.user_agent().await?);
+            match client.token().await? {
+                Some(newer) if newer != token => token = newer,
+                _ => return Ok(Self { token, cookies, user_agent }),
+            }
+        }
+    }
+
+    fn headers(&self, form: &Form) -> String {
+        let mut headers = HeaderMap::new();
+        credentials::set(&mut headers, &self.token, &self.cookies, self.user_agent.as_deref());
+        let value = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        if form.cookie {
+            return value(COOKIE).unwrap_or_default();
+        }
+        if form.header {
+            return format!("Authorization: Bearer {}", self.token.expose());
+        }
+        // In a file of settings for curl, `"` and `\` are escaped.
+        let lines = [("Authorization", AUTHORIZATION), ("Cookie", COOKIE), ("User-Agent", USER_AGENT)];
+        let lines = lines.into_iter().filter_map(|(shown, name)| {
+            let value = value(name)?.replace('\\', "\\\\").replace('"', "\\\"");
+            Some(format!("header = \"{shown}: {value}\""))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "token": self.token.expose(),
+            "fingerprint": self.token.fingerprint(),
+            "expires_at": self.token.claims().expires_at.map(whole_second_down),
+            "cookies": serde_json::from_str::<Value>(&self.cookies.to_json()).unwrap_or_default(),
+            "user_agent": self.user_agent,
+        })
+    }
 }
 
 /// Asks for a token and waits for one, even after a failure: a later refresh may store it.

@@ -380,6 +380,10 @@ mod tests {
                 "flaresolverr.url = [\"http://a:1\", \"http://u:hunter2@b:x\"]",
                 "sidecar.toml: flaresolverr.url = \"http://u:***@b:x\": expected an address",
             ),
+            (
+                "flaresolverr.url = \"http://u:hun,ter2@b:1\"",
+                "sidecar.toml: flaresolverr.url = (hidden): expected an address",
+            ),
             ("flaresolverr.kind = \"x\"", "sidecar.toml: flaresolverr.kind = \"x\": expected flaresolverr or byparr"),
         ] {
             let refused = Given::nothing().toml(toml).refused();

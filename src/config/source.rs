@@ -168,6 +168,14 @@ impl FlaresolverrSection {
         if urls.is_empty() {
             site.missing("flaresolverr.url", "expected one or more addresses such as http://flaresolverr:8191/v1");
         }
+        let share = self.max_timeout.0 / u32::try_from(urls.len().max(1)).unwrap_or(u32::MAX);
+        if urls.len() > 1 && share < self.wait.0 + Duration::from_secs(1) {
+            let reason = "each of several solvers has its share of max_timeout, which must exceed `wait` by a second";
+            site.conflict(
+                &["flaresolverr.max_timeout", "flaresolverr.wait"],
+                format!("sites.{id}.flaresolverr: {reason}"),
+            );
+        }
         FlaresolverrConfig {
             urls,
             kind: self.kind,

@@ -237,6 +237,11 @@ impl<'a> Place<'a> {
     }
 
     fn show(&self, value: &str) -> String {
+        // A password may contain what separates the items of a list: such an item may be a part of one.
+        let whole = self.entries.last().and_then(|entry| entry.value.as_str());
+        if self.item.is_some() && self.secrecy.is_secret() && whole.is_some_and(|whole| whole.trim() != value) {
+            return HIDDEN.to_owned();
+        }
         redaction::show(self.secrecy, &self.name, value)
     }
 

@@ -13,6 +13,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct Breaker {
     /// Failures in a row.
     failures: u32,
+    failed_at: Duration,
     open_until: Duration,
     /// A solve is on its way that decides; at most until then.
     trial_until: Duration,
@@ -56,10 +57,14 @@ impl Breaker {
         *self = Self::default();
     }
 
-    pub fn failed(&mut self, now: Duration) {
+    /// A solve that began at `began` has failed. One that was on its way at the last failure adds nothing to it.
+    pub fn failed(&mut self, began: Duration, now: Duration) {
+        if self.failures > 0 && began <= self.failed_at {
+            return;
+        }
         let pause = FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
-        *self =
-            Self { failures: self.failures.saturating_add(1), open_until: now + pause, trial_until: Duration::ZERO };
+        let failures = self.failures.saturating_add(1);
+        *self = Self { failures, failed_at: now, open_until: now + pause, trial_until: Duration::ZERO };
     }
 }
 
@@ -75,20 +80,21 @@ mod tests {
     fn a_solver_that_fails_is_left_alone_for_ever_longer_and_then_tried_by_one_solve() {
         let mut breaker = Breaker::default();
         assert_eq!((breaker.state(at(0)), breaker.left_alone(at(0))), (BreakerState::Closed, None));
-        breaker.failed(at(100));
+        breaker.failed(at(50), at(100));
+        breaker.failed(at(60), at(110));
         assert_eq!((breaker.state(at(129)), breaker.left_alone(at(129))), (BreakerState::Open, Some(at(1))));
         assert_eq!((breaker.state(at(130)), breaker.left_alone(at(130))), (BreakerState::HalfOpen, None));
         breaker.begin(at(130), at(60));
         assert_eq!(breaker.left_alone(at(150)), Some(at(40)), "by one solve");
         assert_eq!(breaker.left_alone(at(190)), None, "unless that was abandoned");
-        breaker.failed(at(150));
+        breaker.failed(at(130), at(150));
         assert_eq!(breaker.left_alone(at(150)), Some(at(60)));
-        for _ in 0..100 {
-            breaker.failed(at(200));
+        for second in 200..300 {
+            breaker.failed(at(second), at(second));
         }
-        assert_eq!(breaker.left_alone(at(200)), Some(LONGEST));
+        assert_eq!(breaker.left_alone(at(299)), Some(LONGEST));
         breaker.succeeded();
-        breaker.begin(at(201), at(60));
-        assert_eq!((breaker.state(at(201)), breaker.left_alone(at(201))), (BreakerState::Closed, None));
+        breaker.begin(at(301), at(60));
+        assert_eq!((breaker.state(at(301)), breaker.left_alone(at(301))), (BreakerState::Closed, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The shortest time in which a solver can be expected to answer.
-const LEAST: Duration = Duration::from_secs(1);
+pub const LEAST: Duration = Duration::from_secs(1);
 
 /// One attempt. Solvers are named by their places in the settings.
 #[derive(Debug, Default)]

@@ -206,7 +206,8 @@ where
         if self.usable(Some(token.token.fingerprint())).is_some() {
             return true;
         }
-        let refused = Refused { method: &self.method, path: self.url.path(), token, sent };
+        let (method, path, may_be_repeated) = (&self.method, self.url.path(), self.may_be_repeated());
+        let refused = Refused { method, path, token, sent, may_be_repeated };
         let (refusals, observer) = (&self.site.refusals, &self.site.observer);
         refusals.is_about_the_token(&refused, || observer.now(), self.gateway.config.wait).await
     }

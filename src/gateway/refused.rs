@@ -21,8 +21,8 @@ const MOST: usize = 256;
 /// Asks the probe of the site about a token.
 pub type Judge = Arc<dyn Fn(StoredToken) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
-/// Decides for one site. Until a route has refused a new token, each 401 is about the token. From then on the probe is
-/// asked.
+/// Decides for one site. Until a route has refused a new token, each 401 is about the token. From then on, and for a
+/// request that cannot be sent again, the probe is asked.
 pub(super) struct Refusals {
     judge: Judge,
     /// Held while the probe is asked, so that requests that wait share the verdict.
@@ -44,6 +44,8 @@ pub(super) struct Refused<'a> {
     pub(super) path: &'a str,
     pub(super) token: &'a StoredToken,
     pub(super) sent: Duration,
+    /// Whether it can be sent again, which would show whether the route refuses a new token too.
+    pub(super) may_be_repeated: bool,
 }
 
 impl Refusals {
@@ -62,7 +64,7 @@ impl Refusals {
         patience: Duration,
     ) -> bool {
         let (is_known, is_any_known) = self.known(refused, now());
-        if !is_any_known {
+        if !is_any_known && refused.may_be_repeated {
             return true;
         }
         match timeout(patience, self.verdict(refused, &now)).await {
@@ -165,7 +167,7 @@ mod tests {
         }
 
         fn refused<'a>(&'a self, path: &'a str) -> Refused<'a> {
-            Refused { method: &Method::GET, path, token: &self.token, sent: self.now() }
+            Refused { method: &Method::GET, path, token: &self.token, sent: self.now(), may_be_repeated: true }
         }
 
         fn remember(&self, path: &str) {
@@ -222,6 +224,19 @@ mod tests {
         assert!(given.is_about_the_token("/me").await);
         assert!(given.refusals.is_about_the_token(&early, || given.now(), SECOND).await);
         assert_eq!(given.asked(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_cannot_be_sent_again_is_judged_by_the_probe() {
+        let given = Given::new();
+        for (verdict, is_about_the_token) in
+            [(Verdict::Refused("401".into()), true), (Verdict::Unclear("503".into()), true), (Verdict::Accepted, false)]
+        {
+            given.says(verdict);
+            let refused = Refused { may_be_repeated: false, ..given.refused("/upload") };
+            let judged = given.refusals.is_about_the_token(&refused, || given.now(), 10 * SECOND).await;
+            assert_eq!((judged, given.asked()), (is_about_the_token, 1));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub use self::error::FlaresolverrError;
@@ -24,9 +25,10 @@ use self::wire::Reply;
 use crate::clock::SystemClock;
 use crate::config::{FlaresolverrConfig, ProxyConfig, SolverKind};
 use crate::domain::extract::Solution;
-use crate::domain::round::{Round, Turn};
+use crate::domain::round::{LEAST, Round, Turn};
 use crate::http::ClientError;
 use crate::refresh::ports::{Clock as _, SourceError};
+use crate::sources::slots::Slot;
 
 /// One page, opened by one of the site's solvers.
 pub struct Flaresolverr {
@@ -40,7 +42,10 @@ impl Flaresolverr {
     /// Builds the source. `solvers` is shared by the whole process, and sources of one URL share its slots.
     pub fn new(config: &FlaresolverrConfig, solvers: &Solvers) -> Result<Self, ClientError> {
         let of_site = config.urls.iter().map(|url| solvers.get(url, config.concurrency, config.kind));
-        let solvers = of_site.collect::<Result<_, _>>()?;
+        let solvers = of_site.collect::<Result<Vec<_>, _>>()?;
+        if solvers.len() > 1 {
+            solvers.iter().for_each(|solver| solver.is_one_of_several());
+        }
         Ok(Self { solvers, config: config.clone(), round: Mutex::default(), clock: SystemClock::start() })
     }
 
@@ -55,35 +60,51 @@ impl Flaresolverr {
 
     /// Host and port of a solver, by its place in the settings.
     pub fn address(&self, solver: usize) -> String {
-        self.solvers.get(solver).map(|solver| solver.address()).unwrap_or_default()
+        self.solvers[solver].address()
     }
 
     /// Checks a solver, by its place in the settings. The answer may take half a minute while all its browsers are busy.
     pub async fn health(&self, solver: usize) -> Result<Health, FlaresolverrError> {
-        let solver = self.solvers.get(solver).ok_or(FlaresolverrError::NoTime)?;
-        let health = solver.health().await?;
+        let health = self.solvers[solver].health().await?;
         self.is_able(health.kind).map(|()| health)
     }
 
     /// Opens the page by the solver at a place in the order of this attempt; place 0 begins one.
     pub async fn solve(&self, place: usize) -> Result<Solution, SourceError> {
         let (solver, share) = self.turn(place)?;
-        let error = |error: FlaresolverrError| error.of_source(share.map(|_| solver.address()));
         let wait = self.config.wait.unwrap_or_default();
-        let max_timeout = share.map_or(self.config.max_timeout, |share| share.saturating_sub(wait));
-        let visit = Visit { solver, config: &self.config, max_timeout };
-        solver.begin(share.unwrap_or(max_timeout + wait + GRACE));
+        let longest = share.unwrap_or(self.config.max_timeout + wait + GRACE);
+        let began = solver.begin(longest);
         // Boxed: each of thousands of sites that wait for a slot would reserve some kilobytes for its solve.
-        let visiting = Box::pin(async {
-            self.is_able(self.kind_of(solver).await)?;
-            visit.open().await
+        let outcome = Box::pin(async {
+            let asked = self.clock.now();
+            let slots = timeout(longest, solver.slots(self.config.session.as_deref())).await;
+            let slots = slots.map_err(|_| FlaresolverrError::NoSlot(longest))?;
+            let Some(share) = share else { return self.visit(solver, slots, self.config.max_timeout).await };
+            // The time in the queue is that of the other sites, and no fault of the solver.
+            let left = share.saturating_sub(self.clock.now().saturating_sub(asked));
+            let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
+            let visit = timeout(left, self.visit(solver, slots, max_timeout)).await;
+            visit.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
         });
-        let outcome = match share {
-            Some(share) => timeout(share, visiting).await.unwrap_or(Err(FlaresolverrError::GivenUp(share))),
-            None => visiting.await,
-        };
-        solver.ended(outcome.as_ref().err());
-        outcome.map_err(error)
+        let outcome = outcome.await;
+        solver.ended(began, outcome.as_ref().err());
+        if matches!(outcome, Err(FlaresolverrError::GivenUp(_))) {
+            // Its session must not stay open until the solver's next turn; this attempt has no time for that.
+            let solver = Arc::clone(solver);
+            Handle::current().spawn(async move { solver.destroy_abandoned().await });
+        }
+        outcome.map_err(|error| error.of_source(share.map(|_| solver.address())))
+    }
+
+    async fn visit(
+        &self,
+        solver: &Arc<Solver>,
+        mut slots: Vec<Slot>,
+        max_timeout: Duration,
+    ) -> Result<Solution, FlaresolverrError> {
+        self.is_able(self.kind_of(solver).await?)?;
+        Visit { solver, config: &self.config, max_timeout }.open(&mut slots).await
     }
 
     /// The token of the solver at this place has proved good.
@@ -107,8 +128,8 @@ impl Flaresolverr {
     }
 
     /// What the solver is, where that makes a difference for this site.
-    async fn kind_of(&self, solver: &Solver) -> Option<SolverKind> {
-        if self.needs().next().is_none() { None } else { solver.kind().await }
+    async fn kind_of(&self, solver: &Solver) -> Result<Option<SolverKind>, FlaresolverrError> {
+        if self.needs().next().is_none() { Ok(None) } else { solver.kind().await }
     }
 
     /// What this site needs beyond opening a page.

@@ -145,8 +145,7 @@ function render() {
   const healthy = !link.problem;
   byId("link").className = "pill " + (healthy ? "good" : "bad");
   byId("link").textContent = healthy ? "Redis: canary " + link.round_trip_ms.toFixed(1) + " ms" : "Redis: " + link.problem;
-  // A single solver is asked whatever its state; what it fails with is shown at its sites.
-  byId("solvers").hidden = status.solvers.length < 2;
+  byId("solvers").hidden = status.solvers.length === 0;
   byId("solvers").replaceChildren(...status.solvers.map(solver));
   byId("build").textContent = "version " + status.version + ", " + status.instance;
   if (fresh !== shown) {

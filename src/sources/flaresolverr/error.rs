@@ -34,6 +34,9 @@ pub enum FlaresolverrError {
     SessionDead,
     #[error("the session does not exist")]
     SessionUnknown,
+    /// Its browser does not start.
+    #[error("its browser does not start; has it memory enough? ({0})")]
+    NoBrowser(String),
     /// It answers, but not as FlareSolverr's API does.
     #[error("{0}")]
     NotTheApi(String),
@@ -67,9 +70,13 @@ impl FlaresolverrError {
         })
     }
 
-    /// Whether the solver is at fault, and not the page or the settings of the site.
-    pub(super) const fn is_of_the_solver(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Body(_) | Self::NotTheApi(_) | Self::GivenUp(_))
+    /// Whether the solver is at fault, and not the page; `None` where it was not asked.
+    pub(super) const fn is_of_the_solver(&self) -> Option<bool> {
+        match self {
+            Self::Unable(_) | Self::NoSlot(_) | Self::NoTime => None,
+            Self::Request(_) | Self::Body(_) | Self::NotTheApi(_) | Self::NoBrowser(_) | Self::GivenUp(_) => Some(true),
+            Self::Lacks(_) | Self::Blocked | Self::SessionDead | Self::SessionUnknown | Self::Failed(_) => Some(false),
+        }
     }
 
     /// The error of the source. `address` is that of the solver where a site has several.
@@ -97,7 +104,7 @@ impl FlaresolverrError {
         } else if has("session doesn't exist") {
             return Self::SessionUnknown;
         } else if has("session not created") || has("chrome not reachable") {
-            format!("its browser does not start; has it memory enough? ({text})")
+            return Self::NoBrowser(text.to_owned());
         } else if has("net::ERR_PROXY") || has("net::ERR_TUNNEL") {
             format!("its browser cannot use the proxy ({text})")
         } else if has("net::ERR_") {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,8 +61,12 @@ pub(super) struct Solver {
     login: Option<Login>,
     slots: Slots,
     session_slots: Mutex<HashMap<String, Arc<Slots>>>,
-    /// What it was set to be, or has said that it is.
-    kind: Mutex<Option<SolverKind>>,
+    /// What it was set to be.
+    kind: Option<SolverKind>,
+    /// It has said that it is a FlareSolverr, and answered ever since.
+    is_flaresolverr: AtomicBool,
+    /// A site has others beside it.
+    is_one_of_several: AtomicBool,
     cookies_read: Mutex<Option<CookiesRead>>,
     breaker: Mutex<Breaker>,
     clock: SystemClock,
@@ -94,10 +99,13 @@ impl Solvers {
         }
     }
 
-    /// All solvers, by their addresses.
+    /// The solvers of sites that have several, by their addresses. Of those with one address the worst counts.
     pub fn states(&self) -> Vec<SolverState> {
-        let mut states: Vec<_> = lock(&self.0).values().map(|solver| solver.state()).collect();
-        states.sort_by(|one, other| one.address.cmp(&other.address));
+        let solvers: Vec<_> = lock(&self.0).values().cloned().collect();
+        let of_several = solvers.iter().filter(|solver| solver.is_one_of_several.load(Relaxed));
+        let mut states: Vec<_> = of_several.map(|solver| solver.state()).collect();
+        states.sort_by(|one, other| one.address.cmp(&other.address).then(other.left_alone.cmp(&one.left_alone)));
+        states.dedup_by(|later, earlier| later.address == earlier.address);
         states
     }
 
@@ -129,7 +137,9 @@ impl Solver {
             url,
             slots: Slots::new(concurrency),
             session_slots: Mutex::default(),
-            kind: Mutex::new(kind),
+            kind,
+            is_flaresolverr: AtomicBool::new(false),
+            is_one_of_several: AtomicBool::new(false),
             cookies_read: Mutex::default(),
             breaker: Mutex::default(),
             clock: SystemClock::start(),
@@ -166,9 +176,15 @@ impl Solver {
         answer
     }
 
-    /// Host and port.
+    /// Host and port; with the path where it is not the usual one.
     pub(super) fn address(&self) -> String {
-        http::peer(&self.url)
+        let path = Some(self.url.path()).filter(|path| *path != "/v1").unwrap_or_default();
+        http::peer(&self.url) + path
+    }
+
+    /// A site has others beside it.
+    pub(super) fn is_one_of_several(&self) {
+        self.is_one_of_several.store(true, Relaxed);
     }
 
     fn state(&self) -> SolverState {
@@ -181,24 +197,29 @@ impl Solver {
         lock(&self.breaker).left_alone(self.clock.now())
     }
 
-    /// A solve begins that takes at most `longest`.
-    pub(super) fn begin(&self, longest: Duration) {
-        lock(&self.breaker).begin(self.clock.now(), longest);
+    /// A solve begins that takes at most `longest`; when, for [`Self::ended`].
+    pub(super) fn begin(&self, longest: Duration) -> Duration {
+        let now = self.clock.now();
+        lock(&self.breaker).begin(now, longest);
+        now
     }
 
-    /// A solve has ended.
-    pub(super) fn ended(&self, error: Option<&FlaresolverrError>) {
-        if error.is_some_and(FlaresolverrError::is_of_the_solver) {
-            lock(&self.breaker).failed(self.clock.now());
-        } else {
-            lock(&self.breaker).succeeded();
+    /// A solve that began at `began` has ended.
+    pub(super) fn ended(&self, began: Duration, error: Option<&FlaresolverrError>) {
+        match error.map_or(Some(false), FlaresolverrError::is_of_the_solver) {
+            Some(true) => {
+                // Another server may come in its place.
+                self.is_flaresolverr.store(false, Relaxed);
+                lock(&self.breaker).failed(began, self.clock.now());
+            }
+            Some(false) => lock(&self.breaker).succeeded(),
+            None => {}
         }
     }
 
     pub(super) async fn health(&self) -> Result<Health, FlaresolverrError> {
         // Only FlareSolverr answers here; other servers with its API count as healthy without an answer.
-        let index = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
-        let kind = *lock(&self.kind);
+        let (kind, index) = self.index(HEALTH_TIMEOUT).await.unwrap_or_default();
         // To answer about its health, Byparr opens a page.
         if kind != Some(SolverKind::Byparr) {
             let Exchanged { status, reply, .. } = self.get("health", HEALTH_TIMEOUT).await?;
@@ -209,19 +230,22 @@ impl Solver {
         Ok(Health { kind, version: index.version, user_agent: index.user_agent })
     }
 
-    /// What the solver is, if it says so. Asking takes milliseconds; a solve in the wrong way takes many seconds.
-    pub(super) async fn kind(&self) -> Option<SolverKind> {
-        let known = *lock(&self.kind);
-        if known.is_none() {
-            self.index(VERSION_TIMEOUT).await;
+    /// What the solver is; `None` where it answers and does not say. Asking takes milliseconds; a solve in the wrong way
+    /// takes many seconds.
+    pub(super) async fn kind(&self) -> Result<Option<SolverKind>, FlaresolverrError> {
+        if self.kind.is_some() {
+            return Ok(self.kind);
         }
-        *lock(&self.kind)
+        if self.is_flaresolverr.load(Relaxed) {
+            return Ok(Some(SolverKind::Flaresolverr));
+        }
+        self.index(HEALTH_TIMEOUT).await.map(|(kind, _)| kind)
     }
 
     /// When the solver reads cookies, if its version is known.
     pub(super) async fn cookies_read(&self) -> Option<CookiesRead> {
         if self.known_cookies_read().is_none() {
-            self.index(VERSION_TIMEOUT).await;
+            let _version = self.index(VERSION_TIMEOUT).await;
         }
         self.known_cookies_read()
     }
@@ -234,9 +258,9 @@ impl Solver {
         *lock(&self.cookies_read) = Some(cookies_read);
     }
 
-    /// The answer to `GET /`, which says what the solver is: Byparr leads to its documentation.
-    async fn index(&self, deadline: Duration) -> Option<Reply> {
-        let Exchanged { status, headers, reply } = self.get(".", deadline).await.ok()?;
+    /// The answer to `GET /`, and what it says the solver is: Byparr leads to its documentation.
+    async fn index(&self, deadline: Duration) -> Result<(Option<SolverKind>, Reply), FlaresolverrError> {
+        let Exchanged { status, headers, reply } = self.get(".", deadline).await?;
         let leads_to_docs = headers.get(LOCATION).is_some_and(|to| to.to_str().is_ok_and(|to| to.ends_with("/docs")));
         let has_version = reply.as_ref().is_some_and(|reply| reply.version.is_some());
         let kind = match status {
@@ -244,9 +268,8 @@ impl Solver {
             _ if status.is_success() && has_version => Some(SolverKind::Flaresolverr),
             _ => None,
         };
-        let mut known = lock(&self.kind);
-        *known = known.or(kind);
-        reply.filter(|_| status.is_success())
+        self.is_flaresolverr.store(kind == Some(SolverKind::Flaresolverr), Relaxed);
+        Ok((self.kind.or(kind), reply.filter(|_| status.is_success()).unwrap_or_default()))
     }
 
     async fn get(&self, path: &str, deadline: Duration) -> Result<Exchanged, FlaresolverrError> {

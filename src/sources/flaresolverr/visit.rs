@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::error::FlaresolverrError;
 use super::session::OwnSession;
@@ -35,14 +35,11 @@ pub(super) struct Visit<'a> {
 
 impl Visit<'_> {
     /// Opens the page.
-    pub(super) async fn open(&self) -> Result<Solution, FlaresolverrError> {
-        let patience = self.max_timeout + GRACE;
-        let slots = timeout(patience, self.solver.slots(self.config.session.as_deref())).await;
-        let mut slots = slots.map_err(|_| FlaresolverrError::NoSlot(patience))?;
+    pub(super) async fn open(&self, slots: &mut [Slot]) -> Result<Solution, FlaresolverrError> {
         self.solver.destroy_abandoned().await;
         match self.config.wait {
-            None => self.get(&mut slots, None, None).await,
-            Some(wait) => self.get_late(&mut slots, wait).await,
+            None => self.get(slots, None, None).await,
+            Some(wait) => self.get_late(slots, wait).await,
         }
     }
 
