@@ -75,18 +75,19 @@ impl Flaresolverr {
         let wait = self.config.wait.unwrap_or_default();
         let longest = share.unwrap_or(self.config.max_timeout + wait + GRACE);
         let began = solver.begin(longest);
-        // Boxed: each of thousands of sites that wait for a slot would reserve some kilobytes for its solve.
-        let outcome = Box::pin(async {
+        let outcome = async {
             let asked = self.clock.now();
             let slots = timeout(longest, solver.slots(self.config.session.as_deref())).await;
             let slots = slots.map_err(|_| FlaresolverrError::NoSlot(longest))?;
-            let Some(share) = share else { return self.visit(solver, slots, self.config.max_timeout).await };
+            // Boxed only now: each of thousands of sites that wait for a slot would reserve some kilobytes for its visit.
+            let visit = |slots, max_timeout| Box::pin(self.visit(solver, slots, max_timeout));
+            let Some(share) = share else { return visit(slots, self.config.max_timeout).await };
             // The time in the queue is that of the other sites, and no fault of the solver.
             let left = share.saturating_sub(self.clock.now().saturating_sub(asked));
             let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
-            let visit = timeout(left, self.visit(solver, slots, max_timeout)).await;
-            visit.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
-        });
+            let visited = timeout(left, visit(slots, max_timeout)).await;
+            visited.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
+        };
         let outcome = outcome.await;
         solver.ended(began, outcome.as_ref().err());
         if matches!(outcome, Err(FlaresolverrError::GivenUp(_))) {
