@@ -72,23 +72,9 @@ impl Flaresolverr {
     /// Opens the page by the solver at a place in the order of this attempt; place 0 begins one.
     pub async fn solve(&self, place: usize) -> Result<Solution, SourceError> {
         let (solver, share) = self.turn(place)?;
-        let wait = self.config.wait.unwrap_or_default();
-        let longest = share.unwrap_or(self.config.max_timeout + wait + GRACE);
+        let longest = share.unwrap_or(self.config.max_timeout + self.config.wait.unwrap_or_default() + GRACE);
         let began = solver.begin(longest);
-        let outcome = async {
-            let asked = self.clock.now();
-            let slots = timeout(longest, solver.slots(self.config.session.as_deref())).await;
-            let slots = slots.map_err(|_| FlaresolverrError::NoSlot(longest))?;
-            // Boxed only now: each of thousands of sites that wait for a slot would reserve some kilobytes for its visit.
-            let visit = |slots, max_timeout| Box::pin(self.visit(solver, slots, max_timeout));
-            let Some(share) = share else { return visit(slots, self.config.max_timeout).await };
-            // The time in the queue is that of the other sites, and no fault of the solver.
-            let left = share.saturating_sub(self.clock.now().saturating_sub(asked));
-            let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
-            let visited = timeout(left, visit(slots, max_timeout)).await;
-            visited.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
-        };
-        let outcome = outcome.await;
+        let outcome = self.ask(solver, share, longest).await;
         solver.ended(began, outcome.as_ref().err());
         if matches!(outcome, Err(FlaresolverrError::GivenUp(_))) {
             // Its session must not stay open until the solver's next turn; this attempt has no time for that.
@@ -96,6 +82,29 @@ impl Flaresolverr {
             Handle::current().spawn(async move { solver.destroy_abandoned().await });
         }
         outcome.map_err(|error| error.of_source(share.map(|_| solver.address())))
+    }
+
+    /// Waits for a slot, at most for `longest`, and opens the page. With several solvers both have the `share` of one.
+    async fn ask(
+        &self,
+        solver: &Arc<Solver>,
+        share: Option<Duration>,
+        longest: Duration,
+    ) -> Result<Solution, FlaresolverrError> {
+        let asked = self.clock.now();
+        let slots = timeout(longest, solver.slots(self.config.session.as_deref())).await;
+        let slots = slots.map_err(|_| FlaresolverrError::NoSlot(longest))?;
+        // Boxed, and only now: each of thousands of sites that wait for a slot would reserve some kilobytes for its visit.
+        Box::pin(async {
+            let Some(share) = share else { return self.visit(solver, slots, self.config.max_timeout).await };
+            // The time in the queue is that of the other sites, and no fault of the solver.
+            let left = share.saturating_sub(self.clock.now().saturating_sub(asked));
+            let wait = self.config.wait.unwrap_or_default();
+            let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
+            let visited = timeout(left, self.visit(solver, slots, max_timeout)).await;
+            visited.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
+        })
+        .await
     }
 
     async fn visit(
