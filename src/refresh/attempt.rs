@@ -69,13 +69,14 @@ impl<P: Ports> SiteContext<P> {
                 }
             }
         }
-        let stored = StoredToken::of(claim.state.snapshot());
+        // Boxed: thousands of sites that wait for their first token have none.
+        let stored = StoredToken::of(claim.state.snapshot()).map(Box::new);
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         for source in &self.sources {
             if tried.last() != Some(&source.name()) {
                 tried.push(source.name());
             }
-            let solving = Box::pin(source.solve(stored.as_ref()));
+            let solving = Box::pin(source.solve(stored.as_deref()));
             let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
             match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
                 Ok((candidate, ttl)) => {

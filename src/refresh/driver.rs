@@ -179,7 +179,8 @@ impl<P: Ports> Driver<P> {
         if offers_bootstrap {
             self.site.bootstrap = None;
         }
-        self.conclude(&id, outcome).await
+        // Boxed: each of thousands of sites that wait for a solver would reserve memory for it.
+        Box::pin(self.conclude(&id, outcome)).await
     }
 
     /// Takes the lock; `None` where the state has changed or Redis refuses.

@@ -46,7 +46,9 @@ impl Flaresolverr {
         if solvers.len() > 1 {
             solvers.iter().for_each(|solver| solver.is_one_of_several());
         }
-        Ok(Self { solvers, config: config.clone(), round: Mutex::default(), clock: SystemClock::start() })
+        // The solvers have the addresses.
+        let config = FlaresolverrConfig { urls: Vec::new(), ..config.clone() };
+        Ok(Self { solvers, config, round: Mutex::default(), clock: SystemClock::start() })
     }
 
     pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
@@ -74,7 +76,11 @@ impl Flaresolverr {
         let (solver, share) = self.turn(place)?;
         let longest = share.unwrap_or(self.config.max_timeout + self.config.wait.unwrap_or_default() + GRACE);
         let began = solver.begin(longest);
-        let outcome = self.ask(solver, share, longest).await;
+        let outcome = match timeout(longest, solver.slots(self.config.session.as_deref())).await {
+            // Boxed, and only now: each of thousands of sites that wait for a slot would reserve kilobytes for its visit.
+            Ok(slots) => Box::pin(self.visit(solver, slots, share, began)).await,
+            Err(_) => Err(FlaresolverrError::NoSlot(longest)),
+        };
         solver.ended(began, outcome.as_ref().err());
         if matches!(outcome, Err(FlaresolverrError::GivenUp(_))) {
             // Its session must not stay open until the solver's next turn; this attempt has no time for that.
@@ -84,30 +90,24 @@ impl Flaresolverr {
         outcome.map_err(|error| error.of_source(share.map(|_| solver.address())))
     }
 
-    /// Waits for a slot, at most for `longest`, and opens the page. With several solvers both have the `share` of one.
-    async fn ask(
+    /// Opens the page. With several solvers, what the wait for a slot has left of the `share` is all the time there is: that
+    /// wait is for other sites, and no fault of the solver.
+    async fn visit(
         &self,
         solver: &Arc<Solver>,
+        slots: Vec<Slot>,
         share: Option<Duration>,
-        longest: Duration,
+        began: Duration,
     ) -> Result<Solution, FlaresolverrError> {
-        let asked = self.clock.now();
-        let slots = timeout(longest, solver.slots(self.config.session.as_deref())).await;
-        let slots = slots.map_err(|_| FlaresolverrError::NoSlot(longest))?;
-        // Boxed, and only now: each of thousands of sites that wait for a slot would reserve some kilobytes for its visit.
-        Box::pin(async {
-            let Some(share) = share else { return self.visit(solver, slots, self.config.max_timeout).await };
-            // The time in the queue is that of the other sites, and no fault of the solver.
-            let left = share.saturating_sub(self.clock.now().saturating_sub(asked));
-            let wait = self.config.wait.unwrap_or_default();
-            let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
-            let visited = timeout(left, self.visit(solver, slots, max_timeout)).await;
-            visited.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
-        })
-        .await
+        let Some(share) = share else { return self.open(solver, slots, self.config.max_timeout).await };
+        let left = share.saturating_sub(solver.since(began));
+        let wait = self.config.wait.unwrap_or_default();
+        let max_timeout = left.checked_sub(wait + LEAST).ok_or(FlaresolverrError::NoSlot(share))? + LEAST;
+        let opened = timeout(left, self.open(solver, slots, max_timeout)).await;
+        opened.unwrap_or(Err(FlaresolverrError::GivenUp(share)))
     }
 
-    async fn visit(
+    async fn open(
         &self,
         solver: &Arc<Solver>,
         mut slots: Vec<Slot>,

@@ -22,11 +22,12 @@ use crate::domain::stored::StoredToken;
 use crate::http::ClientError;
 use crate::refresh::ports::{Solved, Source, SourceError};
 
+/// Boxed where they are large: a process may have thousands of sites, most of them with a solver.
 pub enum AnySource {
     /// The solver at this place in the order of an attempt.
     Flaresolverr(Arc<Flaresolverr>, usize),
-    Http(HttpSource),
-    Browser(BrowserSource),
+    Http(Box<HttpSource>),
+    Browser(Box<BrowserSource>),
 }
 
 /// What the sources of a process share: solvers and browsers, each with its slots.
@@ -52,8 +53,10 @@ impl AnySource {
                 let source = Arc::new(Flaresolverr::new(config, &shared.solvers)?);
                 (0..source.solvers()).map(|place| Self::Flaresolverr(Arc::clone(&source), place)).collect()
             }
-            SourceConfig::Http(config) => vec![Self::Http(HttpSource::new(config, rule)?)],
-            SourceConfig::Browser(config) => vec![Self::Browser(BrowserSource::new(config, &shared.browsers))],
+            SourceConfig::Http(config) => vec![Self::Http(Box::new(HttpSource::new(config, rule)?))],
+            SourceConfig::Browser(config) => {
+                vec![Self::Browser(Box::new(BrowserSource::new(config, &shared.browsers)))]
+            }
         })
     }
 }

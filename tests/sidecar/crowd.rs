@@ -92,9 +92,9 @@ fn ten_thousand_sites_live_in_one_process() {
     eventually("every site has asked", || (calls(&world, "evalsha") >= before + SITES).then_some(()));
     let most = sidecar.peak_kib();
     measured("memory", format!("{ready} KiB with all waiting for a browser, {most} KiB at most"));
-    // 20 MiB of it is the process with one site. A release build, whose futures are smaller, has 128 MiB
-    // (docs/performance.md).
-    assert!(most < 160 * 1024, "{most} KiB");
+    // 20 MiB of it is the process with one site. The bound is that of a release build (docs/performance.md), though
+    // futures are larger here.
+    assert!(most < 128 * 1024, "{most} KiB");
     sidecar.stop().expect(0);
 }
 

@@ -204,6 +204,11 @@ impl Solver {
         now
     }
 
+    /// How long ago a solve began.
+    pub(super) fn since(&self, began: Duration) -> Duration {
+        self.clock.now().saturating_sub(began)
+    }
+
     /// A solve that began at `began` has ended.
     pub(super) fn ended(&self, began: Duration, error: Option<&FlaresolverrError>) {
         match error.map_or(Some(false), FlaresolverrError::is_of_the_solver) {
