@@ -58,11 +58,13 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["/usr/local/bin/token-sidecar-simulator", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/token-sidecar-simulator"]
 
-# A browser for BROWSER_URL, and nothing else: docker build --target browser …
+# The sidecar and Debian's Chromium, for the source `browser`: docker build --target sidecar-browser …
 #
-# Its sandbox needs user namespaces, which a container's default seccomp profile forbids: run the image with
+# The browser's sandbox needs user namespaces, which a container's default seccomp profile forbids: run the image with
 # `--security-opt seccomp=compose/browser-seccomp.json`, or set BROWSER_SANDBOX=false. /tmp must be writable.
-FROM ${DEBIAN} AS browser
+#
+# With the entry point `browser` it is the browser alone, for the BROWSER_URL of a sidecar elsewhere.
+FROM ${DEBIAN} AS sidecar-browser
 # Not pinned: Debian keeps the newest version of a package alone.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -70,7 +72,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 ARG VERSION REVISION SOURCE CREATED
 LABEL org.opencontainers.image.title="token-sidecar-browser" \
-    org.opencontainers.image.description="Debian's Chromium behind a DevTools port, for token-sidecar's source `browser`" \
+    org.opencontainers.image.description="token-sidecar with Debian's Chromium, which its source `browser` starts" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
@@ -78,12 +80,16 @@ LABEL org.opencontainers.image.title="token-sidecar-browser" \
     org.opencontainers.image.created="${CREATED}"
 COPY compose/browser/policy.json /etc/chromium/policies/managed/token-sidecar.json
 COPY compose/browser/start /usr/local/bin/browser
-EXPOSE 9222
+COPY --from=sidecar-build /build/target/release/token-sidecar /usr/local/bin/token-sidecar
+COPY --from=sidecar-build --chown=65532:65532 /shared /shared
+ENV SIDECAR_LISTEN=0.0.0.0:9188 SIDECAR_SOURCES=browser
+EXPOSE 9188 9222
 USER 65532:65532
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["/usr/local/bin/browser", "healthcheck"]
+    CMD ["/usr/local/bin/token-sidecar", "healthcheck"]
 # Processes of the browser that outlive it become children of PID 1, which must reap them.
-ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/browser"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/token-sidecar"]
+CMD ["run"]
 
 # The last stage is what `docker build` builds without --target.
 FROM ${RUNTIME} AS sidecar
