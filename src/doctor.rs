@@ -21,7 +21,8 @@ use crate::http::RequestError;
 use crate::redis::RedisStore;
 use crate::refresh::ports::Source as _;
 use crate::sources::{
-    AnySource, BrowserError, BrowserSource, FlaresolverrError, Health, HttpSourceError, SharedSources,
+    AnySource, BrowserError, BrowserSource, Flaresolverr, FlaresolverrError, Health, HttpSource, HttpSourceError,
+    SharedSources,
 };
 use crate::verify::HttpProbe;
 
@@ -113,9 +114,8 @@ impl Doctor {
         let snapshot = if redis_is_reached { self.store(site).snapshot().await.ok() } else { None };
         let stored = snapshot.as_ref().and_then(StoredToken::of);
         for source in &site.sources {
-            for source in AnySource::all(source, &site.cookie, &self.shared)? {
-                findings.push(check_source(&source, stored.as_ref(), site).await);
-            }
+            let source = AnySource::new(source, &site.cookie, &self.shared)?;
+            findings.extend(check_source(&source, stored.as_ref(), site).await);
         }
         if site.policy.verify != Verify::Off {
             findings.extend(check_api(stored.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
@@ -208,29 +208,41 @@ fn clock(what: impl Display, theirs: Timestamp, whose: &str) -> Finding {
     Finding::odd(what, why, "synchronise both machines (NTP): tokens expire by the clock")
 }
 
-async fn check_source(source: &AnySource, stored: Option<&StoredToken>, site: &SiteConfig) -> Finding {
+async fn check_source(source: &AnySource, stored: Option<&StoredToken>, site: &SiteConfig) -> Vec<Finding> {
     let what = format!("{}: source {}", site.id, source.name());
     match source {
-        AnySource::Flaresolverr(source, solver) => {
-            let what = if source.solvers() > 1 { format!("{what} at {}", source.address(*solver)) } else { what };
-            check_solver(source.health(*solver).await, what)
-        }
-        AnySource::Browser(source) => check_browser(source, what).await,
-        AnySource::Http(source) if source.uses_stored() => match source.check(stored) {
+        AnySource::Flaresolverr(source) => check_solvers(source, &what).await,
+        AnySource::Browser(source) => vec![check_browser(source, what).await],
+        AnySource::Http(source) => vec![check_request(source, stored, what).await],
+    }
+}
+
+async fn check_solvers(source: &Flaresolverr, what: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for solver in 0..source.solvers() {
+        let at = if source.solvers() > 1 { format!(" at {}", source.address(solver)) } else { String::new() };
+        findings.push(check_solver(source.health(solver).await, format!("{what}{at}")));
+    }
+    findings
+}
+
+async fn check_request(source: &HttpSource, stored: Option<&StoredToken>, what: String) -> Finding {
+    if source.uses_stored() {
+        return match source.check(stored) {
             Ok(()) => Finding::works(what, "not asked, since that may use up what is stored, which is complete"),
             Err(error) => Finding::odd(what, error, "until that is stored, the next source is asked"),
-        },
-        AnySource::Http(source) => match source.fetch(stored).await {
-            Ok(_) => Finding::works(what, "it answers"),
-            Err(error) => {
-                let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
-                let cure = match &error {
-                    HttpSourceError::Request(error) => cure_of_request(error, cure),
-                    HttpSourceError::Answer { .. } | HttpSourceError::Unfilled { .. } => cure,
-                };
-                Finding::broken(what, error, cure)
-            }
-        },
+        };
+    }
+    match source.fetch(stored).await {
+        Ok(_) => Finding::works(what, "it answers"),
+        Err(error) => {
+            let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
+            let cure = match &error {
+                HttpSourceError::Request(error) => cure_of_request(error, cure),
+                HttpSourceError::Answer { .. } | HttpSourceError::Unfilled { .. } => cure,
+            };
+            Finding::broken(what, error, cure)
+        }
     }
 }
 

@@ -89,9 +89,8 @@ impl Process {
         for config in sites {
             let SiteConfig { id, page, cookie, keys, policy, sources, probe, api, .. } = config;
             let SiteConfig { gateway_headers, bootstrap, env_file, env_key, .. } = config;
-            let sources = sources.iter().map(|source| AnySource::all(source, &cookie, &shared));
-            let mut sources = sources.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect::<Vec<_>>();
-            sources.shrink_to_fit();
+            let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &shared));
+            let sources = sources.collect::<Result<Vec<_>, _>>()?;
             let mailbox = Arc::new(Mailbox::default());
             let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, Arc::clone(&instance));
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });

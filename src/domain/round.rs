@@ -1,55 +1,61 @@
-//! The order in which the solvers of a site are asked in one attempt, and how long each may take.
+//! One attempt with a source: whom it asks, in which order, and how long each may take.
 
 use std::time::Duration;
 
 /// The shortest time in which a solver can be expected to answer.
 pub const LEAST: Duration = Duration::from_secs(1);
 
-/// One attempt. Solvers are named by their places in the settings.
-#[derive(Debug, Default)]
+/// The turns of one attempt. The solvers are named by their places in the settings.
+#[derive(Debug)]
 pub struct Round {
-    began: Duration,
     order: Vec<usize>,
+    asked: usize,
     /// So many come before those that are left alone.
     first: usize,
-    /// The solver whose token proved good last.
-    preferred: Option<usize>,
+    /// When the time that they share is over.
+    end: Option<Duration>,
 }
 
-/// What comes next in an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// This solver, with this time.
-    Ask(usize, Duration),
-    NoTime,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The solver.
+    pub place: usize,
+    /// How long it may take; less than [`LEAST`] where no time is left, `None` where it has a deadline of its own.
+    pub share: Option<Duration>,
 }
 
 impl Round {
-    /// Begins an attempt with so many solvers. Those that are left alone come last: they are asked where all others
-    /// fail, with the time that these have left.
-    pub fn begin(&mut self, solvers: usize, now: Duration, is_left_alone: impl Fn(usize) -> bool) {
-        let mut order: Vec<usize> = self.preferred.into_iter().collect();
-        order.extend((0..solvers).filter(|solver| Some(*solver) != self.preferred));
+    /// An attempt with a source that asks one server.
+    pub fn of_one() -> Self {
+        Self { order: vec![0], asked: 0, first: 1, end: None }
+    }
+
+    /// An attempt that begins `now` with so many solvers, which share the time `whole`. `preferred` is asked first. Those
+    /// that are left alone come last: they are asked where all others fail, with the time that these have left.
+    pub fn of_several(
+        solvers: usize,
+        preferred: Option<usize>,
+        whole: Duration,
+        now: Duration,
+        is_left_alone: impl Fn(usize) -> bool,
+    ) -> Self {
+        let mut order: Vec<usize> = preferred.into_iter().collect();
+        order.extend((0..solvers).filter(|solver| Some(*solver) != preferred));
         let (first, last): (Vec<_>, Vec<_>) = order.into_iter().partition(|solver| !is_left_alone(*solver));
-        self.first = first.len();
-        (self.began, self.order) = (now, [first, last].concat());
+        Self { asked: 0, first: first.len(), order: [first, last].concat(), end: Some(now + whole) }
     }
 
-    /// The solver at a place of the order. `whole` is the time of the attempt: each solver has what is left, divided by
-    /// the solvers that are left.
-    pub fn turn(&self, place: usize, whole: Duration, now: Duration) -> Turn {
-        let Some(solver) = self.order.get(place).copied() else { return Turn::NoTime };
-        let end = if place < self.first { self.first } else { self.order.len() };
-        let left = whole.saturating_sub(now.saturating_sub(self.began));
-        match left / u32::try_from(end - place).unwrap_or(u32::MAX) {
-            _ if left < LEAST => Turn::NoTime,
-            share => Turn::Ask(solver, share.max(LEAST)),
-        }
-    }
-
-    /// The token of the solver at this place has proved good.
-    pub fn proved(&mut self, place: usize) {
-        self.preferred = self.order.get(place).copied();
+    /// The next turn. Each solver has what is left of the time, divided by the solvers that are left.
+    pub fn next(&mut self, now: Duration) -> Option<Turn> {
+        let place = *self.order.get(self.asked)?;
+        let last = if self.asked < self.first { self.first } else { self.order.len() };
+        let solvers = u32::try_from(last - self.asked).unwrap_or(u32::MAX);
+        self.asked += 1;
+        let share = self.end.map(|end| match end.saturating_sub(now) {
+            left if left < LEAST => left,
+            left => (left / solvers).max(LEAST),
+        });
+        Some(Turn { place, share })
     }
 }
 
@@ -63,36 +69,40 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    #[test]
-    fn each_solver_has_its_share_of_what_is_left_and_the_last_one_all() {
-        let mut round = Round::default();
-        round.begin(3, at(100), |_| false);
-        assert_eq!(round.turn(0, WHOLE, at(100)), Turn::Ask(0, at(20)));
-        assert_eq!(round.turn(1, WHOLE, at(100)), Turn::Ask(1, at(30)), "a refused connection costs nothing");
-        assert_eq!(round.turn(2, WHOLE, at(130)), Turn::Ask(2, at(30)));
-        assert_eq!(round.turn(2, WHOLE, at(159)), Turn::Ask(2, at(1)));
-        assert_eq!(round.turn(2, WHOLE, at(160)), Turn::NoTime);
+    /// Whom it asks at these seconds, and how long each may take.
+    fn turns(mut round: Round, seconds: &[u64]) -> Vec<(usize, u64)> {
+        let turns = seconds.iter().map_while(|second| round.next(at(*second)));
+        turns.map(|turn| (turn.place, turn.share.unwrap_or_default().as_secs())).collect()
+    }
+
+    fn of_three(preferred: Option<usize>, is_left_alone: impl Fn(usize) -> bool) -> Round {
+        Round::of_several(3, preferred, WHOLE, at(0), is_left_alone)
     }
 
     #[test]
-    fn the_one_whose_token_proved_good_comes_first_in_the_next_attempt() {
-        let mut round = Round::default();
-        round.begin(3, at(0), |_| false);
-        round.proved(2);
-        round.begin(3, at(0), |_| false);
-        let order = [0, 1, 2].map(|place| round.turn(place, WHOLE, at(0)));
-        assert_eq!(order, [Turn::Ask(2, at(20)), Turn::Ask(0, at(30)), Turn::Ask(1, at(60))]);
+    fn each_solver_has_its_share_of_what_is_left_and_the_last_one_all() {
+        let round = |seconds: [u64; 3]| turns(of_three(None, |_| false), &seconds);
+        assert_eq!(round([0, 0, 30]), [(0, 20), (1, 30), (2, 30)], "a refused connection costs nothing");
+        assert_eq!(round([0, 58, 59]), [(0, 20), (1, 1), (2, 1)]);
+        assert_eq!(round([0, 20, 60]), [(0, 20), (1, 20), (2, 0)], "no time is left");
+    }
+
+    #[test]
+    fn an_attempt_asks_each_solver_once() {
+        let mut one = Round::of_one();
+        assert_eq!((one.next(at(0)), one.next(at(0))), (Some(Turn::default()), None));
+        assert_eq!(turns(of_three(None, |_| false), &[0; 9]).len(), 3);
+    }
+
+    #[test]
+    fn the_one_whose_token_proved_good_last_comes_first() {
+        assert_eq!(turns(of_three(Some(2), |_| false), &[0; 3]), [(2, 20), (0, 30), (1, 60)]);
     }
 
     #[test]
     fn a_solver_that_is_left_alone_has_the_time_that_the_others_leave() {
-        let mut round = Round::default();
-        round.begin(3, at(0), |solver| solver == 0);
-        let order = [0, 1, 2].map(|place| round.turn(place, WHOLE, at(0)));
-        assert_eq!(order, [Turn::Ask(1, at(30)), Turn::Ask(2, at(60)), Turn::Ask(0, at(60))]);
-        assert_eq!(round.turn(2, WHOLE, at(60)), Turn::NoTime);
-        round.begin(2, at(0), |_| true);
-        let order = [0, 1].map(|place| round.turn(place, WHOLE, at(0)));
-        assert_eq!(order, [Turn::Ask(0, at(30)), Turn::Ask(1, at(60))]);
+        assert_eq!(turns(of_three(None, |solver| solver == 0), &[0, 0, 0]), [(1, 30), (2, 60), (0, 60)]);
+        assert_eq!(turns(of_three(Some(0), |solver| solver == 0), &[0, 30, 60]), [(1, 30), (2, 30), (0, 0)]);
+        assert_eq!(turns(of_three(None, |_| true), &[0; 3]), [(0, 20), (1, 30), (2, 60)]);
     }
 }

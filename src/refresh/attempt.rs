@@ -44,9 +44,9 @@ pub(super) struct AttemptError {
 
 /// What to do after a failure.
 enum Next {
-    /// Try a later solution of the same source, or else the next source.
+    /// Try a later solution of the same page, or else the next turn.
     Later(Failure),
-    /// Try the next source.
+    /// Try the next turn of the source, or else the next source.
     Source(Failure),
     /// End the attempt: another source would fail in the same way.
     End(Failure),
@@ -72,28 +72,29 @@ impl<P: Ports> SiteContext<P> {
         // Boxed: thousands of sites that wait for their first token have none.
         let stored = StoredToken::of(claim.state.snapshot()).map(Box::new);
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
-        for source in &self.sources {
-            if tried.last() != Some(&source.name()) {
-                tried.push(source.name());
-            }
-            let solving = Box::pin(source.solve(stored.as_deref()));
-            let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
-            match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
-                Ok((candidate, ttl)) => {
-                    source.proved();
-                    let (source, proxy, trigger) = (source.name().to_owned(), source.proxy(), claim.trigger);
-                    return Ok(Box::new(Found { candidate, source, proxy, trigger, ttl, timings }));
-                }
-                Err(Next::Later(failure) | Next::Source(failure)) => {
-                    tracing::info!(
-                        site = %self.id, source = source.name(), stage = %failure.stage, error = %failure.error,
-                        "a source brought no token",
-                    );
-                    failures.push(failure);
-                }
-                Err(Next::End(failure)) => {
-                    failures.push(failure);
-                    break;
+        'sources: for source in &self.sources {
+            tried.push(source.name());
+            let mut round = source.begin(self.clock.now());
+            while let Some(turn) = round.next(self.clock.now()) {
+                let solving = Box::pin(source.solve(turn, stored.as_deref()));
+                let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
+                match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {
+                    Ok((candidate, ttl)) => {
+                        source.proved(turn);
+                        let (source, proxy, trigger) = (source.name().to_owned(), source.proxy(), claim.trigger);
+                        return Ok(Box::new(Found { candidate, source, proxy, trigger, ttl, timings }));
+                    }
+                    Err(Next::Later(failure) | Next::Source(failure)) => {
+                        tracing::info!(
+                            site = %self.id, source = source.name(), stage = %failure.stage, error = %failure.error,
+                            "a source brought no token",
+                        );
+                        failures.push(failure);
+                    }
+                    Err(Next::End(failure)) => {
+                        failures.push(failure);
+                        break 'sources;
+                    }
                 }
             }
         }

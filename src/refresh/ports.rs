@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::domain::extract::{Candidate, Solution};
 use crate::domain::pending::Note;
+use crate::domain::round::{Round, Turn};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::stored::StoredToken;
 use crate::domain::verdict::{Pace, Timings, Verdict};
@@ -47,16 +48,25 @@ pub trait Source: Send + Sync {
     /// The name in messages, keys and metrics.
     fn name(&self) -> &str;
 
-    /// Fetches one answer; ends in bounded time. `stored` is what was stored at the claim.
-    fn solve(&self, stored: Option<&StoredToken>) -> impl Future<Output = Result<Solved, SourceError>> + Send;
+    /// Begins an attempt at this reading of the monotonic clock.
+    fn begin(&self, _now: Duration) -> Round {
+        Round::of_one()
+    }
+
+    /// Fetches one answer in a turn of the attempt; ends in bounded time. `stored` is what was stored at the claim.
+    fn solve(
+        &self,
+        turn: Turn,
+        stored: Option<&StoredToken>,
+    ) -> impl Future<Output = Result<Solved, SourceError>> + Send;
 
     /// The proxy by which its requests leave, named by its address.
     fn proxy(&self) -> Option<Fingerprint> {
         None
     }
 
-    /// The token that it brought last is good.
-    fn proved(&self) {}
+    /// The token that it brought in this turn is good.
+    fn proved(&self, _turn: Turn) {}
 }
 
 /// What a source brought.

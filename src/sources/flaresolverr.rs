@@ -22,20 +22,19 @@ pub use self::solver::{Health, SolverState, Solvers};
 use self::solver::{GRACE, Solver, lock};
 use self::visit::Visit;
 use self::wire::Reply;
-use crate::clock::SystemClock;
 use crate::config::{FlaresolverrConfig, ProxyConfig, SolverKind};
 use crate::domain::extract::Solution;
 use crate::domain::round::{LEAST, Round, Turn};
 use crate::http::ClientError;
-use crate::refresh::ports::{Clock as _, SourceError};
+use crate::refresh::ports::SourceError;
 use crate::sources::slots::Slot;
 
 /// One page, opened by one of the site's solvers.
 pub struct Flaresolverr {
     solvers: Vec<Arc<Solver>>,
     config: FlaresolverrConfig,
-    round: Mutex<Round>,
-    clock: SystemClock,
+    /// The solver whose token proved good last.
+    preferred: Mutex<Option<usize>>,
 }
 
 impl Flaresolverr {
@@ -48,7 +47,7 @@ impl Flaresolverr {
         }
         // The solvers have the addresses.
         let config = FlaresolverrConfig { urls: Vec::new(), ..config.clone() };
-        Ok(Self { solvers, config, round: Mutex::default(), clock: SystemClock::start() })
+        Ok(Self { solvers, config, preferred: Mutex::default() })
     }
 
     pub(super) fn proxy(&self) -> Option<&ProxyConfig> {
@@ -71,9 +70,23 @@ impl Flaresolverr {
         self.is_able(health.kind).map(|()| health)
     }
 
-    /// Opens the page by the solver at a place in the order of this attempt; place 0 begins one.
-    pub async fn solve(&self, place: usize) -> Result<Solution, SourceError> {
-        let (solver, share) = self.turn(place)?;
+    /// Begins an attempt. Several solvers share its time; a single one has its own deadline.
+    pub fn begin(&self, now: Duration) -> Round {
+        match self.solvers.len() {
+            1 => Round::of_one(),
+            solvers => {
+                let is_left_alone = |solver: usize| self.solvers[solver].left_alone().is_some();
+                Round::of_several(solvers, *lock(&self.preferred), self.config.max_timeout, now, is_left_alone)
+            }
+        }
+    }
+
+    /// Opens the page by the solver whose turn it is.
+    pub async fn solve(&self, Turn { place, share }: Turn) -> Result<Solution, SourceError> {
+        let solver = &self.solvers[place];
+        if share.is_some_and(|share| share < LEAST) {
+            return Err(FlaresolverrError::NoTime.of_source(Some(solver.address())));
+        }
         let longest = share.unwrap_or(self.config.max_timeout + self.config.wait.unwrap_or_default() + GRACE);
         let began = solver.begin(longest);
         let outcome = match timeout(longest, solver.slots(self.config.session.as_deref())).await {
@@ -117,24 +130,9 @@ impl Flaresolverr {
         Visit { solver, config: &self.config, max_timeout }.open(&mut slots).await
     }
 
-    /// The token of the solver at this place has proved good.
-    pub fn proved(&self, place: usize) {
-        lock(&self.round).proved(place);
-    }
-
-    /// The solver whose turn it is. With several, each has its share of the time; a single one has its own deadline.
-    fn turn(&self, place: usize) -> Result<(&Arc<Solver>, Option<Duration>), SourceError> {
-        if let [only] = &self.solvers[..] {
-            return Ok((only, None));
-        }
-        let (mut round, now) = (lock(&self.round), self.clock.now());
-        if place == 0 {
-            round.begin(self.solvers.len(), now, |solver| self.solvers[solver].left_alone().is_some());
-        }
-        match round.turn(place, self.config.max_timeout, now) {
-            Turn::Ask(solver, share) => Ok((&self.solvers[solver], Some(share))),
-            Turn::NoTime => Err(FlaresolverrError::NoTime.of_source(None)),
-        }
+    /// The token of this turn has proved good.
+    pub fn proved(&self, turn: Turn) {
+        *lock(&self.preferred) = Some(turn.place);
     }
 
     /// What the solver is, where that makes a difference for this site.

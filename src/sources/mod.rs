@@ -13,19 +13,20 @@ pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, SolverState, Sol
 pub use http::{HttpSource, HttpSourceError};
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use token_sidecar_client::wire::Fingerprint;
 
 use crate::config::{ProxyConfig, SourceConfig};
 use crate::domain::extract::CookieRule;
+use crate::domain::round::{Round, Turn};
 use crate::domain::stored::StoredToken;
 use crate::http::ClientError;
 use crate::refresh::ports::{Solved, Source, SourceError};
 
 /// Boxed where they are large: a process may have thousands of sites, most of them with a solver.
 pub enum AnySource {
-    /// The solver at this place in the order of an attempt.
-    Flaresolverr(Arc<Flaresolverr>, usize),
+    Flaresolverr(Box<Flaresolverr>),
     Http(Box<HttpSource>),
     Browser(Box<BrowserSource>),
 }
@@ -45,18 +46,14 @@ impl SharedSources {
 }
 
 impl AnySource {
-    /// Builds a source, or one for each of its solvers. `rule` names the site's cookies; `shared` is that of the whole
-    /// process.
-    pub fn all(config: &SourceConfig, rule: &CookieRule, shared: &SharedSources) -> Result<Vec<Self>, ClientError> {
+    /// Builds a source. `rule` names the site's cookies; `shared` is that of the whole process.
+    pub fn new(config: &SourceConfig, rule: &CookieRule, shared: &SharedSources) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => {
-                let source = Arc::new(Flaresolverr::new(config, &shared.solvers)?);
-                (0..source.solvers()).map(|place| Self::Flaresolverr(Arc::clone(&source), place)).collect()
+                Self::Flaresolverr(Box::new(Flaresolverr::new(config, &shared.solvers)?))
             }
-            SourceConfig::Http(config) => vec![Self::Http(Box::new(HttpSource::new(config, rule)?))],
-            SourceConfig::Browser(config) => {
-                vec![Self::Browser(Box::new(BrowserSource::new(config, &shared.browsers)))]
-            }
+            SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, rule)?)),
+            SourceConfig::Browser(config) => Self::Browser(Box::new(BrowserSource::new(config, &shared.browsers))),
         })
     }
 }
@@ -64,15 +61,22 @@ impl AnySource {
 impl Source for AnySource {
     fn name(&self) -> &str {
         match self {
-            Self::Flaresolverr(..) => "flaresolverr",
+            Self::Flaresolverr(_) => "flaresolverr",
             Self::Http(_) => "http",
             Self::Browser(_) => "browser",
         }
     }
 
-    async fn solve(&self, stored: Option<&StoredToken>) -> Result<Solved, SourceError> {
+    fn begin(&self, now: Duration) -> Round {
         match self {
-            Self::Flaresolverr(source, place) => Ok(source.solve(*place).await?.into()),
+            Self::Flaresolverr(source) => source.begin(now),
+            Self::Http(_) | Self::Browser(_) => Round::of_one(),
+        }
+    }
+
+    async fn solve(&self, turn: Turn, stored: Option<&StoredToken>) -> Result<Solved, SourceError> {
+        match self {
+            Self::Flaresolverr(source) => Ok(source.solve(turn).await?.into()),
             Self::Http(source) => Ok(Box::pin(source.fetch(stored)).await?.into()),
             Self::Browser(source) => Box::pin(source.solve()).await,
         }
@@ -80,16 +84,16 @@ impl Source for AnySource {
 
     fn proxy(&self) -> Option<Fingerprint> {
         let proxy = match self {
-            Self::Flaresolverr(source, _) => source.proxy(),
+            Self::Flaresolverr(source) => source.proxy(),
             Self::Http(source) => source.proxy(),
             Self::Browser(source) => source.proxy(),
         };
         proxy.and_then(ProxyConfig::fingerprint)
     }
 
-    fn proved(&self) {
-        if let Self::Flaresolverr(source, place) = self {
-            source.proved(*place);
+    fn proved(&self, turn: Turn) {
+        if let Self::Flaresolverr(source) = self {
+            source.proved(turn);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use token_sidecar::domain::extract::{Cookie, RawToken, Solution};
 use token_sidecar::domain::pending::Arrival;
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
 use token_sidecar::refresh::mailbox::Mailbox;
@@ -118,7 +119,7 @@ impl Source for ModelSource {
     }
 
     /// Goes on to its end though no caller waits any more, as a browser does.
-    async fn solve(&self, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
+    async fn solve(&self, _: Turn, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
         let delay = {
             let mut state = self.shared.state();
             state.solves.started += 1;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
@@ -266,7 +267,7 @@ impl Source for Browser {
         "solver"
     }
 
-    async fn solve(&self, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
+    async fn solve(&self, _: Turn, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
         let (world, at, now) = (&self.world, self.world.elapsed(), self.world.redis_now());
         let token = world.get(TOKEN_KEY);
         let (number, takes) = {

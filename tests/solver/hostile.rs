@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use token_sidecar::domain::round::Turn;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 
 use crate::stub::{Act, Stub, answer, config, redirect};
@@ -17,7 +18,7 @@ fn raw(bytes: &[u8]) -> Act {
 async fn reason(act: impl Fn() -> Act + Send + 'static) -> String {
     let stub = Stub::new(move |_, _| act());
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    let message = source.solve(0).await.map(|solution| format!("{solution:?}")).unwrap_err().message;
+    let message = source.solve(Turn::default()).await.map(|solution| format!("{solution:?}")).unwrap_err().message;
     assert!(message.starts_with("FlareSolverr: ") && message.chars().count() <= 400, "{message}");
     assert!(!message.contains(char::is_control), "{message}");
     assert_eq!(stub.seen().len().max(1), 1, "a request is never sent twice");
@@ -76,7 +77,7 @@ async fn hints_before_the_answer_do_no_harm() {
         Act::Bytes([hints, answer(200, "text/plain", body)].concat())
     });
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    assert_eq!(source.solve(0).await.unwrap().cookies, []);
+    assert_eq!(source.solve(Turn::default()).await.unwrap().cookies, []);
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn a_redirect_is_not_followed_and_no_password_travels() {
         let stub = Stub::new(move |_, _| redirect(status, &target));
         let url = stub.url.replace("://", "://user:hunter2@");
         let source = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
-        let message = source.solve(0).await.unwrap_err().message;
+        let message = source.solve(Turn::default()).await.unwrap_err().message;
         assert!(message.contains("redirect") && !message.contains("hunter2"), "{message}");
         assert_eq!(stub.seen()[0].header("authorization"), Some("Basic dXNlcjpodW50ZXIy"));
     }
@@ -122,7 +123,7 @@ async fn silence_ends_at_the_deadline() {
             stub.arrival().await;
             tokio::time::pause();
         };
-        let (outcome, ()) = tokio::join!(source.solve(0), arrived);
+        let (outcome, ()) = tokio::join!(source.solve(Turn::default()), arrived);
         tokio::time::resume();
         assert!(outcome.unwrap_err().message.ends_with("within 1m20s; is it overloaded?"));
     }

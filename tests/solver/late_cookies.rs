@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use token_sidecar::config::{FlaresolverrConfig, SolverKind};
+use token_sidecar::domain::round::Turn;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 
 use crate::stub::{Act, Request, Stub, config, failure, page};
@@ -68,7 +69,7 @@ async fn each_server_is_called_in_the_way_that_costs_the_least() {
         let stub = server(version, index, late);
         let source = Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap();
         for _ in 0..2 {
-            let solution = source.solve(0).await.unwrap();
+            let solution = source.solve(Turn::default()).await.unwrap();
             assert!(solution.cookies.iter().any(|cookie| cookie.name == TOKEN.0), "{version}");
         }
         assert_eq!(shapes(&stub), [first, second].concat(), "{version} {index} {late}");
@@ -78,11 +79,11 @@ async fn each_server_is_called_in_the_way_that_costs_the_least() {
 #[tokio::test]
 async fn the_session_is_our_own_and_the_same_until_it_is_destroyed() {
     let stub = server("3.5.0", true, 1);
-    Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     let ids: Vec<_> = stub.seen().iter().filter_map(|r| r.body["session"].as_str().map(str::to_owned)).collect();
     assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0] && id.starts_with("token-sidecar-")), "{ids:?}");
     let other = server("3.5.0", true, 0);
-    Flaresolverr::new(&waiting(&other), &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&waiting(&other), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     assert_ne!(other.seen()[1].body["session"], json!(ids[0]));
 }
 
@@ -91,7 +92,7 @@ async fn the_wait_does_not_eat_up_the_time_of_the_page() {
     let stub = server("3.5.2", true, 0);
     let mut config = waiting(&stub);
     config.wait = Some(Duration::from_millis(2_500));
-    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     let body = &stub.seen()[1].body;
     assert_eq!((&body["waitInSeconds"], &body["maxTimeout"]), (&json!(3), &json!(62_500)));
 }
@@ -108,7 +109,7 @@ async fn the_session_is_destroyed_after_a_failure_too() {
             _ => Act::Json(200, json!({"status": "ok"})),
         });
         let source = Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap();
-        assert_eq!(source.solve(0).await.unwrap_err().message, "FlareSolverr: timeout after 60 s");
+        assert_eq!(source.solve(Turn::default()).await.unwrap_err().message, "FlareSolverr: timeout after 60 s");
         assert_eq!(shapes(&stub).last().map(String::as_str), Some("destroy+s"));
     }
 }
@@ -127,7 +128,7 @@ async fn the_session_of_a_solve_that_was_broken_off_is_destroyed_later() {
         stub.arrival().await;
     };
     tokio::select! {
-        _ = source.solve(0) => panic!("no server answers"),
+        _ = source.solve(Turn::default()) => panic!("no server answers"),
         () = both => {}
     }
     solvers.destroy_abandoned_sessions().await;
@@ -152,7 +153,7 @@ async fn a_session_that_was_left_and_is_not_there_yet_is_looked_for_three_times(
         stub.arrival().await;
     };
     tokio::select! {
-        _ = source.solve(0) => panic!("no server answers"),
+        _ = source.solve(Turn::default()) => panic!("no server answers"),
         () = both => {}
     }
     for _ in 0..5 {
@@ -171,7 +172,7 @@ async fn a_session_that_a_killed_sidecar_has_left_is_destroyed_once_its_time_is_
         "request.get" => page("3.5.0", &[TOKEN]),
         _ => Act::Json(200, json!({"status": "ok", "sessions": sessions})),
     });
-    Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     let seen = stub.seen();
     let destroyed = seen.iter().filter(|request| request.command() == "sessions.destroy");
     let destroyed: Vec<_> = destroyed.map(|request| &request.body["session"]).collect();
@@ -192,13 +193,13 @@ async fn a_configured_session_whose_browser_died_is_begun_anew_once() {
         let mut config = config(&stub.url);
         config.kind = Some(SolverKind::Flaresolverr);
         config.session = Some("ours".into());
-        let solved = Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await;
+        let solved = Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await;
         assert_eq!(solved.is_ok(), outcome, "{solved:?}");
         assert_eq!(shapes(&stub), expected);
         assert!(stub.seen().iter().all(|request| request.body["session"] == "ours"));
     }
     let stub = Stub::new(move |_, _| failure("3.5.0", DEAD));
-    let solved = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap().solve(0).await;
+    let solved = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap().solve(Turn::default()).await;
     assert!(solved.is_err());
     assert_eq!(shapes(&stub), ["get+c"], "there is nothing to destroy without a session");
 }
@@ -216,9 +217,9 @@ async fn a_session_is_given_its_proxy_as_a_get_in_it_would_ignore_one() {
         username: Some("u".into()),
         password: Some("p".into()),
     });
-    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     config.session = Some("ours".into());
-    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     assert_eq!(shapes(&stub), ["get+cp", "create+sp", "get+sc"]);
     let proxy = json!({"url": "http://proxy:3128", "username": "u", "password": "p"});
     assert_eq!((&stub.seen()[0].body["proxy"], &stub.seen()[1].body["proxy"]), (&proxy, &proxy));

@@ -9,6 +9,7 @@ use serde_json::json;
 use token_sidecar::config::{HttpBody, HttpConfig, SourceConfig, Template, TokenPlace};
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution, candidate};
 use token_sidecar::domain::pending::Fingerprints;
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::refresh::ports::{Source as _, SourceError};
 use token_sidecar::sources::{AnySource, HttpSource, SharedSources};
@@ -76,8 +77,8 @@ async fn the_token_is_found_where_the_settings_place_it() {
         (TokenPlace::Cookie, None),
         (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
     ] {
-        let source = AnySource::all(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap().remove(0);
-        let solution = source.solve(None).await.unwrap().solution;
+        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap();
+        let solution = source.solve(Turn::default(), None).await.unwrap().solution;
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
         assert_eq!(cookies, ["bearer_token 127.0.0.1", "b 127.0.0.1"]);

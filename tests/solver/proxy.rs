@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::header::HeaderMap;
 use serde_json::json;
 use token_sidecar::config::{ProbeConfig, ProxyConfig};
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::sources::{Flaresolverr, Solvers};
@@ -43,10 +44,11 @@ async fn requests_to_the_shop_go_through_the_proxy_and_those_to_a_solver_or_to_l
     assert_eq!(verified(&api.url).await, Verdict::Accepted);
     // A label longer than 63 characters is sent to no name server.
     let solver = format!("http://{}:8191/v1", "x".repeat(64));
-    let error = Flaresolverr::new(&config(&solver), &Solvers::default()).unwrap().solve(0).await.unwrap_err();
+    let error =
+        Flaresolverr::new(&config(&solver), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap_err();
     assert!(error.message.contains("the name does not resolve"), "{}", error.message);
     let solver = Stub::new(|_, _| page("3.5.0", &[]));
-    Flaresolverr::new(&config(&solver.url), &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config(&solver.url), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
 }
 
 /// Serves SOCKS5 to one client, and answers its request as the API.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use token_sidecar::domain::extract::{CookieRule, candidate};
 use token_sidecar::domain::pending::Fingerprints;
+use token_sidecar::domain::round::Turn;
 use token_sidecar::sources::{Flaresolverr, Solvers};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -77,7 +78,7 @@ async fn every_recorded_answer_is_cookies_or_a_short_reason() {
     let (mut solved, mut tokens) = (0, 0);
     for case in &cases {
         let recorded = case.body["solution"]["cookies"].as_array().filter(|_| case.body["status"] == "ok");
-        match (source.solve(0).await, recorded) {
+        match (source.solve(Turn::default()).await, recorded) {
             (Ok(solution), Some(cookies)) => {
                 solved += 1;
                 assert_eq!(solution.cookies.len(), cookies.len(), "{}", case.name);
@@ -117,7 +118,7 @@ async fn every_recorded_answer_ends_a_solve_that_waits_or_has_a_session_too() {
     for config in [waiting, in_session] {
         let source = Flaresolverr::new(&config, &solvers).unwrap();
         for case in &cases {
-            if let Err(error) = source.solve(0).await {
+            if let Err(error) = source.solve(Turn::default()).await {
                 assert!(error.message.chars().count() <= 400, "{}: {}", case.name, error.message);
             }
         }
@@ -172,7 +173,7 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     let source = Flaresolverr::new(&config(&stub.url.replace("://", "://user:hunter2@")), &Solvers::default()).unwrap();
     let mut shown = String::new();
     for (at, _) in cases.iter().enumerate() {
-        let outcome = source.solve(0).await;
+        let outcome = source.solve(Turn::default()).await;
         shown += &format!("{outcome:?}");
         let Ok(solution) = outcome else { continue };
         let found = candidate(&solution, &rule(), PAGE, &Fingerprints::default(), DAY, Timestamp::UNIX_EPOCH);

@@ -4,8 +4,12 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::json;
+use token_sidecar::clock::SystemClock;
 use token_sidecar::config::{FlaresolverrConfig, ProxyConfig, SolverKind};
 use token_sidecar::domain::breaker::BreakerState;
+use token_sidecar::domain::extract::Solution;
+use token_sidecar::domain::round::{Round, Turn};
+use token_sidecar::refresh::ports::{Clock as _, SourceError};
 use token_sidecar::sources::{Flaresolverr, FlaresolverrError, Solvers};
 
 use crate::stub::{Act, Stub, config, failure, page, redirect};
@@ -18,6 +22,27 @@ fn good() -> Stub {
     Stub::new(|_, _| page("3.5.0", &[("access-token", "abc")]))
 }
 
+/// An attempt with a source.
+struct Attempt<'a> {
+    source: &'a Flaresolverr,
+    round: Round,
+    turn: Turn,
+    clock: SystemClock,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(source: &'a Flaresolverr) -> Self {
+        let clock = SystemClock::start();
+        Self { source, round: source.begin(clock.now()), turn: Turn::default(), clock }
+    }
+
+    /// Asks the next solver.
+    async fn next(&mut self) -> Result<Solution, SourceError> {
+        self.turn = self.round.next(self.clock.now()).unwrap();
+        self.source.solve(self.turn).await
+    }
+}
+
 /// An address where nothing listens.
 fn closed() -> String {
     format!("http://{}/v1", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
@@ -27,17 +52,19 @@ fn closed() -> String {
 async fn a_solver_that_is_away_costs_the_next_one_no_time_and_is_left_alone() {
     let (away, good, solvers) = (closed(), good(), Solvers::default());
     let source = Flaresolverr::new(&several(&[&away, &good.url]), &solvers).unwrap();
-    let error = source.solve(0).await.unwrap_err().message;
+    let mut attempt = Attempt::begin(&source);
+    let error = attempt.next().await.unwrap_err().message;
     assert!(error.starts_with("FlareSolverr at 127.0.0.1:") && error.contains("is it running?"), "{error}");
-    source.solve(1).await.unwrap();
+    attempt.next().await.unwrap();
     let max_timeout = good.seen()[0].body["maxTimeout"].as_u64().unwrap();
     assert!((50_000..=60_000).contains(&max_timeout), "{max_timeout}");
     let mut states: Vec<_> = solvers.states().into_iter().map(|state| state.breaker).collect();
     states.sort_by_key(|state| *state == BreakerState::Open);
     assert_eq!(states, [BreakerState::Closed, BreakerState::Open]);
     // The next attempt begins with the other one.
-    source.solve(0).await.unwrap();
-    source.solve(1).await.unwrap_err();
+    let mut attempt = Attempt::begin(&source);
+    attempt.next().await.unwrap();
+    attempt.next().await.unwrap_err();
 }
 
 #[tokio::test]
@@ -45,11 +72,12 @@ async fn a_solver_that_hangs_has_its_share_of_the_time_and_no_more() {
     let (hung, good) = (Stub::new(|_, _| Act::Silence(Vec::new())), good());
     let config = FlaresolverrConfig { max_timeout: Duration::from_secs(4), ..several(&[&hung.url, &good.url]) };
     let source = Flaresolverr::new(&config, &Solvers::default()).unwrap();
-    let error = source.solve(0).await.unwrap_err().message;
+    let mut attempt = Attempt::begin(&source);
+    let error = attempt.next().await.unwrap_err().message;
     assert!(error.ends_with("no answer within 2s, its share of flaresolverr.max_timeout"), "{error}");
     let max_timeout = |stub: &Stub| stub.seen()[0].body["maxTimeout"].as_u64().unwrap();
     assert!((1000..=2000).contains(&max_timeout(&hung)), "the time in the queue is taken off");
-    source.solve(1).await.unwrap();
+    attempt.next().await.unwrap();
     assert!(max_timeout(&good) <= 2000);
 }
 
@@ -57,11 +85,11 @@ async fn a_solver_that_hangs_has_its_share_of_the_time_and_no_more() {
 async fn the_solver_whose_token_proved_good_is_asked_first() {
     let (one, other) = (good(), good());
     let source = Flaresolverr::new(&several(&[&one.url, &other.url]), &Solvers::default()).unwrap();
-    for place in [0, 1] {
-        source.solve(place).await.unwrap();
-    }
-    source.proved(1);
-    source.solve(0).await.unwrap();
+    let mut attempt = Attempt::begin(&source);
+    attempt.next().await.unwrap();
+    attempt.next().await.unwrap();
+    source.proved(attempt.turn);
+    Attempt::begin(&source).next().await.unwrap();
     assert_eq!((one.seen().len(), other.seen().len()), (1, 2));
 }
 
@@ -70,7 +98,7 @@ async fn what_the_page_fails_with_is_no_fault_of_the_solver() {
     let (blocked, solvers) =
         (Stub::new(|_, _| failure("3.5.0", "Cloudflare has blocked this request.")), Solvers::default());
     let source = Flaresolverr::new(&several(&[&blocked.url, &closed()]), &solvers).unwrap();
-    source.solve(0).await.unwrap_err();
+    Attempt::begin(&source).next().await.unwrap_err();
     assert!(solvers.states().iter().all(|state| state.breaker == BreakerState::Closed));
 }
 
@@ -98,11 +126,11 @@ async fn a_byparr_opens_no_page_for_a_site_that_needs_what_it_lacks() {
     for (need, name) in needs.into_iter().zip(["proxy", "session", "wait"]) {
         let byparr = byparr();
         let source = Flaresolverr::new(&need(config(&byparr.url)), &Solvers::default()).unwrap();
-        let error = source.solve(0).await.unwrap_err().message;
+        let error = source.solve(Turn::default()).await.unwrap_err().message;
         assert!(error.starts_with(&format!("FlareSolverr: it is a Byparr, which has no `{name}`")), "{error}");
         assert!(matches!(source.health(0).await, Err(FlaresolverrError::Unable(_))));
         // As FlareSolverr's own sites of this process find it.
-        source.solve(0).await.unwrap_err();
+        source.solve(Turn::default()).await.unwrap_err();
         assert!(byparr.commands().iter().all(|command| command == "GET / HTTP/1.1"), "{:?}", byparr.commands());
     }
 }
@@ -111,7 +139,7 @@ async fn a_byparr_opens_no_page_for_a_site_that_needs_what_it_lacks() {
 async fn a_byparr_serves_a_site_that_needs_nothing_more() {
     let byparr = byparr();
     let source = Flaresolverr::new(&config(&byparr.url), &Solvers::default()).unwrap();
-    source.solve(0).await.unwrap();
+    source.solve(Turn::default()).await.unwrap();
     assert_eq!(byparr.commands(), ["request.get"]);
     assert_eq!(source.health(0).await.unwrap().kind, Some(SolverKind::Byparr));
     assert_eq!(byparr.commands().last().unwrap(), "GET / HTTP/1.1");
@@ -121,8 +149,9 @@ async fn a_byparr_serves_a_site_that_needs_nothing_more() {
 async fn a_solver_that_cannot_serve_the_site_is_skipped_for_one_that_can() {
     let (byparr, good) = (byparr(), good());
     let source = Flaresolverr::new(&proxied(several(&[&byparr.url, &good.url])), &Solvers::default()).unwrap();
-    source.solve(0).await.unwrap_err();
-    source.solve(1).await.unwrap();
+    let mut attempt = Attempt::begin(&source);
+    attempt.next().await.unwrap_err();
+    attempt.next().await.unwrap();
     assert!(good.seen().last().unwrap().body["maxTimeout"].as_u64().unwrap() > 50_000);
 }
 
@@ -130,11 +159,11 @@ async fn a_solver_that_cannot_serve_the_site_is_skipped_for_one_that_can() {
 async fn the_setting_decides_what_a_solver_is() {
     let unasked = Stub::new(|_, _| page("3.5.0", &[("access-token", "abc")]));
     let byparr = FlaresolverrConfig { kind: Some(SolverKind::Byparr), ..proxied(config(&unasked.url)) };
-    Flaresolverr::new(&byparr, &Solvers::default()).unwrap().solve(0).await.unwrap_err();
+    Flaresolverr::new(&byparr, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap_err();
     assert!(unasked.seen().is_empty());
     let redirecting = self::byparr();
     let set = FlaresolverrConfig { kind: Some(SolverKind::Flaresolverr), ..proxied(config(&redirecting.url)) };
-    Flaresolverr::new(&set, &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&set, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     assert_eq!(redirecting.commands(), ["request.get"]);
 }
 
@@ -145,13 +174,14 @@ async fn the_queue_of_other_sites_is_no_fault_of_a_solver() {
     let short = FlaresolverrConfig { max_timeout: Duration::from_secs(4), ..several(&[&slow.url, &good.url]) };
     let source = Flaresolverr::new(&short, &solvers).unwrap();
     let queued = async {
-        let error = source.solve(0).await.unwrap_err().message;
+        let mut attempt = Attempt::begin(&source);
+        let error = attempt.next().await.unwrap_err().message;
         assert!(error.contains("no turn within"), "{error}");
-        source.solve(1).await.unwrap();
+        attempt.next().await.unwrap();
     };
     tokio::select! {
         biased;
-        _ = other.solve(0) => panic!("it does not answer"),
+        _ = other.solve(Turn::default()) => panic!("it does not answer"),
         () = queued => {}
     }
     assert!(solvers.states().iter().all(|state| state.breaker == BreakerState::Closed));
@@ -174,7 +204,7 @@ async fn a_session_that_was_given_up_is_destroyed() {
         ..several(&[&old.url, &closed()])
     };
     let source = Flaresolverr::new(&late, &Solvers::default()).unwrap();
-    source.solve(0).await.unwrap_err();
+    Attempt::begin(&source).next().await.unwrap_err();
     let waiting = tokio::task::spawn_blocking(move || destroying.recv_timeout(Duration::from_secs(60)));
     waiting.await.unwrap().unwrap();
 }

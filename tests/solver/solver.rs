@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use token_sidecar::config::SolverKind;
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::verdict::Pace;
 use token_sidecar::sources::{Flaresolverr, Health, Solvers};
 use tokio::time::timeout;
@@ -20,7 +21,7 @@ fn is_send<T: Send>(value: T) -> T {
 async fn a_plain_solve_is_one_request_for_the_cookies_alone() {
     let stub = Stub::new(|_, _| page("3.5.0", &[("access-token", "Bearer%20abc")]));
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    let solution = is_send(source.solve(0)).await.unwrap();
+    let solution = is_send(source.solve(Turn::default())).await.unwrap();
     assert_eq!((solution.url.as_str(), solution.user_agent.as_deref()), (PAGE, Some(AGENT)));
     assert_eq!(solution.cookies[0].value, "Bearer%20abc");
     let request = &stub.seen()[0];
@@ -37,7 +38,7 @@ async fn media_are_left_out_where_that_is_wanted() {
     let stub = Stub::new(|_, _| page("3.5.0", &[]));
     let mut config = config(&stub.url);
     config.disable_media = true;
-    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
     assert_eq!(stub.seen()[0].body["disableMedia"], true);
 }
 
@@ -48,8 +49,8 @@ async fn a_ban_is_distinguished_from_other_failures() {
         _ => failure("3.5.0", "Error solving the challenge. Timeout after 60.0 seconds."),
     });
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    assert_eq!(source.solve(0).await.unwrap_err().pace, Pace::LongestBackoff);
-    let timeout = source.solve(0).await.unwrap_err();
+    assert_eq!(source.solve(Turn::default()).await.unwrap_err().pace, Pace::LongestBackoff);
+    let timeout = source.solve(Turn::default()).await.unwrap_err();
     assert_eq!((timeout.message.as_str(), timeout.pace), ("FlareSolverr: timeout after 60 s", Pace::Ordinary));
 }
 
@@ -68,7 +69,7 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
         let source = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
         // The slot is free again at once: a second one need not wait.
         for _ in 0..2 {
-            let message = source.solve(0).await.unwrap_err().message;
+            let message = source.solve(Turn::default()).await.unwrap_err().message;
             assert!(message.starts_with(&format!("FlareSolverr: not reachable at {reason}")), "{message}");
             assert!(!message.contains("hunter2") && !message.contains("hidden"), "{message}");
         }
@@ -82,7 +83,7 @@ async fn a_server_that_is_not_there_is_named_without_its_password() {
 async fn all_addresses_of_a_name_are_tried() {
     let stub = Stub::new(|_, _| page("3.5.0", &[]));
     let url = stub.url.replace("127.0.0.1", "localhost");
-    Flaresolverr::new(&config(&url), &Solvers::default()).unwrap().solve(0).await.unwrap();
+    Flaresolverr::new(&config(&url), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
 }
 
 #[tokio::test]
@@ -98,7 +99,8 @@ async fn echoed_passwords_are_not_shown_and_nothing_is_cut_before_they_are_gone(
         username: Some("u".into()),
         password: Some("hunter2".into()),
     });
-    let message = Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(0).await.unwrap_err().message;
+    let message =
+        Flaresolverr::new(&config, &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap_err().message;
     assert!(message.contains("bad proxy") && !message.contains("hunter"), "{message}");
 }
 
@@ -119,12 +121,12 @@ async fn a_solve_whose_client_left_keeps_its_slot_until_it_is_over() {
     // Two sites that share a server share its slots.
     let [one, other] = [(); 2].map(|()| Flaresolverr::new(&config, &solvers).unwrap());
     tokio::select! {
-        _ = one.solve(0) => panic!("no server answers"),
+        _ = one.solve(Turn::default()) => panic!("no server answers"),
         () = stub.arrival() => {}
     }
-    assert!(timeout(SHORT, other.solve(0)).await.is_err());
+    assert!(timeout(SHORT, other.solve(Turn::default())).await.is_err());
     assert_eq!(stub.seen().len(), 1, "the second one waits");
-    other.solve(0).await.unwrap();
+    other.solve(Turn::default()).await.unwrap();
     assert_eq!(stub.seen().len(), 2);
 }
 
@@ -132,11 +134,11 @@ async fn a_solve_whose_client_left_keeps_its_slot_until_it_is_over() {
 async fn a_server_that_dies_frees_its_slot_at_once() {
     let stub = Stub::new(|_, count| if count == 0 { Act::Close } else { page("3.5.0", &[]) });
     let source = Flaresolverr::new(&config(&stub.url), &Solvers::default()).unwrap();
-    assert!(source.solve(0).await.is_err());
-    source.solve(0).await.unwrap();
+    assert!(source.solve(Turn::default()).await.is_err());
+    source.solve(Turn::default()).await.unwrap();
     let source = Flaresolverr::new(&config(&Stub::resetting()), &Solvers::default()).unwrap();
     for _ in 0..2 {
-        let message = source.solve(0).await.unwrap_err().message;
+        let message = source.solve(Turn::default()).await.unwrap_err().message;
         assert!(message.ends_with(": connection reset; has it crashed or restarted?"), "{message}");
     }
 }
@@ -153,7 +155,12 @@ async fn as_many_solves_run_at_once_as_are_allowed() {
         let sources = [(); 4].map(|()| Flaresolverr::new(&config, &solvers).unwrap());
         let all = async {
             let [a, b, c, d] = &sources;
-            let _ = tokio::join!(a.solve(0), b.solve(0), c.solve(0), d.solve(0));
+            let _ = tokio::join!(
+                a.solve(Turn::default()),
+                b.solve(Turn::default()),
+                c.solve(Turn::default()),
+                d.solve(Turn::default())
+            );
         };
         let arrivals = async {
             for _ in 0..at_once {
@@ -177,10 +184,10 @@ async fn a_solve_that_gets_no_turn_fails_with_the_reason() {
     let one = Flaresolverr::new(&long, &solvers).unwrap();
     let other = Flaresolverr::new(&config(&stub.url), &solvers).unwrap();
     tokio::select! {
-        _ = one.solve(0) => panic!("no server answers"),
+        _ = one.solve(Turn::default()) => panic!("no server answers"),
         () = stub.arrival() => tokio::time::pause(),
     }
-    let message = other.solve(0).await.unwrap_err().message;
+    let message = other.solve(Turn::default()).await.unwrap_err().message;
     assert!(message.contains("no turn within 2m15s"), "{message}");
 }
 

@@ -7,6 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 use token_sidecar::config::{HttpConfig, ProbeConfig, TokenPlace};
 use token_sidecar::domain::extract::CookieRule;
+use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::verdict::Verdict;
 use token_sidecar::refresh::ports::Probe as _;
 use token_sidecar::sources::{Flaresolverr, HttpSource, Solvers};
@@ -82,7 +83,7 @@ async fn an_authority_of_ones_own_is_trusted_by_way_of_ssl_cert_file() {
     let front = TlsFront::before(servers.port(), &papers, "it");
     let url = |path: &str| format!("https://127.0.0.1:{}{path}", front.port());
     let solver = Flaresolverr::new(&config(&url("/v1")), &Solvers::default()).unwrap();
-    assert_eq!(solver.solve(0).await.unwrap().cookies[0].value, "Bearer%20abc");
+    assert_eq!(solver.solve(Turn::default()).await.unwrap().cookies[0].value, "Bearer%20abc");
     solver.health(0).await.unwrap();
     let by_page = http_source(&url("/page"), TokenPlace::Cookie).fetch(None).await.unwrap();
     assert_eq!(by_page.cookies[0].value, "abc");
@@ -120,7 +121,7 @@ async fn tls_that_fails_is_explained_with_host_cause_and_cure() {
         let url = format!("https://user:hunter2@127.0.0.1:{port}/v1");
         let message = format!("no TLS with 127.0.0.1:{port}: {problem}");
         let solver = Flaresolverr::new(&config(&url), &Solvers::default()).unwrap();
-        let by_solver = solver.solve(0).await.unwrap_err().message;
+        let by_solver = solver.solve(Turn::default()).await.unwrap_err().message;
         let by_http = http_source(&url, TokenPlace::Cookie).fetch(None).await.unwrap_err().to_string();
         let Verdict::Unclear(by_probe) = verified(&url).await else { panic!("an answer by way of {problem}") };
         for (text, source) in [(by_solver, "FlareSolverr: "), (by_http, ""), (by_probe, "")] {
