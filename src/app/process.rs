@@ -29,8 +29,8 @@ use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::HistoryReader;
-use crate::sources::{AnySource, SharedSources, SolverState};
-use crate::status::{HistoryEntry, SiteObserver, SolverReader, SolverStatus, StatusRegistry};
+use crate::sources::{AnySource, SharedSources};
+use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
 
 /// How long each last step of a shutdown may take.
@@ -125,7 +125,8 @@ impl Process {
                 clock,
             }));
         }
-        status.read_solvers(solver_reader(&shared));
+        let solvers = Arc::clone(&shared.solvers);
+        status.read_solvers(Box::new(move || solvers.states()));
         let status = Arc::new(status);
         let outputs = started(outputs, &status);
         let gateway =
@@ -198,19 +199,6 @@ fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status
     }
     tasks.close();
     tasks
-}
-
-fn solver_reader(shared: &SharedSources) -> SolverReader {
-    let solvers = Arc::clone(&shared.solvers);
-    Box::new(move || {
-        let shown = |SolverState { address, breaker, left_alone }| SolverStatus {
-            address,
-            state: breaker,
-            // A fraction of a second counts as one.
-            left_alone_s: left_alone.map(|left| left.as_secs() + 1),
-        };
-        solvers.states().into_iter().map(shown).collect()
-    })
 }
 
 /// Asks a probe of the gateway's own: that of the site belongs to its driver.

@@ -7,8 +7,8 @@ use reqwest::{Method, Request};
 use serde::Deserialize;
 
 use crate::config::{Config, SiteConfig, SourceConfig};
+use crate::domain::breaker::SolverStatus;
 use crate::http::{self, Answer, Client, Route};
-use crate::status::SolverStatus;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_BYTES: usize = 4 << 20;

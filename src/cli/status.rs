@@ -13,11 +13,11 @@ use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, local, screen};
 use crate::config::{Config, SiteConfig};
-use crate::domain::breaker::BreakerState;
+use crate::domain::breaker::{BreakerState, SolverStatus};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
 use crate::redis::{RedisStore, history};
-use crate::status::{HistoryEntry, SiteRecord, SiteStatus, SolverStatus, TokenState};
+use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
 
 const ATTEMPTS: usize = 5;
 

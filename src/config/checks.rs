@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret as _, SecretString};
 use token_sidecar_client::redis::Topology;
 use token_sidecar_client::wire::KeyNames;
+use url::Url;
 
 use super::reader::Reader;
 use super::site::SiteConfig;
@@ -69,20 +70,26 @@ fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
     }
 }
 
-/// Sites that share a FlareSolverr must have the same `concurrency` and different sessions.
+/// Sites that share a FlareSolverr must name it in one way, with the same `concurrency` and different sessions.
 fn check_solvers<'a>(reader: &mut Reader, sites: &'a [SiteConfig]) {
     let solvers = sites.iter().flat_map(|site| site.sources.iter().map(move |source| (site, source)));
     let solvers = solvers.filter_map(|(site, source)| match source {
         SourceConfig::Flaresolverr(config) => Some((site, config)),
         SourceConfig::Http(_) | SourceConfig::Browser(_) => None,
     });
-    let by_url = |(site, config): (&'a SiteConfig, &'a FlaresolverrConfig)| {
-        config.urls.iter().map(move |url| (url.expose_secret(), (site, config)))
+    let by_server = |(site, config): (&'a SiteConfig, &'a FlaresolverrConfig)| {
+        config.urls.iter().map(move |url| (server(url), (site, config, url.expose_secret())))
     };
-    let solvers: Vec<_> = solvers.flat_map(by_url).collect();
-    let share =
-        |one: &SiteConfig, two: &SiteConfig| format!("sites.{} and sites.{} share a FlareSolverr", one.id, two.id);
-    for ((site, one), (other, two), _) in pairs(solvers.iter().copied()) {
+    let solvers: Vec<_> = solvers.flat_map(by_server).collect();
+    let share = |one: &SiteConfig, two: &SiteConfig| match one.id == two.id {
+        true => format!("sites.{} names a FlareSolverr twice", one.id),
+        false => format!("sites.{} and sites.{} share a FlareSolverr", one.id, two.id),
+    };
+    for ((site, one, url), (other, two, other_url), _) in pairs(solvers.iter().cloned()) {
+        if url != other_url {
+            let reason = "its address must be the same, with one user and password";
+            reader.conflict(format!("{}: {reason}", share(site, other)));
+        }
         if one.concurrency != two.concurrency {
             let (share, one, two) = (share(site, other), one.concurrency, two.concurrency);
             reader.conflict(format!("{share}: its concurrency cannot be both {one} and {two}"));
@@ -91,10 +98,19 @@ fn check_solvers<'a>(reader: &mut Reader, sites: &'a [SiteConfig]) {
             reader.conflict(format!("{}: its kind cannot be two", share(site, other)));
         }
     }
-    let sessions = solvers.iter().filter_map(|(url, both)| Some(((*url, both.1.session.as_ref()?), *both)));
-    for ((site, _), (other, _), _) in pairs(sessions) {
+    let sessions =
+        solvers.iter().filter_map(|(server, (site, config, _))| Some(((server, config.session.as_ref()?), *site)));
+    for (site, other, _) in pairs(sessions).into_iter().filter(|(site, other, _)| site.id != other.id) {
         reader.conflict(format!("{}: in one session they would get each other's page", share(site, other)));
     }
+}
+
+/// Host, port and path of an address, however it is written.
+fn server(address: &SecretString) -> String {
+    Url::parse(address.expose_secret()).map_or_else(
+        |_| String::new(),
+        |url| format!("{}:{:?}{}", url.host_str().unwrap_or_default(), url.port_or_known_default(), url.path()),
+    )
 }
 
 #[cfg(test)]
@@ -175,6 +191,18 @@ mod tests {
         let error = "sites.chitai_gorod and sites.two share a FlareSolverr: its kind cannot be two";
         assert_eq!(Given::nothing().toml(&two("http://b:2/v1")).refused(), error);
         assert_eq!(Given::nothing().toml(&two("http://c:3")).loaded().config.sites.len(), 2);
+    }
+
+    #[test]
+    fn a_flaresolverr_has_one_login() {
+        let reason = "its address must be the same, with one user and password";
+        let toml = |url: &str| format!("[sites.two]\n{TWO}flaresolverr.url = {url}");
+        for url in ["\"http://me:hunter2@127.0.0.1:8191\"", "[\"https://127.0.0.1:8191/v1\"]"] {
+            let error = format!("sites.chitai_gorod and sites.two share a FlareSolverr: {reason}");
+            assert_eq!(Given::nothing().toml(&toml(url)).refused(), error, "{url}");
+        }
+        let twice = Given::nothing().variable("FLARESOLVERR_URL", "http://me:hunter2@a:1 http://A:1/v1");
+        assert_eq!(twice.refused(), format!("sites.chitai_gorod names a FlareSolverr twice: {reason}"));
     }
 
     #[test]

@@ -31,6 +31,16 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+/// A solver of a site that has several, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SolverStatus {
+    /// Host and port.
+    pub address: String,
+    pub state: BreakerState,
+    /// For how many seconds more the others are asked before it.
+    pub left_alone_s: Option<u64>,
+}
+
 impl Breaker {
     pub fn state(&self, now: Duration) -> BreakerState {
         match self.failures {

@@ -22,7 +22,8 @@ use super::context::{Context, Limits};
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::shared_page::{Page, json_page};
-use crate::status::{SiteStatus, SolverStatus, StatusRegistry, SubscriptionState};
+use crate::domain::breaker::SolverStatus;
+use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
 
 /// How many entries of the history are given by default.
 const HISTORY_ENTRIES: usize = 50;

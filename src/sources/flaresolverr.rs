@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub use self::error::FlaresolverrError;
-pub use self::solver::{Health, SolverState, Solvers};
+pub use self::solver::{Health, Solvers};
 
 use self::solver::{GRACE, Solver, lock};
 use self::visit::Visit;

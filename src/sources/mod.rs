@@ -9,7 +9,7 @@ pub mod set_cookie;
 mod slots;
 
 pub use browser::{BrowserError, BrowserSource, Browsers};
-pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, SolverState, Solvers};
+pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, Solvers};
 pub use http::{HttpSource, HttpSourceError};
 
 use std::sync::Arc;

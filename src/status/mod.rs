@@ -6,12 +6,10 @@ mod gateway;
 mod metrics;
 mod registry;
 mod site;
-mod solver;
 mod subscription;
 
 pub use gateway::{GatewayObserver, GatewayOutcome};
 pub(crate) use metrics::{Format, metrics};
-pub use registry::{MonotonicClock, SiteObserver, StatusRegistry};
+pub use registry::{MonotonicClock, SiteObserver, SolverReader, StatusRegistry};
 pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};
-pub use solver::{SolverReader, SolverStatus};
 pub use subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};

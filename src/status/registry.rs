@@ -11,12 +11,14 @@ use tokio::sync::broadcast;
 use super::gateway::{GatewayCounts, GatewayObserver};
 use super::metrics::{Counts, StageTimes, Times};
 use super::site::{SiteRecord, SiteStatus};
-use super::solver::{SolverReader, SolverStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
+use crate::domain::breaker::SolverStatus;
 use crate::domain::schedule::Schedule;
 use crate::refresh::observation::{Observation, Observer};
 
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
+/// Reads the solvers as they are now.
+pub type SolverReader = Box<dyn Fn() -> Vec<SolverStatus> + Send + Sync>;
 
 /// How many events a slow subscriber may be behind before it is dropped.
 const EVENT_BUFFER: usize = 64;

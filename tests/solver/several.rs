@@ -58,7 +58,7 @@ async fn a_solver_that_is_away_costs_the_next_one_no_time_and_is_left_alone() {
     attempt.next().await.unwrap();
     let max_timeout = good.seen()[0].body["maxTimeout"].as_u64().unwrap();
     assert!((50_000..=60_000).contains(&max_timeout), "{max_timeout}");
-    let mut states: Vec<_> = solvers.states().into_iter().map(|state| state.breaker).collect();
+    let mut states: Vec<_> = solvers.states().into_iter().map(|solver| solver.state).collect();
     states.sort_by_key(|state| *state == BreakerState::Open);
     assert_eq!(states, [BreakerState::Closed, BreakerState::Open]);
     // The next attempt begins with the other one.
@@ -99,7 +99,7 @@ async fn what_the_page_fails_with_is_no_fault_of_the_solver() {
         (Stub::new(|_, _| failure("3.5.0", "Cloudflare has blocked this request.")), Solvers::default());
     let source = Flaresolverr::new(&several(&[&blocked.url, &closed()]), &solvers).unwrap();
     Attempt::begin(&source).next().await.unwrap_err();
-    assert!(solvers.states().iter().all(|state| state.breaker == BreakerState::Closed));
+    assert!(solvers.states().iter().all(|state| state.state == BreakerState::Closed));
 }
 
 /// Byparr ignores what it does not know, and its check of health opens a page.
@@ -184,7 +184,7 @@ async fn the_queue_of_other_sites_is_no_fault_of_a_solver() {
         _ = other.solve(Turn::default()) => panic!("it does not answer"),
         () = queued => {}
     }
-    assert!(solvers.states().iter().all(|state| state.breaker == BreakerState::Closed));
+    assert!(solvers.states().iter().all(|state| state.state == BreakerState::Closed));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The solvers of this process, each with its address, its slots and what it reports. Sources of one URL share one.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::error::FlaresolverrError;
 use super::wire::Reply;
 use crate::clock::SystemClock;
 use crate::config::SolverKind;
-use crate::domain::breaker::{Breaker, BreakerState};
+use crate::domain::breaker::{Breaker, SolverStatus};
 use crate::http::{self, Client, ClientError, Login, RequestError, Route};
 use crate::refresh::ports::Clock as _;
 use crate::sources::slots::{Slot, Slots};
@@ -32,9 +32,9 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most answers are small, as the page is left out; with a wait the page is included and may be megabytes.
 const MAX_ANSWER: usize = 16 << 20;
 
-/// All solvers of this process, by their URLs.
+/// All solvers of this process, by their addresses.
 #[derive(Default)]
-pub struct Solvers(Mutex<HashMap<String, Arc<Solver>>>);
+pub struct Solvers(Mutex<BTreeMap<String, Arc<Solver>>>);
 
 /// What a solver reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +43,6 @@ pub struct Health {
     pub kind: Option<SolverKind>,
     pub version: Option<String>,
     pub user_agent: Option<String>,
-}
-
-/// A solver as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SolverState {
-    /// Host and port.
-    pub address: String,
-    pub breaker: BreakerState,
-    /// For how long the others are asked before it.
-    pub left_alone: Option<Duration>,
 }
 
 pub(super) struct Solver {
@@ -99,14 +89,11 @@ impl Solvers {
         }
     }
 
-    /// The solvers of sites that have several, by their addresses. Of those with one address the worst counts.
-    pub fn states(&self) -> Vec<SolverState> {
-        let solvers: Vec<_> = lock(&self.0).values().cloned().collect();
-        let of_several = solvers.iter().filter(|solver| solver.is_one_of_several.load(Relaxed));
-        let mut states: Vec<_> = of_several.map(|solver| solver.state()).collect();
-        states.sort_by(|one, other| one.address.cmp(&other.address).then(other.left_alone.cmp(&one.left_alone)));
-        states.dedup_by(|later, earlier| later.address == earlier.address);
-        states
+    /// The solvers of sites that have several, by their addresses.
+    pub fn states(&self) -> Vec<SolverStatus> {
+        let solvers = lock(&self.0);
+        let of_several = solvers.iter().filter(|(_, solver)| solver.is_one_of_several.load(Relaxed));
+        of_several.map(|(address, solver)| solver.status(address.clone())).collect()
     }
 
     /// The solver at this address. Of several values of `concurrency` the smallest counts.
@@ -117,7 +104,7 @@ impl Solvers {
         kind: Option<SolverKind>,
     ) -> Result<Arc<Solver>, ClientError> {
         let url = http::address(url.expose_secret(), "FlareSolverr")?;
-        match lock(&self.0).entry(url.to_string()) {
+        match lock(&self.0).entry(shown(&url)) {
             Entry::Occupied(entry) => {
                 entry.get().slots.narrow(concurrency);
                 Ok(Arc::clone(entry.get()))
@@ -176,10 +163,8 @@ impl Solver {
         answer
     }
 
-    /// Host and port; with the path where it is not the usual one.
     pub(super) fn address(&self) -> String {
-        let path = Some(self.url.path()).filter(|path| *path != "/v1").unwrap_or_default();
-        http::peer(&self.url) + path
+        shown(&self.url)
     }
 
     /// A site has others beside it.
@@ -187,9 +172,11 @@ impl Solver {
         self.is_one_of_several.store(true, Relaxed);
     }
 
-    fn state(&self) -> SolverState {
-        let breaker = lock(&self.breaker).state(self.clock.now());
-        SolverState { address: self.address(), breaker, left_alone: self.left_alone() }
+    fn status(&self, address: String) -> SolverStatus {
+        let state = lock(&self.breaker).state(self.clock.now());
+        // A fraction of a second counts as one.
+        let left_alone_s = self.left_alone().map(|left| left.as_secs() + 1);
+        SolverStatus { address, state, left_alone_s }
     }
 
     /// For how long the others are asked before it.
@@ -316,6 +303,11 @@ pub(super) fn success(status: StatusCode, reply: Option<Reply>) -> Result<Reply,
         Some(reply) if status.is_success() && reply.status.as_deref() == Some("ok") => Ok(reply),
         reply => Err(FlaresolverrError::of_answer(status, reply.as_ref())),
     }
+}
+
+/// Host and port of a solver; with the path where it is not the usual one.
+fn shown(url: &Url) -> String {
+    http::peer(url) + Some(url.path()).filter(|path| *path != "/v1").unwrap_or_default()
 }
 
 /// The numbers of `3.5.2` or `v3.5.2-beta`.
