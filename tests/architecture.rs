@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
         ],
     ),
     ("doctor", &["app", "redis", "sources", "verify", "http", "clock", "config", "refresh", "domain"]),
-    ("cli", &["app", "doctor", "http", "redis", "config", "log", "shutdown", "status", "refresh", "domain"]),
+    ("cli", &["app", "doctor", "http", "clock", "redis", "config", "log", "shutdown", "status", "refresh", "domain"]),
     ("lib", &[]),
     ("main", &[]),
 ];

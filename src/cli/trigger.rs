@@ -12,15 +12,16 @@ use super::args::Trigger as Flags;
 use super::patience::{PATIENCE, reach};
 use super::status::reader;
 use super::{Exit, Stopped, local, refused, screen};
+use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 use crate::redis::RedisStore;
-use crate::refresh::ports::Store as _;
+use crate::refresh::ports::{Clock as _, Store as _};
 
 const STAGE_INTERVAL: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar");
-    let patience = flags.wait.unwrap_or(PATIENCE);
+    let (clock, patience) = (SystemClock::start(), flags.wait.unwrap_or(PATIENCE));
     let fingerprint = match flags.refused.as_deref() {
         Some(given) => Some(refused::read(Some(given), patience).await?),
         None => None,
@@ -34,8 +35,9 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     let mut progress = screen::Progress::start("subscribing to the outcome");
     let mut pending = reach(async || client.ask(report.clone()).await).await?;
     progress.stage("asked for a new token");
+    let left = wait.saturating_sub(clock.now());
     let answer = tokio::select! {
-        answer = tokio::time::timeout(wait, pending.outcome()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),
+        answer = tokio::time::timeout(left, pending.outcome()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),
         never = show_stages(config, site, &mut progress) => match never {},
     };
     drop(progress);
