@@ -261,6 +261,7 @@ impl<P: Ports> Driver<P> {
             return;
         }
         self.decided(DecisionKind::Follow);
+        tracing::debug!(site = %self.site.id, "another replica refreshes: its outcome is the answer");
         self.inbox.join(self.state.snapshot());
     }
 

@@ -4,7 +4,7 @@ use super::driver::{Driver, Stop, first_reading, unanswered};
 use super::site::{Ports, SiteContext};
 use crate::domain::inbox::Inbox;
 use crate::domain::pending::Arrival;
-use crate::domain::site_state::Reading;
+use crate::domain::site_state::{Freshness, Reading};
 use crate::domain::snapshot::{Failing, Snapshot};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,19 +27,23 @@ impl<P: Ports> Driver<P> {
             return (ManualOutcome::Stopped, unanswered(&site));
         };
         let before = reading.snapshot.version;
+        // Through the mailbox: what it holds already, such as the outcome of an earlier refresh, came before.
+        site.mailbox.post(Arrival::Manual);
         let mut driver = Self::new(site, reading);
-        driver.inbox.pending.fold(Arrival::Manual);
         let mut outcome = ManualOutcome::Stopped;
         while outcome == ManualOutcome::Stopped && !stop.graceful.is_cancelled() {
             driver.step(&stop).await;
             let snapshot = driver.state.snapshot();
-            if !driver.inbox.is_empty() {
+            if !driver.inbox.is_empty() || driver.state.freshness() == Freshness::Stale {
                 continue;
             }
             if snapshot.version > before {
                 outcome = ManualOutcome::Refreshed(Box::new(snapshot.clone()));
             } else if let Some(failing) = &snapshot.failing {
                 outcome = ManualOutcome::Failed(Failing::clone(failing));
+            } else {
+                // A failure that could not be stored: another replica announced it.
+                driver.site.mailbox.post(Arrival::Manual);
             }
         }
         driver.take_in();

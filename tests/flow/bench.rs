@@ -146,13 +146,21 @@ impl Bench {
 
     /// The command `refresh`: a process of its own for one refresh, and how it ends.
     pub(crate) fn refresh_once(&self) -> (impl Future<Output = ManualOutcome> + use<>, Stop) {
+        self.refresh_once_at(self.site())
+    }
+
+    /// The same with a site that is subscribed already.
+    pub(crate) fn refresh_once_at(
+        &self,
+        site: SiteContext<Model>,
+    ) -> (impl Future<Output = ManualOutcome> + use<>, Stop) {
         let stop = Stop::default();
-        let once = tokio::time::timeout(PATIENCE, spawn(Driver::refresh_once(self.site(), None, stop.clone())));
+        let once = tokio::time::timeout(PATIENCE, spawn(Driver::refresh_once(site, None, stop.clone())));
         (async { once.await.unwrap().unwrap().0 }, stop)
     }
 
     /// A site of another process, which is subscribed.
-    fn site(&self) -> SiteContext<Model> {
+    pub(crate) fn site(&self) -> SiteContext<Model> {
         let mailbox = Arc::new(Mailbox::default());
         let replica = self.shared.subscribe(&mailbox);
         let sources = self.state().sources.len();

@@ -36,6 +36,18 @@ async fn it_follows_a_refresh_that_is_under_way_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outcome_from_before_it_began_is_not_its_own() {
+    let bench = Bench::calm(1).await;
+    let site = bench.site();
+    bench.publish("");
+    bench.until("a token", |s| s.refreshed().len() == 1).await;
+    let (once, _) = bench.refresh_once_at(site);
+    let ManualOutcome::Refreshed(snapshot) = once.await else { panic!("a new token") };
+    assert_eq!(snapshot.current.unwrap().token.expose(), "token-2");
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_reports_the_failure_of_its_own_attempt_and_of_one_that_it_follows() {
     for follows in [false, true] {
         let bench = Bench::calm(1).await;
