@@ -14,6 +14,8 @@ const SHORTEST_DELAY: Duration = Duration::from_millis(3900);
 const CLOCK_TOLERANCE: i64 = 600;
 /// How long ago a request to the API may have been sent that is answered now.
 const LAST_WORD: Duration = Duration::from_secs(40);
+/// `max_timeout`: how long a solver may take, or all solvers of an attempt together.
+pub(crate) const LONGEST_SOLVE: Duration = Duration::from_secs(40);
 
 /// What the laws need to know of the story.
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ pub(crate) struct Solve {
     pub(crate) process: usize,
     /// When Redis gave it the lock.
     pub(crate) claimed: Duration,
+    began: Duration,
     pub(crate) ended: Option<Duration>,
 }
 
@@ -179,8 +182,8 @@ impl Laws {
         let unsettled = |asks: &BTreeMap<usize, Duration>| asks.get(&process).is_some_and(|ask| since(shaken, *ask));
         let forced = self.forced.get(&process).copied();
         for running in self.solves.iter().filter(|s| s.ended.is_none()) {
-            let excused = since(self.excuses.get(&running.process).copied(), running.claimed)
-                || since(self.excuse_for_all, running.claimed);
+            // One that has lost its lease may not know it yet when it asks its second solver.
+            let excused = since(self.shaken(running.process), running.claimed) || since(shaken, claimed);
             if !excused {
                 let law = "one solve at a time while leases hold";
                 return self.broke(format!("{law}: sidecar {process} begins while {running:?} goes on"));
@@ -220,13 +223,19 @@ impl Laws {
             let law = "no implicit question costs a solve while the token works";
             return self.broke(format!("{law}: sidecar {process}"));
         }
-        self.solves.push(Solve { process, claimed, ended: None });
+        self.solves.push(Solve { process, claimed, began: at, ended: None });
         self.solves.len() - 1
     }
 
     pub(crate) fn solve_ends(&mut self, number: usize, at: Duration) {
-        if let Some(solve) = self.solves.get_mut(number) {
-            solve.ended = Some(at);
+        let Some(solve) = self.solves.get_mut(number) else { return };
+        solve.ended = Some(at);
+        let (process, claimed) = (solve.process, solve.claimed);
+        // Those of one attempt.
+        let earlier = self.solves[..=number].iter().rev();
+        let first = earlier.take_while(|s| (s.process, s.claimed) == (process, claimed)).last().map(|s| s.began);
+        if let Some(began) = first.filter(|began| at > *began + LONGEST_SOLVE) {
+            self.broke(format!("solvers share the time of an attempt: one began {began:?} and ends {at:?}"));
         }
     }
 

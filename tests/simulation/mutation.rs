@@ -19,10 +19,17 @@ pub(crate) enum Mutation {
     NoLock,
     /// A lock is cut to the lock TTL of whichever replica reads it.
     CutLocks,
+    /// Each solver has the time of the whole attempt.
+    NoShares,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 8] = [
+    /// Whether it changes a script.
+    pub(crate) fn is_in_scripts(self) -> bool {
+        !matches!(self, Self::NoGapRecovery | Self::NoShares)
+    }
+
+    pub(crate) const ALL: [Self; 9] = [
         Self::NoFence,
         Self::BlindLockDelete,
         Self::NoGapRecovery,
@@ -31,6 +38,7 @@ impl Mutation {
         Self::NoEtag,
         Self::NoLock,
         Self::CutLocks,
+        Self::NoShares,
     ];
 
     /// The beginning of the law that it breaks first.
@@ -41,6 +49,7 @@ impl Mutation {
             Self::NoGapRecovery => &["every report is answered"],
             Self::BackoffPerReplica => &["back-off is shared", "solves are paced"],
             Self::NoIdempotence => &["what was done is never denied"],
+            Self::NoShares => &["solvers share the time"],
             Self::NoEtag => &["solves are paced", "back-off is shared", "no implicit question costs a solve"],
         }
     }
@@ -56,7 +65,7 @@ impl Mutation {
             Self::NoLock => ("args.claim, 'NX', 'PX'", "args.claim, 'PX'"),
             Self::CutLocks => ("tonumber(string.match(value, ':px=(%d+)$'))", "args.lock_ttl"),
             Self::BackoffPerReplica => ("'failures'", own.as_str()),
-            Self::NoGapRecovery => return script.to_owned(),
+            Self::NoGapRecovery | Self::NoShares => return script.to_owned(),
         };
         script.replace(guard, broken)
     }

@@ -1,11 +1,12 @@
 //! A sidecar assembled much like in `app.rs`, in the environment of a story; without the start and end of the process.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use token_sidecar::domain::breaker::Breaker;
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
-use token_sidecar::domain::round::Turn;
+use token_sidecar::domain::round::{LEAST, Round, Turn};
 use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
@@ -23,10 +24,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::laws::{Moment, Stored};
+use crate::laws::{LONGEST_SOLVE, Moment, Stored};
 use crate::mutation::Mutation;
 use crate::network::dial;
-use crate::shop::{Mood, Solver};
+use crate::shop::{Brings, Mood, Solver};
 use crate::story::LONGEST_BACKOFF;
 use crate::world::{COOKIES_KEY, Process, SITE, TOKEN_KEY, Way, World, spawn};
 
@@ -54,7 +55,7 @@ struct Surroundings;
 
 impl token_sidecar::refresh::site::Ports for Surroundings {
     type Store = RedisStore;
-    type Source = Browser;
+    type Source = Solvers;
     type Probe = Api;
     type Clock = Time;
     type Jitter = Dice;
@@ -104,7 +105,7 @@ impl Replica {
             bootstrap: None,
             mailbox: Arc::clone(&mailbox),
             store,
-            sources: vec![Browser { world: world.clone(), process, scheduled: setup.scheduled }],
+            sources: vec![Solvers::new(world, process, setup)],
             probe: Api { world: world.clone(), process },
             stored: output(world.clone(), process),
             clock: time.clone(),
@@ -255,67 +256,140 @@ impl Jitter for Dice {
     }
 }
 
-/// The source: a browser whose solve cannot be cancelled.
-struct Browser {
+/// The source: one or two solvers, as a process knows them.
+struct Solvers {
     world: World,
     process: usize,
     scheduled: bool,
+    has_shares: bool,
+    breakers: Vec<Mutex<Breaker>>,
+    preferred: Mutex<Option<usize>>,
 }
 
-impl Source for Browser {
+impl Solvers {
+    fn new(world: &World, process: usize, setup: &Setup) -> Self {
+        let breakers = world.state().shop.solvers.iter().map(|_| Mutex::default()).collect();
+        Self {
+            world: world.clone(),
+            process,
+            scheduled: setup.scheduled,
+            has_shares: setup.mutation != Some(Mutation::NoShares),
+            breakers,
+            preferred: Mutex::default(),
+        }
+    }
+
+    /// A solve that began at `began` has ended.
+    fn ended(&self, place: usize, began: Duration, brought: &Brought) {
+        let mut breaker = self.breakers[place].lock().unwrap();
+        match brought {
+            Brought::Nothing => breaker.failed(began, self.world.elapsed()),
+            Brought::Token(_) | Brought::Error(_) => breaker.succeeded(),
+        }
+    }
+
+    /// The state in which a solve begins.
+    fn moment(&self) -> Moment {
+        let (at, now, token) = (self.world.elapsed(), self.world.redis_now(), self.world.get(TOKEN_KEY));
+        let state = self.world.state();
+        let shop = &state.shop;
+        Moment {
+            at,
+            claimed: state.processes[self.process].claimed,
+            now,
+            stored: match token {
+                None => Stored::None,
+                Some(token) if shop.works(&token) => Stored::Works,
+                Some(_) => Stored::Refused,
+            },
+            honest_since: (shop.mood == Mood::Honest).then_some(shop.mood_since),
+            scheduled: self.scheduled,
+        }
+    }
+}
+
+impl Source for Solvers {
     fn name(&self) -> &str {
         "solver"
     }
 
-    async fn solve(&self, _: Turn, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
-        let (world, at, now) = (&self.world, self.world.elapsed(), self.world.redis_now());
-        let token = world.get(TOKEN_KEY);
-        let (number, takes) = {
-            let mut state = world.state();
-            let shop = &state.shop;
-            let moment = Moment {
-                at,
-                claimed: state.processes[self.process].claimed,
-                now,
-                stored: match token {
-                    None => Stored::None,
-                    Some(token) if shop.works(&token) => Stored::Works,
-                    Some(_) => Stored::Refused,
-                },
-                honest_since: (shop.mood == Mood::Honest).then_some(shop.mood_since),
-                scheduled: self.scheduled,
-            };
-            let takes = shop.solve_takes;
-            (state.laws.solve_begins(self.process, moment), takes)
-        };
-        world.note(|| format!("sidecar {}: a solve begins", self.process));
+    fn begin(&self, now: Duration) -> Round {
+        match self.breakers.len() {
+            1 => Round::of_one(),
+            solvers => {
+                let preferred = *self.preferred.lock().unwrap();
+                let is_left_alone = |solver: usize| self.breakers[solver].lock().unwrap().left_alone(now).is_some();
+                Round::of_several(solvers, preferred, LONGEST_SOLVE, now, is_left_alone)
+            }
+        }
+    }
+
+    async fn solve(&self, Turn { place, share }: Turn, _: Option<&StoredToken>) -> Result<Solved, SourceError> {
+        if share.is_some_and(|share| share < LEAST) {
+            return Err(failed("no time is left", Pace::Ordinary));
+        }
+        let longest = share.filter(|_| self.has_shares).unwrap_or(LONGEST_SOLVE);
+        let (world, moment) = (&self.world, self.moment());
+        let number = world.state().laws.solve_begins(self.process, moment);
+        self.breakers[place].lock().unwrap().begin(moment.at, longest);
+        world.note(|| format!("sidecar {}: a solve by {place} begins, for {longest:?}", self.process));
         world.ring();
-        let ending = {
-            let world = world.clone();
-            spawn(async move {
-                tokio::time::sleep(takes).await;
-                let ended = world.elapsed();
-                let mut state = world.state();
-                state.laws.solve_ends(number, ended);
-                match state.shop.solver {
-                    Solver::Fresh => Ok(state.shop.make(true, Some(at))),
-                    Solver::Dead => Ok(state.shop.make(false, Some(at))),
-                    Solver::Same => Ok(state.shop.same_again(at)),
-                    Solver::Down => Err(SourceError { message: "solver: down".to_owned(), pace: Pace::Ordinary }),
-                    Solver::Banned => {
-                        Err(SourceError { message: "solver: banned".to_owned(), pace: Pace::LongestBackoff })
-                    }
-                }
-            })
-        };
-        let brought = ending.await.unwrap();
+        // Its client may go away, but the solve cannot be cancelled.
+        let brought = spawn(solved(world.clone(), place, moment.at, longest, number)).await.unwrap();
+        self.ended(place, moment.at, &brought);
         // A stopped process gets the result when it continues.
         world.wait(|state| !state.processes[self.process].frozen).await;
         world.note(|| format!("sidecar {}: the solve brings {brought:?}", self.process));
-        let token = brought?;
+        let token = match brought {
+            Brought::Token(token) => token,
+            Brought::Error(pace) => return Err(failed("no token", pace)),
+            Brought::Nothing => return Err(failed("no answer", Pace::Ordinary)),
+        };
         let url = "https://www.shop.test/".to_owned();
         Ok(Solution { bare: Some(RawToken(token)), url, ..Solution::default() }.into())
     }
+
+    fn proved(&self, turn: Turn) {
+        *self.preferred.lock().unwrap() = Some(turn.place);
+    }
+}
+
+/// What a solve has brought.
+#[derive(Debug)]
+enum Brought {
+    Token(String),
+    /// What the page failed with, and the pace of the next attempt.
+    Error(Pace),
+    /// The solver is at fault.
+    Nothing,
+}
+
+/// A solve by one of the solvers; after `longest` it is given up.
+async fn solved(world: World, place: usize, began: Duration, longest: Duration, number: usize) -> Brought {
+    let Solver { mut brings, takes } = world.state().shop.solvers[place];
+    if brings != Brings::Gone {
+        tokio::time::sleep(takes.min(longest)).await;
+        // It may have changed meanwhile.
+        brings = if takes > longest { Brings::Silence } else { world.state().shop.solvers[place].brings };
+    }
+    if brings == Brings::Silence {
+        tokio::time::sleep(longest.saturating_sub(takes)).await;
+    }
+    let ended = world.elapsed();
+    let mut state = world.state();
+    state.laws.solve_ends(number, ended);
+    match brings {
+        Brings::Fresh => Brought::Token(state.shop.make(true, Some(began))),
+        Brings::Dead => Brought::Token(state.shop.make(false, Some(began))),
+        Brings::Same => Brought::Token(state.shop.same_again(began)),
+        Brings::Down => Brought::Error(Pace::Ordinary),
+        Brings::Banned => Brought::Error(Pace::LongestBackoff),
+        Brings::Gone | Brings::Silence => Brought::Nothing,
+    }
+}
+
+fn failed(why: &str, pace: Pace) -> SourceError {
+    SourceError { message: format!("solver: {why}"), pace }
 }
 
 /// The API.

@@ -1,4 +1,4 @@
-//! The shop of a story: the results of its solver, and the answers of its API.
+//! The shop of a story: the results of its solvers, and the answers of its API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,16 @@ pub(crate) struct Shop {
     pub(crate) mood: Mood,
     /// Since when the API answers correctly.
     pub(crate) mood_since: Duration,
-    pub(crate) solver: Solver,
-    pub(crate) solve_takes: Duration,
+    /// One or two.
+    pub(crate) solvers: Vec<Solver>,
+}
+
+/// A solver, as it is at the moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Solver {
+    pub(crate) brings: Brings,
+    /// How long its solves take.
+    pub(crate) takes: Duration,
 }
 
 /// A token that the shop has made.
@@ -42,9 +50,9 @@ pub(crate) enum Mood {
     Hangs,
 }
 
-/// The result of the solver.
+/// The result of a solver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Solver {
+pub(crate) enum Brings {
     /// A token that works.
     Fresh,
     /// A token that the API refuses.
@@ -55,17 +63,25 @@ pub(crate) enum Solver {
     Down,
     /// A ban: no token, and a long back-off.
     Banned,
+    /// Its connections are refused or broken.
+    Gone,
+    /// It does not answer: it hangs, or its connections are half open.
+    Silence,
+}
+
+impl Solver {
+    /// One that works.
+    pub(crate) const FINE: Self = Self { brings: Brings::Fresh, takes: Duration::from_secs(5) };
 }
 
 impl Shop {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(solvers: usize) -> Self {
         Self {
             tokens: BTreeMap::new(),
             made: 0,
             mood: Mood::Honest,
             mood_since: Duration::ZERO,
-            solver: Solver::Fresh,
-            solve_takes: Duration::from_secs(5),
+            solvers: vec![Solver::FINE; solvers],
         }
     }
 

@@ -8,15 +8,16 @@ use token_sidecar::domain::site::{Policy, Verify};
 
 use crate::chronicle::Chronicle;
 use crate::engine::{Engine, Left, Refusal};
+use crate::laws::LONGEST_SOLVE;
 use crate::mutation::Mutation;
 use crate::parser::{ask, report, work};
 use crate::replica::{Replica, Setup};
-use crate::shop::{Mood, Solver};
+use crate::shop::{Brings, Mood, Solver};
 use crate::world::{State, TOKEN_KEY, Way, World, spawn};
 
-/// After the last fault every report is answered within this time: a solve of 40 s that is still running, the lock of a
-/// dead process, another solve, and what lies between.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
+/// After the last fault every report is answered within this time: solves of 40 s that are still running, the lock of a
+/// dead process, another solve after the share of a solver that is silent, and what lies between.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(110);
 /// After the last fault every sidecar is subscribed within this time: two canaries and a pause.
 const SUBSCRIBED_WITHIN: Duration = Duration::from_secs(45);
 /// The longest pause between two attempts.
@@ -91,6 +92,9 @@ const KINDS: [Kind; 28] = [
     Kind::ReadOnly,
 ];
 
+const BRINGS: [Brings; 7] =
+    [Brings::Fresh, Brings::Dead, Brings::Same, Brings::Down, Brings::Banned, Brings::Gone, Brings::Silence];
+
 /// How a story ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -152,8 +156,9 @@ impl Story {
             kinds.retain(|k| !matches!(k, Kind::ClockBack | Kind::ClockLeap));
         }
         kinds.push(Kind::Revoke);
+        let solvers = if dice.u8(..3) == 0 { 1 } else { 2 };
         Self {
-            world: World::new(engine, chronicle),
+            world: World::new(engine, solvers, chronicle),
             setup: Setup { policy, other_lock_ttl, scheduled, mutation },
             dice,
             kinds,
@@ -280,10 +285,16 @@ impl Story {
                 world.set_mood(mood);
             }
             Kind::Solver => {
-                let moods = [Solver::Fresh, Solver::Dead, Solver::Same, Solver::Down, Solver::Banned];
-                world.state().shop.solver = moods[self.dice.usize(..moods.len())];
+                let brings = BRINGS[self.dice.usize(..BRINGS.len())];
+                let solver = self.solver();
+                world.note(|| format!("  {solver} brings {brings:?}"));
+                world.state().shop.solvers[solver].brings = brings;
             }
-            Kind::SlowSolver => world.state().shop.solve_takes = Duration::from_millis(self.dice.u64(..40_000)),
+            Kind::SlowSolver => {
+                let takes = Duration::from_millis(self.dice.u64(..u64::try_from(LONGEST_SOLVE.as_millis()).unwrap()));
+                let solver = self.solver();
+                world.state().shop.solvers[solver].takes = takes;
+            }
             Kind::Bare => {
                 ask(&world, "now");
             }
@@ -327,6 +338,12 @@ impl Story {
         Ok(())
     }
 
+    /// One of the solvers.
+    fn solver(&mut self) -> usize {
+        let solvers = self.world.state().shop.solvers.len();
+        self.dice.usize(..solvers)
+    }
+
     async fn restart(&mut self, left: Left) -> Result<(), String> {
         self.world.down();
         self.pass(20_000).await?;
@@ -341,16 +358,16 @@ impl Story {
         Ok(())
     }
 
-    /// Ends all faults and all reports.
-    async fn heal(&self) {
+    /// Ends all reports and all faults. Of two solvers one may stay as it is.
+    async fn heal(&mut self) {
+        let mended = self.solver();
         self.world.note(|| "the faults stop".to_owned());
         for replica in &self.replicas {
             self.world.state().processes[replica.process].latency = Duration::from_millis(1);
         }
         self.world.set_mood(Mood::Honest);
         let mut state = self.world.state();
-        state.shop.solver = Solver::Fresh;
-        state.shop.solve_takes = Duration::from_secs(5);
+        state.shop.solvers[mended] = Solver::FINE;
         state.is_quiet = true;
     }
 

@@ -103,7 +103,7 @@ pub(crate) enum Answer {
 }
 
 impl World {
-    pub(crate) fn new(engine: Box<dyn Engine>, chronicle: Chronicle) -> Self {
+    pub(crate) fn new(engine: Box<dyn Engine>, solvers: usize, chronicle: Chronicle) -> Self {
         let state = State {
             engine,
             up: true,
@@ -111,7 +111,7 @@ impl World {
             sessions: BTreeMap::new(),
             opened: 0,
             processes: Vec::new(),
-            shop: Shop::new(),
+            shop: Shop::new(solvers),
             laws: Laws::new(),
             chronicle,
             newest: None,
