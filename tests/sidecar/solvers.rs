@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use serde_json::Value;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::{Faults, RecordedError};
 
 use crate::process::World;
 use crate::solver::by_proxy;
@@ -34,6 +37,53 @@ fn two_solvers_in_any_state_answer_each_report_and_one_that_works_is_found() {
         let took = world.history().pop().unwrap()["solve_ms"].parse::<u64>().unwrap();
         assert!(took < 30_000, "{of_one:?} {of_other:?}: {took} ms");
     }
+    sidecar.stop().expect(0);
+}
+
+/// With the time-outs of production, all at once: a solver that does not answer has half a minute.
+#[test]
+fn a_parser_that_waits_a_minute_gets_the_token_of_the_second_solver_whatever_the_first_one_does() {
+    let blocked = Faults { solve_error: Some(RecordedError::Blocked.into()), ..Faults::default() };
+    let hung = Faults { solve_hang: true, ..Faults::default() };
+    let slow = Faults { solve_delay: Duration::from_secs(50), ..Faults::default() };
+    std::thread::scope(|scope| {
+        for (name, network, faults) in [
+            ("killed", Network::Cut, Faults::default()),
+            ("half open", Network::NoReplies, Faults::default()),
+            ("hung", Network::Fine, hung),
+            ("slow", Network::Fine, slow),
+            ("blocked", Network::Fine, blocked),
+        ] {
+            scope.spawn(move || {
+                let (world, first) = (World::start(), World::start());
+                let (proxy, address) = by_proxy(&first.simulator.flaresolverr_url());
+                proxy.is(network);
+                first.faults(faults);
+                let urls = format!("{address} {}", world.simulator.flaresolverr_url());
+                let sidecar = world.sidecar(&[("FLARESOLVERR_URL", &urls)]);
+                world.call(&["trigger", "--wait"]).expect(0);
+                assert_eq!(world.solves(), 1, "{name}");
+                let asked_first = first.solves();
+                assert_eq!(asked_first, u64::from(network != Network::Cut), "{name}");
+                sidecar.stop().expect(0);
+            });
+        }
+    });
+}
+
+/// The names of the shop lead nowhere but by its proxy; the solver has to use that too, and is asked without it.
+#[test]
+fn a_solver_gets_the_way_out_of_the_site() {
+    let world = World::start();
+    let simulator = &world.simulator;
+    let proxy = format!("http://user:hunter2@{}", simulator.address());
+    let env = [("CHITAI_GOROD_PROXY_URL", proxy.as_str()), ("CHITAI_GOROD_API_URL", "http://api.shop.test/web/api/v2")];
+    world.faults(Faults { proxy_login: Some("user:hunter2".to_owned()), ..Faults::default() });
+    let (sidecar, _events) = world.ready_sidecar(&env);
+    let statistics = simulator.statistics();
+    let way_out = json!({"url": format!("http://{}", simulator.address()), "username": "user", "password": "hunter2"});
+    assert_eq!(statistics.solves.last_request["proxy"], way_out);
+    assert_eq!((statistics.solves.started, statistics.proxied), (1, 1), "the probe alone goes by it: {statistics:?}");
     sidecar.stop().expect(0);
 }
 
