@@ -1,6 +1,7 @@
 //! One attempt to get a new token: solve → extract → verify, source after source.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -76,6 +77,11 @@ impl<P: Ports> SiteContext<P> {
             tried.push(source.name());
             let mut round = source.begin(self.clock.now());
             while let Some(turn) = round.next(self.clock.now()) {
+                if claim.is_lost.load(Relaxed) {
+                    let error = "the lock was lost: another replica is at work".to_owned();
+                    failures.push(Failure { stage: Stage::Solve, error, pace: Pace::Ordinary });
+                    break 'sources;
+                }
                 let solving = Box::pin(source.solve(turn, stored.as_deref()));
                 let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
                 match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {

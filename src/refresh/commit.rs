@@ -1,6 +1,7 @@
 //! A refresh from its claim to its outcome: attempt → commit, under a lease that is renewed meanwhile.
 
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -34,6 +35,8 @@ pub(super) struct Claim<'a> {
     pub(super) state: &'a SiteState,
     /// Whether the configured token may be used: once, where Redis has none and no solve is forced.
     pub(super) offers_bootstrap: bool,
+    /// Another replica has the lock, or stored a token.
+    pub(super) is_lost: AtomicBool,
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The task of a site: a loop that takes in what has arrived, decides and acts.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -173,7 +174,7 @@ impl<P: Ports> Driver<P> {
             "refresh begins",
         );
         let note = pending.note.clone();
-        let claim = Claim { id, trigger, note, state: &self.state, offers_bootstrap };
+        let claim = Claim { id, trigger, note, state: &self.state, offers_bootstrap, is_lost: AtomicBool::new(false) };
         let outcome = Box::pin(self.site.refresh(&claim, None, &mut self.inbox, &stop.now)).await;
         let id = claim.id;
         if offers_bootstrap {

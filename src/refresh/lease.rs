@@ -1,6 +1,7 @@
 //! A claim is a lease: it is renewed while the work under it runs.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +18,8 @@ impl<P: Ports> SiteContext<P> {
         }
     }
 
-    /// Runs the work while renewing the lease; `None` where it is abandoned. A lost lease does not end the work: a
-    /// solve cannot be cancelled, and the commit checks the version.
+    /// Runs the work while renewing the lease; `None` where it is abandoned. A lost lease does not end a solve, which
+    /// cannot be cancelled, and the commit checks the version; but no other solve begins.
     pub(super) async fn under_lease<T>(
         &self,
         claim: &Claim<'_>,
@@ -32,10 +33,11 @@ impl<P: Ports> SiteContext<P> {
                 match self.store.renew(&claim.id, claim.state.snapshot().version).await {
                     Ok(lease) => {
                         if held == Lease::Held && lease == Lease::Lost {
-                            tracing::warn!(site = %self.id, "the lock was lost; the work goes on, and the commit checks the version");
+                            tracing::warn!(site = %self.id, "the lock was lost; the solve goes on, and the commit checks the version");
                             self.observer.observe(Observation::LeaseLost);
                         }
                         held = lease;
+                        claim.is_lost.store(lease == Lease::Lost, Relaxed);
                     }
                     Err(error) => tracing::warn!(site = %self.id, %error, "failed to renew the lock"),
                 }

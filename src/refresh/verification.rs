@@ -1,5 +1,7 @@
 //! Implicit triggers: the stored token is verified first, and stays if it works.
 
+use std::sync::atomic::AtomicBool;
+
 use super::attempt::Found;
 use super::commit::Claim;
 use super::driver::{Driver, Stop};
@@ -84,7 +86,14 @@ impl<P: Ports> Driver<P> {
             timings: Timings::default(),
         };
         let note = self.inbox.pending.note.clone();
-        let claim = Claim { id, trigger: Trigger::Bootstrap, note, state: &self.state, offers_bootstrap: false };
+        let claim = Claim {
+            id,
+            trigger: Trigger::Bootstrap,
+            note,
+            state: &self.state,
+            offers_bootstrap: false,
+            is_lost: AtomicBool::new(false),
+        };
         let found = Some(Box::new(found));
         let outcome = Box::pin(self.site.refresh(&claim, found, &mut self.inbox, &stop.now)).await;
         let id = claim.id;

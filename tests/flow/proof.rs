@@ -7,6 +7,7 @@ use token_sidecar::domain::verdict::Pace;
 use token_sidecar_client::wire::Stage;
 
 use crate::bench::Bench;
+use crate::keys::LOCK;
 use crate::outside::{Answer, Mood, Script, page};
 use crate::store::Op;
 use crate::world::{AGENT, at, secs};
@@ -58,6 +59,19 @@ async fn a_token_is_proved_with_the_user_agent_that_fetched_it_now_and_at_the_ne
     bench.start();
     bench.until("it is verified", |s| !s.repeated().is_empty()).await;
     assert_eq!(bench.state().solves.started, 1);
+    bench.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_has_lost_its_lock_asks_no_further_source() {
+    let bench = two_sources(Answer::Fails("solver: down", Pace::Ordinary), Answer::Fresh).await;
+    bench.publish("");
+    bench.until("a solve", |s| s.solves.started == 1).await;
+    bench.redis(&["SET", LOCK, "another:px=3600000", "PX", "3600000"]);
+    bench.until("the attempt has failed", |s| s.count(Op::Fail) == 1).await;
+    assert_eq!(bench.state().sources[1].started, 0);
+    bench.redis(&["DEL", LOCK]);
+    bench.until("a new token", |s| !s.refreshed().is_empty()).await;
     bench.finish().await;
 }
 
