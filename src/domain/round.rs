@@ -12,7 +12,8 @@ pub struct Round {
     asked: usize,
     /// So many come before those that are left alone.
     first: usize,
-    /// When the time that they share is over.
+    /// The time that they share, and when it is over: it begins with the first turn.
+    whole: Option<Duration>,
     end: Option<Duration>,
 }
 
@@ -27,22 +28,21 @@ pub struct Turn {
 impl Round {
     /// An attempt with a source that asks one server.
     pub fn of_one() -> Self {
-        Self { order: vec![0], asked: 0, first: 1, end: None }
+        Self { order: vec![0], asked: 0, first: 1, whole: None, end: None }
     }
 
-    /// An attempt that begins `now` with so many solvers, which share the time `whole`. `preferred` is asked first. Those
-    /// that are left alone come last: they are asked where all others fail, with the time that these have left.
+    /// An attempt with so many solvers, which share the time `whole`. `preferred` is asked first. Those that are left
+    /// alone come last: they are asked where all others fail, with the time that these have left.
     pub fn of_several(
         solvers: usize,
         preferred: Option<usize>,
         whole: Duration,
-        now: Duration,
         is_left_alone: impl Fn(usize) -> bool,
     ) -> Self {
         let mut order: Vec<usize> = preferred.into_iter().collect();
         order.extend((0..solvers).filter(|solver| Some(*solver) != preferred));
         let (first, last): (Vec<_>, Vec<_>) = order.into_iter().partition(|solver| !is_left_alone(*solver));
-        Self { asked: 0, first: first.len(), order: [first, last].concat(), end: Some(now + whole) }
+        Self { asked: 0, first: first.len(), order: [first, last].concat(), whole: Some(whole), end: None }
     }
 
     /// The next turn. Each solver has what is left of the time, divided by the solvers that are left.
@@ -51,7 +51,8 @@ impl Round {
         let last = if self.asked < self.first { self.first } else { self.order.len() };
         let solvers = u32::try_from(last - self.asked).unwrap_or(u32::MAX);
         self.asked += 1;
-        let share = self.end.map(|end| match end.saturating_sub(now) {
+        let end = self.whole.map(|whole| *self.end.get_or_insert(now + whole));
+        let share = end.map(|end| match end.saturating_sub(now) {
             left if left < LEAST => left,
             left => (left / solvers).max(LEAST),
         });
@@ -76,7 +77,7 @@ mod tests {
     }
 
     fn of_three(preferred: Option<usize>, is_left_alone: impl Fn(usize) -> bool) -> Round {
-        Round::of_several(3, preferred, WHOLE, at(0), is_left_alone)
+        Round::of_several(3, preferred, WHOLE, is_left_alone)
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl<P: Ports> SiteContext<P> {
         let (mut failures, mut tried): (Vec<Failure>, Vec<&str>) = (Vec::new(), Vec::new());
         'sources: for source in &self.sources {
             tried.push(source.name());
-            let mut round = source.begin(self.clock.now());
+            let mut round = source.begin();
             while let Some(turn) = round.next(self.clock.now()) {
                 if claim.is_lost.load(Relaxed) {
                     let error = "the lock was lost: another replica is at work".to_owned();

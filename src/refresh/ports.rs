@@ -48,8 +48,8 @@ pub trait Source: Send + Sync {
     /// The name in messages, keys and metrics.
     fn name(&self) -> &str;
 
-    /// Begins an attempt at this reading of the monotonic clock.
-    fn begin(&self, _now: Duration) -> Round {
+    /// Begins an attempt.
+    fn begin(&self) -> Round {
         Round::of_one()
     }
 

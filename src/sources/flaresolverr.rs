@@ -71,12 +71,12 @@ impl Flaresolverr {
     }
 
     /// Begins an attempt. Several solvers share its time; a single one has its own deadline.
-    pub fn begin(&self, now: Duration) -> Round {
+    pub fn begin(&self) -> Round {
         match self.solvers.len() {
             1 => Round::of_one(),
             solvers => {
                 let is_left_alone = |solver: usize| self.solvers[solver].left_alone().is_some();
-                Round::of_several(solvers, *lock(&self.preferred), self.config.max_timeout, now, is_left_alone)
+                Round::of_several(solvers, *lock(&self.preferred), self.config.max_timeout, is_left_alone)
             }
         }
     }

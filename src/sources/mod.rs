@@ -13,7 +13,6 @@ pub use flaresolverr::{Flaresolverr, FlaresolverrError, Health, Solvers};
 pub use http::{HttpSource, HttpSourceError};
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use token_sidecar_client::wire::Fingerprint;
 
@@ -67,9 +66,9 @@ impl Source for AnySource {
         }
     }
 
-    fn begin(&self, now: Duration) -> Round {
+    fn begin(&self) -> Round {
         match self {
-            Self::Flaresolverr(source) => source.begin(now),
+            Self::Flaresolverr(source) => source.begin(),
             Self::Http(_) | Self::Browser(_) => Round::of_one(),
         }
     }

@@ -313,13 +313,14 @@ impl Source for Solvers {
         "solver"
     }
 
-    fn begin(&self, now: Duration) -> Round {
+    fn begin(&self) -> Round {
+        let now = self.world.elapsed();
         match self.breakers.len() {
             1 => Round::of_one(),
             solvers => {
                 let preferred = *self.preferred.lock().unwrap();
                 let is_left_alone = |solver: usize| self.breakers[solver].lock().unwrap().left_alone(now).is_some();
-                Round::of_several(solvers, preferred, LONGEST_SOLVE, now, is_left_alone)
+                Round::of_several(solvers, preferred, LONGEST_SOLVE, is_left_alone)
             }
         }
     }

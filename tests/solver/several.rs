@@ -32,8 +32,7 @@ struct Attempt<'a> {
 
 impl<'a> Attempt<'a> {
     fn begin(source: &'a Flaresolverr) -> Self {
-        let clock = SystemClock::start();
-        Self { source, round: source.begin(clock.now()), turn: Turn::default(), clock }
+        Self { source, round: source.begin(), turn: Turn::default(), clock: SystemClock::start() }
     }
 
     /// Asks the next solver.
