@@ -102,8 +102,8 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         let refreshing = Arc::clone(&process);
         let server = HttpServer {
             status: Arc::clone(&process.status),
-            history: Arc::clone(&process) as _,
-            refresh: Arc::new(move |site| refreshing.refresh(site)),
+            store: Arc::clone(&process) as _,
+            refresh: Arc::new(move |site, note| refreshing.refresh(site, note)),
             admin_token: config.server.admin_token.map(|token| renewed(token, config.rotation.admin_token)),
             instance: process.instance.to_string(),
             limits: Limits::of_the_process(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use token_sidecar::domain::inbox::Inbox;
-use token_sidecar::domain::pending::{Arrival, MAX_FINGERPRINTS, Outcome, Pending};
+use token_sidecar::domain::pending::{Arrival, MAX_FINGERPRINTS, Note, Outcome, Pending};
 
 use token_sidecar::refresh::mailbox::Mailbox;
 use token_sidecar_client::wire::{Fingerprint, Report};
@@ -77,7 +77,7 @@ fn run(u: &mut Unstructured<'_>) -> Result<()> {
                 assert_eq!(without_count, expected, "of {:?}", taken_in.0);
                 assert!(inbox.pending.reported.iter().count() <= MAX_FINGERPRINTS);
                 // Who asked and was not answered is there still, kept apart or not.
-                let asks = taken_in.0.iter().any(|arrival| matches!(arrival, Arrival::Message(_) | Arrival::Manual));
+                let asks = taken_in.0.iter().any(|arrival| matches!(arrival, Arrival::Message(_) | Arrival::Manual(_)));
                 assert_eq!(inbox.is_asked(), asks);
             }
             _ => counted += inbox.count(),
@@ -104,7 +104,7 @@ fn fingerprint(u: &mut Unstructured<'_>) -> Result<Fingerprint> {
 fn arrival(u: &mut Unstructured<'_>, step: i32) -> Result<Arrival> {
     Ok(match step {
         4 => Arrival::Tick(Timestamp::from_second(u.int_in_range(0..=99)?).unwrap_or_default()),
-        5 => Arrival::Manual,
+        5 => Arrival::Manual(Note::default()),
         6 => [Arrival::Startup, Arrival::Reconnect, Arrival::Vanished][u.choose_index(3)?].clone(),
         _ => [Arrival::Expiry, Arrival::Retry][u.choose_index(2)?].clone(),
     })

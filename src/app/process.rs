@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::config::{GatewayConfig, SiteConfig};
 use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
-use crate::domain::pending::Arrival;
+use crate::domain::pending::{Arrival, Note};
 use crate::domain::stored::StoredToken;
 use crate::gateway::{self, Access, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
@@ -28,7 +28,7 @@ use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
 use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
-use crate::server::HistoryReader;
+use crate::server::StoreReader;
 use crate::sources::{AnySource, SharedSources};
 use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
@@ -142,11 +142,11 @@ impl Process {
         Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, observers, instance, contacts.collect(), anew)
     }
 
-    /// Sends a manual trigger to a site of this process.
-    pub(super) fn refresh(&self, site: &SiteId) -> bool {
+    /// Sends a manual trigger to a site of this process, with who asked and why.
+    pub(super) fn refresh(&self, site: &SiteId, note: Note) -> bool {
         let contact = self.contacts.get(site);
         if let Some(contact) = contact {
-            contact.mailbox.post(Arrival::Manual);
+            contact.mailbox.post(Arrival::Manual(note));
         }
         contact.is_some()
     }
@@ -180,11 +180,20 @@ impl Process {
     }
 }
 
-impl HistoryReader for Process {
+impl StoreReader for Process {
     fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>> {
         async move {
             let contact = self.contacts.get(site).ok_or_else(|| format!("unknown site {site}"))?;
             history::latest(&self.link, contact.store.keys(), limit).await.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn listening<'a>(&'a self, sites: &'a [SiteId]) -> BoxFuture<'a, Result<Vec<usize>, String>> {
+        async move {
+            let channels: Vec<String> = sites.iter().map(|site| Channels::of(site).invalid).collect();
+            let counts = self.link.subscribers(&channels).await.map_err(|error| error.to_string())?;
+            Ok(channels.iter().map(|channel| counts.get(channel).copied().unwrap_or_default()).collect())
         }
         .boxed()
     }

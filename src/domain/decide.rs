@@ -95,7 +95,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::pending::{Arrival, Fingerprints};
+    use crate::domain::pending::{Arrival, Fingerprints, Note};
     use crate::domain::schedule::Schedule;
     use crate::domain::site::Verify;
     use crate::domain::snapshot::{Current, Failing, Refresh};
@@ -169,6 +169,10 @@ mod tests {
         Arrival::Message(Report { force: true, ..Report::default() })
     }
 
+    fn manual() -> Arrival {
+        Arrival::Manual(Note::default())
+    }
+
     fn report(token: &str) -> Arrival {
         Arrival::Message(Report { fingerprint: Some(Fingerprint::of(token)), ..Report::default() })
     }
@@ -186,7 +190,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_contract_has_its_decision() {
-        use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
+        use Arrival::{Expiry, Reconnect, Retry, Startup, Vanished};
         use Decision::{Backoff, Defer, Follow, Nothing, Repeat, Solve, Verify};
         use Trigger as T;
         for (snapshot, arrivals, expected, why) in [
@@ -196,7 +200,7 @@ mod tests {
             // A refresh is under way.
             (locked(stored(3600)), vec![unnamed()], Follow, "a refresh under way answers a message"),
             (locked(stored(3600)), vec![force()], Follow, "a message with force joins the refresh"),
-            (locked(stored(3600)), vec![Manual], Follow, "a manual trigger joins the refresh"),
+            (locked(stored(3600)), vec![manual()], Follow, "a manual trigger joins the refresh"),
             (locked(empty()), vec![Startup], Follow, "a start joins the refresh"),
             (locked(failing(60, empty())), vec![unnamed()], Follow, "a refresh under way comes before the back-off"),
             (locked(stored(3600)), vec![tick(1)], Follow, "a tick joins the refresh"),
@@ -211,7 +215,7 @@ mod tests {
             (failing(60, stored(3600)), vec![tick(1)], Nothing, "a tick waits for the retry"),
             (failing(60, stored(DAY as i64 - 5)), vec![Expiry], Nothing, "so does a renewal"),
             (failing(60, stored(3600)), vec![force()], Solve(T::Invalid), "force ends the back-off"),
-            (failing(60, stored(3600)), vec![Manual], Solve(T::Manual), "a manual trigger ends the back-off"),
+            (failing(60, stored(3600)), vec![manual()], Solve(T::Manual), "a manual trigger ends the back-off"),
             (failing(0, stored(3600)), vec![Retry], Solve(T::Expiry), "a retry keeps the trigger it retries"),
             (failing(-5, stored(3)), vec![Retry], Solve(T::Expiry), "a retry does not depend on the age of the token"),
             (failing(0, stored(3600)), vec![Retry, unnamed()], Solve(T::Invalid), "a message comes first"),
@@ -268,7 +272,7 @@ mod tests {
             (stored(3600), vec![Reconnect, report("other")], Verify(T::Reconnect), "a stale report beside it"),
             (stored(3600), vec![Reconnect, unnamed()], Solve(T::Invalid), "a message outside the window beside it"),
             (foreign(3600), vec![Startup], Verify(T::Startup), "a foreign token is verified"),
-            (foreign(3600), vec![Startup, Manual], Solve(T::Manual), "unless a manual trigger is pending"),
+            (foreign(3600), vec![Startup, manual()], Solve(T::Manual), "unless a manual trigger is pending"),
             (foreign(-1), vec![Startup], Solve(T::Startup), "an expired token is not verified"),
         ] {
             assert_eq!(decide(&snapshot, &pending(arrivals), &policy(), at(NOW)), expected, "{why}");
@@ -297,9 +301,9 @@ mod tests {
     }
 
     fn arrivals() -> impl Strategy<Value = Arrival> {
-        use Arrival::{Expiry, Manual, Reconnect, Retry, Startup, Vanished};
+        use Arrival::{Expiry, Reconnect, Retry, Startup, Vanished};
         let reports = prop_oneof![Just(report("current")), (0u8..12).prop_map(|n| report(&n.to_string()))];
-        let rest = proptest::sample::select(vec![Manual, Expiry, Retry, Startup, Reconnect, Vanished]);
+        let rest = proptest::sample::select(vec![manual(), Expiry, Retry, Startup, Reconnect, Vanished]);
         prop_oneof![2 => Just(unnamed()), 1 => Just(force()), 4 => reports, 1 => (-5i64..60).prop_map(tick), 3 => rest]
     }
 
@@ -328,7 +332,7 @@ mod tests {
         fn force_solves_unless_locked(snapshot in snapshots(), pending in pendings(), is_manual in any::<bool>()) {
             let snapshot = Snapshot { lock: None, ..snapshot };
             let mut pending = pending;
-            pending.fold(if is_manual { Arrival::Manual } else { force() });
+            pending.fold(if is_manual { manual() } else { force() });
             prop_assert!(matches!(decided(&snapshot, &pending), Decision::Solve(_)));
         }
 

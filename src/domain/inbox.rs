@@ -201,6 +201,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::pending::Note;
     use crate::domain::snapshot::{Current, Provenance};
     use token_sidecar_client::wire::{Cookies, Fingerprint, Report, Token};
 
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn a_missed_outcome_answers_what_had_joined_and_nothing_later() {
         let mut inbox = Inbox::default();
-        inbox.pending.fold(Arrival::Manual);
+        inbox.pending.fold(Arrival::Manual(Note::default()));
         inbox.join(&state(1, "old", true));
         assert!(inbox.has_joined() && !inbox.is_empty() && inbox.is_asked());
         inbox.pending.fold(Arrival::Message(Report::default()));
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn what_joined_stays_while_the_lock_is_held_and_is_pending_again_without_an_outcome() {
         let mut inbox = Inbox::default();
-        inbox.pending.fold(Arrival::Manual);
+        inbox.pending.fold(Arrival::Manual(Note::default()));
         inbox.join(&state(1, "old", true));
         inbox.compare(&state(1, "old", true));
         assert!(inbox.has_joined() && inbox.pending.is_empty());
@@ -294,7 +295,7 @@ mod tests {
         let mut inbox = Inbox::default();
         for outcome in [None, Some(Outcome::Failed)] {
             let mut arrived = Arrived::default();
-            arrived.post(Arrival::Manual);
+            arrived.post(Arrival::Manual(Note::default()));
             arrived.post(Arrival::Expiry);
             if let Some(outcome) = outcome {
                 arrived.settle(outcome, None);

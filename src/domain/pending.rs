@@ -66,7 +66,7 @@ pub struct Pending {
     pub uncounted: u64,
 }
 
-/// Reason and source of the reports, for logs and the history.
+/// Reason and source of the reports and manual triggers, for logs and the history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Note {
     pub reason: Option<String>,
@@ -77,8 +77,8 @@ pub struct Note {
 pub enum Arrival {
     /// A message on `S:token:invalid`.
     Message(Report),
-    /// Forced by the command `refresh` or over HTTP.
-    Manual,
+    /// Forced by the command `refresh` or over HTTP, with who asked and why.
+    Manual(Note),
     /// A tick of the schedule, with its due time.
     Tick(Timestamp),
     /// The token or its key is due for renewal.
@@ -130,7 +130,10 @@ impl From<Arrival> for Pending {
                 pending.reported.others = report.fingerprint.into_iter().collect();
                 pending.note = Note { reason: report.reason, source: report.source };
             }
-            Arrival::Manual => pending.manual = true,
+            Arrival::Manual(note) => {
+                pending.manual = true;
+                pending.note = note;
+            }
             Arrival::Tick(due) => pending.tick = Some(due),
             Arrival::Expiry => pending.expiry = true,
             Arrival::Retry => pending.retry = true,
@@ -290,7 +293,7 @@ mod tests {
     fn an_outcome_answers_what_came_before_it() {
         let mut pending = Pending::default();
         pending.fold(report("old"));
-        pending.fold(Arrival::Manual);
+        pending.fold(Arrival::Manual(Note::default()));
         pending.fold(Arrival::Message(Report::default()));
         pending.fold(Arrival::Reconnect);
         pending.fold(Arrival::Tick(Timestamp::from_second(7).unwrap()));
@@ -332,7 +335,7 @@ mod tests {
         );
         let tick = (0i64..9).prop_map(|s| Arrival::Tick(Timestamp::from_second(s).unwrap()));
         let rest = proptest::sample::select(vec![
-            Arrival::Manual,
+            Arrival::Manual(Note::default()),
             Arrival::Expiry,
             Arrival::Retry,
             Arrival::Startup,
@@ -350,7 +353,7 @@ mod tests {
         pending.fold(Arrival::Vanished);
         assert_eq!(pending.implicit, Some(Trigger::Startup));
         pending.fold(Arrival::Message(Report { force: true, ..Report::default() }));
-        pending.fold(Arrival::Manual);
+        pending.fold(Arrival::Manual(Note::default()));
         pending.fold(Arrival::Message(Report { force: true, ..Report::default() }));
         assert_eq!(pending.forced(), Some(Trigger::Manual));
     }

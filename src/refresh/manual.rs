@@ -3,7 +3,7 @@
 use super::driver::{Driver, Stop, first_reading, unanswered};
 use super::site::{Ports, SiteContext};
 use crate::domain::inbox::Inbox;
-use crate::domain::pending::Arrival;
+use crate::domain::pending::{Arrival, Note};
 use crate::domain::site_state::{Freshness, Reading};
 use crate::domain::snapshot::{Failing, Snapshot};
 
@@ -28,7 +28,7 @@ impl<P: Ports> Driver<P> {
         };
         let before = reading.snapshot.version;
         // Through the mailbox: what it holds already, such as the outcome of an earlier refresh, came before.
-        site.mailbox.post(Arrival::Manual);
+        site.mailbox.post(Arrival::Manual(Note::default()));
         let mut driver = Self::new(site, reading);
         let mut outcome = ManualOutcome::Stopped;
         while outcome == ManualOutcome::Stopped && !stop.graceful.is_cancelled() {
@@ -43,7 +43,7 @@ impl<P: Ports> Driver<P> {
                 outcome = ManualOutcome::Failed(Failing::clone(failing));
             } else {
                 // A failure that could not be stored: another replica announced it.
-                driver.site.mailbox.post(Arrival::Manual);
+                driver.site.mailbox.post(Arrival::Manual(Note::default()));
             }
         }
         driver.take_in();

@@ -1,4 +1,4 @@
-//! `/api/status`, `/api/history` and `POST /api/sites/S/refresh`.
+//! `/api/status` and `POST /api/sites/S/refresh`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +15,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use token_sidecar_client::wire::{SiteId, whole_second_down};
-use tokio::time::timeout;
+use token_sidecar_client::wire::{SiteId, tidy, whole_second_down};
 
 use super::context::{Context, Limits};
 use super::health::{health, millis};
 use super::problem::Problem;
 use super::shared_page::{Page, json_page};
 use crate::domain::breaker::SolverStatus;
-use crate::status::{SiteStatus, StatusRegistry, SubscriptionState};
+use crate::domain::pending::Note;
+use crate::status::{HOURS, SiteStatus, StatusRegistry, SubscriptionState};
 
-/// How many entries of the history are given by default.
-const HISTORY_ENTRIES: usize = 50;
-
-const MAX_HISTORY_ENTRIES: usize = 500;
+/// Who asks for a refresh over HTTP and does not say who it is.
+const SOURCE: &str = "http";
 
 #[derive(Debug, Serialize)]
 struct ProcessStatus<'a> {
@@ -38,15 +36,25 @@ struct ProcessStatus<'a> {
     time: Option<Timestamp>,
     redis: Value,
     solvers: Vec<SolverStatus>,
-    sites: Vec<SiteStatus>,
+    /// Whether there is an admin token, and so a route that acts.
+    admin: bool,
+    sites: Vec<SiteView>,
 }
 
-/// The query of `/api/history`.
+/// A site as `/api/status` shows it.
+#[derive(Debug, Serialize)]
+struct SiteView {
+    #[serde(flatten)]
+    status: SiteStatus,
+    /// Reports received by this process; the last number is the hour that runs.
+    reports_per_hour: [u32; HOURS],
+}
+
+/// The query of a refresh: for logs and the history, as in a report.
 #[derive(Debug, Deserialize)]
-pub(super) struct HistoryQuery {
-    /// Optional if there is only one site.
-    site: Option<String>,
-    limit: Option<usize>,
+pub(super) struct RefreshQuery {
+    reason: Option<String>,
+    source: Option<String>,
 }
 
 /// `GET /api/status`.
@@ -59,39 +67,22 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Page {
             time: status.time().map(whole_second_down),
             redis: redis_status(status, &context.limits),
             solvers: status.solvers(),
-            sites: status.sites(),
+            admin: context.admin_token.is_some(),
+            sites: status
+                .reported()
+                .into_iter()
+                .map(|(status, reports_per_hour)| SiteView { status, reports_per_hour })
+                .collect(),
         };
         json_page(StatusCode::OK, &body)
     })
 }
 
-/// `GET /api/history?site=S&limit=50`: the latest attempts, newest first.
-pub(super) async fn history(
-    State(context): State<Arc<Context>>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let site = match query.site {
-        Some(name) => known(&context.status, &name)?,
-        None => only(&context.status)?,
-    };
-    let limit = query.limit.unwrap_or(HISTORY_ENTRIES).clamp(1, MAX_HISTORY_ENTRIES);
-    let reading = async {
-        // Few readers at a time: many requests must not cause many commands to Redis.
-        let _turn = context.readers.acquire().await.map_err(|e| e.to_string())?;
-        context.history.latest(&site, limit).await
-    };
-    let entries = timeout(context.limits.history, reading)
-        .await
-        .unwrap_or_else(|_| Err("the store takes too long".to_owned()))
-        .map_err(|e| Problem::unavailable(format!("the history cannot be read: {e}")))?;
-    Ok(Json(json!({ "site": site.as_str(), "entries": entries })).into_response())
-}
-
-/// `POST /api/sites/S/refresh`: a manual trigger. The body is not read.
+/// `POST /api/sites/S/refresh?reason=TEXT&source=NAME`: a manual trigger. The body is not read.
 pub(super) async fn refresh(
     State(context): State<Arc<Context>>,
     site: Result<Path<String>, PathRejection>,
+    query: Result<Query<RefreshQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(admin_token) = &context.admin_token else { return Err(Problem::not_found("there is no such page")) };
@@ -103,11 +94,14 @@ pub(super) async fn refresh(
         ));
     }
     let Path(name) = site.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
+    let Query(query) = query.map_err(|e| Problem(StatusCode::BAD_REQUEST, e.body_text()))?;
     let site = known(&context.status, &name)?;
-    if !(context.refresh)(&site) {
+    let text = |given: Option<String>| given.as_deref().and_then(tidy);
+    let note = Note { reason: text(query.reason), source: text(query.source).or_else(|| Some(SOURCE.to_owned())) };
+    tracing::info!(site = %site, reason = note.reason, source = note.source, "a refresh is asked for over HTTP");
+    if !(context.refresh)(&site, note) {
         return Err(Problem::unavailable("the sidecar is shutting down"));
     }
-    tracing::info!(site = %site, "a refresh was asked for over HTTP");
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
 }
 
@@ -130,16 +124,8 @@ fn redis_status(status: &StatusRegistry, limits: &Limits) -> Value {
     })
 }
 
-fn known(status: &StatusRegistry, name: &str) -> Result<SiteId, Problem> {
+pub(super) fn known(status: &StatusRegistry, name: &str) -> Result<SiteId, Problem> {
     SiteId::parse(name).filter(|site| status.knows(site)).ok_or_else(|| Problem::not_found("there is no such site"))
-}
-
-fn only(status: &StatusRegistry) -> Result<SiteId, Problem> {
-    let mut sites = status.site_ids();
-    match (sites.next(), sites.next()) {
-        (Some(site), None) => Ok(site.clone()),
-        _ => Err(Problem(StatusCode::BAD_REQUEST, "there are several sites: add `?site=…`".into())),
-    }
 }
 
 /// Compares digests in constant time, so that timing reveals neither the content nor the length of the token.
@@ -156,7 +142,7 @@ fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::super::trial::{ADMIN, ModelHistory, TOKEN, Trial, ask, failing, site, snapshot};
+    use super::super::trial::{ADMIN, TOKEN, Trial, ask, failing, site, snapshot};
     use crate::domain::snapshot::Snapshot;
     use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
@@ -173,6 +159,7 @@ mod tests {
         trial.status.canary(Duration::from_micros(700));
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Entered(Step::Solve));
+        trial.status.message(&site("shop"), Payload::Bare);
         trial.pass(Duration::from_secs(5));
         let answer = trial.get("/api/status").await;
         let expected = json!({
@@ -181,8 +168,8 @@ mod tests {
                 "subscription": "up", "since_s": 5, "problem": null, "canary_age_s": 5, "round_trip_ms": 0.7,
                 "reconnects": 0,
             },
-            "solvers": [],
-                "sites": [{
+            "solvers": [], "admin": true,
+            "sites": [{
                 "site": "shop", "state": "fresh",
                 "token": {
                     "fingerprint": Fingerprint::of(TOKEN).to_string(), "version": 1_795_331_585_623_u64,
@@ -197,6 +184,7 @@ mod tests {
                 },
                 "last_attempt_at": "2026-11-22T07:20:00Z", "last_success_at": "2026-11-22T07:13:05Z",
                 "read_at": "2026-11-22T07:20:00Z",
+                "reports_per_hour": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
             }],
         });
         assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));
@@ -209,48 +197,6 @@ mod tests {
         assert_eq!(status["time"], Value::Null);
         assert_eq!(status["redis"]["subscription"], "connecting");
         assert_eq!(status["sites"][0]["state"], "unknown");
-    }
-
-    #[tokio::test]
-    async fn the_history_is_given_in_bounds() {
-        let trial = Trial::new();
-        for (path, count) in [
-            ("/api/history?site=shop", 50),
-            ("/api/history", 50),
-            ("/api/history?site=shop&limit=3", 3),
-            ("/api/history?limit=0", 1),
-            ("/api/history?limit=999999", 500),
-        ] {
-            let answer = trial.get(path).await;
-            assert_eq!(answer.status, 200, "{path}");
-            assert_eq!(answer.json()["entries"].as_array().unwrap().len(), count, "{path}");
-            assert_eq!(answer.json()["site"], "shop");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_history_that_cannot_be_given_is_refused_with_a_reason() {
-        let mut trial = Trial::with_sites(&["books"]);
-        trial.limits.history = Duration::from_millis(20);
-        for (history, path, status, error) in [
-            (ModelHistory::Entries(1), "/api/history", 400, "there are several sites: add `?site=…`"),
-            (ModelHistory::Entries(1), "/api/history?site=other", 404, "there is no such site"),
-            (ModelHistory::Entries(1), "/api/history?site=..%2F", 404, "there is no such site"),
-            (ModelHistory::Away, "/api/history?site=shop", 503, "the history cannot be read: connection refused"),
-            (
-                ModelHistory::Silence,
-                "/api/history?site=shop",
-                503,
-                "the history cannot be read: the store takes too long",
-            ),
-        ] {
-            trial.history = history;
-            let answer = trial.get(path).await;
-            assert_eq!((answer.status.as_u16(), answer.json()), (status, json!({ "error": error })), "{path}");
-        }
-        let answer = trial.get("/api/history?limit=many").await;
-        assert_eq!(answer.status, 400);
-        assert!(answer.json()["error"].is_string());
     }
 
     #[tokio::test]
@@ -276,9 +222,20 @@ mod tests {
             assert_eq!(answer.header("www-authenticate"), challenge);
             assert!(!answer.text.contains("very-secret"));
         }
-        assert_eq!(*trial.triggered.lock().unwrap(), ["shop", "shop"]);
+        assert_eq!(*trial.triggered.lock().unwrap(), ["shop: - by http", "shop: - by http"]);
         let answer = trial.ask("POST", REFRESH, &[("authorization", right.as_str())]).await;
         assert_eq!(answer.json(), json!({ "accepted": true }));
+    }
+
+    #[tokio::test]
+    async fn who_asks_and_why_is_passed_on_tidied() {
+        let trial = Trial::new();
+        let right = format!("Bearer {ADMIN}");
+        for query in ["?reason=new%20keys%0a%E2%80%AE&source=anna", "?reason=+", "?reason=%F0%9F%94%91"] {
+            let answer = trial.ask("POST", &format!("{REFRESH}{query}"), &[("authorization", &right)]).await;
+            assert_eq!(answer.status, 202, "{query}");
+        }
+        assert_eq!(*trial.triggered.lock().unwrap(), ["shop: new keys by anna", "shop: - by http", "shop: 🔑 by http"]);
     }
 
     #[tokio::test]
@@ -302,6 +259,7 @@ mod tests {
         for (method, path, status) in [
             ("POST", "/api/sites/other/refresh", 404),
             ("POST", "/api/sites/%ff/refresh", 400),
+            ("POST", "/api/sites/shop/refresh?reason=a&reason=b", 400),
             ("GET", REFRESH, 405),
             ("DELETE", "/healthz", 405),
             ("POST", "/", 405),
@@ -325,7 +283,9 @@ mod tests {
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Finished(OutcomeKind::Refreshed));
         let context = trial.context();
-        for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/nothing"] {
+        for path in
+            ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/api/histories", "/nothing"]
+        {
             let answer = ask(&context, "GET", path, &[]).await;
             assert!(!answer.text.contains("very-secret"), "{path}");
             assert_eq!(answer.header("cache-control"), "no-store", "{path}");

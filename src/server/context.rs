@@ -13,13 +13,16 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::shared_page::SharedPage;
+use crate::domain::pending::Note;
 use crate::status::{HistoryEntry, StatusRegistry};
+
+/// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
+type ManualTrigger = dyn Fn(&SiteId, Note) -> bool + Send + Sync;
 
 pub struct HttpServer {
     pub status: Arc<StatusRegistry>,
-    pub history: Arc<dyn HistoryReader>,
-    /// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
-    pub refresh: Arc<dyn Fn(&SiteId) -> bool + Send + Sync>,
+    pub store: Arc<dyn StoreReader>,
+    pub refresh: Arc<ManualTrigger>,
     /// Bearer token for the routes that act, read again for each request; without it they do not exist.
     pub admin_token: Option<Renewed<SecretString>>,
     /// The name of this process in the history.
@@ -27,9 +30,13 @@ pub struct HttpServer {
     pub limits: Limits,
 }
 
-pub trait HistoryReader: Send + Sync {
-    /// The latest attempts of a site, newest first. The error must hold no secret.
+/// What the routes read in Redis when they are asked. The errors must hold no secret.
+pub trait StoreReader: Send + Sync {
+    /// The latest attempts of a site, newest first.
     fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>>;
+
+    /// How many sidecars are subscribed to the reports of each site.
+    fn listening<'a>(&'a self, sites: &'a [SiteId]) -> BoxFuture<'a, Result<Vec<usize>, String>>;
 }
 
 /// Limits on clients, so that none can block the others.

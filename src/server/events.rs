@@ -1,4 +1,5 @@
-//! `/api/events`: the events of all sites, as server-sent events named `token:updated` and `token:failed`.
+//! `/api/events`: the events of all sites, as server-sent events named `token:updated` and `token:failed`, and what
+//! happens in this process, as `refresh` and `redis`.
 //!
 //! A client that cannot keep up gets the event `lagged` and is disconnected; it reconnects and reads the state again.
 
@@ -49,6 +50,7 @@ pub(super) async fn follow(State(context): State<Arc<Context>>) -> Result<Respon
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::{Trial, ask, begin};
+    use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
     use axum::body::to_bytes;
     use axum::http::StatusCode;
@@ -109,6 +111,29 @@ mod tests {
             failed("a\nb").to_json(),
         );
         assert_eq!(tokio::join!(body, end).0, expected);
+    }
+
+    #[tokio::test]
+    async fn the_stages_of_a_refresh_and_the_loss_of_redis_come_at_once() {
+        let trial = Trial::new();
+        let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
+        trial.status.connected();
+        trial.shop.observe(Observation::Entered(Step::Solve));
+        trial.shop.observe(Observation::Finished(OutcomeKind::Failed));
+        trial.status.disconnected("connection reset");
+        trial.status.disconnected("another attempt to connect has failed");
+        let expected = [
+            ("redis", r#"{"subscription":"up"}"#),
+            ("refresh", r#"{"site":"shop","stage":"solve"}"#),
+            ("refresh", r#"{"site":"shop","stage":null}"#),
+            ("redis", r#"{"subscription":"down"}"#),
+        ];
+        let expected: String = expected.iter().map(|(name, data)| format!("event: {name}\ndata: {data}\n\n")).collect();
+        let end = async {
+            tokio::task::yield_now().await;
+            trial.shutdown.cancel();
+        };
+        assert_eq!(tokio::join!(text(response), end).0, format!("{GREETING}{expected}"));
     }
 
     #[tokio::test]

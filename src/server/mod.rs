@@ -6,6 +6,7 @@ mod api;
 mod context;
 mod events;
 mod health;
+mod history;
 mod listener;
 mod metrics;
 mod page;
@@ -16,5 +17,5 @@ mod shared_page;
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 pub(crate) mod trial;
 
-pub use context::{HistoryReader, HttpServer, Limits};
+pub use context::{HttpServer, Limits, StoreReader};
 pub use listener::serve;

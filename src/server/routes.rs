@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::context::Context;
 use super::problem::Problem;
-use super::{api, events, health, metrics, page};
+use super::{api, events, health, history, metrics, page};
 
 pub(super) fn router(context: Arc<Context>) -> Router {
     let mut router = Router::new()
@@ -20,7 +20,8 @@ pub(super) fn router(context: Arc<Context>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::show))
         .route("/api/status", get(api::status))
-        .route("/api/history", get(api::history))
+        .route("/api/history", get(history::one))
+        .route("/api/histories", get(history::many))
         .route("/api/events", get(events::follow));
     if context.admin_token.is_some() {
         router = router.route("/api/sites/{site}/refresh", post(api::refresh));

@@ -15,7 +15,7 @@ use token_sidecar_client::renewed::Renewed;
 use token_sidecar_client::wire::{Cookies, SiteId, Stage, Token, Trigger};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Context, HistoryReader, HttpServer, Limits};
+use super::context::{Context, HttpServer, Limits, StoreReader};
 use super::routes::router;
 use crate::domain::schedule::Schedule;
 use crate::domain::snapshot::{Current, Failing, Provenance, Refresh, Snapshot};
@@ -25,10 +25,12 @@ use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
 pub(crate) const TOKEN: &str = "very-secret-token";
 pub(crate) const ADMIN: &str = "very-secret-admin";
 
-/// A history: so many entries, an unreachable store, or one that does not answer.
+/// A history: so many entries, one that cannot be read, an unreachable store, or one that does not answer.
 #[derive(Clone)]
 pub(crate) enum ModelHistory {
     Entries(usize),
+    /// The same for all sites but this one.
+    Without(&'static str),
     Away,
     Silence,
 }
@@ -142,9 +144,10 @@ impl Trial {
         let (triggered, open) = (self.triggered.clone(), self.open);
         HttpServer {
             status: self.status.clone(),
-            history: Arc::new(self.history.clone()),
-            refresh: Arc::new(move |site| {
-                triggered.lock().unwrap().push(site.to_string());
+            store: Arc::new(self.history.clone()),
+            refresh: Arc::new(move |site, note| {
+                let word = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+                triggered.lock().unwrap().push(format!("{site}: {} by {}", word(note.reason), word(note.source)));
                 open
             }),
             admin_token: self.admin_token.map(|token| Renewed::fixed(token.into())),
@@ -194,11 +197,24 @@ pub(in crate::server) async fn begin(
     routes.call(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-impl HistoryReader for ModelHistory {
+impl StoreReader for ModelHistory {
     fn latest<'a>(&'a self, site: &'a SiteId, limit: usize) -> BoxFuture<'a, Result<Vec<HistoryEntry>, String>> {
         async move {
             match self {
                 Self::Entries(count) => Ok((0..limit.min(*count)).map(|n| entry(site, n)).collect()),
+                Self::Without(name) if site.as_str() == *name => Err("wrong type".to_owned()),
+                Self::Without(_) => Ok((0..limit).map(|n| entry(site, n)).collect()),
+                Self::Away => Err("connection refused".to_owned()),
+                Self::Silence => std::future::pending().await,
+            }
+        }
+        .boxed()
+    }
+
+    fn listening<'a>(&'a self, sites: &'a [SiteId]) -> BoxFuture<'a, Result<Vec<usize>, String>> {
+        async move {
+            match self {
+                Self::Entries(_) | Self::Without(_) => Ok(vec![2; sites.len()]),
                 Self::Away => Err("connection refused".to_owned()),
                 Self::Silence => std::future::pending().await,
             }

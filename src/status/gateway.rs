@@ -64,6 +64,10 @@ impl GatewayObserver {
             counts.outcomes[outcome as usize] += 1;
             counts.answers[AnswerClass::of(status) as usize] += 1;
         }
+        // Such an answer follows a 401 of the API.
+        if matches!(outcome, GatewayOutcome::Replayed | GatewayOutcome::Refused) {
+            lock(&self.entry.reports).count(self.now());
+        }
         lock(&self.times).observe(added);
     }
 

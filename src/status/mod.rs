@@ -3,12 +3,14 @@
 //! It holds no secret: a token is represented by its fingerprint.
 
 mod gateway;
+mod hourly;
 mod metrics;
 mod registry;
 mod site;
 mod subscription;
 
 pub use gateway::{GatewayObserver, GatewayOutcome};
+pub(crate) use hourly::HOURS;
 pub(crate) use metrics::{Format, metrics};
 pub use registry::{MonotonicClock, SiteObserver, SolverReader, StatusRegistry};
 pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};

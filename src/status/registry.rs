@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::json;
 use token_sidecar_client::wire::{Event, Payload, SiteId};
 use tokio::sync::broadcast;
 
 use super::gateway::{GatewayCounts, GatewayObserver};
+use super::hourly::{HOURS, Hourly};
 use super::metrics::{Counts, StageTimes, Times};
 use super::site::{SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::breaker::SolverStatus;
 use crate::domain::schedule::Schedule;
-use crate::refresh::observation::{Observation, Observer};
+use crate::refresh::observation::{Observation, Observer, Step};
 
 pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 /// Reads the solvers as they are now.
@@ -38,7 +40,10 @@ pub struct StatusRegistry {
 }
 
 pub(super) struct Entry {
+    site: SiteId,
     schedule: Schedule,
+    /// Reports, also those of the gateway.
+    pub(super) reports: Mutex<Hourly>,
     pub(super) state: Mutex<(SiteRecord, Counts)>,
 }
 
@@ -48,12 +53,13 @@ pub struct SiteObserver {
     clock: MonotonicClock,
     entry: Arc<Entry>,
     stage_times: Arc<Mutex<StageTimes>>,
+    events: broadcast::Sender<EventMessage>,
 }
 
 /// An event as subscribers get it.
 #[derive(Debug, Clone)]
 pub(crate) struct EventMessage {
-    /// `token:updated` or `token:failed`.
+    /// `token:updated`, `token:failed`, `refresh` or `redis`.
     pub(crate) name: &'static str,
     pub(crate) json: Arc<str>,
 }
@@ -72,9 +78,11 @@ impl StatusRegistry {
     }
 
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
-        let entry = Arc::new(Entry { schedule, state: Mutex::default() });
+        let entry =
+            Arc::new(Entry { site: site.clone(), schedule, reports: Mutex::default(), state: Mutex::default() });
         self.sites.insert(site.clone(), Arc::clone(&entry));
-        SiteObserver { clock: Arc::clone(&self.clock), entry, stage_times: Arc::clone(&self.stage_times) }
+        let (clock, stage_times) = (Arc::clone(&self.clock), Arc::clone(&self.stage_times));
+        SiteObserver { clock, entry, stage_times, events: self.events.clone() }
     }
 
     /// Counts the requests of a site that the gateway serves; `None` for an unknown site.
@@ -96,6 +104,13 @@ impl StatusRegistry {
 
     pub fn sites(&self) -> Vec<SiteStatus> {
         self.counted().into_iter().map(|(status, _)| status).collect()
+    }
+
+    /// The sites with the reports on each in the last hours.
+    pub(crate) fn reported(&self) -> Vec<(SiteStatus, [u32; HOURS])> {
+        let now = self.now();
+        let reports = self.sites.values().map(|entry| lock(&entry.reports).until(now));
+        self.sites().into_iter().zip(reports).collect()
     }
 
     /// The sites with what is counted of each.
@@ -150,6 +165,12 @@ impl StatusRegistry {
         *lock(&self.gateway_times)
     }
 
+    /// Tells subscribers that the subscription is `up` or `down`.
+    fn tell(&self, subscription: &str) {
+        let json = json!({ "subscription": subscription }).to_string();
+        let _ = self.events.send(EventMessage { name: "redis", json: json.into() });
+    }
+
     pub(crate) fn is_connected(&self) -> bool {
         matches!(lock(&self.subscription).state, SubscriptionState::Up { .. })
     }
@@ -161,6 +182,7 @@ impl SubscriptionObserver for StatusRegistry {
         let mut subscription = lock(&self.subscription);
         subscription.connects += 1;
         subscription.state = SubscriptionState::Up { since };
+        self.tell("up");
     }
 
     fn disconnected(&self, reason: &str) {
@@ -169,7 +191,10 @@ impl SubscriptionObserver for StatusRegistry {
         let since = match subscription.state {
             // Another attempt to connect has failed.
             SubscriptionState::Down { since, .. } => since,
-            SubscriptionState::Up { .. } | SubscriptionState::Connecting => now,
+            SubscriptionState::Up { .. } | SubscriptionState::Connecting => {
+                self.tell("down");
+                now
+            }
         };
         subscription.state = SubscriptionState::Down { since, reason: reason.to_owned() };
     }
@@ -182,6 +207,7 @@ impl SubscriptionObserver for StatusRegistry {
     fn message(&self, site: &SiteId, payload: Payload) {
         if let Some(entry) = self.sites.get(site) {
             lock(&entry.state).1.messages[payload as usize] += 1;
+            lock(&entry.reports).count((self.clock)());
         }
     }
 
@@ -198,6 +224,16 @@ impl SubscriptionObserver for StatusRegistry {
     }
 }
 
+impl SiteObserver {
+    /// Tells subscribers which step a refresh of this process is at; `None` after its end.
+    fn tell(&self, step: Option<Step>) {
+        if self.events.receiver_count() > 0 {
+            let json = json!({ "site": self.entry.site.as_str(), "stage": step }).to_string();
+            let _ = self.events.send(EventMessage { name: "refresh", json: json.into() });
+        }
+    }
+}
+
 impl Observer for SiteObserver {
     fn observe(&self, observation: Observation<'_>) {
         if let Observation::Timed(step, took) = observation {
@@ -207,8 +243,14 @@ impl Observer for SiteObserver {
         counts.observe(&observation);
         match observation {
             Observation::Looked(snapshot) => record.look(snapshot, (self.clock)()),
-            Observation::Entered(step) => record.enter(step, (self.clock)()),
-            Observation::Finished(_) => record.finish((self.clock)()),
+            Observation::Entered(step) => {
+                record.enter(step, (self.clock)());
+                self.tell(Some(step));
+            }
+            Observation::Finished(_) => {
+                record.finish((self.clock)());
+                self.tell(None);
+            }
             _ => {}
         }
     }

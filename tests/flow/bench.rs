@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use token_sidecar::domain::extract::CookieRule;
 use token_sidecar::domain::inbox::Inbox;
-use token_sidecar::domain::pending::Arrival;
+use token_sidecar::domain::pending::{Arrival, Note};
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
 use token_sidecar::domain::stored::StoredToken;
@@ -248,7 +248,7 @@ impl Bench {
 
     /// The command `refresh` or the web page.
     pub(crate) fn by_hand(&self, replica: usize) {
-        self.post(replica, Arrival::Manual);
+        self.post(replica, Arrival::Manual(Note::default()));
     }
 
     /// By hand, at the moment of the API's next answer.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use token_sidecar::domain::extract::{Cookie, RawToken, Solution};
-use token_sidecar::domain::pending::Arrival;
+use token_sidecar::domain::pending::{Arrival, Note};
 use token_sidecar::domain::round::Turn;
 use token_sidecar::domain::stored::StoredToken;
 use token_sidecar::domain::verdict::{Pace, Verdict};
@@ -204,7 +204,7 @@ impl Probe for ModelProbe {
         let takes = if mood == Mood::Hangs { Duration::from_secs(30) } else { Duration::from_millis(50) };
         tokio::time::sleep(takes).await;
         if let Some(mailbox) = self.0.state().api.meanwhile.take() {
-            mailbox.post(Arrival::Manual);
+            mailbox.post(Arrival::Manual(Note::default()));
         }
         match mood {
             Mood::Honest => match self.0.state().api.live.get(token.expose()) {

@@ -36,11 +36,22 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_ADMIN_TOKEN", "hunter1")]);
     eventually("the state was read", || (sidecar.get("/readyz").status == 200).then_some(()));
-    for path in ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/api/history?limit=0"] {
+    for path in [
+        "/",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/status",
+        "/api/history",
+        "/api/history?limit=0",
+        "/api/histories",
+    ] {
         ask(&sidecar, "GET", path, "", 200);
     }
     ask(&sidecar, "GET", "/api/history?limit=many", "", 400);
     ask(&sidecar, "GET", "/api/history?site=other", "", 404);
+    ask(&sidecar, "GET", "/api/histories?limit=many", "", 400);
+    ask(&sidecar, "GET", "/api/histories?sites=other", "", 404);
     ask(&sidecar, "POST", "/api/sites/chitai_gorod/refresh", "", 401);
     ask(&sidecar, "POST", "/api/sites/chitai_gorod/refresh", ADMIN, 202);
     ask(&sidecar, "POST", "/api/sites/other/refresh", ADMIN, 404);
@@ -58,7 +69,7 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     let url = format!("redis://127.0.0.1:{}", nowhere.number());
     let lonely = world.begin(&["run"], &[("REDIS_URL", &url)]);
     lonely.logs("not subscribed to Redis");
-    for path in ["/healthz", "/readyz", "/api/history"] {
+    for path in ["/healthz", "/readyz", "/api/history", "/api/histories"] {
         ask(&lonely, "GET", path, "", 503);
     }
     lonely.stop().expect(0);

@@ -19,7 +19,7 @@ const ADMIN: &str = "Authorization: Bearer hunter1\r\n";
 fn the_endpoints_of_the_contract_are_there() {
     let world = World::start();
     let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_SCHEDULE", "every 3h")]);
-    for path in ["/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/"] {
+    for path in ["/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/api/histories", "/"] {
         assert_eq!(sidecar.get(path).status, 200, "{path}");
     }
     assert_eq!(sidecar.get("/nowhere").status, 404);
@@ -83,8 +83,13 @@ fn a_refresh_over_http_needs_the_admin_token_and_is_forced() {
     assert_eq!(post("/api/sites/other/refresh", ADMIN), 404);
     assert_eq!(sidecar.ask("GET", path, ADMIN).status, 405);
     assert_eq!(world.solves(), 1);
-    assert_eq!(post(path, ADMIN), 202);
+    assert_eq!(post(&format!("{path}?reason=new%20keys&source=anna"), ADMIN), 202);
     assert_eq!(events.refreshed()["trigger"], "manual");
+    let histories = sidecar.get("/api/histories?limit=1").json();
+    let history = &histories["histories"][0];
+    let entry = &history["entries"][0];
+    assert_eq!((&entry["reason"], &entry["reporter"]), (&"new keys".into(), &"anna".into()));
+    assert_eq!(history["listening"], 1);
     sidecar.stop().expect(0);
 }
 
@@ -109,6 +114,8 @@ fn events_are_streamed_as_they_come() {
     });
     world.publish("now");
     let event = events.refreshed();
+    let reports = sidecar.get("/api/status").json()["sites"][0]["reports_per_hour"].clone();
+    assert_eq!(reports.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum::<u64>(), 1);
     let mut lines = stream.lines().map(Result::unwrap);
     let sent = lines
         .find_map(|line| {

@@ -1,5 +1,6 @@
 //! A connection for commands that many tasks share, and that is opened anew when it breaks.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
@@ -66,6 +67,11 @@ impl Link {
         let (mut commands, generation) = self.open().await?;
         let answer = commands.anywhere(command).await.and_then(|value| Ok(redis::from_redis_value(value)?));
         self.settle(answer, generation).await
+    }
+
+    /// How many subscribers each channel has; on a Cluster the library queries all nodes and adds up their counts.
+    pub async fn subscribers(&self, channels: &[String]) -> Result<HashMap<String, usize>, LinkError> {
+        self.command(redis::cmd("PUBSUB").arg("NUMSUB").arg(channels)).await
     }
 
     /// Drops the connection: the next command opens a new one.
