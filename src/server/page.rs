@@ -1,4 +1,4 @@
-//! `/`: the status page. It is one file and reads `/api/status`, `/api/history` and `/api/events`.
+//! `/`: the status page. It is one file and reads `/api/status`, `/api/histories` and `/api/events`.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 
 const FRAME: &str = include_str!("page/page.html");
 const STYLE: &str = include_str!("page/page.css");
-const SCRIPT: &str = include_str!("page/page.js");
+const SCRIPT: &str =
+    concat!(include_str!("page/words.js"), include_str!("page/charts.js"), include_str!("page/page.js"));
 
 static HTML: LazyLock<String> = LazyLock::new(|| FRAME.replace("{style}", STYLE).replace("{script}", SCRIPT));
 
@@ -37,7 +38,7 @@ fn digest(text: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::Trial;
-    use super::{SCRIPT, STYLE, digest};
+    use super::{HTML, SCRIPT, STYLE, digest};
 
     #[tokio::test]
     async fn the_page_runs_what_is_in_it_and_nothing_else() {
@@ -55,10 +56,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_is_small() {
+        assert!(HTML.len() < 100_000, "{} bytes", HTML.len());
+    }
+
+    #[test]
     fn the_page_needs_nothing_from_elsewhere_and_sets_no_markup() {
         for (text, words) in [
-            (SCRIPT, ["innerHTML", "insertAdjacentHTML", "document.write", "eval("]),
-            (STYLE, ["@import", "url(", "http:", "https:"]),
+            (SCRIPT, ["innerHTML", "insertAdjacentHTML", "document.write", "eval(", "localStorage"]),
+            (STYLE, ["@import", "url(", "http:", "https:", "//"]),
         ] {
             for word in words {
                 assert!(!text.contains(word), "{word}");
