@@ -205,7 +205,7 @@ function panel(site, entries, history) {
 
 function stages(entries) {
   const good = entries.filter((entry) => entry.outcome === "refreshed" && took(entry) > 0);
-  if (!good.length) return make("section");
+  if (!good.length) return section("", TEXTS.stagesTitle, make("p", "faint", "–"));
   const parts = ["solve", "extract", "verify"].map((name) => {
     const values = good.map((entry) => entry[name + "_ms"] || 0).sort((a, b) => a - b);
     return { name, sum: values.reduce((all, n) => all + n, 0), median: values[Math.floor(values.length / 2)] };
@@ -224,7 +224,7 @@ function lives(site, entries) {
   const stored = entries.filter((entry) => entry.outcome === "refreshed");
   const begins = stored.map((entry) => Date.parse(entry.at));
   const current = site.token?.refreshed_at ? Date.parse(site.token.refreshed_at) : null;
-  if (!site.token || current === null) return make("section");
+  if (!site.token || current === null) return section("", TEXTS.lifeTitle, make("p", "faint", site.token ? TEXTS.foreign : TEXTS.missing));
   if (!begins.length || begins[begins.length - 1] < current - 2000) begins.push(current);
   const end = endOf(site.token);
   const lasts = begins.map((from, n) => n + 1 < begins.length
@@ -270,7 +270,7 @@ function people(entries) {
     const key = JSON.stringify([who, why]);
     counts.set(key, (counts.get(key) || 0) + 1);
   }
-  if (!counts.size) return make("section");
+  if (!counts.size) return section("", TEXTS.whoTitle, make("p", "faint", "–"));
   const lines = [...counts].sort(([, a], [, b]) => b - a).slice(0, 6).map(([key, count]) => {
     const [who, why] = JSON.parse(key);
     return make("tr", "", make("td", "", make("bdi", "", who)), make("td", "", make("bdi", "", why)), make("td", "n", NUMBERS.format(count)));
