@@ -200,7 +200,10 @@ impl StoreReader for Process {
 }
 
 /// Starts the outputs. Each ends after the driver of its site.
-fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status: &Arc<StatusRegistry>) -> TaskTracker {
+fn started(
+    outputs: Vec<(EnvFile, watch::Receiver<Option<Arc<StoredToken>>>)>,
+    status: &Arc<StatusRegistry>,
+) -> TaskTracker {
     let tasks = TaskTracker::new();
     for (file, stored) in outputs {
         let status = Arc::clone(status);
@@ -213,7 +216,7 @@ fn started(outputs: Vec<(EnvFile, watch::Receiver<Option<StoredToken>>)>, status
 /// Asks a probe of the gateway's own: that of the site belongs to its driver.
 fn judge(probe: HttpProbe) -> Judge {
     let probe = Arc::new(probe);
-    Arc::new(move |stored: StoredToken| {
+    Arc::new(move |stored: Arc<StoredToken>| {
         let probe = Arc::clone(&probe);
         async move { probe.verify(&stored.token, &stored.cookies, stored.user_agent.as_deref()).await }.boxed()
     })

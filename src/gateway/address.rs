@@ -58,12 +58,9 @@ impl<'a> Target<'a> {
 
     /// The address of the API, as the URL standard writes it.
     pub fn below(&self, api: &Url) -> Result<Url, Refusal> {
-        let mut text = format!("{}{}", api.as_str().trim_end_matches('/'), self.rest);
-        if let Some(query) = self.query {
-            text.push('?');
-            text.push_str(query);
-        }
-        let url = Url::parse(&text).map_err(|_| Refusal::Outside)?;
+        let mut url = api.clone();
+        url.set_path(&format!("{}{}", api.path().trim_end_matches('/'), self.rest));
+        url.set_query(self.query);
         if rest_below(api, &url).is_none() { Err(Refusal::Outside) } else { Ok(url) }
     }
 }

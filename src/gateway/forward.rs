@@ -186,7 +186,7 @@ where
     }
 
     /// The stored token; where it is the refused one, has ended or is not there, the next one.
-    async fn token(&mut self, refused: Option<Fingerprint>) -> Result<StoredToken, Problem> {
+    async fn token(&mut self, refused: Option<Fingerprint>) -> Result<Arc<StoredToken>, Problem> {
         if let Some(stored) = self.usable(refused) {
             return Ok(stored);
         }
@@ -197,12 +197,12 @@ where
         next.map_err(|reason| Problem::no_token(&reason, now(), self.gateway.status.is_connected()))
     }
 
-    fn usable(&self, refused: Option<Fingerprint>) -> Option<StoredToken> {
+    fn usable(&self, refused: Option<Fingerprint>) -> Option<Arc<StoredToken>> {
         self.site.tokens.usable(refused, self.site.observer.time())
     }
 
     /// Whether a 401 says that the token is bad. A token that was replaced since is.
-    async fn is_about_the_token(&self, token: &StoredToken, sent: Duration) -> bool {
+    async fn is_about_the_token(&self, token: &Arc<StoredToken>, sent: Duration) -> bool {
         if self.usable(Some(token.token.fingerprint())).is_some() {
             return true;
         }
@@ -218,9 +218,11 @@ where
         matches!(self.upload, Upload::Kept(..)) && (is_safe || self.gateway.config.replay_unsafe)
     }
 
-    async fn send(&mut self, stored: &StoredToken) -> Result<reqwest::Response, Problem> {
+    async fn send(&mut self, stored: &Arc<StoredToken>) -> Result<reqwest::Response, Problem> {
         let mut request = reqwest::Request::new(self.method.clone(), self.url.clone());
-        *request.headers_mut() = headers::with_token(&self.headers, &self.site.headers, stored, &self.gateway.config);
+        let config = &self.gateway.config;
+        let of_token = self.site.headers_of(stored, config);
+        *request.headers_mut() = headers::with_token(&self.headers, &of_token, stored, config);
         *request.body_mut() = Some(self.upload.take());
         let began = self.site.observer.now();
         let answer = self.site.client.open(request);
@@ -283,7 +285,7 @@ mod tests {
             api: Url::parse(api).unwrap(),
             headers: HeaderMap::new(),
             proxy: None,
-            stored: watch::Sender::new(Some(stored)).subscribe(),
+            stored: watch::Sender::new(Some(Arc::new(stored))).subscribe(),
             mailbox: Arc::default(),
             judge: Arc::new(|_| std::future::ready(Verdict::Accepted).boxed()),
         });

@@ -42,18 +42,25 @@ fn is_from_the_gateway(headers: &HeaderMap) -> bool {
     referer.zip(headers.get(HOST)).is_some_and(|(referer, host)| host == referer.authority())
 }
 
-/// The headers that are sent with a token. `client` is what [`of_client`] left.
+/// The headers that a token brings to each request.
+pub(super) fn of_token(of_site: &HeaderMap, stored: &StoredToken, config: &GatewayConfig) -> HeaderMap {
+    let mut headers = of_site.clone();
+    let user_agent = stored.user_agent.as_deref().filter(|_| config.user_agent == UserAgent::Bundle);
+    credentials::set(&mut headers, &stored.token, &stored.cookies, user_agent);
+    headers
+}
+
+/// The headers of a request that is sent with a token. `client` is what [`of_client`] left, `of_token` what the token
+/// brings.
 pub(super) fn with_token(
     client: &HeaderMap,
-    of_site: &HeaderMap,
+    of_token: &HeaderMap,
     stored: &StoredToken,
     config: &GatewayConfig,
 ) -> HeaderMap {
     let mut headers = client.clone();
     let own_cookies = headers.remove(COOKIE).filter(|_| config.merge_cookies);
-    headers.extend(of_site.clone());
-    let user_agent = stored.user_agent.as_deref().filter(|_| config.user_agent == UserAgent::Bundle);
-    credentials::set(&mut headers, &stored.token, &stored.cookies, user_agent);
+    headers.extend(of_token.clone());
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
     if let Some(own) = own_cookies {
         let jar = merged(headers.get(COOKIE), &own, stored);
@@ -195,7 +202,9 @@ mod tests {
     fn the_token_its_cookies_and_its_user_agent_take_the_place_of_the_clients() {
         let client = map(&[("cookie", "id=2; id =4; mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
         let of_site = map(&[("platform", "desktop")]);
-        let sent = |config: &GatewayConfig| shown(&with_token(&client, &of_site, &stored(), config));
+        let sent = |config: &GatewayConfig| {
+            shown(&with_token(&client, &of_token(&of_site, &stored(), config), &stored(), config))
+        };
         let rest = ["authorization: Bearer abc", "platform: desktop"];
         let (cookie, agent) = ("cookie: access-token=Bearer%20abc; id=1", "user-agent: Mozilla/5.0");
         assert_eq!(sent(&config()), [rest[0], cookie, rest[1], agent]);
@@ -206,7 +215,8 @@ mod tests {
     #[test]
     fn a_request_always_says_who_sends_it() {
         let (none, stored) = (HeaderMap::new(), StoredToken { user_agent: None, ..stored() });
-        assert_eq!(with_token(&none, &none, &stored, &config())[USER_AGENT], http::USER_AGENT);
+        let of_token = of_token(&none, &stored, &config());
+        assert_eq!(with_token(&none, &of_token, &stored, &config())[USER_AGENT], http::USER_AGENT);
     }
 
     #[test]

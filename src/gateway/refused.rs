@@ -19,7 +19,7 @@ const REMEMBERED: Duration = Duration::from_secs(5 * 60);
 const MOST: usize = 256;
 
 /// Asks the probe of the site about a token.
-pub type Judge = Arc<dyn Fn(StoredToken) -> BoxFuture<'static, Verdict> + Send + Sync>;
+pub type Judge = Arc<dyn Fn(Arc<StoredToken>) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
 /// Decides for one site. Until a route has refused a new token, each 401 is about the token. From then on, and for a
 /// request that cannot be sent again, the probe is asked.
@@ -42,7 +42,7 @@ struct Judged {
 pub(super) struct Refused<'a> {
     pub(super) method: &'a Method,
     pub(super) path: &'a str,
-    pub(super) token: &'a StoredToken,
+    pub(super) token: &'a Arc<StoredToken>,
     pub(super) sent: Duration,
     /// Whether it can be sent again, which would show whether the route refuses a new token too.
     pub(super) may_be_repeated: bool,
@@ -96,7 +96,7 @@ impl Refusals {
             return judged.verdict.clone();
         }
         let began = now();
-        let verdict = (self.judge)(refused.token.clone()).await;
+        let verdict = (self.judge)(Arc::clone(refused.token)).await;
         *last = Some(Judged { token, began, verdict: verdict.clone() });
         verdict
     }
@@ -137,7 +137,7 @@ mod tests {
         verdict: Arc<Mutex<Verdict>>,
         asked: Arc<AtomicUsize>,
         refusals: Refusals,
-        token: StoredToken,
+        token: Arc<StoredToken>,
         start: Instant,
     }
 
@@ -153,7 +153,7 @@ mod tests {
                 tokio::time::sleep(SECOND).map(|()| verdict).boxed()
             });
             let (token, cookies) = (Token::parse("token").unwrap(), Cookies::default());
-            let token = StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None };
+            let token = Arc::new(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None });
             Self { verdict, asked, refusals: Refusals::new(judge), token, start: Instant::now() }
         }
 

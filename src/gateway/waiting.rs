@@ -26,7 +26,7 @@ pub(super) enum NoToken {
 }
 
 pub(super) struct Tokens {
-    stored: watch::Receiver<Option<StoredToken>>,
+    stored: watch::Receiver<Option<Arc<StoredToken>>>,
     mailbox: Arc<Mailbox>,
     /// The last failure that was announced. It answers all that wait.
     failed: watch::Sender<Option<Arc<Failed>>>,
@@ -35,12 +35,12 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn new(stored: watch::Receiver<Option<StoredToken>>, mailbox: Arc<Mailbox>) -> Self {
+    pub(super) fn new(stored: watch::Receiver<Option<Arc<StoredToken>>>, mailbox: Arc<Mailbox>) -> Self {
         Self { stored, mailbox, failed: watch::Sender::new(None), open: Mutex::default() }
     }
 
     /// The stored token, unless it is the one that was refused or has ended. `now` by the store's clock.
-    pub(super) fn usable(&self, refused: Option<Fingerprint>, now: Option<Timestamp>) -> Option<StoredToken> {
+    pub(super) fn usable(&self, refused: Option<Fingerprint>, now: Option<Timestamp>) -> Option<Arc<StoredToken>> {
         self.stored.borrow().as_ref().filter(|stored| is_usable(stored, refused, now)).cloned()
     }
 
@@ -54,7 +54,7 @@ impl Tokens {
         refused: Option<Fingerprint>,
         now: impl Fn() -> Option<Timestamp>,
         patience: Duration,
-    ) -> Result<StoredToken, NoToken> {
+    ) -> Result<Arc<StoredToken>, NoToken> {
         let (mut stored, mut failed) = (self.stored.clone(), self.failed.subscribe());
         let _open = self.open(refused.unwrap_or_else(|| self.missing()));
         let waiting = async {
@@ -133,18 +133,18 @@ mod tests {
 
     struct Given {
         tokens: Tokens,
-        stored: watch::Sender<Option<StoredToken>>,
+        stored: watch::Sender<Option<Arc<StoredToken>>>,
         mailbox: Arc<Mailbox>,
     }
 
-    fn given(token: Option<StoredToken>) -> Given {
+    fn given(token: Option<Arc<StoredToken>>) -> Given {
         let (stored, mailbox) = (watch::Sender::new(token), Arc::new(Mailbox::default()));
         Given { tokens: Tokens::new(stored.subscribe(), Arc::clone(&mailbox)), stored, mailbox }
     }
 
-    fn token(text: &str) -> StoredToken {
+    fn token(text: &str) -> Arc<StoredToken> {
         let (token, cookies) = (Token::parse(text).unwrap(), Cookies::default());
-        StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None }
+        Arc::new(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None })
     }
 
     fn failed(error: &str) -> Failed {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_token_that_has_ended_is_not_used() {
         let at = |second| Some(Timestamp::from_second(second).unwrap());
-        let given = given(Some(StoredToken { ends_at: at(100), ..token("old") }));
+        let given = given(Some(Arc::new(StoredToken { ends_at: at(100), ..(*token("old")).clone() })));
         let is_usable = |now| given.tokens.usable(None, now).is_some();
         assert!(is_usable(None) && is_usable(at(99)) && !is_usable(at(100)));
     }

@@ -3,6 +3,7 @@
 pub mod edit;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use token_sidecar_client::wire::Token;
@@ -60,7 +61,7 @@ impl EnvFile {
     /// the token in the file may be newer than the known one.
     pub async fn run(
         mut self,
-        mut stored: watch::Receiver<Option<StoredToken>>,
+        mut stored: watch::Receiver<Option<Arc<StoredToken>>>,
         delays: impl Jitter,
         is_connected: impl Fn() -> bool,
     ) {
@@ -143,12 +144,16 @@ mod tests {
     use super::*;
     use crate::jitter::Delays;
 
-    fn stored(token: &str) -> Option<StoredToken> {
-        let (token, cookies) = (Token::parse(token).unwrap(), Cookies::default());
-        Some(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None })
+    fn stored(token: &str) -> Option<Arc<StoredToken>> {
+        of_version(1, token)
     }
 
-    fn at(path: &std::path::Path, stored: watch::Receiver<Option<StoredToken>>) -> impl Future<Output = ()> {
+    fn of_version(version: u64, token: &str) -> Option<Arc<StoredToken>> {
+        let (token, cookies) = (Token::parse(token).unwrap(), Cookies::default());
+        Some(Arc::new(StoredToken { token, cookies, version, user_agent: None, ends_at: None }))
+    }
+
+    fn at(path: &std::path::Path, stored: watch::Receiver<Option<Arc<StoredToken>>>) -> impl Future<Output = ()> {
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
         EnvFile::new(path.to_owned(), "KEY".into()).run(stored, delays, || true)
     }
@@ -183,7 +188,7 @@ mod tests {
         let story = async {
             sender.send_replace(stored("ours"));
             pass(5).await;
-            sender.send_replace(stored("theirs").map(|theirs| StoredToken { version: 0, ..theirs }));
+            sender.send_replace(of_version(0, "theirs"));
             pass(5).await;
             fs::write(&path, "KEY=overwritten\n").unwrap();
             pass(60).await;

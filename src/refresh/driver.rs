@@ -1,5 +1,6 @@
 //! The task of a site: a loop that takes in what has arrived, decides and acts.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -292,7 +293,7 @@ impl<P: Ports> Driver<P> {
             self.site.stored.send_if_modified(|last| {
                 let is_new = last.as_ref().is_none_or(|last| !last.is_same(&stored));
                 if is_new {
-                    *last = Some(stored);
+                    *last = Some(Arc::new(stored));
                 }
                 is_new
             });

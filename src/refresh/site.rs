@@ -37,7 +37,7 @@ pub struct SiteContext<P: Ports> {
     pub sources: Vec<P::Source>,
     pub probe: P::Probe,
     /// The stored token, published to the outputs.
-    pub stored: watch::Sender<Option<StoredToken>>,
+    pub stored: watch::Sender<Option<Arc<StoredToken>>>,
     pub clock: P::Clock,
     pub jitter: P::Jitter,
     pub observer: P::Observer,

@@ -190,8 +190,8 @@ impl Bench {
     }
 
     /// Where a replica publishes what is stored: all of it that a sidecar has stored is noted.
-    fn output(&self, replica: usize) -> watch::Sender<Option<StoredToken>> {
-        let (sender, mut receiver) = watch::channel(None::<StoredToken>);
+    fn output(&self, replica: usize) -> watch::Sender<Option<Arc<StoredToken>>> {
+        let (sender, mut receiver) = watch::channel(None::<Arc<StoredToken>>);
         let shared = self.shared.clone();
         spawn(async move {
             while receiver.changed().await.is_ok() {

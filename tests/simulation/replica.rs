@@ -421,8 +421,8 @@ impl Probe for Api {
 }
 
 /// The `.env` of a process.
-fn output(world: World, process: usize) -> watch::Sender<Option<StoredToken>> {
-    let (sender, mut receiver) = watch::channel(None::<StoredToken>);
+fn output(world: World, process: usize) -> watch::Sender<Option<Arc<StoredToken>>> {
+    let (sender, mut receiver) = watch::channel(None::<Arc<StoredToken>>);
     spawn(async move {
         while receiver.changed().await.is_ok() {
             if let Some(stored) = receiver.borrow_and_update().as_ref().filter(|stored| stored.is_ours()) {

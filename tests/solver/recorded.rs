@@ -159,7 +159,8 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     async fn write(path: PathBuf, token: &Token) {
         let (sender, receiver) = watch::channel(None);
         let (token, cookies) = (token.clone(), Cookies::default());
-        sender.send_replace(Some(StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None }));
+        let stored = StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None };
+        sender.send_replace(Some(Arc::new(stored)));
         drop(sender);
         EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO), || true).await;
     }
