@@ -265,7 +265,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
-    use crate::server::trial::{Trial, snapshot};
+    use crate::server::trial::{Trial, site, snapshot};
+    use crate::status::GatewayOutcome;
+    use strum::VariantArray as _;
 
     #[test]
     fn the_subscription_is_up_or_down_since_the_change_not_since_the_last_report_of_it() {
@@ -284,6 +286,19 @@ mod tests {
         assert_eq!(subscription().state, SubscriptionState::Down { since: s(120), reason: "reset".into() });
         trial.status.connected();
         assert_eq!(subscription().reconnects(), 1);
+    }
+
+    #[test]
+    fn reports_are_counted_by_the_hour_those_of_the_gateway_too() {
+        let trial = Trial::new();
+        trial.status.message(&site("shop"), Payload::Bare);
+        let gateway = trial.status.gateway(&site("shop")).unwrap();
+        for outcome in GatewayOutcome::VARIANTS {
+            gateway.answered(200, *outcome, Duration::ZERO);
+        }
+        trial.pass(Duration::from_secs(3600));
+        let (_, hours) = trial.status.reported().remove(0);
+        assert_eq!(hours[HOURS - 3..], [0, 3, 0], "a message, a request that was replayed, one that was refused");
     }
 
     #[test]
