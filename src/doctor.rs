@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use token_sidecar_client::redis::{Connector, Events, Link, LinkError};
-use token_sidecar_client::wire::{Channels, Cookies, Token};
+use token_sidecar_client::wire::{Channels, Cookies, Product, Token};
 
 use crate::app::AppError;
 use crate::clock::SystemClock;
@@ -114,7 +114,7 @@ impl Doctor {
         let snapshot = if redis_is_reached { self.store(site).snapshot().await.ok() } else { None };
         let stored = snapshot.as_ref().and_then(StoredToken::of);
         for source in &site.sources {
-            let source = AnySource::new(source, &site.cookie, &self.shared)?;
+            let source = AnySource::new(source, &site.product, &self.shared)?;
             findings.extend(check_source(&source, stored.as_ref(), site).await);
         }
         if site.policy.verify != Verify::Off {
@@ -134,8 +134,10 @@ impl Doctor {
         };
         match outcome.await {
             Ok(snapshot) => {
-                let token = snapshot.fingerprint().map_or_else(|| "no token yet".to_owned(), |f| format!("token {f}"));
-                let mut findings = vec![Finding::works(what, format!("readable and writable, {token}"))];
+                let product = site.keys.product();
+                let found = snapshot.fingerprint().map(|fingerprint| format!("{product} {fingerprint}"));
+                let found = found.unwrap_or_else(|| format!("no {product} yet"));
+                let mut findings = vec![Finding::works(what, format!("readable and writable, {found}"))];
                 findings.extend(snapshot.failing.map(|failing| {
                     let Failing { attempts, stage, error, retry_at, .. } = *failing;
                     let why = format!("{attempts} failed in a row, the next try is at {retry_at}: {stage}: {error}");
@@ -288,10 +290,16 @@ async fn check_browser(source: &BrowserSource, what: String) -> Finding {
 
 /// Asks the API about the current token, or else about one that it must refuse.
 async fn check_api(stored: Option<&StoredToken>, probe: &HttpProbe, site: &SiteConfig) -> Vec<Finding> {
-    let what = format!("{}: API", site.id);
+    let (what, product) = (format!("{}: API", site.id), site.keys.product());
     let (token, cookies, user_agent) = match stored {
         Some(stored) => (Some(stored.token.clone()), stored.cookies.clone(), stored.user_agent.clone()),
-        None => (Token::parse("doctor").ok(), Cookies::default(), None),
+        None => {
+            let made_up = Cookies::from_iter([("doctor".to_owned(), "doctor".to_owned())]);
+            match product {
+                Product::Token => (Token::parse("doctor").ok(), Cookies::default(), None),
+                Product::Cookies => (Token::of_cookies(&made_up.to_json()).ok(), made_up, None),
+            }
+        }
     };
     let Some(token) = token else { return vec![Finding::works(what, "not asked")] };
     let unclear = "is the API's URL right, and can it be reached from here?";
@@ -300,16 +308,25 @@ async fn check_api(stored: Option<&StoredToken>, probe: &HttpProbe, site: &SiteC
         Err(error) => return vec![Finding::broken(what, &error, cure_of_request(&error, unclear))],
     };
     let finding = match (verdict, stored.is_some()) {
-        (Verdict::Accepted, true) => Finding::works(what, "it accepts the current token"),
+        (Verdict::Accepted, true) => Finding::works(what, format!("it accepts the current {product}")),
         (Verdict::Accepted, false) => Finding::odd(
             what,
-            "it accepts anything that looks like a token",
+            match product {
+                Product::Token => "it accepts anything that looks like a token",
+                Product::Cookies => "it accepts any cookies",
+            },
             "is CHITAI_GOROD_API_URL right? Verification has no effect there",
         ),
-        (Verdict::Refused(_), false) => Finding::works(what, "it answers, and refuses a made-up token"),
+        (Verdict::Refused(_), false) => Finding::works(
+            what,
+            match product {
+                Product::Token => "it answers, and refuses a made-up token",
+                Product::Cookies => "it answers, and refuses made-up cookies",
+            },
+        ),
         (Verdict::Refused(why), true) => Finding::odd(
             what,
-            format!("it refuses the current token: {why}"),
+            format!("it refuses the current {product}: {why}"),
             "ask for a new one: token-sidecar trigger --wait",
         ),
         (Verdict::Blocked(why), _) => Finding::broken(

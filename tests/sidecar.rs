@@ -6,6 +6,8 @@ mod acl;
 mod client;
 #[path = "sidecar/clock.rs"]
 mod clock;
+#[path = "sidecar/cookies.rs"]
+mod cookies;
 #[path = "sidecar/crashes.rs"]
 mod crashes;
 #[path = "sidecar/crowd.rs"]

@@ -5,7 +5,8 @@ import { createInterface } from "node:readline";
 
 import { NobodyListens, RefreshFailed, TimedOut, TokenClient } from "token-sidecar-client";
 
-const client = new TokenClient({ site: process.env.SITE, url: process.env.REDIS_URL, source: "conformance" });
+const { SITE: site, PRODUCT: product, REDIS_URL: url } = process.env;
+const client = new TokenClient({ site, product, url, source: "conformance" });
 
 function say(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -1,6 +1,6 @@
 """Runs the clients for the conformance tests: calls are JSON lines on stdin, answers JSON lines on stdout.
 
-REDIS_URL=… SITE=… python conformance.py --mode sync|async
+REDIS_URL=… SITE=… PRODUCT=token|cookies python conformance.py --mode sync|async
 """
 
 from __future__ import annotations
@@ -98,16 +98,16 @@ async def answer_in_a_task(client: AsyncTokenClient, call: dict[str, Any]) -> No
         say(id=number, error=described(error))
 
 
-def serve_with_threads(site: str) -> None:
-    client = TokenClient(site)
+def serve_with_threads(site: str, product: Any) -> None:
+    client = TokenClient(site, product=product)
     for line in sys.stdin:
         if line.strip():
             threading.Thread(target=answer_in_a_thread, args=(client, json.loads(line)), daemon=True).start()
 
 
-async def serve_with_tasks(site: str) -> None:
+async def serve_with_tasks(site: str, product: Any) -> None:
     tasks: set[asyncio.Task[None]] = set()
-    client = AsyncTokenClient(site)
+    client = AsyncTokenClient(site, product=product)
     while line := await asyncio.to_thread(sys.stdin.readline):
         if line.strip():
             task = asyncio.create_task(answer_in_a_task(client, json.loads(line)))
@@ -118,11 +118,11 @@ async def serve_with_tasks(site: str) -> None:
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description="The Python clients for a conformance runner.")
     options.add_argument("--mode", choices=["sync", "async"], default="sync")
-    site = os.environ.get("SITE") or "chitai_gorod"
+    site, product = os.environ.get("SITE") or "chitai_gorod", os.environ.get("PRODUCT") or "token"
     if options.parse_args().mode == "sync":
-        serve_with_threads(site)
+        serve_with_threads(site, product)
     else:
-        asyncio.run(serve_with_tasks(site))
+        asyncio.run(serve_with_tasks(site, product))
     # Ends without waiting for the calls under way.
     sys.stdout.flush()
     os._exit(0)

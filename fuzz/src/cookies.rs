@@ -100,6 +100,7 @@ pub(crate) fn check_solution(solution: &Solution, refused: &[Fingerprint]) {
         Err(ExtractError::Unusable(unusable)) => {
             return assert!(!unusable.is_empty() && unusable.len() <= 4, "{unusable:?}");
         }
+        Err(error) => panic!("an error of cookies as the product: {error}"),
     };
     assert_eq!(Some(ttl), time_to_live(found.token.claims(), TOKEN_TTL, now));
     let token = found.token.expose();

@@ -29,7 +29,7 @@ pub(crate) async fn call(
     headers: HeaderMap,
     _body: Bytes,
 ) -> Response {
-    let fingerprint = bearer(&headers).map(fingerprint);
+    let fingerprint = token(&headers).map(fingerprint);
     let user_agent = http::header(&headers, &USER_AGENT);
     state.statistics.send_modify(|all| all.api.start(user_agent, fingerprint.clone()));
     let (faults, hang) = state.take_faults(RequestKind::Api);
@@ -92,8 +92,12 @@ fn anonymous(state: &SharedState) -> Response {
     (StatusCode::CREATED, Json(json!({"token": token}))).into_response()
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    http::header(headers, &AUTHORIZATION).strip_prefix("Bearer ")
+/// The token of a request: that of `Authorization`, or of the cookie where a parser sends the cookies alone.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    if headers.contains_key(AUTHORIZATION) {
+        return http::header(headers, &AUTHORIZATION).strip_prefix("Bearer ");
+    }
+    cookie::sent(http::header(headers, &COOKIE), shop::TOKEN)?.strip_prefix("Bearer%20")
 }
 
 fn blocked() -> Response {

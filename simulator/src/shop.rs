@@ -18,6 +18,9 @@ use crate::shared_state::SharedState;
 pub(crate) const CLEARANCE: &str = "cf_clearance";
 const CLEARANCE_SECONDS: i64 = 1800;
 
+/// Holds the token.
+pub(crate) const TOKEN: &str = "access-token";
+
 /// Identifies a browser to the protection at the edge.
 pub(crate) const VISITOR: &str = "__ddg1_";
 
@@ -143,7 +146,7 @@ pub(crate) fn token_cookies(state: &SharedState, faults: &Faults) -> Vec<Cookie>
         let cookie = Cookie::new(name, format!("Bearer%20{}", minted.token));
         Cookie { expires_at: Some(minted.expires_at.max(crate::clock::now().as_second() + 3600)), ..cookie }
     };
-    let name = "access-token";
+    let name = TOKEN;
     match faults.cookie {
         CookieKind::Absent => vec![],
         CookieKind::Empty => vec![Cookie::new(name, "")],

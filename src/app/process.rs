@@ -87,9 +87,9 @@ impl Process {
         let (mut contacts, mut outputs, mut assembled) = (BTreeMap::new(), Vec::new(), Vec::with_capacity(sites.len()));
         let mut served = Vec::new();
         for config in sites {
-            let SiteConfig { id, page, cookie, keys, policy, sources, probe, api, .. } = config;
+            let SiteConfig { id, page, product, keys, policy, sources, probe, api, .. } = config;
             let SiteConfig { gateway_headers, bootstrap, env_file, env_key, .. } = config;
-            let sources = sources.iter().map(|source| AnySource::new(source, &cookie, &shared));
+            let sources = sources.iter().map(|source| AnySource::new(source, &product, &shared));
             let sources = sources.collect::<Result<Vec<_>, _>>()?;
             let mailbox = Arc::new(Mailbox::default());
             let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, Arc::clone(&instance));
@@ -114,7 +114,7 @@ impl Process {
                 jitter: Delays::new(config.backoff_initial, policy.backoff_max),
                 id,
                 policy,
-                cookie,
+                product,
                 page,
                 bootstrap: bootstrap.map(Box::new),
                 mailbox,

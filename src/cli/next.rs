@@ -11,7 +11,7 @@ use crate::refresh::ports::Clock as _;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
     let clock = SystemClock::start();
-    let refused = refused::read(flags.refused.as_deref(), flags.wait).await?;
+    let refused = refused::read(flags.refused.as_deref(), site.keys.product(), flags.wait).await?;
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar next");
     // A Redis that is out of reach is told of within seconds, not at the end of the wait.
     reach(async || client.token().await).await?;

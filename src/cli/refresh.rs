@@ -14,7 +14,8 @@ pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stop
     match once {
         ManualOutcome::Refreshed(snapshot) => {
             let fingerprint = snapshot.fingerprint().map(|f| f.to_string()).unwrap_or_default();
-            screen::line(format!("{}: new token {fingerprint}, version {}", site.id, snapshot.version))?;
+            let product = site.keys.product();
+            screen::line(format!("{}: new {product} {fingerprint}, version {}", site.id, snapshot.version))?;
             Ok(Exit::Done)
         }
         ManualOutcome::Failed(failing) => Err(Stopped::because(

@@ -89,7 +89,7 @@ fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> 
     }];
     let mut row = |name: &str, text: String| lines.push(format!("  {}  {text}", screen::faint(&format!("{name:<10}"))));
     if let Some(token) = &site.token {
-        row("token", format!("{}  version {}", token.fingerprint, token.version));
+        row(token.product.into_str(), format!("{}  version {}", token.fingerprint, token.version));
         let by = token.trigger.map_or_else(
             || "another program".to_owned(),
             |t| format!("{} through {}", t, plain(token.source.as_deref().unwrap_or("?"))),

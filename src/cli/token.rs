@@ -60,7 +60,10 @@ impl Bundle {
             return value(COOKIE).unwrap_or_default();
         }
         if form.header {
-            return format!("Authorization: Bearer {}", self.token.expose());
+            return match self.token.bearer() {
+                Some(bare) => format!("Authorization: Bearer {bare}"),
+                None => format!("Cookie: {}", value(COOKIE).unwrap_or_default()),
+            };
         }
         // In a file of settings for curl, `"` and `\` are escaped.
         let lines = [("Authorization", AUTHORIZATION), ("Cookie", COOKIE), ("User-Agent", USER_AGENT)];

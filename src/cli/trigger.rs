@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use token_sidecar_client::redis::{Connector, Link};
-use token_sidecar_client::wire::{Report, UpdatedCause};
+use token_sidecar_client::wire::{Product, Report, UpdatedCause};
 use token_sidecar_client::{Client, ClientError};
 
 use super::args::Trigger as Flags;
@@ -23,7 +23,7 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar");
     let (clock, patience) = (SystemClock::start(), flags.wait.unwrap_or(PATIENCE));
     let fingerprint = match flags.refused.as_deref() {
-        Some(given) => Some(refused::read(Some(given), patience).await?),
+        Some(given) => Some(refused::read(Some(given), site.keys.product(), patience).await?),
         None => None,
     };
     let report = Report { fingerprint, reason: flags.reason.clone(), force: flags.force, ..Report::default() };
@@ -43,9 +43,10 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     drop(progress);
     match answer {
         Ok(updated) => {
-            let label = match updated.cause {
-                UpdatedCause::Refreshed => "new token",
-                UpdatedCause::Repeated => "the token is fresh already:",
+            let label = match (updated.cause, site.keys.product()) {
+                (UpdatedCause::Refreshed, product) => format!("new {product}"),
+                (UpdatedCause::Repeated, Product::Token) => "the token is fresh already:".to_owned(),
+                (UpdatedCause::Repeated, Product::Cookies) => "the cookies are fresh already:".to_owned(),
             };
             let fingerprint = screen::plain(&updated.fingerprint);
             screen::line(format!("{}: {label} {fingerprint}, version {}", site.id, updated.version))?;

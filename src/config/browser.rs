@@ -14,6 +14,7 @@ use super::reader::Section;
 use super::redaction::{self, SecretAddress};
 use super::source::{LONGEST, ProxyConfig};
 use super::value::{BrowserAddress, BrowserPlaceText, Concurrency, HOUR, SECOND, Span};
+use crate::domain::product::Wanted;
 
 /// A page that a browser opens for its token.
 #[derive(Clone)]
@@ -22,8 +23,8 @@ pub struct BrowserConfig {
     pub page: Url,
     /// The API, if it is known: `request:HEADER` is read from requests to it.
     pub api: Option<Url>,
-    /// The names of the cookie that holds the token.
-    pub wanted: Vec<String>,
+    /// The cookies that the page is to set.
+    pub wanted: Wanted,
     pub token: BrowserPlace,
     /// How long after the page has loaded the token may still come.
     pub wait: Duration,
@@ -94,7 +95,7 @@ pub(super) struct BrowserSection {
 pub(super) struct BrowserTask {
     pub(super) page: Url,
     pub(super) api: Option<Url>,
-    pub(super) wanted: Vec<String>,
+    pub(super) wanted: Wanted,
     pub(super) proxy: Option<ProxyConfig>,
 }
 
@@ -110,6 +111,10 @@ impl BrowserSection {
             let reason =
                 "Chromium has no login for SOCKS proxies: use an HTTP proxy, or leave `browser` out of the sources";
             site.conflict(&["proxy.url"], format!("sites.{id}.proxy: {reason}"));
+        }
+        if matches!(&wanted, Wanted::All(_)) && self.token.0 != BrowserPlace::Cookie {
+            let reason = "the cookies are the product: set it to \"cookie\"";
+            site.conflict(&["browser.token"], format!("sites.{id}.browser.token: {reason}"));
         }
         if let (BrowserPlace::Request(_), None) = (&self.token.0, &api) {
             let reason = "the header is read from requests to the API: set api_url";

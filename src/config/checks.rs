@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::site::SiteConfig;
 use super::source::{FlaresolverrConfig, SourceConfig};
 use super::variables;
+use crate::domain::product::ProductRule;
 
 /// Notes every conflict between settings.
 pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
@@ -56,7 +57,9 @@ fn check_keys(reader: &mut Reader, sites: &[SiteConfig]) {
     let mut owners: BTreeMap<&str, String> = BTreeMap::new();
     let kept: BTreeMap<String, &KeyNames> = sites.iter().map(|site| (site.keys.companion(""), &site.keys)).collect();
     for site in sites {
-        for (key, name) in [("token_key", &site.keys.token), ("cookies_key", &site.keys.cookies)] {
+        let names = [("token_key", &site.keys.token), ("cookies_key", &site.keys.cookies)];
+        let is_one = matches!(site.product, ProductRule::Cookies(_));
+        for (key, name) in names.into_iter().skip(usize::from(is_one)) {
             let path = format!("sites.{}.{key}", site.id);
             if let Some(other) = owners.get(name.as_str()) {
                 reader.conflict(format!("{path} = {name:?}: {other} has this name already"));

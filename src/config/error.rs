@@ -307,7 +307,7 @@ mod tests {
     fn a_flag_for_an_unknown_site_or_key_is_refused_with_the_nearest() {
         let refused = |path| Given::nothing().flag("--set", path, "1s").refused();
         for (path, hint) in [
-            ("sites.shop.debounce", "the sites are chitai_gorod"),
+            ("sites.shop.debounce", "the sites are chitai_gorod, wildberries"),
             ("sites.chitai_gorad.debounce", "did you mean chitai_gorod?"),
             ("sites.chitai_gorod.debounse", "did you mean debounce?"),
             ("sites.*.debounse", "did you mean debounce?"),

@@ -13,7 +13,7 @@ use super::error::{ConfigError, nearest};
 use super::variables::{self, Variables};
 
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
-const PRESET: &str = include_str!("presets/chitai_gorod.toml");
+const PRESETS: [&str; 2] = [include_str!("presets/chitai_gorod.toml"), include_str!("presets/wildberries.toml")];
 
 /// The variable that names a program to start.
 const PROGRAM: &str = "BROWSER_PATH";
@@ -82,7 +82,9 @@ impl Layers {
             let zone = Table::from_iter([("time_zone".to_owned(), zone.clone().into())]);
             layers.trees.push((Layer::System, zone.into()));
         }
-        layers.add(Layer::BuiltIn, built_in(PRESET)?);
+        for preset in PRESETS {
+            layers.add(Layer::BuiltIn, built_in(preset)?);
+        }
         if let Some(file) = config_file(inputs, &dotenv.variables) {
             let table = environment::toml(&file)?;
             if config_file(inputs, &BTreeMap::new()).is_none() {

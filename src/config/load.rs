@@ -155,6 +155,7 @@ mod tests {
     use super::super::fixture::Given;
     use super::super::{SourceConfig, Template, TokenPlace, variables};
     use super::*;
+    use crate::domain::product::ProductRule;
     use crate::domain::site::Verify;
 
     /// The contract's table of settings: variable, path, default, and a value of another kind.
@@ -241,7 +242,8 @@ mod tests {
             (site.keys.token.as_str(), site.keys.cookies.as_str()),
             ("chitai_gorod_token", "chitai_gorod_cookies")
         );
-        assert_eq!((site.cookie.name.as_str(), site.cookie.prefix.as_str()), ("access-token", "Bearer "));
+        let ProductRule::Token(cookie) = &site.product else { panic!("a token") };
+        assert_eq!((cookie.name.as_str(), cookie.prefix.as_str()), ("access-token", "Bearer "));
         assert_eq!((site.policy.verify, site.policy.schedule.to_string().as_str()), (Verify::Strict, "0 */3 * * *"));
         assert_eq!((site.env_key.as_str(), &site.env_file), ("CHITAI_GOROD_BEARER_TOKEN", &None));
         assert_eq!(
@@ -256,7 +258,7 @@ mod tests {
         let [SourceConfig::Flaresolverr(solver)] = site.sources.as_slice() else { panic!("one browser") };
         assert_eq!(solver.urls[0].expose_secret(), "http://127.0.0.1:8191/v1");
         assert_eq!(solver.page, "https://www.chitai-gorod.ru/");
-        assert_eq!(solver.wanted, ["access-token", "bearer_token"]);
+        assert_eq!(solver.wanted.to_string(), "cookie `access-token` or `bearer_token`");
         assert_eq!((solver.max_timeout, solver.wait), (Duration::from_secs(60), None));
         assert!(solver.session.is_none() && solver.proxy.is_none() && !solver.disable_media);
     }

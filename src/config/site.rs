@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::header::{AUTHORIZATION, HeaderMap, USER_AGENT};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use token_sidecar_client::wire::{KeyNames, SiteId, Token};
+use token_sidecar_client::wire::{KeyNames, Product, SiteId, Token};
 use url::Url;
 
 use super::browser::{BrowserSection, BrowserTask};
@@ -14,12 +14,14 @@ use super::gateway;
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
 use super::source::{
-    FlaresolverrSection, Headers, HttpSection, ProxyConfig, SiteProxySection, SourceConfig, fill, headers,
+    FlaresolverrSection, Headers, HttpConfig, HttpSection, ProxyConfig, SiteProxySection, SourceConfig, TokenPlace,
+    fill, headers,
 };
 use super::template::{Placeholders, Template};
 use super::value::{BaseAddress, BearerToken, DAY, HOUR, Name, RedisKey, SECOND, ScheduleText, Span, Text};
 use super::value::{UserAgentText, VariableName, WebAddress};
 use crate::domain::extract::{Charset, CookieRule};
+use crate::domain::product::ProductRule;
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
 
@@ -28,7 +30,8 @@ pub struct SiteConfig {
     pub id: SiteId,
     /// The page whose cookies hold the token.
     pub page: String,
-    pub cookie: CookieRule,
+    /// What is taken from an answer.
+    pub product: ProductRule,
     pub keys: KeyNames,
     pub policy: Policy,
     /// At least one, in the order in which they are tried.
@@ -68,6 +71,8 @@ pub(super) struct SiteSection {
     city_id: Option<Text>,
     user_agent: Option<UserAgentText>,
     bootstrap_token: Secret<Option<BearerToken>>,
+    product: Product,
+    cookies: Vec<Name>,
     cookie: Option<Name>,
     cookie_fallbacks: Vec<Name>,
     cookie_prefix: String,
@@ -128,16 +133,31 @@ impl SiteSection {
             let both = "backoff_initial (SIDECAR_BACKOFF_INITIAL) is longer than backoff_max (SIDECAR_BACKOFF_MAX)";
             site.conflict(&["backoff_initial", "backoff_max"], format!("sites.{id}: {both}"));
         }
-        let keys = KeyNames { token: self.token_key.0, cookies: self.cookies_key.0 };
+        let keys = match self.product {
+            Product::Token => KeyNames { token: self.token_key.0, cookies: self.cookies_key.0 },
+            Product::Cookies => KeyNames::of_cookies(self.cookies_key.0),
+        };
         if !keys.has_companions() {
+            let key = match self.product {
+                Product::Token => "token_key",
+                Product::Cookies => "cookies_key",
+            };
             let reason = "its braces must hold a hash tag, as in {shop}:token, or there must be none";
-            site.conflict(&["token_key"], format!("sites.{id}.token_key = {:?}: {reason}", keys.token));
+            site.conflict(&[key], format!("sites.{id}.{key} = {:?}: {reason}", keys.token));
         }
         let proxy = self.proxy.build(site);
         let gateway_headers = gateway::site_headers(gateway_headers, site, &placeholders);
-        let mut probe = self.probe.build(site, id, &placeholders, self.verify, proxy.clone());
-        if self.cookie.is_none() {
+        let mut probe = self.probe.build(site, id, self.product, &placeholders, self.verify, proxy.clone());
+        if self.product == Product::Token && self.cookie.is_none() {
             site.missing("cookie", "expected a name without blanks and separators");
+        }
+        if self.product == Product::Token && !self.cookies.is_empty() {
+            let reason = "they are those that must be there where product = \"cookies\", and this site's is the token";
+            site.conflict(&["product", "cookies"], format!("sites.{id}.cookies: {reason}"));
+        }
+        if self.product == Product::Cookies && self.bootstrap_token.0.is_some() {
+            let reason = "the cookies are the product, and there is no token";
+            site.conflict(&["product", "bootstrap_token"], format!("sites.{id}.bootstrap_token: {reason}"));
         }
 
         let kinds = self.sources;
@@ -151,6 +171,11 @@ impl SiteSection {
         let mut http = self.http.build(site, &placeholders, proxy.clone());
         if http.is_none() && kinds.contains(&SourceKind::Http) {
             site.missing("http.url", "the sources name http, which needs an address such as https://shop.test/auth");
+        }
+        let is_elsewhere = |http: &HttpConfig| kinds.contains(&SourceKind::Http) && http.token != TokenPlace::Cookie;
+        if self.product == Product::Cookies && http.as_ref().is_some_and(is_elsewhere) {
+            let reason = "the cookies are the product: set it to \"cookie\"";
+            site.conflict(&["http.token"], format!("sites.{id}.http.token: {reason}"));
         }
         if let Some(UserAgentText(name)) = self.user_agent {
             if let Some(http) = &mut http {
@@ -170,14 +195,17 @@ impl SiteSection {
             }
         };
 
-        let (page, name) = (page?, self.cookie?.0);
-        let cookie = CookieRule {
-            name,
-            fallbacks: self.cookie_fallbacks.into_iter().map(|name| name.0).collect(),
-            prefix: self.cookie_prefix,
-            charset: self.token_charset,
+        let names = |names: Vec<Name>| names.into_iter().map(|name| name.0).collect();
+        let product = match self.product {
+            Product::Token => ProductRule::Token(CookieRule {
+                name: self.cookie?.0,
+                fallbacks: names(self.cookie_fallbacks),
+                prefix: self.cookie_prefix,
+                charset: self.token_charset,
+            }),
+            Product::Cookies => ProductRule::Cookies(names(self.cookies)),
         };
-        let wanted: Vec<String> = std::iter::once(&cookie.name).chain(&cookie.fallbacks).cloned().collect();
+        let (page, wanted) = (page?, product.wanted());
         let browser = kinds.contains(&SourceKind::Browser).then(|| {
             // Every address that came this far is one.
             let page = Url::parse(&page).ok()?;
@@ -196,7 +224,7 @@ impl SiteSection {
             sources: sources.collect::<Option<_>>()?,
             id: id.clone(),
             page,
-            cookie,
+            product,
             keys,
             policy: Policy {
                 debounce: self.debounce.0,
@@ -212,7 +240,8 @@ impl SiteSection {
             gateway_headers,
             backoff_initial,
             bootstrap: self.bootstrap_token.0.map(|token| token.0),
-            env_file: self.env_file,
+            // It holds tokens alone.
+            env_file: self.env_file.filter(|_| self.product == Product::Token),
             env_key: self.env_key.0,
         })
     }
@@ -223,12 +252,13 @@ impl ProbeSection {
         self,
         site: &mut Section,
         id: &SiteId,
+        product: Product,
         placeholders: &Placeholders,
         verify: Verify,
         proxy: Option<ProxyConfig>,
     ) -> Option<ProbeConfig> {
         let headers = headers(self.headers, "probe.headers", site, placeholders);
-        if headers.contains_key(AUTHORIZATION) {
+        if product == Product::Token && headers.contains_key(AUTHORIZATION) {
             let text = format!("sites.{id}.probe.headers: authorization carries the token that is proved");
             site.conflict(&[], text);
         }
@@ -268,8 +298,46 @@ mod tests {
         assert_eq!((site.keys.token.as_str(), site.keys.cookies.as_str()), ("shop_token", "shop_cookies"));
         assert_eq!(site.env_key, "SHOP_BEARER_TOKEN");
         assert_eq!(site.probe.url.map(String::from).as_deref(), Some("https://shop.test/api/me"));
-        assert_eq!((site.cookie.prefix.as_str(), site.cookie.fallbacks.len()), ("", 0));
+        let ProductRule::Token(cookie) = &site.product else { panic!("a token") };
+        assert_eq!((cookie.prefix.as_str(), cookie.fallbacks.len()), ("", 0));
         assert!(matches!(site.sources[..], [SourceConfig::Flaresolverr(_)]));
+    }
+
+    #[test]
+    fn a_site_whose_product_is_the_cookies_needs_no_cookie_and_has_one_key() {
+        let needed = "page_url = \"https://shop.test/\"\napi_url = \"https://shop.test/api\"\nproduct = \"cookies\"\n";
+        let shop = site(&format!("{needed}cookies = [\"a\", \"b\"]\nenv_file = \"/data/.env\""));
+        assert_eq!((shop.keys.token.as_str(), shop.keys.cookies.as_str()), ("shop_cookies", "shop_cookies"));
+        assert_eq!(shop.product, ProductRule::Cookies(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(shop.env_file, None);
+        let [SourceConfig::Flaresolverr(solver)] = shop.sources.as_slice() else { panic!("one source") };
+        assert_eq!(solver.wanted.to_string(), "cookie `a` and `b`");
+        for (toml, error) in [
+            (format!("{needed}cookies_key = \"{{}}shop\""), "sites.shop.cookies_key = \"{}shop\": its braces"),
+            (
+                format!("{needed}cookies_key = \"chitai_gorod_token\""),
+                "sites.shop.cookies_key = \"chitai_gorod_token\": ",
+            ),
+            (format!("{needed}cookie_key = \"a\""), "unknown key sites.shop.cookie_key"),
+            (needed.replace("cookies", "jar"), "expected token or cookies"),
+            (
+                "cookies = [\"a\"]\ncookie = \"a\"\npage_url = \"https://x.test\"".to_owned(),
+                "sites.shop.cookies: they are",
+            ),
+        ] {
+            let refused = Given::nothing().toml(&format!("[sites.shop]\n{toml}")).refused();
+            assert!(refused.contains(error), "{refused}");
+        }
+    }
+
+    #[test]
+    fn wildberries_is_built_in_and_off() {
+        assert_eq!(Given::nothing().loaded().config.sites.len(), 1);
+        let sites = Given::nothing().toml("[sites.wildberries]\nenabled = true").loaded().config.sites;
+        let shop = sites.iter().find(|site| site.id.as_str() == "wildberries").unwrap();
+        assert_eq!((shop.keys.token.as_str(), shop.policy.token_ttl.as_secs()), ("wildberries_cookies", 43_200));
+        assert_eq!(shop.product, ProductRule::Cookies(vec!["x_wbaas_token".to_owned()]));
+        assert!(shop.probe.url.as_ref().unwrap().as_str().starts_with("https://www.wildberries.ru/__internal/"));
     }
 
     #[test]

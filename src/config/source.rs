@@ -18,6 +18,7 @@ use super::template::{Placeholders, Stored, Template};
 use super::value::{
     self, Concurrency, HttpMethod, Parsed, Place, ProxyAddress, SECOND, SiteProxyAddress, SolverAddress, Span,
 };
+use crate::domain::product::Wanted;
 
 /// The longest solve, answer or wait.
 pub(super) const LONGEST: u64 = 600 * SECOND;
@@ -37,8 +38,8 @@ pub struct FlaresolverrConfig {
     /// What they are; `None` has them say it.
     pub kind: Option<SolverKind>,
     pub page: String,
-    /// The cookies that end the wait: the site's token cookie and its fallbacks.
-    pub wanted: Vec<String>,
+    /// The cookies that end the wait.
+    pub wanted: Wanted,
     pub max_timeout: Duration,
     /// How long to wait for a cookie that a script of the page sets late; `None` means no wait.
     pub wait: Option<Duration>,
@@ -146,7 +147,7 @@ impl FlaresolverrSection {
         site: &mut Section,
         id: &SiteId,
         page: String,
-        wanted: Vec<String>,
+        wanted: Wanted,
         of_site: Option<ProxyConfig>,
     ) -> FlaresolverrConfig {
         let (own, way_out) = (self.proxy.build(site), of_site.as_ref().and_then(ProxyConfig::fingerprint));

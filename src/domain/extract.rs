@@ -1,6 +1,7 @@
 //! Finds the cookie that holds the token in a source's answer.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ pub enum Charset {
 #[derive(Debug, Clone)]
 pub struct Candidate {
     pub token: Token,
-    /// Cookie name → raw value; the token is among them.
+    /// Cookie name → raw value; the token is among them, or is these cookies.
     pub cookies: Cookies,
     pub user_agent: Option<String>,
 }
@@ -102,6 +103,15 @@ pub enum ExtractError {
     /// Where the answer has candidates, and why none of them is taken.
     #[error("{}", list(.0))]
     Unusable(Vec<(String, CandidateError)>),
+    /// The cookies are the product, and there are none that a browser would still have.
+    #[error("the answer has no cookies")]
+    NoCookies,
+    /// The cookies are the product, and this one, which must be there, has ended.
+    #[error("the cookie `{name}` ended at {ended} by Redis' clock ({now}); is that clock right?")]
+    Ended { name: String, ended: Timestamp, now: Timestamp },
+    /// The cookies are the product, and as such they are not taken.
+    #[error("the jar of the answer {0}")]
+    UnusableJar(CandidateError),
 }
 
 /// Why a value is not taken as the token.
@@ -144,15 +154,8 @@ pub fn candidate(
         let ttl = time_to_live(token.claims(), token_ttl, now).ok_or(CandidateError::Expired)?;
         Ok((token, ttl))
     };
-    let page = Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok();
-    // A server deletes a cookie by an end in 1970.
-    let is_deleted = |cookie: &Cookie| cookie.expires_at.is_some_and(|end| end.as_second() < 86_400);
-    let mut held: Vec<_> = solution.cookies.iter().filter(|c| !c.value.is_empty() && !is_deleted(c)).collect();
-    held.sort_by_cached_key(|cookie| Reverse(fit(cookie, page.as_ref())));
-    let is_live = |cookie: &Cookie| cookie.expires_at.is_none_or(|end| now < end);
-    let best_last = held.iter().rev().filter(|cookie| is_live(cookie));
-    let mut cookies: Cookies = best_last.map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect();
-    let user_agent = solution.user_agent.as_deref().and_then(user_agent);
+    let answer = Answer::of(solution, page, now);
+    let (mut cookies, user_agent) = (answer.cookies(), answer.user_agent());
     let found = |token, cookies, ttl| Ok((Candidate { token, cookies, user_agent }, ttl));
 
     if let Some(bare) = &solution.bare {
@@ -163,9 +166,9 @@ pub fn candidate(
     }
     let mut unusable = Vec::new();
     for name in std::iter::once(&rule.name).chain(&rule.fallbacks) {
-        for cookie in held.iter().filter(|cookie| cookie.name == *name) {
+        for cookie in answer.named(name) {
             let outcome = match cookie.expires_at {
-                Some(ended) if !is_live(cookie) => Err(CandidateError::Ended { ended, now: whole_second_down(now) }),
+                Some(ended) if ended <= now => Err(CandidateError::Ended { ended, now: whole_second_down(now) }),
                 _ => usable(&cookie.value),
             };
             match outcome {
@@ -189,6 +192,43 @@ pub fn candidate(
     } else {
         ExtractError::Unusable(unusable)
     })
+}
+
+/// The cookies of an answer that a browser has, those that fit the page best first.
+pub(super) struct Answer<'a> {
+    held: Vec<&'a Cookie>,
+    user_agent: Option<&'a str>,
+    now: Timestamp,
+}
+
+impl<'a> Answer<'a> {
+    pub(super) fn of(solution: &'a Solution, page: &str, now: Timestamp) -> Self {
+        let page = Url::parse(&solution.url).or_else(|_| Url::parse(page)).ok();
+        // A server deletes a cookie by an end in 1970.
+        let is_deleted = |cookie: &Cookie| cookie.expires_at.is_some_and(|end| end.as_second() < 86_400);
+        let mut held: Vec<_> = solution.cookies.iter().filter(|c| !c.value.is_empty() && !is_deleted(c)).collect();
+        held.sort_by_cached_key(|cookie| Reverse(fit(cookie, page.as_ref())));
+        Self { held, user_agent: solution.user_agent.as_deref(), now }
+    }
+
+    /// Those of this name.
+    pub(super) fn named(&self, name: &str) -> impl Iterator<Item = &'a Cookie> {
+        self.held.iter().copied().filter(move |cookie| cookie.name == name)
+    }
+
+    /// The best of each name that has not ended.
+    pub(super) fn live(&self) -> BTreeMap<&'a str, &'a Cookie> {
+        let best_last = self.held.iter().rev().filter(|cookie| cookie.expires_at.is_none_or(|end| self.now < end));
+        best_last.map(|cookie| (cookie.name.as_str(), *cookie)).collect()
+    }
+
+    pub(super) fn cookies(&self) -> Cookies {
+        self.live().into_values().map(|cookie| (cookie.name.clone(), cookie.value.clone())).collect()
+    }
+
+    pub(super) fn user_agent(&self) -> Option<String> {
+        self.user_agent.and_then(user_agent)
+    }
 }
 
 impl CookieRule {

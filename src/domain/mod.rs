@@ -8,6 +8,7 @@ pub mod extract;
 pub mod inbox;
 pub mod lifetime;
 pub mod pending;
+pub mod product;
 pub mod round;
 pub mod schedule;
 pub mod site;

@@ -3,10 +3,12 @@
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue, USER_AGENT};
 use token_sidecar_client::wire::{Cookies, Token};
 
-/// Sets the token, its cookies where it has any, and the user agent where it is known.
+/// Sets the token, its cookies where it has any, and the user agent where it is known. Cookies that are the product need
+/// no token.
 pub(crate) fn set(headers: &mut HeaderMap, token: &Token, cookies: &Cookies, user_agent: Option<&str>) {
-    // Never fails: a token consists of characters that a header may have.
-    if let Ok(mut bearer) = HeaderValue::from_str(&format!("Bearer {}", token.expose())) {
+    // A token consists of characters that a header may have.
+    let bearer = token.bearer().and_then(|bare| HeaderValue::from_str(&format!("Bearer {bare}")).ok());
+    if let Some(mut bearer) = bearer {
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
     }
@@ -33,6 +35,15 @@ pub(crate) fn jar(cookies: &Cookies) -> Option<HeaderValue> {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_that_are_the_product_are_sent_without_a_token() {
+        let json = r#"{"a":"1"}"#;
+        let mut headers = HeaderMap::new();
+        set(&mut headers, &Token::of_cookies(json).unwrap(), &Cookies::from_json(json), Some("Firefox"));
+        assert_eq!((headers.get(AUTHORIZATION), headers[COOKIE].as_bytes()), (None, &b"a=1"[..]));
+        assert_eq!(headers[USER_AGENT], "Firefox");
+    }
 
     #[test]
     fn a_cookie_that_no_header_can_carry_is_left_out() {

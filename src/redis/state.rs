@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, ParsingError, Value};
-use token_sidecar_client::wire::{Cookies, Fingerprint, Stage, Token, Trigger};
+use token_sidecar_client::wire::{Cookies, Fingerprint, Product, Stage, Trigger};
 
 use crate::domain::extract::user_agent;
 use crate::domain::lifetime::later;
@@ -53,15 +53,27 @@ impl State {
     }
 
     fn current(&self, at: Timestamp) -> Option<Current> {
-        let token = Token::parse(self.text("token")?).ok()?;
+        let token = self.product().read(self.text("token")?).ok()?;
         let is_ours = self.text("fingerprint").and_then(Fingerprint::parse) == Some(token.fingerprint());
         let refresh = if is_ours { self.refresh() } else { None };
+        let token = match token.product() {
+            Product::Token => token,
+            // Their end stands beside them.
+            Product::Cookies => {
+                let end = self.text("expires_at").and_then(|at| at.parse().ok());
+                token.ending(end.filter(|_| refresh.is_some()))
+            }
+        };
         Some(Current {
             token,
             cookies: self.text("cookies").map(Cookies::from_json).unwrap_or_default(),
             key_ends_at: self.ttl("token_ttl").map(|ttl| later(at, ttl)),
             provenance: refresh.map_or(Provenance::Foreign, Provenance::Sidecar),
         })
+    }
+
+    fn product(&self) -> Product {
+        if self.text("product") == Some(Product::Cookies.into_str()) { Product::Cookies } else { Product::Token }
     }
 
     fn refresh(&self) -> Option<Refresh> {

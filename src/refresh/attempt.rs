@@ -10,7 +10,7 @@ use super::commit::Claim;
 use super::observation::{Observation, Observer, Step};
 use super::ports::{Clock, Jitter, KeyTtl, Probe, Solved, Source, SourceError};
 use super::site::{Ports, SiteContext};
-use crate::domain::extract::{self, Candidate, RawToken, Solution};
+use crate::domain::extract::{Candidate, RawToken, Solution};
 use crate::domain::site::Verify;
 use crate::domain::stored::StoredToken;
 use crate::domain::verdict::{Failure, Pace, Timings, Verdict};
@@ -148,7 +148,7 @@ impl<P: Ports> SiteContext<P> {
     ) -> Result<(Candidate, KeyTtl), Next> {
         let now = claim.state.clock().now(self.clock.now());
         let (rejected, ttl) = (claim.state.rejected(), self.policy.token_ttl);
-        let extracting = async { extract::candidate(&solution, &self.cookie, &self.page, rejected, ttl, now) };
+        let extracting = async { self.product.candidate(&solution, &self.page, rejected, ttl, now) };
         let extracted = self.timed(Step::Extract, &mut timings.extract, Box::pin(extracting)).await;
         let failure = |stage, error| Failure { stage, error, pace: Pace::Ordinary };
         let (candidate, ttl) = extracted.map_err(|e| Next::Later(failure(Stage::Extract, e.to_string())))?;

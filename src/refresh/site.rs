@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::mailbox::Mailbox;
 use super::observation::Observer;
 use super::ports::{Clock, Jitter, Probe, Source, Store};
-use crate::domain::extract::CookieRule;
+use crate::domain::product::ProductRule;
 use crate::domain::site::Policy;
 use crate::domain::stored::StoredToken;
 use token_sidecar_client::wire::{SiteId, Token};
@@ -25,8 +25,8 @@ pub trait Ports: Send + Sync + 'static {
 pub struct SiteContext<P: Ports> {
     pub id: SiteId,
     pub policy: Policy,
-    /// Which cookie holds the token.
-    pub cookie: CookieRule,
+    /// What is taken from an answer.
+    pub product: ProductRule,
     /// The page whose cookies are taken; decides between cookies of the same name.
     pub page: String,
     /// A configured token, adopted where the store has none.

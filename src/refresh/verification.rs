@@ -47,6 +47,9 @@ impl<P: Ports> Driver<P> {
 
     /// The API's verdict on the stored token; `None` once it no longer matters.
     async fn verify_current(&mut self, current: &Current, stop: &Stop) -> Result<Option<Verdict>, StoreError> {
+        if let Some(fault) = self.site.product.fault(&current.cookies) {
+            return Ok(Some(Verdict::Refused(fault)));
+        }
         if self.site.policy.verify == Verify::Off {
             return Ok(Some(Verdict::Accepted));
         }
@@ -72,8 +75,7 @@ impl<P: Ports> Driver<P> {
     async fn adopt(&mut self, current: Current, stop: &Stop) -> Result<(), StoreError> {
         let Some(id) = self.claim(Trigger::Bootstrap).await? else { return Ok(()) };
         self.decided(DecisionKind::Adopt);
-        let mut cookies = current.cookies;
-        self.site.cookie.add(&current.token, &mut cookies);
+        let cookies = self.site.product.completed(&current.token, current.cookies);
         let claims = current.token.claims();
         let token_ttl = self.site.policy.token_ttl;
         let left = current.key_ends_at.map_or(token_ttl, |end| between(self.now(), end));

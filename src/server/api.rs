@@ -172,7 +172,8 @@ mod tests {
             "sites": [{
                 "site": "shop", "state": "fresh",
                 "token": {
-                    "fingerprint": Fingerprint::of(TOKEN).to_string(), "version": 1_795_331_585_623_u64,
+                    "product": "token", "fingerprint": Fingerprint::of(TOKEN).to_string(),
+                    "version": 1_795_331_585_623_u64,
                     "refreshed_at": "2026-11-22T07:13:05Z", "expires_at": null,
                     "key_ends_at": "2026-11-23T07:13:05Z", "trigger": "invalid", "source": "flaresolverr",
                 },

@@ -10,7 +10,8 @@ use token_sidecar_client::excerpt::{excerpt, without};
 
 use super::set_cookie;
 use crate::config::{HttpConfig, ProxyConfig, Template, TokenPlace};
-use crate::domain::extract::{Cookie, CookieRule, RawToken, Solution};
+use crate::domain::extract::{Cookie, RawToken, Solution};
+use crate::domain::product::{ProductRule, Wanted};
 use crate::domain::stored::StoredToken;
 use crate::domain::verdict::Pace;
 use crate::http::{self, Answer, Client, ClientError, RequestError, Route};
@@ -22,7 +23,7 @@ const MAX_ANSWER: usize = 1 << 20;
 pub struct HttpSource {
     client: Client,
     config: HttpConfig,
-    wanted: Vec<String>,
+    wanted: Wanted,
     uses_stored: bool,
 }
 
@@ -45,9 +46,9 @@ impl From<HttpSourceError> for SourceError {
 }
 
 impl HttpSource {
-    /// Builds the source. `rule` names the cookies that hold the token.
-    pub fn new(config: &HttpConfig, rule: &CookieRule) -> Result<Self, ClientError> {
-        let wanted = std::iter::once(&rule.name).chain(&rule.fallbacks).cloned().collect();
+    /// Builds the source. `product` names the cookies that the answer is to set.
+    pub fn new(config: &HttpConfig, product: &ProductRule) -> Result<Self, ClientError> {
+        let wanted = product.wanted();
         let client = Client::new(&config.page, Route::of_site(config.proxy.as_ref()))?;
         let body = config.body.as_ref().map(|body| &body.text);
         let mut templates = std::iter::once(&config.url).chain(config.headers.values()).chain(body);
@@ -84,7 +85,7 @@ impl HttpSource {
     }
 
     /// Adds the stored cookies that the answer neither replaces nor removes. They have names alone, so any cookie of a name
-    /// counts. Those of the token are left out: they hold the old one.
+    /// counts. That of a token is left out: it holds the old one.
     fn merge(&self, cookies: &mut Vec<Cookie>, stored: &StoredToken) {
         // An error names the place of a cookie, and the server may have put there what it was sent.
         let secrets = || std::iter::once(stored.token.expose()).chain(stored.cookies.iter().map(|(_, value)| value));
@@ -92,7 +93,7 @@ impl HttpSource {
             cookie.path = without(&cookie.path, secrets());
         }
         let came: BTreeSet<String> = cookies.iter().map(|cookie| cookie.name.clone()).collect();
-        let is_kept = |name: &str| !came.contains(name) && !self.wanted.iter().any(|wanted| wanted == name);
+        let is_kept = |name: &str| !came.contains(name) && !self.wanted.holds_token(name);
         let kept = stored.cookies.iter().filter(|(name, _)| is_kept(name));
         cookies.extend(kept.map(|(name, value)| Cookie {
             name: name.to_owned(),
@@ -106,16 +107,17 @@ impl HttpSource {
     fn read(&self, answer: &Answer) -> Result<Solution, String> {
         let place = &self.config.token;
         let cookies = set_cookie::cookies(&answer.headers, &self.config.page);
-        let has_wanted = cookies.iter().any(|cookie| !cookie.value.is_empty() && self.wanted.contains(&cookie.name));
+        let has_wanted = self.wanted.is_met(cookies.iter()) || self.wanted.is_open() && !cookies.is_empty();
         // A server may set its cookie in a redirect, which then need not be followed.
         let is_redirect_with_cookie = *place == TokenPlace::Cookie && answer.status.is_redirection() && has_wanted;
         if !answer.status.is_success() && !is_redirect_with_cookie {
             return Err(refusal(answer));
         }
         let bare = match place {
-            TokenPlace::Cookie if has_wanted => None,
+            // Which of several are absent is seen once the stored ones are added.
+            TokenPlace::Cookie if has_wanted || matches!(self.wanted, Wanted::All(_)) => None,
             TokenPlace::Cookie => {
-                return Err(format!("the answer sets no cookie `{}`{}", self.wanted[0], page(answer)));
+                return Err(format!("the answer sets no {}{}", self.wanted, page(answer)));
             }
             TokenPlace::Header(name) => {
                 let value = answer.headers.get(name).and_then(|value| value.to_str().ok());

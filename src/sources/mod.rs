@@ -17,7 +17,7 @@ use std::sync::Arc;
 use token_sidecar_client::wire::Fingerprint;
 
 use crate::config::{ProxyConfig, SourceConfig};
-use crate::domain::extract::CookieRule;
+use crate::domain::product::ProductRule;
 use crate::domain::round::{Round, Turn};
 use crate::domain::stored::StoredToken;
 use crate::http::ClientError;
@@ -45,13 +45,13 @@ impl SharedSources {
 }
 
 impl AnySource {
-    /// Builds a source. `rule` names the site's cookies; `shared` is that of the whole process.
-    pub fn new(config: &SourceConfig, rule: &CookieRule, shared: &SharedSources) -> Result<Self, ClientError> {
+    /// Builds a source. `product` names the site's cookies; `shared` is that of the whole process.
+    pub fn new(config: &SourceConfig, product: &ProductRule, shared: &SharedSources) -> Result<Self, ClientError> {
         Ok(match config {
             SourceConfig::Flaresolverr(config) => {
                 Self::Flaresolverr(Box::new(Flaresolverr::new(config, &shared.solvers)?))
             }
-            SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, rule)?)),
+            SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, product)?)),
             SourceConfig::Browser(config) => Self::Browser(Box::new(BrowserSource::new(config, &shared.browsers))),
         })
     }

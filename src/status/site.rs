@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use token_sidecar_client::wire::{SiteId, Trigger, rounded_down};
+use token_sidecar_client::wire::{Product, SiteId, Trigger, rounded_down};
 
 use crate::domain::lifetime::later;
 use crate::domain::schedule::Schedule;
@@ -49,6 +49,9 @@ pub enum TokenState {
 /// A token, without the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenStatus {
+    /// Whether it is a token, or the cookies.
+    #[serde(default)]
+    pub product: Product,
     /// The first 16 hex digits of its SHA-256.
     pub fingerprint: String,
     /// 0 if another program wrote the token.
@@ -214,6 +217,7 @@ impl TokenStatus {
     fn of(current: &Current, version: u64) -> Self {
         let refresh = current.refresh();
         Self {
+            product: current.token.product(),
             fingerprint: current.token.fingerprint().to_string(),
             version: refresh.map_or(0, |_| version),
             refreshed_at: refresh.map(|r| r.at),
@@ -289,7 +293,7 @@ mod tests {
         let expected = serde_json::json!({
             "site": "shop", "state": "fresh",
             "token": {
-                "fingerprint": fingerprint, "version": 7, "refreshed_at": "2026-11-22T07:13:05Z",
+                "product": "token", "fingerprint": fingerprint, "version": 7, "refreshed_at": "2026-11-22T07:13:05Z",
                 "expires_at": null, "key_ends_at": "2026-11-23T07:13:05Z", "trigger": "invalid",
                 "source": "flaresolverr",
             },

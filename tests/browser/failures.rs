@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use token_sidecar::config::BrowserConfig;
+use token_sidecar::domain::product::Wanted;
 use token_sidecar::domain::verdict::Pace;
 
 use crate::process::patience::now;
@@ -77,7 +78,8 @@ async fn a_page_that_opens_workers_without_end_is_given_up() {
 async fn a_page_opens_no_windows() {
     let shop = Shop::start(&[]);
     let wait = Duration::from_secs(1);
-    let config = BrowserConfig { wanted: vec!["another".to_owned()], wait, ..shop.config("/shop/popup") };
+    let config =
+        BrowserConfig { wanted: Wanted::OneOf(vec!["another".to_owned()]), wait, ..shop.config("/shop/popup") };
     let error = shop.fail(&config).await;
     assert!(error.message.ends_with("has no cookie `another`, 1s after it had loaded"), "{error}");
     assert_eq!(shop.simulator.statistics().pages, 1, "none of its 50 windows");

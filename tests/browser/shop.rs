@@ -7,6 +7,7 @@ use std::time::Duration;
 use simulator::{Settings, Simulator};
 use token_sidecar::config::{BrowserConfig, BrowserLaunch, BrowserPlace, BrowserProgram};
 use token_sidecar::domain::extract::Solution;
+use token_sidecar::domain::product::Wanted;
 use token_sidecar::refresh::ports::SourceError;
 use token_sidecar::sources::{BrowserSource, Browsers};
 
@@ -32,7 +33,7 @@ impl Shop {
             program: BrowserProgram::Launch(launch),
             page: url.parse().unwrap(),
             api: Some(self.simulator.api_url().parse().unwrap()),
-            wanted: vec!["access-token".to_owned()],
+            wanted: Wanted::OneOf(vec!["access-token".to_owned()]),
             token: BrowserPlace::Cookie,
             wait: Duration::from_secs(10),
             max_timeout: Duration::from_secs(30),

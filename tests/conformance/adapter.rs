@@ -14,10 +14,14 @@ pub(crate) const ITSELF: &str = "rust-adapter";
 
 #[expect(clippy::disallowed_methods, reason = "this is a program of its own")]
 pub(crate) fn main() -> ExitCode {
-    let [redis_url, site] = ["REDIS_URL", "SITE"].map(|name| std::env::var(name).unwrap());
+    let [redis_url, site, product] = ["REDIS_URL", "SITE", "PRODUCT"].map(|name| std::env::var(name).unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::new(&redis_url, &site).unwrap().named("conformance");
+        let client = match product.as_str() {
+            "cookies" => Client::of_cookies(&redis_url, &site),
+            _ => Client::new(&redis_url, &site),
+        };
+        let client = client.unwrap().named("conformance");
         let (send, mut lines) = tokio::sync::mpsc::unbounded_channel();
         std::thread::spawn(move || stdin().lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
         let mut calls = JoinSet::new();
@@ -58,7 +62,10 @@ async fn serve(client: &Client, line: &Value) {
 
 async fn answer(client: &Client, line: &Value) -> Result<Value, ClientError> {
     let timeout = || Duration::from_secs_f64(line["timeout"].as_f64().unwrap());
-    let token = || Token::parse(line["token"].as_str().unwrap()).unwrap();
+    let token = || {
+        let text = line["token"].as_str().unwrap();
+        Token::parse(text).or_else(|_| Token::of_cookies(text)).unwrap()
+    };
     Ok(match line["call"].as_str().unwrap() {
         "get" => client.get(timeout()).await?.expose().into(),
         "invalidate" => client.invalidate(&token(), line["reason"].as_str().unwrap()).await?.into(),

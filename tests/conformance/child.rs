@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use token_sidecar_client::wire::Product;
 
 use crate::process::patience::now;
 use crate::process::{DEADLINE, eventually, keys};
@@ -26,7 +27,7 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    pub(crate) fn start(client: &Client, redis_url: &str) -> Self {
+    pub(crate) fn start(client: &Client, redis_url: &str, product: Product) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         set_up(client);
         let mut command = match client.command {
@@ -42,7 +43,11 @@ impl Child {
             }
             [] => panic!("{} has no command", client.name),
         };
-        command.current_dir(root).env("REDIS_URL", redis_url).env("SITE", keys::SITE);
+        command
+            .current_dir(root)
+            .env("REDIS_URL", redis_url)
+            .env("SITE", keys::SITE)
+            .env("PRODUCT", product.into_str());
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", client.command[0]));
         let calls = process.stdin.take();

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use token_sidecar_client::wire::Product;
+
 use crate::Client;
 use crate::child::Child;
 use crate::exchange::{Answer, Exchange};
@@ -22,6 +24,7 @@ struct Stage {
     reports: Reports,
     sidecars: BTreeMap<String, Running>,
     tokens: BTreeMap<String, String>,
+    product: Product,
     parser: Parser,
 }
 
@@ -38,11 +41,11 @@ pub(crate) fn run(client: &Client, scenario: &Scenario) {
     let proxy = Proxy::before(world.redis.port());
     let reports = Reports::of(&world.redis);
     let parser = match client.through {
-        Through::Redis => Parser::OfRedis(Child::start(client, &proxy.url())),
+        Through::Redis => Parser::OfRedis(Child::start(client, &proxy.url(), scenario.product)),
         Through::Gateway => Parser::OfGateway(*client, BTreeMap::new()),
     };
     let (sidecars, tokens) = (BTreeMap::new(), BTreeMap::new());
-    let mut stage = Stage { world, proxy, reports, sidecars, tokens, parser };
+    let mut stage = Stage { world, proxy, reports, sidecars, tokens, product: scenario.product, parser };
     for (number, step) in scenario.steps.iter().enumerate() {
         let what = format!("{}, step {}: {step:?}", scenario.name, number + 1);
         stage.step(step, &what);
@@ -61,7 +64,7 @@ impl Stage {
             }
             Step::Stored(name) => {
                 let token = eventually("a new token is stored", || {
-                    self.world.token().filter(|token| self.tokens.values().all(|known| known != token))
+                    self.stored().filter(|token| self.tokens.values().all(|known| known != token))
                 });
                 if let Some(gateway) = self.gateway() {
                     gateway.logs(&format!("fingerprint={}", simulator::fingerprint(&token)));
@@ -70,6 +73,10 @@ impl Stage {
             }
             Step::Mint(name) => {
                 self.tokens.insert(name.clone(), self.world.simulator.mint().token);
+            }
+            // The simulator knows the token in them, and no other.
+            Step::Revoke(_) if self.product == Product::Cookies => {
+                assert_ne!(self.world.simulator.revoke_all(), 0, "{what}");
             }
             Step::Revoke(name) => {
                 assert!(self.world.simulator.revoke(&simulator::fingerprint(&self.tokens[name])), "{what}");
@@ -156,6 +163,14 @@ impl Stage {
         let set = set.iter().flat_map(|setting| ["--set", setting]);
         let args: Vec<&str> = ["run"].into_iter().chain(set).collect();
         self.sidecars.insert(name.to_owned(), self.world.begin(&args, &env).listening());
+    }
+
+    /// What parsers read.
+    fn stored(&self) -> Option<String> {
+        match self.product {
+            Product::Token => self.world.token(),
+            Product::Cookies => self.world.ask(&["GET", keys::COOKIES]),
+        }
     }
 
     fn child(&mut self) -> &mut Child {

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use simulator::Faults;
+use token_sidecar_client::wire::Product;
 
 /// One rule that every client must keep.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,6 +20,9 @@ pub(crate) struct Scenario {
     /// Which clients it is for.
     #[serde(default)]
     pub(crate) through: Through,
+    /// What the site's parsers read; of cookies, what is said of a token below holds for their text.
+    #[serde(default)]
+    pub(crate) product: Product,
     pub(crate) steps: Vec<Step>,
 }
 

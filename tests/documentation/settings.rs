@@ -58,6 +58,8 @@ fn settings() -> Vec<Setting> {
             setting.path = format!("{table}.headers.*");
         }
     }
+    // That of another built-in site is the same.
+    settings.retain(|setting| !setting.path.starts_with("sites.") || of_the_site(&setting.path).is_some());
     settings.dedup_by(|one, other| one.path == other.path);
     settings
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use token_sidecar::domain::extract::CookieRule;
 use token_sidecar::domain::inbox::Inbox;
 use token_sidecar::domain::pending::{Arrival, Note};
+use token_sidecar::domain::product::ProductRule;
 use token_sidecar::domain::schedule::Schedule;
 use token_sidecar::domain::site::{Policy, Verify};
 use token_sidecar::domain::stored::StoredToken;
@@ -168,12 +169,12 @@ impl Bench {
         SiteContext {
             id: SiteId::parse(SITE).unwrap(),
             policy: self.setup.policy.clone(),
-            cookie: CookieRule {
+            product: ProductRule::Token(CookieRule {
                 name: "access-token".into(),
                 fallbacks: Vec::new(),
                 prefix: "Bearer ".into(),
                 ..CookieRule::default()
-            },
+            }),
             page: "https://www.shop.test/".to_owned(),
             bootstrap: self.setup.bootstrap.map(|t| Box::new(Token::parse(t).unwrap())),
             mailbox,

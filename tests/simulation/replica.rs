@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use token_sidecar::domain::breaker::Breaker;
 use token_sidecar::domain::extract::{CookieRule, RawToken, Solution};
+use token_sidecar::domain::product::ProductRule;
 use token_sidecar::domain::round::{LEAST, Round, Turn};
 use token_sidecar::domain::site::Policy;
 use token_sidecar::domain::stored::StoredToken;
@@ -95,12 +96,12 @@ impl Replica {
         let site = SiteContext::<Surroundings> {
             id: id.clone(),
             policy,
-            cookie: CookieRule {
+            product: ProductRule::Token(CookieRule {
                 name: "access-token".into(),
                 fallbacks: Vec::new(),
                 prefix: "Bearer ".into(),
                 ..CookieRule::default()
-            },
+            }),
             page: "https://www.shop.test/".to_owned(),
             bootstrap: None,
             mailbox: Arc::clone(&mailbox),

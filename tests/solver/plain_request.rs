@@ -57,7 +57,7 @@ fn stored(cookies: &str) -> StoredToken {
 async fn asked(act: Act, place: TokenPlace) -> Result<Solution, SourceError> {
     let act = std::sync::Mutex::new(Some(act));
     let stub = Stub::new(move |_, _| act.lock().unwrap().take().unwrap_or(Act::Close));
-    Ok(HttpSource::new(&config(&stub.url, place), &rule()).unwrap().fetch(None).await?)
+    Ok(HttpSource::new(&config(&stub.url, place), &rule().into()).unwrap().fetch(None).await?)
 }
 
 fn pointer() -> TokenPlace {
@@ -77,7 +77,7 @@ async fn the_token_is_found_where_the_settings_place_it() {
         (TokenPlace::Cookie, None),
         (TokenPlace::Header("x-token".parse().unwrap()), Some("h")),
     ] {
-        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule(), &shared).unwrap();
+        let source = AnySource::new(&SourceConfig::Http(config(&stub.url, place)), &rule().into(), &shared).unwrap();
         let solution = source.solve(Turn::default(), None).await.unwrap().solution;
         assert_eq!((source.name(), solution.bare), ("http", bare.map(|bare| RawToken(bare.into()))));
         let cookies: Vec<_> = solution.cookies.iter().map(|c| format!("{} {}", c.name, c.domain)).collect();
@@ -101,7 +101,7 @@ async fn the_user_agent_is_the_configured_one_or_that_of_the_stored_token_and_is
         (&plain, Some(&nameless), None),
         (&plain, None, None),
     ] {
-        let solution = HttpSource::new(config, &rule()).unwrap().fetch(stored).await.unwrap();
+        let solution = HttpSource::new(config, &rule().into()).unwrap().fetch(stored).await.unwrap();
         assert_eq!(solution.user_agent.as_deref(), returned);
         let sent = stub.seen().pop().unwrap().header("user-agent").unwrap_or_default().to_owned();
         assert_eq!(sent, returned.unwrap_or(concat!("token-sidecar/", env!("CARGO_PKG_VERSION"))));
@@ -112,7 +112,7 @@ async fn the_user_agent_is_the_configured_one_or_that_of_the_stored_token_and_is
 async fn a_key_of_the_url_is_sent_and_not_handed_on() {
     let stub = Stub::new(|_, _| Act::Json(200, json!("abc")));
     let url = format!("{}?key=hidden", stub.url);
-    let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule()).unwrap();
+    let source = HttpSource::new(&config(&url, TokenPlace::Json(String::new())), &rule().into()).unwrap();
     let solution = source.fetch(None).await.unwrap();
     assert_eq!(solution.url, stub.url);
     assert_eq!(stub.seen()[0].line, "POST /v1?key=hidden HTTP/1.1");
@@ -127,7 +127,7 @@ async fn a_redirect_is_not_followed_and_neither_header_nor_body_travels() {
         let mut config = config(&stub.url, TokenPlace::Json(String::new()));
         config.headers.insert("x-key", "hunter3".into());
         config.body = json_body(r#"{"password":"hunter4"}"#);
-        let message = HttpSource::new(&config, &rule()).unwrap().fetch(None).await.unwrap_err().to_string();
+        let message = HttpSource::new(&config, &rule().into()).unwrap().fetch(None).await.unwrap_err().to_string();
         assert!(message.contains("a redirect") && !message.contains("hunter"), "{message}");
         assert_eq!(stub.seen()[0].header("x-key"), Some("hunter3"));
     }
@@ -186,11 +186,11 @@ async fn the_cookies_of_the_answer_are_merged_into_the_stored_ones_where_those_w
             "kept":"k"}"#,
     );
     let mut config = config(&stub.url, TokenPlace::Header("x-token".parse().unwrap()));
-    let solution = HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await.unwrap();
+    let solution = HttpSource::new(&config, &rule().into()).unwrap().fetch(Some(&stored)).await.unwrap();
     let bundle_of_the_answer = r#"{"access-token":"Bearer%20abc","new":"n","refresh-token":"r2"}"#;
     assert_eq!(bundle(&solution), bundle_of_the_answer, "nothing that is stored was used");
     config.headers.insert(COOKIE, "refresh-token={cookie:refresh-token}".into());
-    let source = HttpSource::new(&config, &rule()).unwrap();
+    let source = HttpSource::new(&config, &rule().into()).unwrap();
     let solution = source.fetch(Some(&stored)).await.unwrap();
     assert_eq!(bundle(&solution), r#"{"access-token":"Bearer%20abc","kept":"k","new":"n","refresh-token":"r2"}"#);
     assert_eq!(stub.seen().pop().unwrap().header("cookie"), Some("refresh-token=r1"));
@@ -210,7 +210,7 @@ async fn a_stored_token_cookie_is_never_taken_for_a_new_one() {
     let stored = stored(r#"{"access-token":"Bearer%20old.token","bearer_token":"old.token"}"#);
     let mut config = config(&stub.url, TokenPlace::Cookie);
     config.headers.insert(COOKIE, "{cookies}".into());
-    let solution = HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await.unwrap();
+    let solution = HttpSource::new(&config, &rule().into()).unwrap().fetch(Some(&stored)).await.unwrap();
     assert_eq!(solution.cookies.len(), 1, "{:?}", solution.cookies);
 }
 
@@ -231,7 +231,7 @@ async fn what_was_sent_is_in_no_error_wherever_the_server_echoes_it() {
             let mut config = config(&stub.url, TokenPlace::Cookie);
             config.url = url.as_str().into();
             config.headers.insert("x-answer", act.into());
-            let error = match HttpSource::new(&config, &rule()).unwrap().fetch(Some(&stored)).await {
+            let error = match HttpSource::new(&config, &rule().into()).unwrap().fetch(Some(&stored)).await {
                 Err(error) => error.to_string(),
                 Ok(solution) => {
                     let (none, day) = (Fingerprints::default(), Duration::from_secs(86_400));

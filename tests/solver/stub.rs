@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use token_sidecar::config::FlaresolverrConfig;
+use token_sidecar::domain::product::Wanted;
 use tokio::sync::mpsc;
 
 /// A request as it came.
@@ -186,7 +187,7 @@ pub(crate) fn config(url: &str) -> FlaresolverrConfig {
         page: PAGE.into(),
         max_timeout: Duration::from_secs(60),
         wait: None,
-        wanted: vec!["access-token".into()],
+        wanted: Wanted::OneOf(vec!["access-token".into()]),
         session: None,
         proxy: None,
         disable_media: false,

@@ -36,7 +36,7 @@ fn http_source(url: &str, token: TokenPlace) -> HttpSource {
         prefix: "Bearer ".into(),
         ..CookieRule::default()
     };
-    HttpSource::new(&config, &rule).unwrap()
+    HttpSource::new(&config, &rule.into()).unwrap()
 }
 
 async fn verified(url: &str) -> Verdict {

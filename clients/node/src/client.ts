@@ -4,7 +4,7 @@ import { Follower } from "./follower.js";
 import { type Connection, Link, STEP, template, type Template } from "./link.js";
 import { Deadline, Elapsed, within } from "./time.js";
 import { Waits } from "./waits.js";
-import { bare, details, Names, type UpdatedEvent } from "./wire.js";
+import { details, Names, type Product, type UpdatedEvent } from "./wire.js";
 
 const WAIT = ["timeout", "signal"];
 const REPORT = [...WAIT, "reason"];
@@ -23,6 +23,8 @@ export interface TokenClientOptions {
   tokenKey?: string | undefined;
   /** The key of the cookies: `{site}_cookies`. */
   cookiesKey?: string | undefined;
+  /** What the site's parsers read. Where it is `cookies`, they are the token: the JSON text of their key. */
+  product?: Product | undefined;
   /** The reporter's name in the sidecar's log and history. */
   source?: string | undefined;
   /**
@@ -51,6 +53,7 @@ export interface BundleOptions extends ReportOptions {
 
 /** A token, and the cookies and the user agent that belong to it. */
 export interface Bundle {
+  product: Product;
   token: string;
   /** Still percent-encoded; empty if there are none. */
   cookies: Record<string, string>;
@@ -73,14 +76,14 @@ export class TokenClient implements AsyncDisposable {
   readonly #closed = new AbortController();
 
   constructor(options: TokenClientOptions = {}) {
-    checkOptions(options, ["site", "url", "client", "tokenKey", "cookiesKey", "source", "onError"]);
+    checkOptions(options, ["site", "url", "client", "tokenKey", "cookiesKey", "product", "source", "onError"]);
     if (options.url !== undefined && options.client !== undefined) {
       throw new InvalidSettings("the options url and client exclude each other");
     }
     if (options.client !== undefined && typeof options.client.duplicate !== "function") {
       throw new InvalidSettings("the option client is no client of the package redis");
     }
-    this.#names = new Names(options.site, options.tokenKey, options.cookiesKey);
+    this.#names = new Names(options.site, options.tokenKey, options.cookiesKey, options.product);
     this.#link = new Link(options.client ?? template(options.url ?? some(process.env.REDIS_URL) ?? "redis://127.0.0.1:6379"));
     this.#subscription = new Subscription(this.#link, this.#names);
     this.#waits = new Waits(this.#link, this.#subscription, this.#names);
@@ -97,14 +100,14 @@ export class TokenClient implements AsyncDisposable {
     const stored = await this.#link.use((redis) => redis.get(this.#names.token), deadline, signal, (error) => {
       trouble = error;
     });
-    const token = bare(stored);
+    const token = this.#names.read(stored);
     if (token !== undefined) return token;
     return await this.#waits.join(null, details(null, "there is no token", this.#source), deadline, signal, trouble);
   }
 
   /** Reports a refused token without waiting; returns how many sidecars received it. */
   async invalidate(token: string, reason = "401"): Promise<number> {
-    const report = details(named(token), reason, this.#source);
+    const report = details(this.#named(token), reason, this.#source);
     const receivers = await this.#read((redis) => redis.publish(this.#names.invalid, report));
     // On a Cluster those on other nodes are not counted.
     if (receivers === 0 && !this.#link.isCluster) throw new NobodyListens(this.#names.site);
@@ -115,7 +118,7 @@ export class TokenClient implements AsyncDisposable {
   async waitNewer(token: string, options: ReportOptions = {}): Promise<string> {
     checkOptions(options, REPORT);
     const deadline = new Deadline(options.timeout ?? PATIENCE);
-    const refused = named(token);
+    const refused = this.#named(token);
     const report = details(refused, options.reason ?? "401", this.#source);
     return await this.#waits.join(refused, report, deadline, this.#signal(options.signal));
   }
@@ -140,7 +143,8 @@ export class TokenClient implements AsyncDisposable {
       redis.multi().get(tokenKey).get(cookiesKey).hGet(meta, "user_agent").exec();
     const [stored, cookies, userAgent] = (await this.#read(read, options.signal)) as (string | null | undefined)[];
     return {
-      token: bare(stored ?? null) ?? token,
+      product: this.#names.product,
+      token: this.#names.read(stored ?? null) ?? token,
       cookies: cookiesOf(cookiesKey, cookies ?? null),
       userAgent: some(userAgent) ?? null,
     };
@@ -194,6 +198,11 @@ export class TokenClient implements AsyncDisposable {
     return signal;
   }
 
+  /** The refused token without `Bearer `; null if it is empty. */
+  #named(token: string): string | null {
+    return this.#names.read(token) ?? some(token) ?? null;
+  }
+
   #read<T>(work: (redis: Connection) => Promise<T>, signal?: AbortSignal): Promise<T> {
     return this.#link.use(work, new Deadline(STEP), this.#signal(signal));
   }
@@ -217,11 +226,6 @@ export class TokenClient implements AsyncDisposable {
 
 function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? error : new Error(String(error)));
-}
-
-/** The refused token without `Bearer `; null if it is empty. */
-function named(token: string): string | null {
-  return bare(token) ?? some(token) ?? null;
 }
 
 function cookiesOf(key: string, text: string | null): Record<string, string> {

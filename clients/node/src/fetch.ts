@@ -4,7 +4,7 @@ import { checkOptions } from "./errors.js";
 export interface TokenFetchOptions {
   /** The function that sends; the global `fetch` by default. */
   fetch?: typeof globalThis.fetch | undefined;
-  /** Also sends the cookies and the user agent of the token. */
+  /** Also sends the cookies and the user agent of the token; those of a site whose product is the cookies are always sent. */
   sendCookies?: boolean | undefined;
   /** Milliseconds for the first token, and again for its replacement after a 401; 60 000 by default. */
   timeout?: number | undefined;
@@ -36,14 +36,14 @@ export function tokenFetch(client: TokenClient, options: TokenFetchOptions = {})
 
 /** The options of the request with the headers of the token; other headers stay. */
 function authorized(
-  { token, cookies, userAgent }: Bundle,
+  { product, token, cookies, userAgent }: Bundle,
   input: string | URL | Request,
   init: RequestInit | undefined,
   options: TokenFetchOptions,
 ): RequestInit {
   const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
-  headers.set("Authorization", `Bearer ${token}`);
-  if (options.sendCookies === true) {
+  if (product === "token") headers.set("Authorization", `Bearer ${token}`);
+  if (options.sendCookies === true || product === "cookies") {
     const pairs = Object.entries(cookies).map(([name, value]) => `${name}=${value}`);
     const own = headers.get("Cookie");
     if (pairs.length > 0) headers.set("Cookie", (own === null ? pairs : [own, ...pairs]).join("; "));

@@ -9,4 +9,4 @@ export {
 } from "./client.js";
 export { InvalidSettings, NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
 export { tokenFetch, type TokenFetchOptions } from "./fetch.js";
-export { fingerprint, type FailedEvent, type UpdatedEvent } from "./wire.js";
+export { fingerprint, type FailedEvent, type Product, type UpdatedEvent } from "./wire.js";

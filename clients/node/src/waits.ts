@@ -2,7 +2,7 @@ import { type Subscription, Inbox } from "./subscription.js";
 import { NobodyListens, RefreshFailed, TimedOut, TokenSidecarError } from "./errors.js";
 import { type Link, LOOK, STEP } from "./link.js";
 import { type Deadline, Elapsed, Pace, within } from "./time.js";
-import { bare, fingerprint, type Names } from "./wire.js";
+import { fingerprint, type Names } from "./wire.js";
 
 /** One wait that several callers share; it ends with its outcome, or when the last caller leaves. */
 interface Shared {
@@ -113,7 +113,7 @@ export class Waits {
 
   /** The stored token, unless it is the refused one. */
   async #stored(refused: string | null, timeout: number, signal: AbortSignal): Promise<string | undefined> {
-    const token = bare(await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal));
+    const token = this.#names.read(await this.#link.once((redis) => redis.get(this.#names.token), timeout, signal));
     return token === refused ? undefined : token;
   }
 }

@@ -50,6 +50,19 @@ export function bare(stored: string | null): string | undefined {
   return token === undefined || /^bearer$/i.test(token) ? undefined : token;
 }
 
+/** The value of a key, as it stands, if it is a JSON object of cookies, read as the sidecar reads it. */
+export function jar(stored: string | null): string | undefined {
+  if (stored === null || Buffer.byteLength(stored) > 65_536) return undefined;
+  try {
+    const cookies: unknown = JSON.parse(stored);
+    if (typeof cookies !== "object" || cookies === null || Array.isArray(cookies)) return undefined;
+    const values = Object.values(cookies);
+    return values.length > 0 && values.every((value) => typeof value === "string") ? stored : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Parses a message of the sidecar; undefined for any other text. */
 export function parse(text: string): SidecarEvent | undefined {
   let value: Partial<Record<string, unknown>> | null;
@@ -79,25 +92,42 @@ function cut(text: string): string {
   return Array.from(text.slice(0, 2 * LONGEST)).slice(0, LONGEST).join("");
 }
 
+/** What the parsers of a site read: a token, or the cookies themselves. */
+export type Product = "token" | "cookies";
+
 /** Names of the channels and keys of a site. */
 export class Names {
   readonly site: string;
+  readonly product: Product;
+  /** What parsers read; the key of the cookies where these are the product. */
   readonly token: string;
   readonly cookies: string;
   readonly meta: string;
   readonly invalid: string;
   readonly outcomes: readonly string[];
 
-  constructor(site = "chitai_gorod", tokenKey = `${site}_token`, cookiesKey = `${site}_cookies`) {
+  constructor(site = "chitai_gorod", tokenKey?: string, cookiesKey = `${site}_cookies`, product: Product = "token") {
     if (!/^[a-z0-9][a-z0-9_-]{0,63}$/.test(site)) {
       throw new InvalidSettings(`site ${JSON.stringify(site)}: expected 1 to 64 lower-case letters, digits, '_' and '-'`);
     }
+    if (!["token", "cookies"].includes(product)) {
+      throw new InvalidSettings(`product ${JSON.stringify(product)}: expected "token" or "cookies"`);
+    }
+    if (product === "cookies" && tokenKey !== undefined) {
+      throw new InvalidSettings('product "cookies": there is no token, and so no tokenKey');
+    }
     this.site = site;
-    this.token = tokenKey;
+    this.product = product;
+    this.token = product === "cookies" ? cookiesKey : (tokenKey ?? `${site}_token`);
     this.cookies = cookiesKey;
-    this.meta = tokenKey.includes("{") ? `${tokenKey}:meta` : `{${tokenKey}}:meta`;
+    this.meta = this.token.includes("{") ? `${this.token}:meta` : `{${this.token}}:meta`;
     this.invalid = `${site}:token:invalid`;
     this.outcomes = [`${site}:token:updated`, `${site}:token:failed`];
+  }
+
+  /** The product in the value of its key; undefined if the value cannot be one. */
+  read(stored: string | null): string | undefined {
+    return this.product === "cookies" ? jar(stored) : bare(stored);
   }
 }
 

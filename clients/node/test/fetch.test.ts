@@ -100,6 +100,26 @@ test("what the caller has set himself stays", async (t) => {
   ]);
 });
 
+test("cookies that are the product are sent alone, and are what is reported", async (t) => {
+  const world = await World.start(t);
+  const [old, next] = ['{"a": "old"}', '{"a":"next"}'];
+  await world.redis.set(COOKIES, old);
+  await world.stub(async (report) => {
+    assert.equal(report.fingerprint, fingerprint(old));
+    await world.redis.set(COOKIES, next);
+    await world.publish({ event: "token:updated", cause: "refreshed", fingerprint: fingerprint(next) });
+  });
+  const client = world.client({ product: "cookies" });
+  assert.equal(await client.get(), old);
+  const { url, asked } = await api(t, "none");
+  assert.equal((await tokenFetch(client)(url)).status, 401);
+  assert.deepEqual(asked.map(({ headers }) => [headers.authorization, headers.cookie]), [
+    [undefined, "a=old"],
+    [undefined, "a=next"],
+  ]);
+  assert.throws(() => world.client({ product: "cookies", tokenKey: "x" }), /there is no token/);
+});
+
 test("after a 401 the same request is sent again with the next token", async (t) => {
   const form = new FormData();
   form.set("field", "the body");

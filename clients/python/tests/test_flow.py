@@ -97,7 +97,7 @@ class World:
 
 
 def wait(world: World, refused: str | None = "dead", timeout: float = 60.0, progress: Progress | None = None) -> str:
-    wanted = Wanted.after(refused, "401", "test")
+    wanted = Wanted.after(SITE, refused, "401", "test")
     return run(follow(world, SITE, wanted, lambda: timeout - world.time, progress or Progress()))
 
 

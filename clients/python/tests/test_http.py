@@ -190,6 +190,32 @@ def test_another_host_gets_no_token_and_its_401_is_not_reported(send: Send, api:
     stand_in.receives_nothing_more()
 
 
+def test_cookies_that_are_the_product_are_sent_alone(api: Api, server: RedisServer) -> None:
+    stored = '{"a": "dead"}'
+    server.client.set(COOKIES, stored)
+    with TokenClient(url=server.url, product="cookies") as client:
+        reports = server.client.pubsub()
+        reports.subscribe(client.site.invalid)
+        assert reports.get_message(timeout=DEADLINE)["type"] == "subscribe"
+        assert client.get() == stored
+        auth = token_sidecar_client.requests.TokenAuth(client)
+        answer: list[Any] = []
+        sending = threading.Thread(
+            target=lambda: answer.append(requests.get(f"{api.url}/search", auth=auth, timeout=DEADLINE))
+        )
+        sending.start()
+        report = json.loads(reports.get_message(timeout=DEADLINE)["data"])
+        assert report["fingerprint"] == fingerprint(stored)
+        api.good = "any"
+        server.client.set(COOKIES, '{"a":"next"}')
+        event = {"event": "token:updated", "version": 2, "fingerprint": fingerprint('{"a":"next"}')}
+        server.client.publish(client.site.updated, json.dumps(event))
+        sending.join(DEADLINE)
+    assert answer[0].status_code == 200
+    assert api.tokens == ["", ""]
+    assert [headers.get("cookie") for _, _, headers, _ in api.asked] == ["a=dead", "a=next"]
+
+
 def pieces() -> Iterator[bytes]:
     yield b"one,"
     yield b"two"

@@ -112,6 +112,31 @@ def test_without_redis_nothing_is_raised(
     assert "secret" not in caplog.text
 
 
+def test_the_cookies_of_wildberries_are_a_product(
+    manager: TokenManager, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WB_X_WBAAS_TOKEN", "of the environment")
+    assert manager.get_wildberries_cookies() is None
+    assert manager.get_wildberries_token_fallback() == "of the environment"
+    assert manager.trigger_wildberries_cookies_update() is False
+    assert manager.save_wildberries_cookies({"x_wbaas_token": "1.1000.abc", "_wbauid": "7"}) is True
+    assert 43190 < server.client.ttl("wildberries_cookies") <= 43200
+    assert manager.get_wildberries_cookies() == {"x_wbaas_token": "1.1000.abc", "_wbauid": "7"}
+    assert manager.get_wildberries_token_fallback() == "1.1000.abc"
+    stored = server.client.get("wildberries_cookies")
+    assert isinstance(stored, str)
+    server.client.set("wildberries_cookies", '{"x_wbaas_token":"1.1000.def"}')
+    reports = server.client.pubsub()
+    reports.subscribe("wildberries:token:invalid")
+    assert reports.get_message(timeout=DEADLINE)["type"] == "subscribe"
+    # They have been renewed meanwhile: the report is late, and its result returns at once.
+    refresh = manager.trigger_wildberries_cookies_update()
+    assert refresh
+    report = json.loads(reports.get_message(timeout=DEADLINE)["data"])
+    assert report["fingerprint"] == fingerprint(stored)
+    assert refresh.get(timeout=DEADLINE) == {"status": "ok"}
+
+
 def test_a_manager_that_is_closed_leaves_no_connection_and_may_be_used_again(
     manager: TokenManager, server: RedisServer
 ) -> None:

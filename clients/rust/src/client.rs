@@ -36,6 +36,17 @@ impl Client {
         Self::configured(&redis, site, keys)
     }
 
+    /// The same for a site whose product is the cookies. [`Token::expose`] is then the JSON text of `S_cookies`, which
+    /// [`Cookies::from_json`](crate::wire::Cookies::from_json) reads.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn of_cookies(redis_url: &str, site: &str) -> Result<Self, ClientError> {
+        let Self { site, waits } = Self::new(redis_url, site)?;
+        let keys = KeyNames::of_cookies(site.keys.cookies);
+        Ok(Self { site: Site { keys, ..site }, waits })
+    }
+
     /// A client with all settings: TLS, Sentinel or Cluster, and the names of the site's keys.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ impl Site {
     /// The token that is stored now, if there is one.
     pub(crate) async fn token(&self) -> Result<Option<Token>, LinkError> {
         let text = self.text(&self.keys.token).await?;
-        Ok(text.and_then(|text| Token::parse(&text).ok()))
+        Ok(text.and_then(|text| self.keys.product().read(&text).ok()))
     }
 
     /// Publishes a report; returns how many sidecars received it, on a Cluster those of all nodes.

@@ -19,10 +19,13 @@ end
 local ttl = args.ttl
 if args.adopts then
   -- The key must still hold this token, and keeps the TTL that it has. What may stand around a token is what the domain's
-  -- `Token::parse` takes off.
-  local found = string.match(text(TOKEN, MAX_TOKEN) or '', '^%s*(.-)%s*$')
-  local scheme, rest = string.match(found, '^(%a+)%s+(.*)$')
-  if scheme and string.lower(scheme) == 'bearer' then found = rest end
+  -- `Token::parse` takes off; cookies are taken as they stand.
+  local found = text(TOKEN, MAX_TOKEN) or ''
+  if HAS_TOKEN then
+    found = string.match(found, '^%s*(.-)%s*$')
+    local scheme, rest = string.match(found, '^(%a+)%s+(.*)$')
+    if scheme and string.lower(scheme) == 'bearer' then found = rest end
+  end
   if found ~= args.token then
     free()
     return { 'superseded', state() }
@@ -49,6 +52,6 @@ end
 redis.call('HSET', META, 'version', next_version, 'claim', args.claim, 'failures', '0', unpack(args.meta))
 redis.call('HDEL', META, 'retry_at', 'retry_trigger', 'retry_stage', 'last_error')
 redis.call('SET', TOKEN, args.token, 'PX', ttl)
-redis.call('SET', COOKIES, args.cookies, 'PX', ttl)
+if HAS_TOKEN then redis.call('SET', COOKIES, args.cookies, 'PX', ttl) end
 free()
 return { entry and 'done' or 'unrecorded', state() }

@@ -2,8 +2,10 @@
 local TOKEN, COOKIES, META, LOCK, HISTORY = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local args = cjson.decode(ARGV[1])
 
-local MAX_TOKEN = 16384 -- bytes; more than any token has, with what may stand around it
-local MAX_COOKIES = 65536
+-- Where the cookies are the product, one key is both.
+local HAS_TOKEN = TOKEN ~= COOKIES
+local MAX_COOKIES = 65536 -- bytes
+local MAX_TOKEN = HAS_TOKEN and 16384 or MAX_COOKIES -- more than any token has, with what may stand around it
 local MAX_VERSION = 2 ^ 53 - 2 ^ 20 -- a double holds every integer up to here exactly, and some above it
 local MAX_FAILURES = 999999999
 local MAX_FIELD = 16384 -- of meta
@@ -79,11 +81,12 @@ local function state()
   local lock = lock_left()
   local reply = {
     'at', now_ms(), 'etag', etag(), 'version', version(), 'attempts', failures(), 'lock_ttl', lock,
-    'token', text(TOKEN, MAX_TOKEN), 'token_ttl', redis.call('PTTL', TOKEN), 'cookies', text(COOKIES, MAX_COOKIES),
+    'product', HAS_TOKEN and 'token' or 'cookies', 'token', text(TOKEN, MAX_TOKEN),
+    'token_ttl', redis.call('PTTL', TOKEN), 'cookies', text(COOKIES, MAX_COOKIES),
   }
   for _, name in ipairs({
-    'fingerprint', 'refreshed_ms', 'trigger', 'source', 'user_agent', 'retry_at', 'retry_trigger', 'retry_stage',
-    'last_error',
+    'fingerprint', 'refreshed_ms', 'expires_at', 'trigger', 'source', 'user_agent', 'retry_at', 'retry_trigger',
+    'retry_stage', 'last_error',
   }) do
     table.insert(reply, name)
     table.insert(reply, field(name))

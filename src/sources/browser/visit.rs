@@ -186,7 +186,7 @@ impl Visit {
     fn wanted(&self) -> String {
         let item = |kind, item: &StorageItem| format!("{kind} item `{}`", excerpt(&item.key, 60));
         match &self.config.token {
-            BrowserPlace::Cookie => format!("cookie `{}`", self.config.wanted.join("` or `")),
+            BrowserPlace::Cookie => self.config.wanted.to_string(),
             BrowserPlace::Local(local) => item("localStorage", local),
             BrowserPlace::Session(session) => item("sessionStorage", session),
             BrowserPlace::Request(name) => format!("request to the API with `{name}`"),
@@ -258,12 +258,11 @@ impl Visit {
         let hosts = [&self.config.page].into_iter().chain(&self.config.api).filter_map(Url::host_str);
         let shown = Url::parse(&self.open.page.url).ok();
         let hosts: Vec<&str> = hosts.chain(shown.as_ref().and_then(Url::host_str)).collect();
-        let is_wanted = |cookie: &Cookie| {
-            !cookie.value.is_empty()
-                && self.config.wanted.contains(&cookie.name)
-                && hosts.iter().any(|host| cookie.is_sent_to(host))
-        };
-        let has_token = bare.is_some() || cookies.iter().any(is_wanted);
+        let sent = cookies.iter().filter(|cookie| hosts.iter().any(|host| cookie.is_sent_to(host)));
+        let wanted = &self.config.wanted;
+        let has_token = bare.is_some()
+            || wanted.is_met(sent.clone())
+            || wanted.is_open() && self.open.page.has_loaded && sent.clone().next().is_some();
         let (url, user_agent) = (self.open.page.url.clone(), self.open.page.user_agent.clone());
         Ok(has_token.then_some(Solution { cookies, bare, url, user_agent }))
     }

@@ -143,7 +143,6 @@ impl Visit<'_> {
     }
 
     fn has_wanted(&self, solution: &Solution) -> bool {
-        let wanted = &self.config.wanted;
-        solution.cookies.iter().any(|cookie| !cookie.value.is_empty() && wanted.contains(&cookie.name))
+        self.config.wanted.is_met(solution.cookies.iter())
     }
 }

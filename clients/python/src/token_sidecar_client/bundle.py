@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from .cookies import cookie_header
+from .site import Product
 
 
 @dataclass(frozen=True)
@@ -17,28 +18,36 @@ class Bundle:
     cookies: dict[str, str] = field(repr=False)
     """As the browser had them, still percent-encoded; empty where there are none."""
     user_agent: str | None
+    product: Product = "token"
 
     @property
     def authorization(self) -> str:
-        """The header `Authorization`."""
-        return f"Bearer {self.token}"
+        """The header `Authorization`; empty where the cookies are the product."""
+        return f"Bearer {self.token}" if self.product == "token" else ""
 
     def put_on(
         self, headers: MutableMapping[str, str], own_cookies: str | None, *, cookies: bool, user_agent: bool
     ) -> None:
-        """Sets the headers; `own_cookies` is the request's own header `Cookie`."""
-        headers["Authorization"] = self.authorization
+        """Sets the headers; `own_cookies` is the request's own header `Cookie`.
+
+        Cookies that are the product are always sent.
+        """
+        if self.product == "token":
+            headers["Authorization"] = self.authorization
         if user_agent and self.user_agent:
             headers["User-Agent"] = self.user_agent
-        if cookies and self.cookies:
+        if (cookies or self.product == "cookies") and self.cookies:
             headers["Cookie"] = cookie_header(own_cookies, self.cookies) or ""
 
-    def is_refused(self, status: int, sent: str | None) -> bool:
-        """Whether the API has refused this token; `sent` is the `Authorization` of the request that it answers.
+    def is_refused(self, status: int, sent: Mapping[str, str]) -> bool:
+        """Whether the API has refused this token; `sent` are the headers of the request that it answers.
 
         403 means that the request was blocked. After a redirect, another host has not received the token.
         """
-        return status == 401 and sent == self.authorization
+        if self.product == "token":
+            return status == 401 and sent.get("Authorization") == self.authorization
+        pairs = {f"{name}={value}" for name, value in self.cookies.items()}
+        return status == 401 and pairs <= set((sent.get("Cookie") or "").split("; "))
 
 
 def reason(url: str) -> str:

@@ -17,7 +17,7 @@ from .bundle import Bundle
 from .cookies import cookies_of
 from .errors import InvalidSettings, RedisRefused, RedisUnreachable, TokenSidecarError
 from .port import Message
-from .site import Site, bare
+from .site import Site
 
 
 def client_of(kind: Any, retry: Any, at: Mapping[str, Any], patience: float, **more: Any) -> Any:
@@ -92,7 +92,7 @@ def batch_of(client: Any, site: Site) -> Any:
 def bundle_of(site: Site, token: str, answers: list[Any]) -> Bundle:
     """What a batch has read; `token` is used where the key has none any more."""
     stored, cookies, user_agent = map(text_or_none, answers)
-    return Bundle(bare(stored) or token, cookies_of(site.cookies_key, cookies), user_agent or None)
+    return Bundle(site.read(stored) or token, cookies_of(site.cookies_key, cookies), user_agent or None, site.product)
 
 
 def text(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Callable
 from .errors import NobodyListens, RedisUnreachable, RefreshFailed, TimedOut
 from .event import RefreshFailure, TokenUpdate, event_of, report_of, update_of
 from .port import Message, Port
-from .site import Site, bare, fingerprint
+from .site import Site, fingerprint
 
 log = logging.getLogger("token_sidecar_client")
 
@@ -32,21 +32,22 @@ class Expired(Exception):
 class Wanted:
     """A token other than the refused one, or any token."""
 
+    site: Site
     refused: str | None
     """The fingerprint of the refused token."""
     report: str
 
     @classmethod
-    def after(cls, refused: str | None, reason: str, source: str) -> Wanted:
+    def after(cls, site: Site, refused: str | None, reason: str, source: str) -> Wanted:
         if not refused:
-            return cls(None, report_of(None, reason, source))
-        named = fingerprint(bare(refused) or refused)
+            return cls(site, None, report_of(None, reason, source))
+        named = fingerprint(site.read(refused) or refused)
         # Reasons are logged, so the token is replaced.
-        return cls(named, report_of(named, reason.replace(refused, named), source))
+        return cls(site, named, report_of(named, reason.replace(refused, named), source))
 
     def met_by(self, stored: str | None) -> str | None:
         """The stored token, where it is a wanted one."""
-        token = bare(stored)
+        token = self.site.read(stored)
         return token if token and fingerprint(token) != self.refused else None
 
 

@@ -41,7 +41,7 @@ class TokenAuth(httpx.Auth):
         first = client.bundle(self._timeout)
         first.put_on(request.headers, own_cookies, **self._sends)
         response = yield request
-        if first.is_refused(response.status_code, response.request.headers.get("Authorization")):
+        if first.is_refused(response.status_code, response.request.headers):
             why = reason(str(response.request.url))
             next_one = client.bundle(self._timeout, refused=first.token, reason=why)
             next_one.put_on(request.headers, own_cookies, **self._sends)
@@ -58,7 +58,7 @@ class TokenAuth(httpx.Auth):
         first = await client.bundle(self._timeout)
         first.put_on(request.headers, own_cookies, **self._sends)
         response = yield request
-        if first.is_refused(response.status_code, response.request.headers.get("Authorization")):
+        if first.is_refused(response.status_code, response.request.headers):
             why = reason(str(response.request.url))
             next_one = await client.bundle(self._timeout, refused=first.token, reason=why)
             next_one.put_on(request.headers, own_cookies, **self._sends)

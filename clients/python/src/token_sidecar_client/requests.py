@@ -32,7 +32,7 @@ class TokenAuth(AuthBase):
         first.put_on(request.headers, own_cookies, **self._sends)
 
         def once_more(response: requests.Response, **kwargs: Any) -> requests.Response:
-            if not first.is_refused(response.status_code, response.request.headers.get("Authorization")):
+            if not first.is_refused(response.status_code, response.request.headers):
                 return response
             # Frees the connection for the next request.
             _ = response.content

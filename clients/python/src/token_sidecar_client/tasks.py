@@ -20,7 +20,7 @@ from .cookies import cookies_of
 from .errors import InvalidSettings, RedisUnreachable, TimedOut
 from .event import TokenUpdate
 from .flow import LAST_LOOK, Expired, Progress, Wanted, follow, log, reported, timed_out, watch
-from .site import Site
+from .site import Product, Site
 from .task_link import AsyncLink, AsyncPort
 from .waits import Outcome, Wait, Waits, token_of
 
@@ -30,7 +30,8 @@ class AsyncTokenClient:
 
     Redis is at `url`, else at `REDIS_URL`, else on this machine, with `password` or `REDIS_PASSWORD` where the URL has
     none. Or pass a `client` of redis.asyncio (plain, Sentinel's `master_for(…)`, `RedisCluster` from redis-py 8 on),
-    which you close yourself.
+    which you close yourself. Where the cookies are the `product` of the site, they are the token: the JSON text of
+    their key.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class AsyncTokenClient:
         client: redis.asyncio.Redis | redis.asyncio.RedisCluster | None = None,
         token_key: str | None = None,
         cookies_key: str | None = None,
+        product: Product = "token",
         source: str = "Python client",
         redis_timeout: float = 5.0,
     ) -> None:
-        self.site = Site.of(site, token_key, cookies_key)
+        self.site = Site.of(site, token_key, cookies_key, product)
         self.source = source
 
         if client is None:
@@ -64,16 +66,16 @@ class AsyncTokenClient:
 
     async def get(self, timeout: float = 60.0) -> str:
         """The current token; if there is none, requests one and waits."""
-        return await self._newer(Wanted.after(None, "there is no token", self.source), timeout)
+        return await self._newer(Wanted.after(self.site, None, "there is no token", self.source), timeout)
 
     async def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
         """The replacement of a refused token. Tasks that wait for the same share one wait."""
-        return await self._newer(Wanted.after(token, reason, self.source), timeout)
+        return await self._newer(Wanted.after(self.site, token, reason, self.source), timeout)
 
     async def invalidate(self, token: str | None, reason: str = "401") -> int:
         """Reports a refused token (None: any) without waiting; returns how many sidecars received the report."""
         link = self._of_this_loop().link
-        report = Wanted.after(token, reason, self.source).report
+        report = Wanted.after(self.site, token, reason, self.source).report
         return reported(self.site, await link.publish(self.site.invalid, report), link.counts_all)
 
     async def cookies(self) -> dict[str, str]:

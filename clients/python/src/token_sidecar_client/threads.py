@@ -21,7 +21,7 @@ from .cookies import cookies_of
 from .errors import RedisUnreachable, TimedOut
 from .event import TokenUpdate
 from .flow import LAST_LOOK, Expired, Progress, Wanted, follow, log, reported, timed_out, watch
-from .site import Site
+from .site import Product, Site
 from .thread_link import BlockingPort, Closed, Link, in_a_thread, run, settle
 from .waits import Outcome, Wait, Waits, token_of
 
@@ -31,7 +31,7 @@ class TokenClient:
 
     Redis is at `url`, else at `REDIS_URL`, else on this machine, with `password` or `REDIS_PASSWORD` where the URL has
     none. Or pass a `client` of redis-py (plain, Sentinel's `master_for(…)`, `RedisCluster`), which
-    you close yourself.
+    you close yourself. Where the cookies are the `product` of the site, they are the token: the JSON text of their key.
     """
 
     def __init__(
@@ -43,10 +43,11 @@ class TokenClient:
         client: redis.Redis | redis.RedisCluster | None = None,
         token_key: str | None = None,
         cookies_key: str | None = None,
+        product: Product = "token",
         source: str = "Python client",
         redis_timeout: float = 5.0,
     ) -> None:
-        self.site = Site.of(site, token_key, cookies_key)
+        self.site = Site.of(site, token_key, cookies_key, product)
         self.source = source
         if client is None:
             used = client_of(redis.Redis, Retry, options_of(url, password), redis_timeout)
@@ -59,15 +60,15 @@ class TokenClient:
 
     def get(self, timeout: float = 60.0) -> str:
         """The current token; if there is none, requests one and waits."""
-        return self._newer(Wanted.after(None, "there is no token", self.source), timeout)
+        return self._newer(Wanted.after(self.site, None, "there is no token", self.source), timeout)
 
     def wait_newer(self, token: str, timeout: float = 60.0, reason: str = "401") -> str:
         """The token that follows the one that was refused. Threads that wait for the same share one wait."""
-        return self._newer(Wanted.after(token, reason, self.source), timeout)
+        return self._newer(Wanted.after(self.site, token, reason, self.source), timeout)
 
     def invalidate(self, token: str | None, reason: str = "401") -> int:
         """Reports a refused token (None: any) without waiting; returns how many sidecars received the report."""
-        report = Wanted.after(token, reason, self.source).report
+        report = Wanted.after(self.site, token, reason, self.source).report
         return reported(self.site, self._link.publish(self.site.invalid, report), self._link.counts_all)
 
     def cookies(self) -> dict[str, str]:

@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 ENV_KEY = "CHITAI_GOROD_BEARER_TOKEN"
 TTL = 86400
+WILDBERRIES_TTL = 43200
+WILDBERRIES_COOKIE = "x_wbaas_token"
+WILDBERRIES_ENV_KEY = "WB_X_WBAAS_TOKEN"
 
 
 class TokenManager:
@@ -34,7 +37,9 @@ class TokenManager:
         self, redis_url: str | None = None, redis_password: str | None = None, *, env_file: str | None = None
     ) -> None:
         self.env_file = env_file or os.environ.get("ENV_FILE") or ".env"
-        self.client = TokenClient("chitai_gorod", redis_url, password=redis_password, source="TokenManager")
+        of_process: dict[str, Any] = {"password": redis_password, "source": "TokenManager"}
+        self.client = TokenClient("chitai_gorod", redis_url, **of_process)
+        self.wildberries = TokenClient("wildberries", redis_url, product="cookies", **of_process)
         at = options_of(redis_url, redis_password)
         self.redis: redis.Redis = client_of(redis.Redis, Retry, at, 5.0, decode_responses=True)
         self._given = threading.local()
@@ -76,9 +81,37 @@ class TokenManager:
         receivers = _try("no update is triggered", lambda: self.client.invalidate(refused, "trigger_token_update"))
         return False if receivers is None else Refresh(self.client, refused)
 
+    def get_wildberries_cookies(self) -> dict[str, str] | None:
+        """The cookies of Wildberries; None if there are none, or Redis is unreachable."""
+        key = self.wildberries.site.cookies_key
+        stored = _text(_try("the cookies are not read", lambda: self.redis.get(key)))
+        if stored:
+            # The next trigger of this thread reports these cookies.
+            self._given.wildberries = stored
+        return _try("the cookies are not read", lambda: cookies_of(key, stored)) or None
+
+    def save_wildberries_cookies(self, cookies: dict[str, str], ttl: int = WILDBERRIES_TTL) -> bool:
+        """Stores cookies of your own. The sidecar verifies them at its next check, and adopts them if they work."""
+        return self._save(self.wildberries.site.cookies_key, lambda: json.dumps(cookies), ttl)
+
+    def get_wildberries_token_fallback(self) -> str | None:
+        """The one of the cookies that counts, else that of the environment."""
+        cookies = self.get_wildberries_cookies() or {}
+        return cookies.get(WILDBERRIES_COOKIE) or os.environ.get(WILDBERRIES_ENV_KEY) or None
+
+    def trigger_wildberries_cookies_update(self) -> Refresh | Literal[False]:
+        """Reports the cookies that this thread read last, and does not wait. False as for the token."""
+        if not getattr(self._given, "wildberries", None):
+            self.get_wildberries_cookies()
+        refused = getattr(self._given, "wildberries", None)
+        reason = "trigger_wildberries_cookies_update"
+        receivers = _try("no update is triggered", lambda: self.wildberries.invalidate(refused, reason))
+        return False if receivers is None else Refresh(self.wildberries, refused)
+
     def close(self) -> None:
         """Closes the connections; they are opened again when they are needed."""
         self.client.close()
+        self.wildberries.close()
         self.redis.close()
         self.redis.connection_pool.disconnect()
 

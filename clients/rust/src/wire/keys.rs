@@ -1,13 +1,28 @@
 //! The names of keys.
 
+use super::product::Product;
+
 /// The names of a site's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyNames {
+    /// What parsers read. Where the cookies are the product, this is their key.
     pub token: String,
     pub cookies: String,
 }
 
 impl KeyNames {
+    /// The names where the cookies are the product: one key holds all.
+    #[must_use]
+    pub fn of_cookies(cookies: String) -> Self {
+        Self { token: cookies.clone(), cookies }
+    }
+
+    /// What the first key holds.
+    #[must_use]
+    pub fn product(&self) -> Product {
+        if self.token == self.cookies { Product::Cookies } else { Product::Token }
+    }
+
     /// The key of a companion of the token's key, in the same hash slot.
     pub fn companion(&self, name: &str) -> String {
         let (open, close) = if self.token.contains('{') { ("", ":") } else { ("{", "}:") };
@@ -40,10 +55,17 @@ mod tests {
         for (token, companion) in
             [("shop_token", "{shop_token}:meta"), ("{shop}:token", "{shop}:token:meta"), ("a{b}c", "a{b}c:meta")]
         {
-            let keys = KeyNames { token: token.to_owned(), cookies: token.to_owned() };
+            let keys = KeyNames { token: token.to_owned(), cookies: "shop_cookies".to_owned() };
             assert_eq!(keys.companion("meta"), companion);
             assert!(keys.has_companions());
         }
+    }
+
+    #[test]
+    fn cookies_that_are_the_product_have_one_key() {
+        let keys = KeyNames::of_cookies("shop_cookies".to_owned());
+        assert_eq!((keys.companion("meta").as_str(), keys.product()), ("{shop_cookies}:meta", Product::Cookies));
+        assert!(keys.share_a_slot());
     }
 
     #[test]

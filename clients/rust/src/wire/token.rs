@@ -1,19 +1,26 @@
-//! The bearer token and its fingerprint.
+//! The token and its fingerprint.
 
 use std::fmt;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::claims::Claims;
+use super::cookies::Cookies;
+use super::product::Product;
 
 /// The longest token that is accepted, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// The longest cookies that are accepted as a product, in bytes of their JSON.
+pub const MAX_COOKIES_BYTES: usize = 64 * 1024;
+
 /// The scheme that may stand before a token.
 const SCHEME: &str = "bearer";
 
-/// A bare bearer token, without `Bearer `: visible ASCII without quotes and ``$ % , ; \``.
+/// What an API accepts: a bare bearer token, without `Bearer ` (visible ASCII without quotes and ``$ % , ; \``), or, where
+/// the cookies are a site's product, these as the JSON text that their key holds.
 ///
 /// Prints as its [`Fingerprint`]; the secret itself leaves only through [`Token::expose`].
 #[derive(Clone)]
@@ -21,6 +28,7 @@ pub struct Token {
     secret: SecretString,
     fingerprint: Fingerprint,
     claims: Claims,
+    product: Product,
 }
 
 /// Why a value is not a token. Never contains the value.
@@ -35,6 +43,12 @@ pub enum TokenError {
     /// A blank, a quote, or another character beyond those of a [`Token`].
     #[error("the value has a character that a bearer token cannot have")]
     Malformed,
+    /// Longer than [`MAX_COOKIES_BYTES`].
+    #[error("the cookies are longer than {MAX_COOKIES_BYTES} bytes")]
+    CookiesTooLong,
+    /// No JSON object from names to values, or an empty one.
+    #[error("the value is no JSON object of cookies")]
+    NoCookies,
 }
 
 impl Token {
@@ -54,7 +68,45 @@ impl Token {
         if !bare.bytes().all(|b| b.is_ascii_graphic() && !b"\"'`$%,;\\".contains(&b)) {
             return Err(TokenError::Malformed);
         }
-        Ok(Self { secret: SecretString::from(bare), fingerprint: Fingerprint::of(bare), claims: Claims::of(bare) })
+        Ok(Self {
+            secret: SecretString::from(bare),
+            fingerprint: Fingerprint::of(bare),
+            claims: Claims::of(bare),
+            product: Product::Token,
+        })
+    }
+
+    /// Reads cookies that are a site's product. The text stays as it is, so that the fingerprint is that of the very bytes
+    /// that parsers read.
+    ///
+    /// # Errors
+    /// [`TokenError`] where it is no JSON object of cookies of at most [`MAX_COOKIES_BYTES`].
+    pub fn of_cookies(json: &str) -> Result<Self, TokenError> {
+        if json.len() > MAX_COOKIES_BYTES {
+            return Err(TokenError::CookiesTooLong);
+        }
+        if Cookies::from_json(json).is_empty() {
+            return Err(TokenError::NoCookies);
+        }
+        Ok(Self {
+            secret: SecretString::from(json),
+            fingerprint: Fingerprint::of(json),
+            claims: Claims::default(),
+            product: Product::Cookies,
+        })
+    }
+
+    /// The same with an end that the text does not state, as cookies do not.
+    #[must_use]
+    pub fn ending(mut self, expires_at: Option<Timestamp>) -> Self {
+        self.claims.expires_at = expires_at;
+        self
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn product(&self) -> Product {
+        self.product
     }
 
     /// Whether it is a `b64token` of RFC 6750, section 2.1, as most tokens are.
@@ -64,10 +116,16 @@ impl Token {
         !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
     }
 
-    /// The bare token, for the places that must have it: Redis, the `.env` and the API.
+    /// The bare token, or the cookies as JSON, for the places that must have it: Redis, the `.env` and the API.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.secret.expose_secret()
+    }
+
+    /// The bare token for the header `Authorization`; `None` for cookies.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
+        (self.product == Product::Token).then(|| self.expose())
     }
 
     /// The first 16 hex digits of its SHA-256.
@@ -76,7 +134,7 @@ impl Token {
         self.fingerprint
     }
 
-    /// Its `exp` and `iat`.
+    /// Its `exp` and `iat`; of cookies, the end where it is known.
     #[must_use]
     pub const fn claims(&self) -> Claims {
         self.claims
@@ -107,7 +165,8 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Identifies a token without revealing it: the first 16 hex digits of the SHA-256 of the bare token.
+/// Identifies a token without revealing it: the first 16 hex digits of the SHA-256 of the bare token, or of the JSON text of
+/// cookies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(u64);
 
@@ -197,6 +256,31 @@ mod tests {
         assert_eq!(Fingerprint::parse("9F86D081884C7D65"), Some(Fingerprint::of("test")));
         for text in ["", "9f86d081884c7d6", "9f86d081884c7d650", "9f86d081884c7d6g", "+f86d081884c7d65"] {
             assert_eq!(Fingerprint::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cookies_stay_as_they_are_written() {
+        for json in [r#"{"a":"1"}"#, r#" {"a": "1"}"#, "{\"a\": \"1\"}\n"] {
+            let token = Token::of_cookies(json);
+            assert_eq!(token.as_ref().map(Token::expose), Ok(json));
+            assert_eq!(token.as_ref().map(Token::fingerprint), Ok(Fingerprint::of(json)));
+            assert_eq!(token.map(|token| (token.bearer().is_none(), token.product())), Ok((true, Product::Cookies)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_jar_of_cookies_is_refused_with_its_reason() {
+        let long = format!(r#"{{"a":"{}"}}"#, "b".repeat(MAX_COOKIES_BYTES));
+        for (json, error) in [
+            ("", TokenError::NoCookies),
+            ("{}", TokenError::NoCookies),
+            ("[]", TokenError::NoCookies),
+            (r#"{"a":1}"#, TokenError::NoCookies),
+            ("a=1", TokenError::NoCookies),
+            (&long, TokenError::CookiesTooLong),
+        ] {
+            assert_eq!(Token::of_cookies(json), Err(error));
         }
     }
 
