@@ -13,7 +13,6 @@ const LONGEST: Duration = Duration::from_secs(600);
 pub struct Breaker {
     /// Failures in a row.
     failures: u32,
-    failed_at: Duration,
     open_until: Duration,
     /// A solve is on its way that decides; at most until then.
     trial_until: Duration,
@@ -67,14 +66,15 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// A solve that began at `began` has failed. One that was on its way at the last failure adds nothing to it.
+    /// A solve that began at `began` has failed. One that was on its way at the last failure adds nothing to it, and
+    /// neither does one that began while it was left alone: that had the time that the others left.
     pub fn failed(&mut self, began: Duration, now: Duration) {
-        if self.failures > 0 && began <= self.failed_at {
+        if self.failures > 0 && began < self.open_until {
             return;
         }
         let pause = FIRST.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(LONGEST);
         let failures = self.failures.saturating_add(1);
-        *self = Self { failures, failed_at: now, open_until: now + pause, trial_until: Duration::ZERO };
+        *self = Self { failures, open_until: now + pause, trial_until: Duration::ZERO };
     }
 }
 
@@ -99,12 +99,14 @@ mod tests {
         assert_eq!(breaker.left_alone(at(190)), None, "unless that was abandoned");
         breaker.failed(at(130), at(150));
         assert_eq!(breaker.left_alone(at(150)), Some(at(60)));
-        for second in 200..300 {
+        breaker.failed(at(160), at(170));
+        assert_eq!(breaker.left_alone(at(170)), Some(at(40)), "the time that the others left is no trial");
+        for second in (1000..9000).step_by(1000) {
             breaker.failed(at(second), at(second));
         }
-        assert_eq!(breaker.left_alone(at(299)), Some(LONGEST));
+        assert_eq!(breaker.left_alone(at(8000)), Some(LONGEST));
         breaker.succeeded();
-        breaker.begin(at(301), at(60));
-        assert_eq!((breaker.state(at(301)), breaker.left_alone(at(301))), (BreakerState::Closed, None));
+        breaker.begin(at(8001), at(60));
+        assert_eq!((breaker.state(at(8001)), breaker.left_alone(at(8001))), (BreakerState::Closed, None));
     }
 }
