@@ -10,6 +10,8 @@ mod consoles;
 mod contract;
 #[path = "documentation/markdown.rs"]
 mod markdown;
+#[path = "documentation/monitoring.rs"]
+mod monitoring;
 #[path = "documentation/names.rs"]
 mod names;
 #[path = "documentation/reliability.rs"]

@@ -26,6 +26,8 @@ mod flood;
 mod gateway;
 #[path = "sidecar/hostile_redis.rs"]
 mod hostile_redis;
+#[path = "sidecar/monitoring.rs"]
+mod monitoring;
 #[path = "sidecar/network.rs"]
 mod network;
 #[path = "sidecar/openapi.rs"]

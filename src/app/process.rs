@@ -26,6 +26,7 @@ use crate::outputs::env_file::EnvFile;
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
+use crate::refresh::observation::{Observation, Observer as _};
 use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::StoreReader;
@@ -95,8 +96,8 @@ impl Process {
             let store = RedisStore::new(Arc::clone(&link), id.clone(), keys, policy.lock_ttl, Arc::clone(&instance));
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
             let stored = watch::Sender::new(None);
-            outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe())));
             let observer = status.add(&id, policy.schedule.clone());
+            outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe(), observer.clone())));
             if let (Some(_), Some(api), Some(observer)) = (&gateway, api, status.gateway(&id)) {
                 served.push(gateway::Site::new(SiteParts {
                     id: id.clone(),
@@ -125,6 +126,7 @@ impl Process {
                 clock,
             }));
         }
+        status.start_at(SystemClock::wall());
         let solvers = Arc::clone(&shared.solvers);
         status.read_solvers(Box::new(move || solvers.states()));
         let status = Arc::new(status);
@@ -201,13 +203,14 @@ impl StoreReader for Process {
 
 /// Starts the outputs. Each ends after the driver of its site.
 fn started(
-    outputs: Vec<(EnvFile, watch::Receiver<Option<Arc<StoredToken>>>)>,
+    outputs: Vec<(EnvFile, watch::Receiver<Option<Arc<StoredToken>>>, SiteObserver)>,
     status: &Arc<StatusRegistry>,
 ) -> TaskTracker {
     let tasks = TaskTracker::new();
-    for (file, stored) in outputs {
+    for (file, stored, observer) in outputs {
         let status = Arc::clone(status);
-        tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected()));
+        let report = move |is_current| observer.observe(Observation::Output { is_current });
+        tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected(), report));
     }
     tasks.close();
     tasks

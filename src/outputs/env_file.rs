@@ -58,12 +58,13 @@ impl EnvFile {
     /// more at the end, always with the newest token.
     ///
     /// A line that another program has overwritten is restored within a minute, while `is_connected`: without Redis
-    /// the token in the file may be newer than the known one.
+    /// the token in the file may be newer than the known one. `report` is told whether the file holds the token.
     pub async fn run(
         mut self,
         mut stored: watch::Receiver<Option<Arc<StoredToken>>>,
         delays: impl Jitter,
         is_connected: impl Fn() -> bool,
+        report: impl Fn(bool),
     ) {
         // What another program stored is not written until a sidecar has adopted it.
         let mut latest = None;
@@ -82,7 +83,9 @@ impl EnvFile {
             let ours = stored.borrow_and_update().as_ref().filter(|stored| stored.is_ours()).map(|s| s.token.clone());
             latest = ours.or(latest);
             if let Some(token) = latest.as_ref().filter(|_| is_wanted) {
-                failures = if self.put(token).await { 0 } else { failures + 1 };
+                let is_current = self.put(token).await;
+                failures = if is_current { 0 } else { failures + 1 };
+                report(is_current);
             }
             if woken == Woken::Ended {
                 return;
@@ -155,7 +158,7 @@ mod tests {
 
     fn at(path: &std::path::Path, stored: watch::Receiver<Option<Arc<StoredToken>>>) -> impl Future<Output = ()> {
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        EnvFile::new(path.to_owned(), "KEY".into()).run(stored, delays, || true)
+        EnvFile::new(path.to_owned(), "KEY".into()).run(stored, delays, || true, |_| {})
     }
 
     async fn pass(seconds: u64) {
@@ -242,7 +245,7 @@ mod tests {
             drop(sender);
         };
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        let output = EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays, || is_connected.get());
+        let output = EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays, || is_connected.get(), |_| {});
         tokio::join!(output, story);
     }
 

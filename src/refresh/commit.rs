@@ -83,7 +83,7 @@ impl<P: Ports> SiteContext<P> {
             RefreshOutcome::Failed(_) | RefreshOutcome::Unrecorded(_) => OutcomeKind::Failed,
             RefreshOutcome::Abandoned => OutcomeKind::Abandoned,
         };
-        self.observer.observe(Observation::Finished(kind));
+        self.observer.observe(Observation::Finished(kind, claim.trigger));
         if kind == OutcomeKind::Abandoned {
             self.vacate(&claim.id).await;
         }

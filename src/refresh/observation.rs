@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use token_sidecar_client::wire::Trigger;
+
 use crate::domain::snapshot::Snapshot;
 
 /// Receives what happens to a site, for metrics and the status page. It decides nothing.
@@ -25,9 +27,14 @@ pub enum Observation<'a> {
     Entered(Step),
     /// A step of a refresh has ended.
     Timed(Step, Duration),
-    Finished(OutcomeKind),
+    /// A refresh has ended; why it was started.
+    Finished(OutcomeKind, Trigger),
     /// The lock was lost while the work went on.
     LeaseLost,
+    /// Whether an output holds the current token.
+    Output {
+        is_current: bool,
+    },
 }
 
 /// A decision on triggers, as metrics and logs name it.

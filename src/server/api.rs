@@ -148,7 +148,7 @@ mod tests {
     use crate::status::SubscriptionObserver;
     use serde_json::{Value, json};
     use std::time::Duration;
-    use token_sidecar_client::wire::{Fingerprint, Payload};
+    use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
 
     const REFRESH: &str = "/api/sites/shop/refresh";
 
@@ -282,7 +282,7 @@ mod tests {
         trial.status.canary(Duration::ZERO);
         trial.status.message(&site("shop"), Payload::Details);
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
-        trial.shop.observe(Observation::Finished(OutcomeKind::Refreshed));
+        trial.shop.observe(Observation::Finished(OutcomeKind::Refreshed, Trigger::Schedule));
         let context = trial.context();
         for path in
             ["/", "/healthz", "/readyz", "/metrics", "/api/status", "/api/history", "/api/histories", "/nothing"]

@@ -41,7 +41,7 @@ mod tests {
     use crate::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
     use std::time::Duration;
-    use token_sidecar_client::wire::Payload;
+    use token_sidecar_client::wire::{Payload, Trigger};
 
     /// What Prometheus sends.
     const PROMETHEUS: &str =
@@ -51,7 +51,10 @@ mod tests {
     async fn samples(trial: &Trial) -> Vec<String> {
         let text = trial.get("/metrics").await.text;
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket"));
-        lines.filter(|line| !line.ends_with(" 0")).map(|line| line.replace("token_sidecar_", "")).collect()
+        lines
+            .filter(|line| !line.ends_with(" 0") && !line.starts_with("process_"))
+            .map(|line| line.replace("token_sidecar_", ""))
+            .collect()
     }
 
     #[tokio::test]
@@ -70,7 +73,8 @@ mod tests {
             Observation::Timed(Step::Solve, Duration::from_millis(17_500)),
             Observation::Pending(true),
             Observation::LeaseLost,
-            Observation::Finished(OutcomeKind::Refreshed),
+            Observation::Finished(OutcomeKind::Refreshed, Trigger::Schedule),
+            Observation::Output { is_current: true },
             Observation::Entered(Step::Claimed),
         ] {
             trial.shop.observe(observation);
@@ -80,6 +84,7 @@ mod tests {
         let expected = format!(
             r#"build_info{{version="{}"}} 1
 refreshes_total{{site="shop",outcome="refreshed"}} 1
+refreshes_by_trigger_total{{trigger="schedule",outcome="refreshed"}} 1
 triggers_total{{site="shop",decision="solve"}} 3
 triggers_total{{site="shop",decision="repeat"}} 1
 messages_total{{site="shop",payload="details"}} 1
@@ -92,6 +97,7 @@ refresh_due_timestamp_seconds{{site="shop"}} 1795338000
 last_attempt_timestamp_seconds{{site="shop"}} 1795332000
 last_success_timestamp_seconds{{site="shop"}} 1795331585
 consecutive_failures{{site="shop"}} 3
+output_current{{site="shop"}} 1
 stage_duration_seconds_sum{{stage="solve"}} 17.5
 stage_duration_seconds_count{{stage="solve"}} 1
 subscription_up 1

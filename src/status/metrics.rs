@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use strum::VariantArray;
-use token_sidecar_client::wire::Payload;
+use token_sidecar_client::wire::{Payload, Trigger};
 
 use super::gateway::{AnswerClass, GatewayCounts, GatewayOutcome};
+use super::process::process_metrics;
 use super::registry::StatusRegistry;
 use super::site::{SiteStatus, TokenState, TokenStatus};
 use super::subscription::SubscriptionState;
@@ -35,6 +36,8 @@ pub(super) struct Counts {
     pub(super) messages: [u64; Payload::VARIANTS.len()],
     lease_lost: u64,
     pending: bool,
+    /// Whether the output holds the current token; `None` where there is no output, or no token yet.
+    output: Option<bool>,
     /// `None` where the gateway does not serve the site.
     pub(super) gateway: Option<GatewayCounts>,
 }
@@ -48,17 +51,21 @@ pub(super) struct Times {
     sum: f64,
 }
 
-/// How long the stages of all sites took.
+/// What is counted over all sites: with a label more for each site, a hundred of them would have too many samples.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct StageTimes([Times; Step::VARIANTS.len()]);
+pub(super) struct Totals {
+    stages: [Times; Step::VARIANTS.len()],
+    refreshes: [[u64; OutcomeKind::VARIANTS.len()]; Trigger::VARIANTS.len()],
+}
 
 impl Counts {
     pub(super) const fn observe(&mut self, observation: &Observation<'_>) {
         match *observation {
             Observation::Decided { decision, folded } => self.triggers[decision as usize] += folded,
-            Observation::Finished(outcome) => self.refreshes[outcome as usize] += 1,
+            Observation::Finished(outcome, _) => self.refreshes[outcome as usize] += 1,
             Observation::Pending(is_pending) => self.pending = is_pending,
             Observation::LeaseLost => self.lease_lost += 1,
+            Observation::Output { is_current } => self.output = Some(is_current),
             Observation::Looked(_) | Observation::Entered(_) | Observation::Timed(..) => {}
         }
     }
@@ -74,19 +81,30 @@ impl Times {
     }
 }
 
-impl StageTimes {
-    pub(super) fn observe(&mut self, step: Step, took: Duration) {
-        self.0[step as usize].observe(took);
+impl Totals {
+    pub(super) fn observe(&mut self, observation: &Observation<'_>) {
+        match *observation {
+            Observation::Timed(step, took) => self.stages[step as usize].observe(took),
+            Observation::Finished(outcome, trigger) => self.refreshes[trigger as usize][outcome as usize] += 1,
+            _ => {}
+        }
     }
 }
 
 /// All metrics of the process. Values that are not known are left out.
 pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
-    let sites = status.counted();
+    let (sites, totals) = (status.counted(), status.totals());
     let mut page = Page { sites: &sites, format, text: String::new() };
     page.head("build_info", "The build that runs.");
     page.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     page.counters::<OutcomeKind>("refreshes_total", "outcome", "Refreshes of this process.", |c| &c.refreshes);
+    let name = "refreshes_by_trigger_total";
+    page.head(name, "Refreshes of this process over all sites, by what they were started for.");
+    for (trigger, outcomes) in Trigger::VARIANTS.iter().zip(totals.refreshes) {
+        for (outcome, count) in OutcomeKind::VARIANTS.iter().zip(outcomes) {
+            page.sample(name, &[("trigger", trigger.into_str()), ("outcome", outcome.into_str())], count as f64);
+        }
+    }
     page.counters::<DecisionKind>("triggers_total", "decision", "Triggers by the decision on them.", |c| &c.triggers);
     page.counters::<Payload>("messages_total", "payload", "Reports by how much of them could be used.", |c| {
         &c.messages
@@ -117,6 +135,10 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         site.read_at.map(|_| site.failing.as_ref().map_or(0.0, |failing| f64::from(failing.attempts)))
     });
 
+    page.each("output_current", "1 where the .env holds the current token, 0 where not.", |_, counts| {
+        counts.output.map(f64::from)
+    });
+
     page.head(
         "solver_state",
         "1 for the state of each solver: closed, open (it has failed), half-open (the next solve decides).",
@@ -130,7 +152,7 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
 
     let name = "stage_duration_seconds";
     page.head(name, "How long the stages of the refreshes of this process took.");
-    for (step, times) in Step::VARIANTS.iter().zip(status.stage_times().0).skip(1) {
+    for (step, times) in Step::VARIANTS.iter().zip(totals.stages).skip(1) {
         page.histogram(name, &[("stage", step.into_str())], times);
     }
     if sites.iter().any(|(_, counts)| counts.gateway.is_some()) {
@@ -159,6 +181,14 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         ("event_subscribers", "Clients of /api/events.", Some(status.subscribers() as f64)),
         ("log_lines_dropped_total", "Lines for which stderr was not drained in time.", Some(log::dropped() as f64)),
     ] {
+        page.head(name, help);
+        if let Some(value) = value {
+            page.sample(name, &[], value);
+        }
+    }
+    let started_at =
+        ("process_start_time_seconds", "When the process started, in Unix time.", status.started_at().map(unix));
+    for (name, help, value) in process_metrics().into_iter().chain([started_at]) {
         page.head(name, help);
         if let Some(value) = value {
             page.sample(name, &[], value);
@@ -221,17 +251,23 @@ impl Page<'_> {
             (None, _) if name.ends_with("_duration_seconds") => (name, "histogram"),
             (None, _) => (name, "gauge"),
         };
-        let _infallible = write!(self.text, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
+        let prefix = prefix(name);
+        let _infallible = write!(self.text, "# HELP {prefix}{name} {help}\n# TYPE {prefix}{name} {kind}\n");
     }
 
     /// No label has a character that would have to be escaped.
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        let _infallible = write!(self.text, "{PREFIX}{name}");
+        let _infallible = write!(self.text, "{}{name}", prefix(name));
         for (n, (label, value)) in labels.iter().enumerate() {
             let _infallible = write!(self.text, "{}{label}=\"{value}\"", if n == 0 { '{' } else { ',' });
         }
         let _infallible = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
+}
+
+/// The metrics of the process have the names that dashboards for any program expect.
+fn prefix(name: &str) -> &'static str {
+    if name.starts_with("process_") { "" } else { PREFIX }
 }
 
 fn unix(at: Timestamp) -> f64 {

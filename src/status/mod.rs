@@ -5,6 +5,7 @@
 mod gateway;
 mod hourly;
 mod metrics;
+mod process;
 mod registry;
 mod site;
 mod subscription;

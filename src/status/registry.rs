@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use super::gateway::{GatewayCounts, GatewayObserver};
 use super::hourly::{HOURS, Hourly};
-use super::metrics::{Counts, StageTimes, Times};
+use super::metrics::{Counts, Times, Totals};
 use super::site::{SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::breaker::SolverStatus;
@@ -33,9 +33,10 @@ pub struct StatusRegistry {
     clock: MonotonicClock,
     sites: BTreeMap<SiteId, Arc<Entry>>,
     subscription: Mutex<SubscriptionStatus>,
-    stage_times: Arc<Mutex<StageTimes>>,
+    totals: Arc<Mutex<Totals>>,
     gateway_times: Arc<Mutex<Times>>,
     solvers: SolverReader,
+    started_at: Option<Timestamp>,
     events: broadcast::Sender<EventMessage>,
 }
 
@@ -52,7 +53,7 @@ pub(super) struct Entry {
 pub struct SiteObserver {
     clock: MonotonicClock,
     entry: Arc<Entry>,
-    stage_times: Arc<Mutex<StageTimes>>,
+    totals: Arc<Mutex<Totals>>,
     events: broadcast::Sender<EventMessage>,
 }
 
@@ -70,9 +71,10 @@ impl StatusRegistry {
             clock,
             sites: BTreeMap::new(),
             subscription: Mutex::default(),
-            stage_times: Arc::default(),
+            totals: Arc::default(),
             gateway_times: Arc::default(),
             solvers: Box::new(Vec::new),
+            started_at: None,
             events: broadcast::Sender::new(EVENT_BUFFER),
         }
     }
@@ -81,8 +83,8 @@ impl StatusRegistry {
         let entry =
             Arc::new(Entry { site: site.clone(), schedule, reports: Mutex::default(), state: Mutex::default() });
         self.sites.insert(site.clone(), Arc::clone(&entry));
-        let (clock, stage_times) = (Arc::clone(&self.clock), Arc::clone(&self.stage_times));
-        SiteObserver { clock, entry, stage_times, events: self.events.clone() }
+        let (clock, totals) = (Arc::clone(&self.clock), Arc::clone(&self.totals));
+        SiteObserver { clock, entry, totals, events: self.events.clone() }
     }
 
     /// Counts the requests of a site that the gateway serves; `None` for an unknown site.
@@ -95,6 +97,15 @@ impl StatusRegistry {
     /// Sets where the solvers are read.
     pub fn read_solvers(&mut self, solvers: SolverReader) {
         self.solvers = solvers;
+    }
+
+    /// Sets when the process started, by the wall clock.
+    pub const fn start_at(&mut self, at: Timestamp) {
+        self.started_at = Some(at);
+    }
+
+    pub(super) const fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
     }
 
     /// The solvers, by their addresses.
@@ -157,8 +168,8 @@ impl StatusRegistry {
         self.events.receiver_count()
     }
 
-    pub(super) fn stage_times(&self) -> StageTimes {
-        *lock(&self.stage_times)
+    pub(super) fn totals(&self) -> Totals {
+        *lock(&self.totals)
     }
 
     pub(super) fn gateway_times(&self) -> Times {
@@ -236,9 +247,7 @@ impl SiteObserver {
 
 impl Observer for SiteObserver {
     fn observe(&self, observation: Observation<'_>) {
-        if let Observation::Timed(step, took) = observation {
-            lock(&self.stage_times).observe(step, took);
-        }
+        lock(&self.totals).observe(&observation);
         let (record, counts) = &mut *lock(&self.entry.state);
         counts.observe(&observation);
         match observation {
@@ -247,7 +256,7 @@ impl Observer for SiteObserver {
                 record.enter(step, (self.clock)());
                 self.tell(Some(step));
             }
-            Observation::Finished(_) => {
+            Observation::Finished(..) => {
                 record.finish((self.clock)());
                 self.tell(None);
             }

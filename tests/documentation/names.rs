@@ -11,7 +11,7 @@ use token_sidecar::config::{ConfigError, Flag, Inputs, VARIABLES, load};
 use crate::markdown::{Document, root};
 
 /// The documents for users.
-const GUIDES: [&str; 7] = [
+const GUIDES: [&str; 8] = [
     "README.md",
     "README.ru.md",
     "contract/README.md",
@@ -19,6 +19,7 @@ const GUIDES: [&str; 7] = [
     "docs/gateway.ru.md",
     "docs/migration.md",
     "docs/migration.ru.md",
+    "docs/monitoring.md",
 ];
 
 /// Those of them that describe every command.

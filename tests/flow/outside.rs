@@ -234,13 +234,13 @@ impl Observer for ModelObserver {
         let seen = match observation {
             Observation::Decided { decision, folded } => Seen::Decided(decision, folded),
             Observation::Entered(step) => Seen::Entered(step),
-            Observation::Finished(outcome) => Seen::Finished(outcome),
+            Observation::Finished(outcome, _) => Seen::Finished(outcome),
             Observation::LeaseLost => Seen::LeaseLost,
             Observation::Pending(is_pending) => {
                 self.0.state().subscribers[self.1].is_pending = is_pending;
                 return;
             }
-            Observation::Looked(_) | Observation::Timed(..) => return,
+            Observation::Looked(_) | Observation::Timed(..) | Observation::Output { .. } => return,
         };
         let at = self.0.elapsed();
         self.0.state().observed.push((at, self.1, seen));

@@ -162,7 +162,8 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         let stored = StoredToken { token, cookies, version: 1, user_agent: None, ends_at: None };
         sender.send_replace(Some(Arc::new(stored)));
         drop(sender);
-        EnvFile::new(path, "KEY".into()).run(receiver, Delays::new(Duration::ZERO, Duration::ZERO), || true).await;
+        let delays = Delays::new(Duration::ZERO, Duration::ZERO);
+        EnvFile::new(path, "KEY".into()).run(receiver, delays, || true, |_| {}).await;
     }
 
     let log = Log::default();
