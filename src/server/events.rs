@@ -119,7 +119,7 @@ mod tests {
         let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
         trial.status.connected();
         trial.shop.observe(Observation::Entered(Step::Solve));
-        trial.shop.observe(Observation::Finished(OutcomeKind::Failed));
+        trial.shop.observe(Observation::Finished(OutcomeKind::Failed, Trigger::Schedule));
         trial.status.disconnected("connection reset");
         trial.status.disconnected("another attempt to connect has failed");
         let expected = [
