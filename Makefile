@@ -90,19 +90,22 @@ release: ## Build the small, fast binary
 	@scripts/setup build
 	cargo build --release --locked -p token-sidecar
 
-install: ## Install the binary, its manual and completions under PREFIX (/usr/local)
+install: ## Install the binary, its manual, completions and a unit for systemd under PREFIX (/usr/local)
 	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory release; \
 	    elif [ ! -x $(BINARY) ]; then echo 'install: no cargo here: run make release first' >&2; exit 1; fi
 	install -Dm755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/token-sidecar'
 	$(BINARY) man | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/man/man1/token-sidecar.1'
 	$(BINARY) completions bash | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/token-sidecar'
 	$(BINARY) completions zsh | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_token-sidecar'
+	sed 's,/usr/bin/token,$(PREFIX)/bin/token,' deploy/systemd/token-sidecar.service | \
+	    install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/token-sidecar.service'
 	$(BINARY) completions fish | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/token-sidecar.fish'
 
 uninstall: ## Remove what install has installed
 	cd '$(DESTDIR)$(PREFIX)' && rm -f bin/token-sidecar share/man/man1/token-sidecar.1 \
 	    share/bash-completion/completions/token-sidecar share/zsh/site-functions/_token-sidecar \
-	    share/fish/vendor_completions.d/token-sidecar.fish
+	    share/fish/vendor_completions.d/token-sidecar.fish \
+	    lib/systemd/system/token-sidecar.service
 
 docker-image: ## Build the image IMAGE (token-sidecar) with DOCKER (docker)
 	@$(DOCKER) info >/dev/null 2>&1 || { echo 'docker-image: $(DOCKER) has no engine to build with' \

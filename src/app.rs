@@ -4,6 +4,7 @@ mod admission;
 mod observers;
 mod own_thread;
 mod process;
+mod service_manager;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -91,6 +92,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     );
 
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
+    tasks.spawn(last.clone().run_until_cancelled_owned(service_manager::feed_the_watchdog()));
     // A refresh that is abandoned answers the requests that wait for it.
     let grace = config.shutdown_grace + LAST_MOMENT;
     let (gateway_thread, gateway_listener) = listening.unzip();
@@ -117,7 +119,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     tokio::select! {
         ended = &mut subscribed => return Ok(ended?),
         () = shutdown.cancelled() => return Ok(()),
-        () = ready.cancelled() => {}
+        () = ready.cancelled() => service_manager::ready(),
     }
     let admitted = tokio::select! {
         ended = &mut subscribed => return Ok(ended?),
@@ -140,6 +142,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         () = shutdown.cancelled() => {}
         () = serving => {}
     }
+    service_manager::stopping();
     let mut unanswered = BTreeMap::new();
     let ending = async {
         if timeout(config.shutdown_grace, collect(&mut drivers, &mut unanswered)).await.is_err() {

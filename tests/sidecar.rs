@@ -47,6 +47,8 @@ mod rotation;
 mod secrets;
 #[path = "sidecar/server.rs"]
 mod server;
+#[path = "sidecar/service_manager.rs"]
+mod service_manager;
 #[path = "sidecar/solver.rs"]
 mod solver;
 #[path = "sidecar/solvers.rs"]
