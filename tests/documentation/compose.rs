@@ -10,6 +10,14 @@ use crate::markdown::root;
 
 const FILES: [&str; 5] = ["compose.yaml", "rehearsal.yaml", "browser.yaml", "gateway.yaml", "status.yaml"];
 
+/// The service that is pasted into a file of the user's own.
+const PASTED: &str = "production.yaml";
+
+fn pasted() -> Value {
+    let text = fs::read_to_string(root().join("compose").join(PASTED)).unwrap();
+    serde_yaml_ng::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{PASTED}: {error}"))
+}
+
 /// All compose files, by their names.
 fn files() -> Vec<(&'static str, String, Value)> {
     let read = |name: &'static str| {
@@ -35,8 +43,9 @@ fn each(service: &str, key: &str) -> Vec<(&'static str, Value)> {
 fn every_variable_of_the_sidecar_is_read_by_it() {
     let known = VARIABLES.iter().map(|(name, _)| name.replace("{SITE}", "CHITAI_GOROD"));
     let known: BTreeSet<String> = known.chain(["SIDECAR_CONFIG".to_owned()]).collect();
-    let set = each("sidecar", "environment");
+    let mut set = each("sidecar", "environment");
     assert_eq!(set.len(), FILES.len());
+    set.push((PASTED, pasted()["services"]["sidecar"]["environment"].clone()));
     for (file, variables) in set {
         for name in variables.as_object().unwrap().keys() {
             assert!(known.contains(name), "{file}: nothing reads {name}");
@@ -102,7 +111,7 @@ fn every_image_has_its_stage_and_the_last_stage_is_the_plain_sidecar() {
 /// A service that an overlay adds has what `compose.yaml` gives to its own.
 #[test]
 fn every_service_is_bounded_and_has_no_rights() {
-    for (name, _, file) in files() {
+    for (name, file) in files().into_iter().map(|(name, _, file)| (name, file)).chain([(PASTED, pasted())]) {
         for (service, settings) in file["services"].as_object().unwrap() {
             if settings["image"].is_null() || (name == "rehearsal.yaml" && service == "flaresolverr") {
                 continue;
