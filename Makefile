@@ -3,6 +3,8 @@
 # As cargo has it.
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PREFIX ?= /usr/local
+# Where zsh looks for completions, under PREFIX.
+ZSH ?= share/zsh/site-functions
 IMAGE ?= token-sidecar
 # What `docker` is called: any engine that understands `build`. Podman's own format of images has no HEALTHCHECK.
 DOCKER ?= docker
@@ -15,12 +17,12 @@ DENY = $(TARGET)/lint/bin/cargo-deny --workspace --locked --log-level error chec
 BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/gateway.sh clients/examples/next_token.sh clients/node/check \
     clients/python/check compose/browser/start fuzz/instrument scripts/as-test scripts/chaos scripts/containers \
-    scripts/demo scripts/engine scripts/fuzz scripts/kubernetes scripts/languages scripts/other-redis scripts/pin \
-    scripts/real-flaresolverr scripts/setup scripts/simulation scripts/test scripts/venv \
-    tests/page/check
+    scripts/demo scripts/engine scripts/fuzz scripts/kubernetes scripts/languages scripts/other-redis scripts/packages \
+    scripts/pin scripts/real-flaresolverr scripts/release-notes scripts/setup scripts/simulation scripts/test \
+    scripts/venv tests/page/check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench budget simulation chaos fuzz containers lint check build run simulator release install uninstall docker-image clean
+.PHONY: help demo test bench budget simulation chaos fuzz containers lint check build run simulator release install install-files uninstall docker-image clean
 
 help: ## This list
 	@echo 'make TARGET [ARGS=…]'
@@ -61,7 +63,7 @@ containers: ## Build the images and run the compose files in containers; ARGS=FO
 	@scripts/setup containers
 	@scripts/containers $(ARGS)
 
-lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, hadolint, cargo-deny if installed)
+lint: ## Formatting, clippy with warnings as errors; the scripts and the dependencies (shellcheck, hadolint, actionlint, cargo-deny if installed)
 	@scripts/setup build
 	@cargo fmt --version >/dev/null 2>&1 || { echo 'lint: rustfmt is missing: rustup component add rustfmt' >&2; exit 1; }
 	@cargo clippy --version >/dev/null 2>&1 || { echo 'lint: clippy is missing: rustup component add clippy' >&2; exit 1; }
@@ -70,6 +72,8 @@ lint: ## Formatting, clippy with warnings as errors; the scripts and the depende
 	cargo clippy --test simulation --locked -- -D warnings
 	@if command -v shellcheck >/dev/null; then echo shellcheck $(SCRIPTS); shellcheck $(SCRIPTS); fi
 	@if [ -x $(TARGET)/lint/bin/hadolint ]; then echo hadolint sidecar.Dockerfile; $(TARGET)/lint/bin/hadolint sidecar.Dockerfile; fi
+	@actionlint=$$(scripts/languages actionlint); if [ -e "$$actionlint" ]; then echo actionlint; \
+	    scripts/languages node "$$actionlint" '.github/workflows/*.yml'; fi
 	@if [ -x $(TARGET)/lint/bin/cargo-deny ]; then $(DENY); fi
 
 check: lint test ## What a submission must pass: lint and test
@@ -93,19 +97,21 @@ release: ## Build the small, fast binary
 install: ## Install the binary, its manual, completions and a unit for systemd under PREFIX (/usr/local)
 	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory release; \
 	    elif [ ! -x $(BINARY) ]; then echo 'install: no cargo here: run make release first' >&2; exit 1; fi
+	@$(MAKE) --no-print-directory install-files
+
+install-files:
 	install -Dm755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/token-sidecar'
 	$(BINARY) man | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/man/man1/token-sidecar.1'
 	$(BINARY) completions bash | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/token-sidecar'
-	$(BINARY) completions zsh | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_token-sidecar'
-	sed 's,/usr/bin/token,$(PREFIX)/bin/token,' deploy/systemd/token-sidecar.service | \
-	    install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/token-sidecar.service'
+	$(BINARY) completions zsh | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/$(ZSH)/_token-sidecar'
 	$(BINARY) completions fish | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/token-sidecar.fish'
+	sed 's,/usr/bin/token-sidecar,$(PREFIX)/bin/token-sidecar,' deploy/systemd/token-sidecar.service | \
+	    install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/token-sidecar.service'
 
 uninstall: ## Remove what install has installed
 	cd '$(DESTDIR)$(PREFIX)' && rm -f bin/token-sidecar share/man/man1/token-sidecar.1 \
-	    share/bash-completion/completions/token-sidecar share/zsh/site-functions/_token-sidecar \
-	    share/fish/vendor_completions.d/token-sidecar.fish \
-	    lib/systemd/system/token-sidecar.service
+	    share/bash-completion/completions/token-sidecar $(ZSH)/_token-sidecar \
+	    share/fish/vendor_completions.d/token-sidecar.fish lib/systemd/system/token-sidecar.service
 
 docker-image: ## Build the image IMAGE (token-sidecar) with DOCKER (docker)
 	@$(DOCKER) info >/dev/null 2>&1 || { echo 'docker-image: $(DOCKER) has no engine to build with' \

@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where the files of the project are on the web.
+pub(crate) const REPOSITORY: &str = "https://github.com/token-sidecar/token-sidecar";
+
 /// The folder of the project.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -70,7 +73,7 @@ impl Document {
         code
     }
 
-    /// The targets of links that stay in the project.
+    /// The targets of links that stay in the project, on the web too.
     pub(crate) fn links(&self) -> Vec<String> {
         let mut targets = Vec::new();
         // A link may be broken over two lines.
@@ -78,7 +81,7 @@ impl Document {
             self.lines().into_iter().map(|line| if let Line::Prose(line) = line { line } else { "" }).collect();
         for part in prose.join("\n").split("](").skip(1) {
             let target = part.split(')').next().unwrap_or_default();
-            if !target.contains("://") && !target.starts_with("mailto:") {
+            if (!target.contains("://") || target.starts_with(REPOSITORY)) && !target.starts_with("mailto:") {
                 targets.push(target.to_owned());
             }
         }

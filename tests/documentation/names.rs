@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 use token_sidecar::cli::args::Cli;
 use token_sidecar::config::{ConfigError, Flag, Inputs, VARIABLES, load};
 
-use crate::markdown::{Document, root};
+use crate::markdown::{Document, REPOSITORY, root};
 
 /// The documents for users.
 const GUIDES: [&str; 8] = [
@@ -28,6 +28,9 @@ const COMPLETE: [&str; 2] = ["README.md", "contract/README.md"];
 /// Beginnings of the variables that are ours.
 const OURS: [&str; 5] = ["SIDECAR_", "REDIS_", "FLARESOLVERR_", "BROWSER_", "CHITAI_GOROD_"];
 
+/// After [`REPOSITORY`], where its files are.
+const FILES: &str = "/blob/main/";
+
 fn guides() -> Vec<Document> {
     GUIDES.iter().map(|name| Document::read(name)).collect()
 }
@@ -38,7 +41,13 @@ fn every_link_leads_somewhere() {
     for document in Document::all() {
         for link in document.links() {
             let (file, anchor) = link.split_once('#').map_or((link.as_str(), None), |(f, a)| (f, Some(a)));
-            let path = if file.is_empty() { document.name.clone() } else { beside(&document.name, file) };
+            let path = match file.strip_prefix(REPOSITORY) {
+                // Its start page, its issues and the like.
+                Some(page) if !page.starts_with(FILES) => continue,
+                Some(page) => page[FILES.len()..].to_owned(),
+                None if file.is_empty() => document.name.clone(),
+                None => beside(&document.name, file),
+            };
             let there = root().join(&path).exists();
             let anchored = anchor.is_none_or(|anchor| there && Document::read(&path).anchors().contains(anchor));
             if !there || !anchored {

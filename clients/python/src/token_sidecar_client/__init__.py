@@ -16,6 +16,8 @@ from .tasks import AsyncTokenClient, AsyncWatch
 from .threads import TokenClient, Watch
 from .token_manager import TokenManager, get_token_manager
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncTokenClient",
     "AsyncWatch",
