@@ -67,6 +67,13 @@ pub(super) struct Process {
     outputs: TaskTracker,
 }
 
+/// An output of a site that is not started yet.
+struct Output {
+    file: EnvFile,
+    stored: watch::Receiver<Option<Arc<StoredToken>>>,
+    observer: SiteObserver,
+}
+
 /// What other parts of the process use of a running site.
 struct Contact {
     mailbox: Arc<Mailbox>,
@@ -97,7 +104,11 @@ impl Process {
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
             let stored = watch::Sender::new(None);
             let observer = status.add(&id, policy.schedule.clone());
-            outputs.extend(env_file.map(|path| (EnvFile::new(path, env_key), stored.subscribe(), observer.clone())));
+            outputs.extend(env_file.map(|path| Output {
+                file: EnvFile::new(path, env_key),
+                stored: stored.subscribe(),
+                observer: observer.clone(),
+            }));
             if let (Some(_), Some(api), Some(observer)) = (&gateway, api, status.gateway(&id)) {
                 served.push(gateway::Site::new(SiteParts {
                     id: id.clone(),
@@ -202,12 +213,9 @@ impl StoreReader for Process {
 }
 
 /// Starts the outputs. Each ends after the driver of its site.
-fn started(
-    outputs: Vec<(EnvFile, watch::Receiver<Option<Arc<StoredToken>>>, SiteObserver)>,
-    status: &Arc<StatusRegistry>,
-) -> TaskTracker {
+fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     let tasks = TaskTracker::new();
-    for (file, stored, observer) in outputs {
+    for Output { file, stored, observer } in outputs {
         let status = Arc::clone(status);
         let report = move |is_current| observer.observe(Observation::Output { is_current });
         tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected(), report));
