@@ -30,6 +30,15 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+/// When a solver is asked in an attempt, beside the others of a site; the first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// This attempt is the trial that decides: without it, one that works again would never be asked.
+    OnTrial,
+    InTurn,
+    LeftAlone,
+}
+
 /// A solver of a site that has several, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SolverStatus {
@@ -49,15 +58,23 @@ impl Breaker {
         }
     }
 
+    pub fn standing(&self, now: Duration) -> Standing {
+        match (self.failures, self.left_alone(now)) {
+            (0, _) => Standing::InTurn,
+            (_, Some(_)) => Standing::LeftAlone,
+            (_, None) => Standing::OnTrial,
+        }
+    }
+
     /// For how long the others are asked before it.
     pub fn left_alone(&self, now: Duration) -> Option<Duration> {
         let until = self.open_until.max(self.trial_until);
         (self.failures > 0 && now < until).then(|| until.saturating_sub(now))
     }
 
-    /// A solve begins that takes at most `longest`.
+    /// A solve begins that takes at most `longest`. While the solver is left alone, that is no trial.
     pub fn begin(&mut self, now: Duration, longest: Duration) {
-        if self.failures > 0 {
+        if self.failures > 0 && now >= self.open_until {
             self.trial_until = now + longest;
         }
     }
@@ -94,11 +111,14 @@ mod tests {
         breaker.failed(at(60), at(110));
         assert_eq!((breaker.state(at(129)), breaker.left_alone(at(129))), (BreakerState::Open, Some(at(1))));
         assert_eq!((breaker.state(at(130)), breaker.left_alone(at(130))), (BreakerState::HalfOpen, None));
+        let standings = [0, 129, 130].map(|second| breaker.standing(at(second)));
+        assert_eq!(standings, [Standing::LeftAlone, Standing::LeftAlone, Standing::OnTrial]);
         breaker.begin(at(130), at(60));
         assert_eq!(breaker.left_alone(at(150)), Some(at(40)), "by one solve");
         assert_eq!(breaker.left_alone(at(190)), None, "unless that was abandoned");
         breaker.failed(at(130), at(150));
         assert_eq!(breaker.left_alone(at(150)), Some(at(60)));
+        breaker.begin(at(160), at(60));
         breaker.failed(at(160), at(170));
         assert_eq!(breaker.left_alone(at(170)), Some(at(40)), "the time that the others left is no trial");
         for second in (1000..9000).step_by(1000) {

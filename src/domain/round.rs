@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::breaker::Standing;
+
 /// The shortest time in which a solver can be expected to answer.
 pub const LEAST: Duration = Duration::from_secs(1);
 
@@ -31,18 +33,20 @@ impl Round {
         Self { order: vec![0], asked: 0, first: 1, whole: None, end: None }
     }
 
-    /// An attempt with so many solvers, which share the time `whole`. `preferred` is asked first. Those that are left
-    /// alone come last: they are asked where all others fail, with the time that these have left.
+    /// An attempt with so many solvers, which share the time `whole`. Of those that stand alike, `preferred` is asked
+    /// first. Those that are left alone are asked where all others fail, with the time that these have left.
     pub fn of_several(
         solvers: usize,
         preferred: Option<usize>,
         whole: Duration,
-        is_left_alone: impl Fn(usize) -> bool,
+        standing: impl Fn(usize) -> Standing,
     ) -> Self {
-        let mut order: Vec<usize> = preferred.into_iter().collect();
-        order.extend((0..solvers).filter(|solver| Some(*solver) != preferred));
-        let (first, last): (Vec<_>, Vec<_>) = order.into_iter().partition(|solver| !is_left_alone(*solver));
-        Self { asked: 0, first: first.len(), order: [first, last].concat(), whole: Some(whole), end: None }
+        let mut order: Vec<(Standing, bool, usize)> =
+            (0..solvers).map(|solver| (standing(solver), Some(solver) != preferred, solver)).collect();
+        order.sort_unstable();
+        let first = order.iter().filter(|(standing, ..)| *standing != Standing::LeftAlone).count();
+        let order = order.into_iter().map(|(.., solver)| solver).collect();
+        Self { asked: 0, first, order, whole: Some(whole), end: None }
     }
 
     /// The next turn. Each solver has what is left of the time, divided by the solvers that are left.
@@ -77,7 +81,8 @@ mod tests {
     }
 
     fn of_three(preferred: Option<usize>, is_left_alone: impl Fn(usize) -> bool) -> Round {
-        Round::of_several(3, preferred, WHOLE, is_left_alone)
+        let standing = |solver| if is_left_alone(solver) { Standing::LeftAlone } else { Standing::InTurn };
+        Round::of_several(3, preferred, WHOLE, standing)
     }
 
     #[test]
@@ -98,6 +103,12 @@ mod tests {
     #[test]
     fn the_one_whose_token_proved_good_last_comes_first() {
         assert_eq!(turns(of_three(Some(2), |_| false), &[0; 3]), [(2, 20), (0, 30), (1, 60)]);
+    }
+
+    #[test]
+    fn one_whose_trial_is_due_comes_before_the_preferred_one() {
+        let standing = |solver| [Standing::InTurn, Standing::LeftAlone, Standing::OnTrial][solver];
+        assert_eq!(turns(Round::of_several(3, Some(0), WHOLE, standing), &[0, 30, 60]), [(2, 30), (0, 30), (1, 0)]);
     }
 
     #[test]

@@ -75,8 +75,8 @@ impl Flaresolverr {
         match self.solvers.len() {
             1 => Round::of_one(),
             solvers => {
-                let is_left_alone = |solver: usize| self.solvers[solver].left_alone().is_some();
-                Round::of_several(solvers, *lock(&self.preferred), self.config.max_timeout, is_left_alone)
+                let standing = |solver: usize| self.solvers[solver].standing();
+                Round::of_several(solvers, *lock(&self.preferred), self.config.max_timeout, standing)
             }
         }
     }

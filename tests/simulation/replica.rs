@@ -320,8 +320,8 @@ impl Source for Solvers {
             1 => Round::of_one(),
             solvers => {
                 let preferred = *self.preferred.lock().unwrap();
-                let is_left_alone = |solver: usize| self.breakers[solver].lock().unwrap().left_alone(now).is_some();
-                Round::of_several(solvers, preferred, LONGEST_SOLVE, is_left_alone)
+                let standing = |solver: usize| self.breakers[solver].lock().unwrap().standing(now);
+                Round::of_several(solvers, preferred, LONGEST_SOLVE, standing)
             }
         }
     }

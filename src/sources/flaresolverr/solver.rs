@@ -17,7 +17,7 @@ use super::error::FlaresolverrError;
 use super::wire::Reply;
 use crate::clock::SystemClock;
 use crate::config::SolverKind;
-use crate::domain::breaker::{Breaker, SolverStatus};
+use crate::domain::breaker::{Breaker, SolverStatus, Standing};
 use crate::http::{self, Client, ClientError, Login, RequestError, Route};
 use crate::refresh::ports::Clock as _;
 use crate::sources::slots::{Slot, Slots};
@@ -173,15 +173,14 @@ impl Solver {
     }
 
     fn status(&self, address: String) -> SolverStatus {
-        let state = lock(&self.breaker).state(self.clock.now());
+        let (breaker, now) = (*lock(&self.breaker), self.clock.now());
         // A fraction of a second counts as one.
-        let left_alone_s = self.left_alone().map(|left| left.as_secs() + 1);
-        SolverStatus { address, state, left_alone_s }
+        let left_alone_s = breaker.left_alone(now).map(|left| left.as_secs() + 1);
+        SolverStatus { address, state: breaker.state(now), left_alone_s }
     }
 
-    /// For how long the others are asked before it.
-    pub(super) fn left_alone(&self) -> Option<Duration> {
-        lock(&self.breaker).left_alone(self.clock.now())
+    pub(super) fn standing(&self) -> Standing {
+        lock(&self.breaker).standing(self.clock.now())
     }
 
     /// A solve begins that takes at most `longest`; when, for [`Self::ended`].
