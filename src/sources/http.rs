@@ -94,13 +94,15 @@ impl HttpSource {
         }
         let came: BTreeSet<String> = cookies.iter().map(|cookie| cookie.name.clone()).collect();
         let is_kept = |name: &str| !came.contains(name) && !self.wanted.holds_token(name);
+        let ends_at = stored.token.claims().expires_at.filter(|_| matches!(self.wanted, Wanted::All(_)));
         let kept = stored.cookies.iter().filter(|(name, _)| is_kept(name));
         cookies.extend(kept.map(|(name, value)| Cookie {
             name: name.to_owned(),
             value: value.to_owned(),
             domain: String::new(),
             path: String::new(),
-            expires_at: None,
+            // Each cookie of a jar lives at least as long as the jar.
+            expires_at: ends_at,
         }));
     }
 
@@ -115,7 +117,7 @@ impl HttpSource {
         }
         let bare = match place {
             // Which of several are absent is seen once the stored ones are added.
-            TokenPlace::Cookie if has_wanted || matches!(self.wanted, Wanted::All(_)) => None,
+            TokenPlace::Cookie if has_wanted || matches!(self.wanted, Wanted::All(_)) && !cookies.is_empty() => None,
             TokenPlace::Cookie => {
                 return Err(format!("the answer sets no {}{}", self.wanted, page(answer)));
             }
