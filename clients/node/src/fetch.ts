@@ -44,12 +44,17 @@ function authorized(
   const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
   if (product === "token") headers.set("Authorization", `Bearer ${token}`);
   if (options.sendCookies === true || product === "cookies") {
-    const pairs = Object.entries(cookies).map(([name, value]) => `${name}=${value}`);
-    const own = headers.get("Cookie");
-    if (pairs.length > 0) headers.set("Cookie", (own === null ? pairs : [own, ...pairs]).join("; "));
+    const own = (headers.get("Cookie") ?? "").split("; ").filter((pair) => pair !== "" && !(nameOf(pair) in cookies));
+    // Without those that a header cannot carry (RFC 6265: printable ASCII).
+    const pairs = Object.entries(cookies).map(([name, value]) => `${name}=${value}`).filter((pair) => /^[ -~]*$/.test(pair));
+    if (pairs.length > 0) headers.set("Cookie", [...own, ...pairs].join("; "));
     if (userAgent !== null && !headers.has("User-Agent")) headers.set("User-Agent", userAgent);
   }
   return { ...init, headers };
+}
+
+function nameOf(pair: string): string {
+  return pair.split("=", 1)[0] ?? "";
 }
 
 /** Whether the answer is from another host after a redirect: that host was not sent the token. */

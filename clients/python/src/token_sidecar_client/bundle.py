@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from .cookies import cookie_header
+from .cookies import cookie_header, cookie_pairs
 from .site import Product
 
 
@@ -37,7 +37,9 @@ class Bundle:
         if user_agent and self.user_agent:
             headers["User-Agent"] = self.user_agent
         if (cookies or self.product == "cookies") and self.cookies:
-            headers["Cookie"] = cookie_header(own_cookies, self.cookies) or ""
+            header = cookie_header(own_cookies, self.cookies)
+            if header is not None:
+                headers["Cookie"] = header
 
     def is_refused(self, status: int, sent: Mapping[str, str]) -> bool:
         """Whether the API has refused this token; `sent` are the headers of the request that it answers.
@@ -46,8 +48,7 @@ class Bundle:
         """
         if self.product == "token":
             return status == 401 and sent.get("Authorization") == self.authorization
-        pairs = {f"{name}={value}" for name, value in self.cookies.items()}
-        return status == 401 and pairs <= set((sent.get("Cookie") or "").split("; "))
+        return status == 401 and set(cookie_pairs(self.cookies)) <= set((sent.get("Cookie") or "").split("; "))
 
 
 def reason(url: str) -> str:

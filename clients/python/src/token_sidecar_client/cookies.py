@@ -20,7 +20,13 @@ def cookies_of(key: str, stored: str | None) -> dict[str, str]:
     return {name: value for name, value in cookies.items() if isinstance(value, str)}
 
 
+def cookie_pairs(cookies: dict[str, str]) -> list[str]:
+    """`name=value` of each cookie, without those that a header cannot carry (RFC 6265: printable ASCII)."""
+    pairs = [f"{name}={value}" for name, value in cookies.items()]
+    return [pair for pair in pairs if pair.isascii() and pair.isprintable()]
+
+
 def cookie_header(present: str | None, cookies: dict[str, str]) -> str | None:
     """The header `Cookie` with these cookies, which replace those of the same names."""
     kept = [pair for pair in (present or "").split("; ") if pair and pair.partition("=")[0] not in cookies]
-    return "; ".join(kept + [f"{name}={value}" for name, value in cookies.items()]) or None
+    return "; ".join(kept + cookie_pairs(cookies)) or None
