@@ -542,7 +542,8 @@ function readDirty() {
   if (!dirty.size || dirtyTimer) return;
   dirtyTimer = setTimeout(() => {
     dirtyTimer = null;
-    const names = [...dirty].slice(0, 100);
+    // One that is being read is read once more afterwards: it may have changed since.
+    const names = [...dirty].filter((name) => !inFlight.has(name)).slice(0, 100);
     names.forEach((name) => dirty.delete(name));
     readHistories(names);
     readDirty();
