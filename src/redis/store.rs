@@ -136,8 +136,9 @@ impl Store for RedisStore {
         self.checked(&CLAIM, json!({ "claim": self.lock_value(claim), "etag": etag })).await
     }
 
-    async fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> Result<Lease, StoreError> {
-        let args = json!({ "claim": self.lock_value(claim), "version_at_claim": version_at_claim });
+    async fn renew(&self, claim: &ClaimId, seen: &Snapshot) -> Result<Lease, StoreError> {
+        let (claim, attempt) = (self.lock_value(claim), seen.attempts().saturating_add(1));
+        let args = json!({ "claim": claim, "version_at_claim": seen.version, "attempt": attempt });
         let outcome: String = self.run(&RENEW, args).await?;
         Ok(if outcome == "held" { Lease::Held } else { Lease::Lost })
     }

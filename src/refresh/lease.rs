@@ -30,14 +30,15 @@ impl<P: Ports> SiteContext<P> {
             let mut held = Lease::Held;
             loop {
                 self.clock.sleep(self.policy.lock_ttl / 3).await;
-                match self.store.renew(&claim.id, claim.state.snapshot().version).await {
+                match self.store.renew(&claim.id, claim.state.snapshot()).await {
                     Ok(lease) => {
                         if held == Lease::Held && lease == Lease::Lost {
                             tracing::warn!(site = %self.id, "the lock was lost; the solve goes on, and the commit checks the version");
                             self.observer.observe(Observation::LeaseLost);
                         }
                         held = lease;
-                        claim.is_lost.store(lease == Lease::Lost, Relaxed);
+                        // Also where it was taken again: another replica was at work meanwhile.
+                        claim.is_lost.fetch_or(lease == Lease::Lost, Relaxed);
                     }
                     Err(error) => tracing::warn!(site = %self.id, %error, "failed to renew the lock"),
                 }

@@ -25,8 +25,9 @@ pub trait Store: Send + Sync {
     /// Takes the lock, if it is free and the state still has this `etag`.
     fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Checked, StoreError>> + Send;
 
-    /// Extends the lock by its TTL. A lock that has expired is taken again if the version is still that at the claim.
-    fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> impl Future<Output = Result<Lease, StoreError>> + Send;
+    /// Extends the lock by its TTL. A lock that has expired is taken again unless a newer token or another failure was
+    /// recorded since `seen`, the state at the claim.
+    fn renew(&self, claim: &ClaimId, seen: &Snapshot) -> impl Future<Output = Result<Lease, StoreError>> + Send;
 
     /// Stores a token or records a failure, announces it and frees the lock, or does nothing. Idempotent for one claim:
     /// a repeated call returns the same answer.

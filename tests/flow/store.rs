@@ -125,8 +125,8 @@ impl Store for ModelStore {
         self.call(Op::Claim, self.store.claim(etag, claim)).await
     }
 
-    async fn renew(&self, claim: &ClaimId, version_at_claim: u64) -> Result<Lease, StoreError> {
-        self.call(Op::Renew, self.store.renew(claim, version_at_claim)).await
+    async fn renew(&self, claim: &ClaimId, seen: &Snapshot) -> Result<Lease, StoreError> {
+        self.call(Op::Renew, self.store.renew(claim, seen)).await
     }
 
     async fn record(&self, record: &Record) -> Result<Recorded, StoreError> {

@@ -168,10 +168,10 @@ async fn a_lock_is_renewed_while_it_is_ours() {
     let store = store(&server);
     let seen = claimed(&store, "a").await;
     let _: i64 = server.ask(&format!("PEXPIRE {LOCK} 1000"));
-    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Held);
+    assert_eq!(store.renew(&id("a"), &seen).await.unwrap(), Lease::Held);
     assert!(is_full(lock_ttl(&server)));
     let _: () = server.ask(&format!("SET {LOCK} b PX 1000"));
-    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Lost);
+    assert_eq!(store.renew(&id("a"), &seen).await.unwrap(), Lease::Lost);
     assert!(lock_ttl(&server) <= Duration::from_secs(1), "another's lock is left alone");
 }
 
@@ -181,21 +181,22 @@ async fn a_lock_that_is_gone_is_taken_again_unless_the_work_has_ended() {
     let store = store(&server);
     let seen = claimed(&store, "a").await;
     server.restart_empty();
-    while store.renew(&id("a"), seen.version).await.is_err() {}
+    while store.renew(&id("a"), &seen).await.is_err() {}
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
     assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
-    assert_eq!(store.renew(&id("a"), seen.version).await.unwrap(), Lease::Lost);
-    let newest = store.look().await.unwrap().version;
-    assert_eq!(store.renew(&id("a"), newest).await.unwrap(), Lease::Lost, "its outcome is known");
-    assert_eq!(store.renew(&id("b"), seen.version).await.unwrap(), Lease::Lost, "a newer version is stored");
+    assert_eq!(store.renew(&id("a"), &seen).await.unwrap(), Lease::Lost);
+    let newest = store.look().await.unwrap();
+    assert_eq!(store.renew(&id("a"), &newest).await.unwrap(), Lease::Lost, "its outcome is known");
+    assert_eq!(store.renew(&id("b"), &seen).await.unwrap(), Lease::Lost, "a newer version is stored");
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
 
     // The same after a failure.
     let seen = claimed(&store, "c").await;
     assert!(matches!(store.record(&failed("c", &seen)).await.unwrap(), Recorded::Done(_)));
-    assert_eq!(store.renew(&id("c"), seen.version).await.unwrap(), Lease::Lost);
+    assert_eq!(store.renew(&id("c"), &seen).await.unwrap(), Lease::Lost);
+    assert_eq!(store.renew(&id("d"), &seen).await.unwrap(), Lease::Lost, "another replica has failed meanwhile");
     assert_eq!(server.ask::<i64>(&format!("EXISTS {LOCK}")), 0);
 }
 
