@@ -51,7 +51,7 @@ pub(super) async fn follow(State(context): State<Arc<Context>>) -> Result<Respon
 mod tests {
     use super::super::trial::{Trial, ask, begin};
     use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
-    use crate::status::SubscriptionObserver;
+    use crate::status::{EVENT_BUFFER, SubscriptionObserver};
     use axum::body::to_bytes;
     use axum::http::StatusCode;
     use token_sidecar_client::wire::{Event, Failed, FailedCause, Stage, Trigger, Updated, UpdatedCause};
@@ -151,7 +151,7 @@ mod tests {
     async fn a_client_that_cannot_keep_up_gets_a_last_event_and_is_dropped() {
         let trial = Trial::new();
         let response = begin(&trial.context(), "GET", "/api/events", &[]).await;
-        for version in 0..164 {
+        for version in 0..EVENT_BUFFER as u64 + 100 {
             trial.status.event(&updated("shop", version));
         }
         assert_eq!(text(response).await, format!("{GREETING}event: lagged\ndata: {{\"missed\":100}}\n\n"));

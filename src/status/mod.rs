@@ -13,6 +13,8 @@ mod subscription;
 pub use gateway::{GatewayObserver, GatewayOutcome};
 pub(crate) use hourly::HOURS;
 pub(crate) use metrics::{Format, metrics};
+#[cfg(test)]
+pub(crate) use registry::EVENT_BUFFER;
 pub use registry::{MonotonicClock, SiteObserver, SolverReader, StatusRegistry};
 pub use site::{HistoryEntry, RefreshStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};
 pub use subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};

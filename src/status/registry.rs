@@ -23,7 +23,7 @@ pub type MonotonicClock = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub type SolverReader = Box<dyn Fn() -> Vec<SolverStatus> + Send + Sync>;
 
 /// How many events a slow subscriber may be behind before it is dropped.
-const EVENT_BUFFER: usize = 512;
+pub(crate) const EVENT_BUFFER: usize = 512;
 
 /// A longer event is not forwarded: any client may publish on the channels.
 const MAX_EVENT_BYTES: usize = 16 * 1024;
