@@ -1,7 +1,6 @@
 //! One attempt to get a new token: solve → extract → verify, source after source.
 
 use std::pin::Pin;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -77,7 +76,7 @@ impl<P: Ports> SiteContext<P> {
             tried.push(source.name());
             let mut round = source.begin();
             while let Some(turn) = round.next(self.clock.now()) {
-                if claim.is_lost.load(Relaxed) {
+                if !failures.is_empty() && Box::pin(self.has_lost(claim)).await {
                     let error = "the lock was lost: another replica is at work".to_owned();
                     failures.push(Failure { stage: Stage::Solve, error, pace: Pace::Ordinary });
                     break 'sources;

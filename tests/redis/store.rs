@@ -291,7 +291,7 @@ async fn scripts_that_were_flushed_are_loaded_again() {
     flush();
     assert!(matches!(store.claim(&seen.etag, &id("a")).await.unwrap(), Checked::Done(_)));
     flush();
-    assert_eq!(store.renew(&id("a"), 0).await.unwrap(), Lease::Held);
+    assert_eq!(store.renew(&id("a"), &seen).await.unwrap(), Lease::Held);
     flush();
     assert!(matches!(store.record(&commit("a", &seen, "new")).await.unwrap(), Recorded::Done(_)));
     let seen = claimed(&store, "b").await;

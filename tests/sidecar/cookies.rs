@@ -9,6 +9,7 @@ use token_sidecar_client::Client;
 use token_sidecar_client::wire::{Cookies, Fingerprint};
 
 use super::gateway::api::{Api, answer};
+use super::gateway::knows;
 use crate::process::{DEADLINE, Events, Running, World, http, keys};
 
 const META: &str = "{chitai_gorod_cookies}:meta";
@@ -22,7 +23,9 @@ fn world() -> World {
 }
 
 fn ready(world: &World, more: &[(&str, &str)]) -> (Running, Events) {
-    world.ready_sidecar(&[&ENV[..], more].concat())
+    let (sidecar, events) = world.ready_sidecar(&[&ENV[..], more].concat());
+    knows(&sidecar, &world.ask::<String>(&["HGET", META, "version"]));
+    (sidecar, events)
 }
 
 fn jar(world: &World) -> Option<String> {

@@ -31,7 +31,10 @@ fn ready(world: &World, env: &[(&str, &str)]) -> (Running, Events) {
 /// Waits until the sidecar itself knows the token that is stored: `updated` is published before it has the answer of
 /// Redis.
 fn knows_the_token(world: &World, sidecar: &Running) {
-    let version = world.meta("version").unwrap();
+    knows(sidecar, &world.meta("version").unwrap());
+}
+
+pub(crate) fn knows(sidecar: &Running, version: &str) {
     let line = format!("token_sidecar_token_version{{site=\"{}\"}} {version}\n", keys::SITE);
     eventually("the sidecar knows the token", || sidecar.get("/metrics").body.contains(&line).then_some(()));
 }
