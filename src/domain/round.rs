@@ -49,6 +49,11 @@ impl Round {
         Self { asked: 0, first, order, whole: Some(whole), end: None }
     }
 
+    /// Whether all have been asked.
+    pub fn is_over(&self) -> bool {
+        self.asked == self.order.len()
+    }
+
     /// The next turn. Each solver has what is left of the time, divided by the solvers that are left.
     pub fn next(&mut self, now: Duration) -> Option<Turn> {
         let place = *self.order.get(self.asked)?;

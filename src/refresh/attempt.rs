@@ -75,12 +75,13 @@ impl<P: Ports> SiteContext<P> {
         'sources: for source in &self.sources {
             tried.push(source.name());
             let mut round = source.begin();
-            while let Some(turn) = round.next(self.clock.now()) {
+            while !round.is_over() {
                 if !failures.is_empty() && Box::pin(self.has_lost(claim)).await {
                     let error = "the lock was lost: another replica is at work".to_owned();
                     failures.push(Failure { stage: Stage::Solve, error, pace: Pace::Ordinary });
                     break 'sources;
                 }
+                let Some(turn) = round.next(self.clock.now()) else { break };
                 let solving = Box::pin(source.solve(turn, stored.as_deref()));
                 let solved = self.timed(Step::Solve, &mut timings.solve, solving).await;
                 match Box::pin(self.prove_solved(solved, claim, &mut timings)).await {

@@ -208,6 +208,8 @@ impl Laws {
             && !unsettled(&self.forced)
             && !since(forced, failed_at)
             && !since(shaken, failed_at)
+            // An attempt that was under way then may ask its next solver before it learns of the failure.
+            && claimed > failed_at
         {
             let early = retry_at - now;
             return self.broke(format!("back-off is shared: sidecar {process} solves {early} ms before `retry_at`"));
