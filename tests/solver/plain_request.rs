@@ -150,7 +150,7 @@ async fn what_brings_no_token_is_an_error_of_one_line() {
         (Act::Json(200, json!({"token": {"accessToken": 7}})), pointer(), "no text at `/token/accessToken`"),
         (Act::Bytes(answer(200, "application/json", &"[".repeat(100_000))), pointer(), "no JSON"),
         (page(), pointer(), "no JSON, but a web page"),
-        (page(), TokenPlace::Cookie, "sets no cookie `access-token`, but a web page"),
+        (page(), TokenPlace::Cookie, "sets no cookie `access-token` or `bearer_token`, but a web page"),
         (page(), TokenPlace::Header("x-token".parse().unwrap()), "no header `x-token`"),
         (Act::Json(401, json!({})), pointer(), "HTTP 401"),
         (Act::Bytes(answer(403, "text/html", "<html>")), pointer(), "HTTP 403: blocked, but a web page"),
