@@ -91,7 +91,7 @@ function oldness() {
 
 function newRow(name) {
   const part = (className) => make("span", className);
-  const row = { glyph: part(""), name: part("name clip"), state: part("state clip"), bars: part("bars"), life: part("life"), end: part("end clip"), keys: {} };
+  const row = { glyph: part(""), name: part("name clip"), state: part("state clip"), bars: part("bars"), life: part("life"), end: part("end clip") };
   const summary = make("summary", "", row.glyph, row.name, row.state, row.bars, row.life, row.end);
   row.body = make("div", "panel");
   row.element = make("details", "site", summary, row.body);
@@ -101,10 +101,11 @@ function newRow(name) {
   return row;
 }
 
-// Replaces what has changed alone: redrawing would lose the user's selection.
-function renew(row, part, key, build) {
-  if (row.keys[part] === key) return;
-  row.keys[part] = key;
+// Draws an element anew where what is shown in it has changed: redrawing would lose the user's selection.
+const drawn = new WeakMap();
+function renew(element, key, build) {
+  if (drawn.get(element) === key) return;
+  drawn.set(element, key);
   build();
 }
 
@@ -122,7 +123,7 @@ function renderRow(site) {
   const row = rows.get(name);
   const [kind, state] = stateOf(site);
   const old = document.body.classList.contains("old");
-  renew(row, "state", kind + state + (site.refresh?.stage || "") + old, () => {
+  renew(row.state, kind + state + (site.refresh?.stage || "") + old, () => {
     row.glyph.replaceChildren(glyph(old ? "unread" : kind));
     const stage = kind === "refreshing" && site.refresh.stage ? ": " + word(site.refresh.stage) : "";
     const text = ofOne(state) + stage;
@@ -130,7 +131,7 @@ function renderRow(site) {
     row.state.className = "state clip" + (kind === "failing" ? " bad" : kind === "refreshing" ? " wait" : " faint");
   });
   const entries = entriesOf(name);
-  renew(row, "bars", JSON.stringify(entries), () => row.bars.replaceChildren(attemptBars(entries, SLOTS, barsLabel(entries))));
+  renew(row.bars, JSON.stringify(entries), () => row.bars.replaceChildren(attemptBars(entries, SLOTS, barsLabel(entries))));
   renderLife(row, site);
   if (row.element.open) renderPanel(row, site, entries);
 }
@@ -144,13 +145,13 @@ function renderLife(row, site) {
     row.level = make("b");
     row.life.append(make("i", "", row.level), row.left);
   }
-  if (row.left.textContent !== text) row.left.textContent = text;
+  setText(row.left, text);
   const begin = site.token?.refreshed_at ? Date.parse(site.token.refreshed_at) : null;
   const part = end && begin ? Math.min(1, Math.max(0, (end - now()) / Math.max(1, end - begin))) : 0;
   row.level.style.width = Math.round(100 * part) + "%";
   const next = site.failing ? site.failing.retry_at : site.refresh_at;
   const due = next ? say("next", Date.parse(next) > now() ? distance(next) : TEXTS.now) : "";
-  if (row.end.textContent !== due) row.end.textContent = due;
+  setText(row.end, due);
 }
 
 // ---- an open site
@@ -180,12 +181,12 @@ function renderPanel(row, site, entries) {
   row.parts.act.hidden = !status.admin;
   row.parts.button.disabled = document.body.classList.contains("old");
   const outcome = told ? told.text : "";
-  if (row.parts.outcome.textContent !== outcome) row.parts.outcome.textContent = outcome;
+  setText(row.parts.outcome, outcome);
   row.parts.outcome.className = told?.kind || "";
-  renew(row, "now", JSON.stringify([site.refresh, site.failing]), () => row.parts.now.replaceChildren(...[progress(site.refresh), failure(site.failing)].filter(Boolean)));
+  renew(row.parts.now, JSON.stringify([site.refresh, site.failing]), () => row.parts.now.replaceChildren(...[progress(site.refresh), failure(site.failing)].filter(Boolean)));
   row.parts.now.hidden = !row.parts.now.firstChild;
   const history = histories.get(site.site);
-  renew(row, "panel", JSON.stringify([{ ...site, read_at: null, refresh: null, next_tick: null }, history, Math.floor(now() / 60000)]), () => {
+  renew(row.body, JSON.stringify([{ ...site, read_at: null, refresh: null, next_tick: null }, history, Math.floor(now() / 60000)]), () => {
     while (row.body.children.length > 2) row.body.lastChild.remove();
     row.body.append(...panel(site, entries, history).filter(Boolean));
   });
@@ -372,7 +373,7 @@ function renderHead() {
   const sums = counts();
   const old = oldness();
   document.body.classList.toggle("old", old !== null);
-  renewOn(byId("tiles"), JSON.stringify([sums, filter, old !== null]), () => {
+  renew(byId("tiles"), JSON.stringify([sums, filter, old !== null]), () => {
     const focused = document.activeElement?.dataset?.kind;
     byId("tiles").replaceChildren(...TILES.filter((kind) => kind !== "unread" || sums.unread).map((kind) => {
       const button = make("button", !sums[kind] ? "zero" : kind === "failing" ? "hot" : "", make("b", "", NUMBERS.format(sums[kind])),
@@ -417,12 +418,6 @@ function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function renewOn(element, key, build) {
-  if (element.dataset.key === key) return;
-  element.dataset.key = key;
-  build();
-}
-
 const ICONS = {
   good: "<circle cx='8' cy='8' r='6' fill='%232f7d5b'/>",
   bad: "<path d='M8 1 15.5 14.5H.5Z' fill='%23c8402a'/>",
@@ -438,7 +433,7 @@ function renderEvents() {
   if (byId("events").hidden) return;
   const attempts = [...histories].flatMap(([site, history]) => history.entries.map((entry) => ({ ...entry, site })));
   const all = attempts.concat(repeats).sort((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, MAX_EVENTS);
-  renewOn(byId("events"), JSON.stringify(all), () => byId("events").replaceChildren(
+  renew(byId("events"), JSON.stringify(all), () => byId("events").replaceChildren(
     make("h2", "hush", TEXTS.events), all.length ? attemptTable(all, true) : make("p", "faint", TEXTS.eventsNone), make("p", "faint", TEXTS.eventsHint)));
 }
 
