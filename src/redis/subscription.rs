@@ -205,8 +205,15 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         let canary = format!("{}:{:016x}", self.instance, RandomState::new().hash_one(0));
         let came_back = incoming.expect(canary.clone());
         let began = self.clock.now();
+        let mut publish = redis::cmd("PUBLISH");
+        publish.arg(&self.canary_channel).arg(canary);
         let round_trip = async {
-            self.link.anywhere::<i64>(redis::cmd("PUBLISH").arg(&self.canary_channel).arg(canary)).await?;
+            // A connection for commands that broke while it was idle fails once, and the next one is new. That is no
+            // reason to close the subscription, which would lose messages.
+            if let Err(LinkError::Away(error)) = self.link.anywhere::<i64>(&publish).await {
+                tracing::debug!(%error, "failed to publish a canary: trying again");
+                self.link.anywhere::<i64>(&publish).await?;
+            }
             came_back.await.map_err(|_| LinkError::Away("another canary took its place".to_owned()))
         };
         let silence = async {

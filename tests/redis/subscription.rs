@@ -136,6 +136,18 @@ async fn canaries_are_published_and_received() {
 }
 
 #[tokio::test]
+async fn a_broken_connection_for_commands_does_not_end_the_subscription() {
+    let server = RedisServer::start();
+    let subscription = Running::open(&config(&server.url()), Intervals::FREQUENT).await;
+    for closed in 1..=5 {
+        let before = subscription.observed(|seen| seen.canaries);
+        assert_eq!(server.ask::<i64>("CLIENT KILL TYPE normal SKIPME yes"), 1);
+        subscription.until("another canary", |seen| seen.canaries > before + 1).await;
+        assert_eq!(subscription.observed(|seen| (seen.connected, seen.disconnected.clone())), (1, vec![]), "{closed}");
+    }
+}
+
+#[tokio::test]
 async fn every_site_is_checked_for_the_gap_after_a_restart() {
     let mut server = RedisServer::start();
     let sites: Vec<_> = ["one", "two", "three"].map(|name| SiteId::parse(name).unwrap()).into();

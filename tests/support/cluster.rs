@@ -29,7 +29,8 @@ impl Cluster {
     fn node(&mut self) -> RedisServer {
         let bus = Port::hold();
         let port = format!("cluster-port {}", bus.number());
-        let mut lines = vec!["cluster-enabled yes", "cluster-node-timeout 2000", &port];
+        // A node whose link has been silent for half of the time-out closes it, and with it loses messages to others.
+        let mut lines = vec!["cluster-enabled yes", "cluster-node-timeout 20000", &port];
         lines.extend(self.further.iter().map(String::as_str));
         self.buses.push(bus);
         RedisServer::start_with(&lines)

@@ -18,7 +18,8 @@ const COOKIES: &str = "{chitai_gorod_token}:cookies";
 /// A Cluster with the shipped users.
 fn cluster(world: &World) -> Cluster {
     let (user, password) = (format!("masteruser {OBSERVER}"), format!("masterauth {OBSERVER}"));
-    Cluster::start(&[&users(world), &user, &password, "repl-diskless-sync-delay 0"])
+    let failover = "cluster-node-timeout 2000";
+    Cluster::start(&[&users(world), &user, &password, failover, "repl-diskless-sync-delay 0"])
 }
 
 fn example<'w>(world: &'w World, cluster: &Cluster) -> Configured<'w> {
