@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::report::{Browser, Flood, Gateway, Herd, Idle, Latency, Proxy, Report, Start, Subject, row};
+use crate::report::{Browser, FirstSolver, Flood, Gateway, Herd, Idle, Latency, Proxy, Report, Start, Subject, row};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Goal {
@@ -96,6 +96,10 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         let per_site = |fewer, more| Some((peak_kib(more)? as f64 - peak_kib(fewer)? as f64) / f64::from(more - fewer));
         Some(per_site(1_000, 10_000)? / per_site(1, 1_000)?)
     };
+    let after = |first| {
+        let median = |wanted| report.solvers.iter().find(|row| row.first == wanted).map(|row| row.first_report.median);
+        Some(median(first)? / median(FirstSolver::Alone)?)
+    };
     let gateway = report.gateway.as_ref();
     let (ours, nginx) = (proxy(gateway, Subject::Gateway), proxy(gateway, Subject::Nginx));
     let (revoked, large) = (gateway.map(|gateway| &gateway.revoked), gateway.map(|gateway| &gateway.large));
@@ -134,6 +138,8 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         most("1,000 sites, MiB", peak_kib(1_000).map(mebi), 24.0),
         most("10,000 sites, MiB", peak_kib(10_000).map(mebi), 128.0),
         most("memory a site from 1,000 to 10,000 sites, × that from 1 to 1,000", growth(), 1.2),
+        most("a new token after the first of two solvers has died, × one alone", after(FirstSolver::Dead), 1.1),
+        most("the same after it hangs, with `max_timeout` at ten times the solve", after(FirstSolver::Hung), 6.5),
         most(
             "a page by a browser that is started for it, median, × FlareSolverr",
             own.zip(solver).map(|(own, solver)| own.plain.median / solver.plain.median),

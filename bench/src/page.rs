@@ -6,9 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
+use crate::distribution::Distribution;
 use crate::goals::{self, figure, mebi};
 use crate::plot;
-use crate::report::{Gateway, Report, Subject};
+use crate::report::{FirstSolver, Gateway, Report, Subject};
 
 const PAGE: &str = "performance.md";
 const PLOT: &str = "performance/figures.svg";
@@ -75,6 +76,7 @@ fn tables(report: &Report) -> String {
         sites(report),
         replicas(report),
         waiting(report),
+        solvers(report),
         browser(report),
         proxies(report),
         revoked(report),
@@ -127,7 +129,7 @@ fn start(report: &Report) -> Table {
     let columns = ["ms, median", "exec to subscribed", "exec to the solver's request"];
     let mut table = Table::new("### Start, with Redis up and no token", &columns);
     for row in &report.start {
-        let median = |spread: Option<crate::distribution::Distribution>| spread.map(|spread| spread.median);
+        let median = |spread: Option<Distribution>| spread.map(|spread| spread.median);
         table.row(row.subject.name(), &[median(row.subscribed), median(row.solver_requested)]);
     }
     table
@@ -170,6 +172,20 @@ fn waiting(report: &Report) -> Table {
         Table::new("### More parsers that wait for the same token", &["parsers", "the first, ms", "the last, ms"]);
     for row in &report.waiting {
         table.row(&figure(row.parsers.into()), &[row.first_ms, row.last_ms].map(Some));
+    }
+    table
+}
+
+fn solvers(report: &Report) -> Table {
+    let columns = ["the first solver", "the first report, s", "× alone", "later reports, s", "× alone"];
+    let title = "### Two solvers of which the first has failed, a solve takes 1 s, `max_timeout` is 10 s";
+    let mut table = Table::new(title, &columns);
+    let alone = report.solvers.iter().find(|row| row.first == FirstSolver::Alone);
+    for row in &report.solvers {
+        let seconds = |spread: Distribution| spread.median / 1e3;
+        let times = |spread: Distribution| alone.map(|alone| spread.median / alone.first_report.median);
+        let (first, later) = (row.first_report, row.later_reports);
+        table.row(row.first.name(), &[Some(seconds(first)), times(first), Some(seconds(later)), times(later)]);
     }
     table
 }

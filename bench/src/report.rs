@@ -77,6 +77,7 @@ pub(crate) struct Report {
     pub(crate) sites: Vec<Sites>,
     pub(crate) replicas: Vec<Replicas>,
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) solvers: Vec<Solvers>,
     pub(crate) browser: Vec<Browser>,
     pub(crate) gateway: Option<Gateway>,
     pub(crate) size: Option<Size>,
@@ -170,6 +171,37 @@ pub(crate) struct Waiting {
     /// From the report until the first parser, and the last, holds the token.
     pub(crate) first_ms: f64,
     pub(crate) last_ms: f64,
+}
+
+/// Two solvers of which the first fails: times from the report until the parser holds the new token.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Solvers {
+    pub(crate) first: FirstSolver,
+    /// The report after the first solver has failed.
+    pub(crate) first_report: Distribution,
+    /// The ones after it.
+    pub(crate) later_reports: Distribution,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FirstSolver {
+    /// There is no second one.
+    Alone,
+    /// It refuses connections.
+    Dead,
+    /// It does not answer.
+    Hung,
+}
+
+impl FirstSolver {
+    /// Its name in tables.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Dead => "dead",
+            Self::Hung => "hung",
+        }
+    }
 }
 
 /// A page opened by a browser: times from the report to the announcement.

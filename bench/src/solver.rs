@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -21,11 +22,13 @@ const BACKLOG: i32 = 4_096;
 /// Requests that are served at once.
 const THREADS: usize = 16;
 
-/// It runs until the process ends.
+/// It runs until the process ends, or until it is killed.
 #[derive(Debug, Clone)]
 pub(crate) struct Solver {
     address: SocketAddr,
+    listener: Arc<TcpListener>,
     shared: Arc<Shared>,
+    hangs: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Default)]
@@ -57,14 +60,24 @@ fn token(number: u64) -> String {
 
 impl Solver {
     pub(crate) fn start() -> anyhow::Result<Self> {
+        Self::with(Arc::default())
+    }
+
+    /// Another solver of the same shop.
+    pub(crate) fn another(&self) -> anyhow::Result<Self> {
+        Self::with(Arc::clone(&self.shared))
+    }
+
+    fn with(shared: Arc<Shared>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         // With the default of 128, a client whose connection does not fit retries only after a second.
         rustix::net::listen(&listener, BACKLOG)?;
-        let solver = Self { address: listener.local_addr()?, shared: Arc::default() };
+        let (address, listener) = (listener.local_addr()?, Arc::new(listener));
+        let solver = Self { address, listener, shared, hangs: Arc::default() };
         for _ in 0..THREADS {
-            let (listener, solver) = (listener.try_clone()?, solver.clone());
+            let solver = solver.clone();
             thread::spawn(move || {
-                while let Ok((socket, _)) = listener.accept() {
+                while let Ok((socket, _)) = solver.listener.accept() {
                     // The client may have been killed.
                     let _client_gone = solver.serve(&socket);
                 }
@@ -77,11 +90,26 @@ impl Solver {
     pub(crate) fn environment(&self) -> [(&'static str, String); 4] {
         let here = format!("http://{}", self.address);
         [
-            ("FLARESOLVERR_URL", format!("{here}/v1")),
+            ("FLARESOLVERR_URL", self.url()),
             ("CHITAI_GOROD_SITE_URL", format!("{here}/shop")),
             ("CHITAI_GOROD_API_URL", format!("{here}/web/api/v2")),
             ("CONTROL_URL", here),
         ]
+    }
+
+    /// Its address as a setting.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Refuses connections from now on.
+    pub(crate) fn kill(&self) -> anyhow::Result<()> {
+        Ok(rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both)?)
+    }
+
+    /// Answers no solve from now on.
+    pub(crate) fn hang(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
     }
 
     pub(crate) const fn address(&self) -> SocketAddr {
@@ -174,6 +202,9 @@ impl Solver {
             state.solve_time
         };
         self.shared.arrived.notify_all();
+        while self.hangs.load(Ordering::Relaxed) {
+            thread::park();
+        }
         thread::sleep(solve_time);
         let token = {
             let mut state = self.state();

@@ -8,6 +8,7 @@ mod herd;
 mod idle;
 mod latency;
 pub(crate) mod size;
+mod solvers;
 mod start;
 
 use clap::ValueEnum;
@@ -26,12 +27,13 @@ pub(crate) enum Part {
     Sites,
     Replicas,
     Waiting,
+    Solvers,
     Browser,
     Gateway,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Size,
         Self::Idle,
         Self::Start,
@@ -41,6 +43,7 @@ impl Part {
         Self::Sites,
         Self::Replicas,
         Self::Waiting,
+        Self::Solvers,
         Self::Browser,
         Self::Gateway,
     ];
@@ -57,6 +60,7 @@ impl Part {
             Self::Sites => "1 to 10,000 sites in one process",
             Self::Replicas => "1 to 100 replicas",
             Self::Waiting => "1 to 10,000 parsers that wait for the same token",
+            Self::Solvers => "two solvers, of which the first is dead or hangs",
             Self::Browser => "a page opened by a browser of the sidecar's own, and by a real FlareSolverr; minutes",
             Self::Gateway => "the gateway beside nginx, a token that is revoked, 1 GiB each way; minutes",
         }
@@ -73,6 +77,7 @@ impl Part {
             Self::Sites => report.sites = growth::sites(bench)?,
             Self::Replicas => report.replicas = growth::replicas(bench)?,
             Self::Waiting => report.waiting = growth::waiting(bench)?,
+            Self::Solvers => report.solvers = solvers::measure(bench)?,
             Self::Browser => report.browser = browser::measure(bench)?,
             Self::Gateway => report.gateway = Some(gateway::measure(bench)?),
         }
