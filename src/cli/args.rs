@@ -195,7 +195,7 @@ Examples:
 #[derive(Clone, Args)]
 pub struct Trigger {
     /// Wait for the outcome; 60 s if no time is given
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "60s", value_parser = span)]
     pub wait: Option<Duration>,
 
     /// Solve even inside the debounce window and while backing off
@@ -253,7 +253,7 @@ pub struct Healthcheck {
 #[derive(Debug, Clone, Args)]
 pub struct Token {
     /// Wait until there is one; 60 s if no time is given
-    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_parser = span)]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "60s", value_parser = span)]
     pub wait: Option<Duration>,
 
     #[command(flatten)]
