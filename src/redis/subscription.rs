@@ -210,10 +210,13 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         let round_trip = async {
             // A connection for commands that broke while it was idle fails once, and the next one is new. That is no
             // reason to close the subscription, which would lose messages.
-            if let Err(LinkError::Away(error)) = self.link.anywhere::<i64>(&publish).await {
-                tracing::debug!(%error, "failed to publish a canary: trying again");
-                self.link.anywhere::<i64>(&publish).await?;
-            }
+            match self.link.anywhere::<i64>(&publish).await {
+                Err(LinkError::Away(error)) => {
+                    tracing::debug!(%error, "failed to publish a canary: trying again");
+                    self.link.anywhere(&publish).await?
+                }
+                published => published?,
+            };
             came_back.await.map_err(|_| LinkError::Away("another canary took its place".to_owned()))
         };
         let silence = async {
