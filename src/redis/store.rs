@@ -89,12 +89,6 @@ impl RedisStore {
         [everywhere.to_owned(), here.to_owned()]
     }
 
-    /// Runs a script that acts only in the state that it is decided on.
-    async fn checked(&self, script: &Script, args: serde_json::Value) -> Result<Checked, StoreError> {
-        let (outcome, snapshot): (String, Snapshot) = self.run(script, args).await?;
-        Ok(if outcome == "done" { Checked::Done(snapshot) } else { Checked::Changed(snapshot) })
-    }
-
     /// Fields of the history, as a flat list of names and values.
     fn history(&self, record: &Record) -> Vec<String> {
         let Record { source, timings, note, end, .. } = record;
@@ -129,11 +123,13 @@ impl Store for RedisStore {
 
     async fn heartbeat(&self) -> Result<Heartbeat, StoreError> {
         let (has_token, at) = self.run(&HEARTBEAT, json!({})).await?;
-        Ok(Heartbeat { has_token, at: Timestamp::from_millisecond(at).unwrap_or_default() })
+        Ok(Heartbeat { has_token, at: at_ms(at) })
     }
 
-    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {
-        self.checked(&CLAIM, json!({ "claim": self.lock_value(claim), "etag": etag })).await
+    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked<Timestamp>, StoreError> {
+        let args = json!({ "claim": self.lock_value(claim), "etag": etag });
+        let (at, changed): (i64, Option<Snapshot>) = self.run(&CLAIM, args).await?;
+        Ok(changed.map_or(Checked::Done(at_ms(at)), Checked::Changed))
     }
 
     async fn renew(&self, claim: &ClaimId, seen: &Snapshot) -> Result<Lease, StoreError> {
@@ -214,9 +210,10 @@ impl Store for RedisStore {
         })
     }
 
-    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked, StoreError> {
+    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked<Snapshot>, StoreError> {
         let args = json!({ "etag": etag, "channels": self.channels_for(event), "message": event.to_json() });
-        self.checked(&ANNOUNCE, args).await
+        let (outcome, snapshot): (String, Snapshot) = self.run(&ANNOUNCE, args).await?;
+        Ok(if outcome == "done" { Checked::Done(snapshot) } else { Checked::Changed(snapshot) })
     }
 
     async fn vacate(&self, claim: &ClaimId) -> Result<(), StoreError> {
@@ -251,6 +248,11 @@ impl From<LinkError> for StoreError {
 
 fn hash(script: &str) -> String {
     redis::Script::new(script).get_hash().to_owned()
+}
+
+/// Redis' clock in milliseconds; the epoch where that is no time.
+fn at_ms(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
 fn millis(span: Duration) -> u64 {

@@ -201,8 +201,8 @@ impl<P: Ports> Driver<P> {
             }
         };
         match claimed {
-            Ok(Checked::Done(snapshot)) => {
-                self.state.confirm(StoreClock { at: snapshot.at, read_at: self.clock() });
+            Ok(Checked::Done(at)) => {
+                self.state.confirm(StoreClock { at, read_at: self.clock() });
                 Ok(Some(id))
             }
             Ok(Checked::Changed(snapshot)) => {

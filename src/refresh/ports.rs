@@ -22,8 +22,9 @@ pub trait Store: Send + Sync {
     /// Cheaper than `look`.
     fn heartbeat(&self) -> impl Future<Output = Result<Heartbeat, StoreError>> + Send;
 
-    /// Takes the lock, if it is free and the state still has this `etag`.
-    fn claim(&self, etag: &str, claim: &ClaimId) -> impl Future<Output = Result<Checked, StoreError>> + Send;
+    /// Takes the lock, if it is free and the state still has this `etag`; the time of that by the store's clock.
+    fn claim(&self, etag: &str, claim: &ClaimId)
+    -> impl Future<Output = Result<Checked<Timestamp>, StoreError>> + Send;
 
     /// Extends the lock by its TTL. A lock that has expired is taken again unless a newer token or another failure was
     /// recorded since `seen`, the state at the claim.
@@ -33,8 +34,9 @@ pub trait Store: Send + Sync {
     /// a repeated call returns the same answer.
     fn record(&self, record: &Record) -> impl Future<Output = Result<Recorded, StoreError>> + Send;
 
-    /// Announces the state again, if it still has this `etag` and the lock is free.
-    fn announce(&self, etag: &str, event: &Event) -> impl Future<Output = Result<Checked, StoreError>> + Send;
+    /// Announces the state again, if it still has this `etag` and the lock is free; the state at that moment.
+    fn announce(&self, etag: &str, event: &Event)
+    -> impl Future<Output = Result<Checked<Snapshot>, StoreError>> + Send;
 
     /// Frees the lock without an outcome and publishes that to the other replicas.
     fn vacate(&self, claim: &ClaimId) -> impl Future<Output = Result<(), StoreError>> + Send;
@@ -133,9 +135,8 @@ pub struct Heartbeat {
 
 /// The answer to a step that the store takes only in the state that it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Checked {
-    /// Done; the state at that moment.
-    Done(Snapshot),
+pub enum Checked<T> {
+    Done(T),
     /// The state has changed or the lock is held: decide again.
     Changed(Snapshot),
 }

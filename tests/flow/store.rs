@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use token_sidecar::domain::snapshot::Snapshot;
 use token_sidecar::redis::RedisStore;
 use token_sidecar::refresh::ports::{
@@ -121,7 +122,7 @@ impl Store for ModelStore {
         self.call(Op::Heartbeat, self.store.heartbeat()).await
     }
 
-    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked, StoreError> {
+    async fn claim(&self, etag: &str, claim: &ClaimId) -> Result<Checked<Timestamp>, StoreError> {
         self.call(Op::Claim, self.store.claim(etag, claim)).await
     }
 
@@ -137,7 +138,7 @@ impl Store for ModelStore {
         self.call(op, self.store.record(record)).await
     }
 
-    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked, StoreError> {
+    async fn announce(&self, etag: &str, event: &Event) -> Result<Checked<Snapshot>, StoreError> {
         self.call(Op::Announce, self.store.announce(etag, event)).await
     }
 

@@ -76,7 +76,7 @@ pub(crate) fn lock_value(claim: &str) -> String {
 pub(crate) async fn claimed(store: &TestStore, claim: &str) -> Snapshot {
     let seen = store.look().await.unwrap();
     match store.claim(&seen.etag, &id(claim)).await.unwrap() {
-        Checked::Done(now) => Snapshot { at: now.at, ..seen },
+        Checked::Done(at) => Snapshot { at, ..seen },
         Checked::Changed(now) => panic!("the lock was not to be had: {now:?}"),
     }
 }

@@ -15,7 +15,7 @@ pub(crate) async fn refreshed(store: &TestStore, claim: &str, token: &str) -> Sn
     let seen = loop {
         let Ok(seen) = store.look().await else { continue };
         match store.claim(&seen.etag, &id(claim)).await {
-            Ok(Checked::Done(now)) => break Snapshot { at: now.at, ..seen },
+            Ok(Checked::Done(at)) => break Snapshot { at, ..seen },
             Ok(Checked::Changed(now)) => assert_eq!(now.lock, None, "no other replica works here"),
             Err(_) => {}
         }

@@ -70,8 +70,8 @@ async fn a_free_lock_is_taken_and_a_held_one_is_not() {
     let server = RedisServer::start();
     let (one, two) = (store(&server), store(&server));
     let seen = one.look().await.unwrap();
-    let Checked::Done(taken) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
-    assert!(taken.at >= seen.at);
+    let Checked::Done(at) = one.claim(&seen.etag, &id("a")).await.unwrap() else { panic!("it was free") };
+    assert!(at >= seen.at);
     assert_eq!(server.ask::<String>(&format!("GET {LOCK}")), lock_value("a"));
     assert!(is_full(lock_ttl(&server)));
 
