@@ -41,7 +41,7 @@ pub enum AppError {
     #[error("{0}")]
     Config(String),
     /// Redis refuses, or is unreachable for a command that does not wait.
-    #[error("Redis: {0}")]
+    #[error("{0}")]
     Redis(LinkError),
     #[error(
         "failed to listen on {address}: {error}; change it with SIDECAR_LISTEN, or switch it off with SIDECAR_LISTEN=off"
@@ -255,8 +255,7 @@ async fn answer_once<T>(unsubscribed: impl Future<Output = T>, process: &Process
 }
 
 fn out_of_reach(process: &Process, patience: Duration) -> AppError {
-    let addresses = process.link.connector().addresses();
-    LinkError::Away(format!("{addresses} is out of reach for {} s", patience.as_secs())).into()
+    process.link.connector().away(&format!("out of reach for {} s", patience.as_secs())).into()
 }
 
 /// Returns once the subscription has been lost for this long.

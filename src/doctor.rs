@@ -90,7 +90,11 @@ impl Doctor {
             Err(error) if error.is_of_the_command() => {
                 Finding::works("Redis", format!("reached; its version is unknown (INFO: {error})"))
             }
-            Err(error) => return vec![Finding::broken("Redis", &error, cure_of(&error))],
+            // The error names Redis and its address.
+            Err(error) => {
+                let (state, cure) = (State::Broken, Some(cure_of(&error).to_owned()));
+                return vec![Finding { state, text: error.to_string(), cure }];
+            }
         };
         let time: Result<(i64, i64), LinkError> = self.link.anywhere(&redis::cmd("TIME")).await;
         let mut findings = vec![version];

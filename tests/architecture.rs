@@ -38,12 +38,13 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// The same within the crate for parsers.
-const CLIENT_ARROWS: [(&str, &[&str]); 10] = [
+const CLIENT_ARROWS: [(&str, &[&str]); 11] = [
+    ("cause", &[]),
     ("excerpt", &[]),
     ("renewed", &[]),
     ("wire", &["excerpt"]),
-    ("tls", &["excerpt"]),
-    ("redis", &["wire", "excerpt", "renewed", "tls"]),
+    ("tls", &["cause", "excerpt"]),
+    ("redis", &["wire", "excerpt", "renewed", "tls", "cause"]),
     ("error", &["redis", "wire"]),
     ("updates", &["redis", "wire"]),
     ("site", &["updates", "error", "redis", "wire"]),
@@ -134,7 +135,7 @@ fn of_the_crate_for_parsers_most_modules_use_the_wire_types_alone() {
         let is_client_named = code.contains("token_sidecar_client::{");
         for named in after(&code, "token_sidecar_client::").into_iter().chain(is_client_named.then_some("Client")) {
             let is_allowed = match named {
-                "wire" | "excerpt" | "renewed" | "tls" => true,
+                "wire" | "cause" | "excerpt" | "renewed" | "tls" => true,
                 "redis" => CONNECTED.contains(&module.as_str()),
                 _ => module == "cli",
             };

@@ -7,6 +7,8 @@ mod health;
 #[path = "cli/next.rs"]
 mod next;
 mod process;
+#[path = "cli/reaching.rs"]
+mod reaching;
 #[path = "cli/reading.rs"]
 mod reading;
 #[path = "cli/refresh.rs"]

@@ -30,14 +30,14 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     let link = Arc::new(Link::new(Connector::new(&config.redis)?));
     // Times in the history are Redis' own, and so is the time that they are compared with.
     let store = reader(&link, site);
-    let now: Timestamp = reach(|| store.snapshot()).await?.at;
+    let now: Timestamp = reach(&config.redis, || store.snapshot()).await?.at;
     let since = flags.since.map(|since| match since {
         Since::Ago(span) => earlier(now, span),
         Since::At(at) => at,
     });
     let limit = flags.limit.map_or(if since.is_some() { history::MAX_ENTRIES } else { ENTRIES }, usize::from);
     let read = if since.is_some() { history::MAX_ENTRIES } else { limit };
-    let mut entries = reach(async || history::latest(&link, &site.keys, read).await).await?;
+    let mut entries = reach(&config.redis, async || history::latest(&link, &site.keys, read).await).await?;
     entries.retain(|entry| since.is_none_or(|since| entry.at >= since));
     entries.truncate(limit);
     if flags.json {

@@ -14,7 +14,7 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     let refused = refused::read(flags.refused.as_deref(), site.keys.product(), flags.wait).await?;
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar next");
     // A Redis that is out of reach is told of within seconds, not at the end of the wait.
-    reach(async || client.token().await).await?;
+    reach(&config.redis, async || client.token().await).await?;
     match client.wait_newer_than(refused, flags.wait.saturating_sub(clock.now())).await {
         Ok(token) => screen::line(token.expose())?,
         Err(ClientError::TimedOut(_)) => return Err(ClientError::TimedOut(flags.wait).into()),

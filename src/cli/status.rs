@@ -43,11 +43,11 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output)
     let mut shown = Vec::new();
     for site in sites {
         let store = reader(&link, site);
-        let snapshot = reach(|| store.snapshot()).await?;
+        let snapshot = reach(&config.redis, || store.snapshot()).await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
         let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
-        let history = reach(async || history::latest(&link, &site.keys, ATTEMPTS).await).await?;
+        let history = reach(&config.redis, async || history::latest(&link, &site.keys, ATTEMPTS).await).await?;
         status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
         shown.push(SiteWithHistory { site: status, history });
     }

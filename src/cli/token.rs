@@ -15,7 +15,7 @@ use crate::http::credentials;
 
 pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Result<Exit, Stopped> {
     let client = Client::configured(&config.redis, site.id.clone(), site.keys.clone())?.named("token-sidecar token");
-    let mut token = reach(async || client.token().await).await?;
+    let mut token = reach(&config.redis, async || client.token().await).await?;
     if let (None, Some(wait)) = (&token, flags.wait) {
         token = tokio::time::timeout(wait, arrival(&client, wait)).await.ok();
     }
@@ -28,7 +28,7 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         screen::line(token.expose())?;
         return Ok(Exit::Done);
     }
-    let bundle = reach(async || Bundle::read(&client, token.clone()).await).await?;
+    let bundle = reach(&config.redis, async || Bundle::read(&client, token.clone()).await).await?;
     screen::line(if form.json { bundle.json().to_string() } else { bundle.headers(form) })?;
     Ok(Exit::Done)
 }

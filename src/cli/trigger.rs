@@ -28,13 +28,12 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     };
     let report = Report { fingerprint, reason: flags.reason.clone(), force: flags.force, ..Report::default() };
     let Some(wait) = flags.wait else {
-        let receivers = reach(async || client.report(&report).await).await?;
+        let receivers = reach(&config.redis, async || client.report(&report).await).await?;
         screen::line(format!("published to {receivers} sidecar(s)"))?;
         return Ok(Exit::Done);
     };
-    let mut progress = screen::Progress::start("subscribing to the outcome");
-    let mut pending = reach(async || client.ask(report.clone()).await).await?;
-    progress.stage("asked for a new token");
+    let mut pending = reach(&config.redis, async || client.ask(report.clone()).await).await?;
+    let mut progress = screen::Progress::start("asked for a new token");
     let left = wait.saturating_sub(clock.now());
     let answer = tokio::select! {
         answer = tokio::time::timeout(left, pending.outcome()) => answer.unwrap_or(Err(ClientError::TimedOut(wait))),

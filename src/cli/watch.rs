@@ -15,7 +15,7 @@ use crate::config::{Config, SiteConfig};
 pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output) -> Result<Exit, Stopped> {
     let for_people = !output.json && io::stdout().is_terminal();
     let mut updates = Updates::of(app::connector(config)?, sites.iter().map(|site| &site.id));
-    reach(async || match updates.next().await {
+    reach(&config.redis, async || match updates.next().await {
         Update::Lost(error) => Err(error),
         _ => Ok(()),
     })

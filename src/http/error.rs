@@ -1,11 +1,11 @@
 //! Why a client cannot be built, and why a request has no answer.
 
 use std::error::Error;
-use std::io;
 use std::time::Duration;
 
+use token_sidecar_client::cause::{causes, in_plain_words};
 use token_sidecar_client::excerpt::excerpt;
-use token_sidecar_client::tls::{TlsProblem, causes};
+use token_sidecar_client::tls::TlsProblem;
 
 use super::CONNECT_TIMEOUT;
 use crate::domain::duration;
@@ -91,15 +91,7 @@ impl RequestError {
 /// The cause of a connection error, in plain words for the usual cases. Leaves out the text of reqwest's own error,
 /// which contains the whole address.
 fn cause(error: &reqwest::Error) -> String {
-    let known = |error: &(dyn Error + 'static)| match error.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::ConnectionRefused => Some("connection refused"),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Some("connection reset"),
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Some("no route to it"),
-        io::ErrorKind::UnexpectedEof => Some("connection closed"),
-        io::ErrorKind::TimedOut => Some("connection timed out"),
-        _ => None,
-    };
-    match (causes(error).find_map(known), error.source()) {
+    match (in_plain_words(error), error.source()) {
         (Some(words), _) => words.to_owned(),
         (None, Some(source)) => deepest(source),
         (None, None) => "the request cannot be sent".to_owned(),

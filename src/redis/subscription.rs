@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use token_sidecar_client::redis::{Link, LinkError, classify};
+use token_sidecar_client::redis::{Link, LinkError};
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
             biased;
             () = stop.cancelled() => return Ok(End::Stopped),
             () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
-                return Err(LinkError::Away("subscribing took too long".to_owned()));
+                return Err(self.away("subscribing took too long"));
             }
             subscribed = self.subscribe() => subscribed?,
         };
@@ -138,10 +138,10 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
             }
             () = subscribed.moved.cancelled() => {
                 self.link.reopen().await;
-                return Err(LinkError::Away("the Sentinels name another master".to_owned()));
+                return Err(self.away("the Sentinels name another master"));
             }
             () = subscribed.incoming.broken.cancelled() => {
-                return Err(LinkError::Away("the connection broke".to_owned()));
+                return Err(self.away("the connection broke"));
             }
             lost = canaries => return Err(lost),
         }
@@ -162,11 +162,15 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         let mut count = 0;
         for channels in self.handler.channels() {
             count += channels.len();
-            connection.subscribe(channels).await.map_err(|e| classify(&e))?;
+            connection.subscribe(channels).await.map_err(|e| self.link.connector().error(&e))?;
         }
         self.canary(&incoming).await?;
         tracing::info!(channels = count, "subscribed");
         Ok(Subscribed { connection, incoming, moved, _failovers })
+    }
+
+    fn away(&self, what: &str) -> LinkError {
+        self.link.connector().away(what)
     }
 
     /// Waits for Redis to confirm it: until then this process counts as a subscriber.
@@ -217,7 +221,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
                 }
                 published => published?,
             };
-            came_back.await.map_err(|_| LinkError::Away("another canary took its place".to_owned()))
+            came_back.await.map_err(|_| self.away("another canary took its place"))
         };
         let silence = async {
             for _ in 0..CANARY_TIMEOUTS {
@@ -231,7 +235,7 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         let came_back = tokio::select! {
             biased;
             came_back = round_trip => came_back,
-            () = silence => Err(LinkError::Away(format!(
+            () = silence => Err(self.away(&format!(
                 "what was published on {} did not come back within {} s",
                 self.canary_channel,
                 self.clock.now().saturating_sub(began).as_secs()

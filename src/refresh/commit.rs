@@ -199,7 +199,7 @@ impl<P: Ports> SiteContext<P> {
             };
             match error {
                 StoreError::Refused(error) if refusals + 1 == REFUSALS => {
-                    return Err(format!("Redis refused the write: {error}"));
+                    return Err(format!("the write is refused: {error}"));
                 }
                 StoreError::Refused(_) => refusals += 1,
                 StoreError::Away(error) => {

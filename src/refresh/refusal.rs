@@ -66,7 +66,7 @@ impl<P: Ports> Driver<P> {
             retry_at: whole_second_up(later(self.now(), delay)),
             trigger,
             stage: Stage::Store,
-            error: format!("Redis refuses us: {error}"),
+            error: format!("commands are refused: {error}"),
         }))
         .await
     }

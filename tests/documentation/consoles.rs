@@ -68,7 +68,7 @@ impl World {
     fn type_in(&self, line: &str) -> (String, bool) {
         let output = self.command("sh").args(["-c", &format!("{{ {line}\n}} 2>&1")]).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let progress = ["subscribing to the outcome", "asked for a new token", "a refresh is"];
+        let progress = ["asked for a new token", "a refresh is"];
         let is_progress = |line: &&str| {
             line.strip_prefix("token-sidecar: ")
                 .is_some_and(|documented| progress.iter().any(|p| documented.starts_with(p)))

@@ -19,7 +19,7 @@ async fn a_commit_that_is_refused_is_a_failure_of_the_store_with_a_paced_retry()
         let state = bench.state();
         let failed = state.failed()[0];
         assert_eq!((failed.stage, failed.attempt), (Stage::Store, 1));
-        assert_eq!(failed.error, "Redis refused the write: NOPERM");
+        assert_eq!(failed.error, "the write is refused: NOPERM");
         assert_eq!(state.token(), Some("token-0"));
         assert!(state.refreshed().is_empty());
     }

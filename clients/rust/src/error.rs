@@ -21,7 +21,7 @@ pub enum ClientError {
     #[error("{0}")]
     Config(String),
     /// Redis is away or refuses.
-    #[error("Redis: {0}")]
+    #[error("{0}")]
     Redis(LinkError),
 }
 

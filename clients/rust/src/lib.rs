@@ -23,6 +23,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cause;
 mod client;
 mod error;
 pub mod excerpt;

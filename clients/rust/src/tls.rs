@@ -1,11 +1,10 @@
 //! What is wrong with TLS, and what to do about it.
 
 use std::error::Error;
-use std::io;
-use std::sync::Arc;
 
 use rustls::CertificateError;
 
+use crate::cause::causes;
 use crate::excerpt::excerpt;
 
 /// The longest text of a library that is shown.
@@ -82,17 +81,4 @@ impl TlsProblem {
 /// The error of TLS behind an error.
 pub(crate) fn rustls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     causes(error).find_map(|error| error.downcast_ref())
-}
-
-/// All causes of an error. An `io::Error` does not give the error that it wraps as its source, and redis-rs shares its own.
-pub fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(source(error), |&error| source(error))
-}
-
-fn source<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
-    if let Some(shared) = error.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
-        return Some(&**shared);
-    }
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    wrapped.map(|error| error as &(dyn Error + 'static)).or_else(|| error.source())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use redis::ConnectionAddr;
 use secrecy::SecretString;
 
 use super::url::RedisUrl;
@@ -15,6 +16,30 @@ pub struct RedisConfig {
     pub password: Option<SecretString>,
     pub tls: TlsConfig,
     pub topology: Topology,
+}
+
+impl RedisConfig {
+    /// The servers that are tried, as messages name them: without user and password.
+    #[must_use]
+    pub fn servers(&self) -> String {
+        let (kind, nodes) = match &self.topology {
+            Topology::Single => ("Redis", std::slice::from_ref(&self.url)),
+            Topology::Sentinel { nodes, .. } => ("Sentinel", &nodes[..]),
+            Topology::Cluster { nodes } => ("Redis Cluster", &nodes[..]),
+        };
+        let nodes: Vec<String> = nodes.iter().map(|node| shown(node.0.addr())).collect();
+        format!("{kind} at {}", nodes.join(", "))
+    }
+}
+
+/// An address for messages.
+pub(super) fn shown(address: &ConnectionAddr) -> String {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } if host.contains(':') => {
+            format!("[{host}]:{port}")
+        }
+        address => address.to_string(),
+    }
 }
 
 /// Certificates for `rediss://`.

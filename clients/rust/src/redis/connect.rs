@@ -1,20 +1,20 @@
 //! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionInfo, ErrorKind, ProtocolVersion, PushInfo,
-    RedisConnectionInfo, RedisResult, TlsCertificates,
+    RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
 };
 use secrecy::ExposeSecret;
 
 use super::commands::Commands;
-use super::config::{RedisConfig, Topology};
+use super::config::{RedisConfig, Topology, shown};
 use super::dial::Dial;
 use super::error::{LinkError, classify, classify_setup};
 use super::file::read_file;
@@ -25,7 +25,7 @@ use crate::renewed::Renewed;
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a command may take.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The largest file of certificates.
 const LARGEST_PEM: u64 = 4 << 20;
@@ -34,6 +34,10 @@ const LARGEST_PEM: u64 = 4 << 20;
 #[derive(Debug, Clone)]
 pub struct Connector {
     kind: Arc<Renewed<Kind>>,
+    /// The servers, as messages name them.
+    servers: Arc<str>,
+    /// The master that the Sentinels named last.
+    master: Arc<Mutex<Option<String>>>,
     /// The node of a Cluster that is tried first.
     turn: Arc<AtomicUsize>,
 }
@@ -57,12 +61,25 @@ impl std::fmt::Debug for Kind {
     }
 }
 
+/// Why no connection came about.
+struct Failed {
+    /// The server, where it is one of several.
+    at: Option<String>,
+    error: RedisError,
+}
+
+impl From<RedisError> for Failed {
+    fn from(error: RedisError) -> Self {
+        Self { at: None, error }
+    }
+}
+
 impl Connector {
     /// Checks the URLs and reads the certificates, which are read again for each connection; connects to nothing.
     pub fn new(config: &RedisConfig) -> Result<Self, LinkError> {
         let tls = &config.tls;
         if tls.ca_file.is_none() && tls.cert_file.is_none() && tls.key_file.is_none() {
-            return Ok(Self::of(Renewed::fixed(Kind::of(config)?)));
+            return Ok(Self::of(Renewed::fixed(Kind::of(config)?), config.servers()));
         }
         let again = config.clone();
         Self::renewed(config, move || Ok(again.clone()))
@@ -74,16 +91,16 @@ impl Connector {
         read: impl Fn() -> Result<RedisConfig, String> + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let read = move || Kind::of(&read()?).map_err(|error| error.to_string());
-        Ok(Self::of(Renewed::new(Kind::of(config)?, read)))
+        Ok(Self::of(Renewed::new(Kind::of(config)?, read), config.servers()))
     }
 
-    fn of(kind: Renewed<Kind>) -> Self {
-        Self { kind: Arc::new(kind), turn: Arc::default() }
+    fn of(kind: Renewed<Kind>, servers: String) -> Self {
+        Self { kind: Arc::new(kind), servers: servers.into(), master: Arc::default(), turn: Arc::default() }
     }
 
     /// A connector to one server, over streams that `dial` opens.
     pub fn over(dial: Dial) -> Self {
-        Self::of(Renewed::fixed(Kind::Dialled(dial)))
+        Self::of(Renewed::fixed(Kind::Dialled(dial)), "Redis".to_owned())
     }
 
     /// A connection for commands.
@@ -91,13 +108,15 @@ impl Connector {
         let (settings, kind) = (config(), self.kind.read_again().await);
         let connecting = async {
             let connected = match &*kind {
-                Kind::Cluster { client, .. } => client.get_async_connection().await.map(Commands::Cluster),
+                Kind::Cluster { client, .. } => {
+                    client.get_async_connection().await.map(Commands::Cluster).map_err(Failed::from)
+                }
                 _ => self.node(&kind, &settings, ProtocolVersion::RESP2).await.map(Commands::Single),
             };
             match connected {
                 // The library hides the error of a node of a Cluster, and any answer to AUTH; not the one to HELLO.
-                Err(error) if self.is_cluster() || error.kind() == ErrorKind::AuthenticationFailed => {
-                    Err(self.node(&kind, &settings, ProtocolVersion::RESP3).await.err().unwrap_or(error))
+                Err(failed) if self.is_cluster() || failed.error.kind() == ErrorKind::AuthenticationFailed => {
+                    Err(self.node(&kind, &settings, ProtocolVersion::RESP3).await.err().unwrap_or(failed))
                 }
                 connected => connected,
             }
@@ -127,7 +146,7 @@ impl Connector {
         }
         let kind = self.kind.read_again().await;
         let Kind::Sentinel(sentinels) = &*kind else { return None };
-        let subscribing = self.within(CONNECT_TIMEOUT, sentinels.failovers(config(), moved));
+        let subscribing = self.within(CONNECT_TIMEOUT, async { Ok(sentinels.failovers(config(), moved).await?) });
         subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
     }
 
@@ -136,7 +155,7 @@ impl Connector {
         let mut commands = self.commands().await?;
         let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
         // The library queries every node of a Cluster and adds up their counts.
-        let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| classify(&e))?;
+        let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| self.error(&e))?;
         Ok(counts.values().sum())
     }
 
@@ -145,32 +164,33 @@ impl Connector {
         matches!(*self.kind.last(), Kind::Cluster { .. })
     }
 
-    /// An error names the servers that were tried.
     async fn within<T>(
         &self,
         span: Duration,
-        connecting: impl Future<Output = RedisResult<T>>,
+        connecting: impl Future<Output = Result<T, Failed>>,
     ) -> Result<T, LinkError> {
-        let error = match tokio::time::timeout(span, connecting).await {
-            Ok(connected) => match connected.map_err(|e| classify_setup(&e)) {
-                Err(LinkError::Away(error)) => error,
-                connected => return connected,
-            },
-            Err(_) => format!("no connection within {} s", span.as_secs()),
-        };
-        Err(LinkError::Away(format!("{}: {error}", self.addresses())))
+        match tokio::time::timeout(span, connecting).await {
+            Ok(connected) => {
+                connected.map_err(|Failed { at, error }| classify_setup(at.as_deref().unwrap_or(&self.servers), &error))
+            }
+            Err(_) => Err(LinkError::Away(format!("{}: no connection within {} s", self.servers, span.as_secs()))),
+        }
     }
 
-    /// The servers that are tried, for messages: without user and password.
-    pub fn addresses(&self) -> String {
-        let kind = self.kind.last();
-        let nodes = match &*kind {
-            Kind::Single(client) => vec![client.get_connection_info()],
-            Kind::Sentinel(sentinels) => sentinels.nodes.iter().collect(),
-            Kind::Cluster { nodes, .. } => nodes.iter().map(Client::get_connection_info).collect(),
-            Kind::Dialled(_) => return "the server".to_owned(),
-        };
-        nodes.iter().map(|node| node.addr().to_string()).collect::<Vec<_>>().join(", ")
+    /// Sorts an error of a connection that this connector has opened. Its text names the server.
+    pub fn error(&self, error: &RedisError) -> LinkError {
+        classify(&self.server(), error)
+    }
+
+    /// An absence of the server, in words.
+    pub fn away(&self, what: &str) -> LinkError {
+        LinkError::Away(format!("{}: {what}", self.server()))
+    }
+
+    /// The server of the connections, as messages name it.
+    fn server(&self) -> String {
+        let master = self.master.lock().unwrap_or_else(PoisonError::into_inner);
+        master.clone().unwrap_or_else(|| self.servers.to_string())
     }
 
     async fn node(
@@ -178,7 +198,7 @@ impl Connector {
         kind: &Kind,
         settings: &AsyncConnectionConfig,
         protocol: ProtocolVersion,
-    ) -> RedisResult<MultiplexedConnection> {
+    ) -> Result<MultiplexedConnection, Failed> {
         let named = |info: RedisConnectionInfo| {
             info.set_protocol(protocol).set_lib_name("token-sidecar", env!("CARGO_PKG_VERSION"))
         };
@@ -188,10 +208,16 @@ impl Connector {
             Client::open(info.set_redis_settings(settings))
         };
         match kind {
-            Kind::Single(client) => prepared(client)?.get_multiplexed_async_connection_with_config(settings).await,
+            Kind::Single(client) => {
+                Ok(prepared(client)?.get_multiplexed_async_connection_with_config(settings).await?)
+            }
             Kind::Sentinel(sentinels) => {
                 let client = sentinels.client()?.async_get_client().await?;
-                prepared(&client)?.get_multiplexed_async_connection_with_config(settings).await
+                let at = format!("Redis at {}", shown(client.get_connection_info().addr()));
+                *self.master.lock().unwrap_or_else(PoisonError::into_inner) = Some(at.clone());
+                let connecting = prepared(&client)?;
+                let connected = connecting.get_multiplexed_async_connection_with_config(settings).await;
+                connected.map_err(|error| Failed { at: Some(at), error })
             }
             Kind::Cluster { nodes, .. } => {
                 // Each time starting from another node: one that has left the Cluster still answers, but receives nothing.
@@ -200,12 +226,18 @@ impl Connector {
                 for client in nodes.iter().cycle().skip(turn).take(nodes.len()) {
                     match prepared(client)?.get_multiplexed_async_connection_with_config(settings).await {
                         Ok(connection) => return Ok(connection),
-                        Err(error) => last = Some(error),
+                        Err(error) => last = Some((client, error)),
                     }
                 }
-                Err(last.unwrap_or_else(|| (redis::ErrorKind::InvalidClientConfig, "no node is configured").into()))
+                let Some((client, error)) = last else {
+                    return Err(RedisError::from((ErrorKind::InvalidClientConfig, "no node is configured")).into());
+                };
+                let others =
+                    if nodes.len() > 1 { format!(" (the last of {} nodes)", nodes.len()) } else { String::new() };
+                let at = format!("Redis at {}{others}", shown(client.get_connection_info().addr()));
+                Err(Failed { at: Some(at), error })
             }
-            Kind::Dialled(dial) => dial.connect(&named(RedisConnectionInfo::default()), settings.clone()).await,
+            Kind::Dialled(dial) => Ok(dial.connect(&named(RedisConnectionInfo::default()), settings.clone()).await?),
         }
     }
 }

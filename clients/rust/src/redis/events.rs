@@ -5,7 +5,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
 use super::connect::Connector;
-use super::error::{LinkError, classify};
+use super::error::LinkError;
 use crate::wire::Event;
 
 /// How many messages may wait to be read. Further ones are dropped.
@@ -14,6 +14,7 @@ const CAPACITY: usize = 1024;
 /// What is published on some channels from the subscription on.
 pub struct Events {
     received: mpsc::Receiver<Vec<u8>>,
+    connector: Connector,
     /// Ends the subscription when it is dropped.
     _connection: MultiplexedConnection,
 }
@@ -34,14 +35,14 @@ impl Events {
             }
         };
         let mut connection = connector.subscription(receive).await?;
-        connection.subscribe(channels).await.map_err(|e| classify(&e))?;
-        Ok(Self { received, _connection: connection })
+        connection.subscribe(channels).await.map_err(|e| connector.error(&e))?;
+        Ok(Self { received, connector: connector.clone(), _connection: connection })
     }
 
     /// The payload of the next message.
     pub async fn raw(&mut self) -> Result<Vec<u8>, LinkError> {
         let payload = self.received.recv().await;
-        payload.ok_or_else(|| LinkError::Away("the connection to Redis broke".to_owned()))
+        payload.ok_or_else(|| self.connector.away("the connection broke"))
     }
 
     /// The next event; messages that are none are skipped.

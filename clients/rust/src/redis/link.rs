@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::commands::Commands;
 use super::connect::Connector;
-use super::error::{LinkError, classify};
+use super::error::LinkError;
 
 /// For this long after a failed try all callers get its error: thousands of sites may need the same connection.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -129,7 +129,7 @@ impl Link {
                 state.open = None;
             }
         }
-        Err(classify(&error))
+        Err(self.connector.error(&error))
     }
 }
 

@@ -17,7 +17,7 @@ pub use commands::Commands;
 pub use config::{RedisConfig, TlsConfig, Topology};
 pub use connect::Connector;
 pub use dial::{Dial, Stream};
-pub use error::{LinkError, classify};
+pub use error::LinkError;
 pub use events::Events;
 pub use file::read_file;
 pub use link::Link;
