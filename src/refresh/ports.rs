@@ -135,6 +135,7 @@ pub struct Heartbeat {
 
 /// The answer to a step that the store takes only in the state that it was decided on.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and most steps answer with a snapshot too")]
 pub enum Checked<T> {
     Done(T),
     /// The state has changed or the lock is held: decide again.
