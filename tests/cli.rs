@@ -4,6 +4,8 @@
 mod doctor;
 #[path = "cli/health.rs"]
 mod health;
+#[path = "cli/init.rs"]
+mod init;
 #[path = "cli/next.rs"]
 mod next;
 mod process;

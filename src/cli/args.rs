@@ -34,6 +34,7 @@ const EXAMPLES: &str = "\
 Examples:
   token-sidecar                              run the sidecar with the settings of the environment and .env
   token-sidecar check-config                 show every setting and where it comes from
+  token-sidecar config init                  print a TOML file with every setting, to begin with
   token-sidecar doctor                       check Redis, the solver, the API and the clock
   token-sidecar trigger --wait               ask for a new token and wait for it
   TOKEN=$(token-sidecar token --wait)        the current token, as soon as there is one
@@ -176,6 +177,10 @@ Examples:
     /// Show the effective settings with each one's origin, secrets redacted
     CheckConfig(Output),
 
+    /// A file of settings to begin with
+    #[command(subcommand, disable_help_subcommand = true)]
+    Config(Config),
+
     /// Ask the running sidecar whether it is healthy: for containers without curl
     #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
     Healthcheck(Healthcheck),
@@ -190,6 +195,27 @@ Examples:
     /// Print the manual page
     #[command(after_help = "Example:\n  token-sidecar man | man -l -")]
     Man,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum Config {
+    /// Print every setting at its default, commented out, with what it means
+    #[command(after_help = "\
+Examples:
+  token-sidecar config init --write sidecar.toml
+  token-sidecar config init --env --write .env")]
+    Init(Init),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// As a .env in place of TOML: the settings that have a variable
+    #[arg(long)]
+    pub env: bool,
+
+    /// Write this file, which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
 }
 
 #[derive(Clone, Args)]

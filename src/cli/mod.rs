@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check_config;
+mod config_init;
 mod doctor;
 mod healthcheck;
 mod history;
@@ -128,6 +129,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     match command {
         Command::Completions { shell } => return manual::completions(shell),
         Command::Man => return manual::page(),
+        Command::Config(args::Config::Init(flags)) => return config_init::run(&flags),
         _ => {}
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
@@ -164,7 +166,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
             Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
-            Command::CheckConfig(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+            Command::CheckConfig(_) | Command::Config(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
         }
     });
     // A file system or a name service that hangs must not delay the end.

@@ -16,7 +16,7 @@ const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESETS: [&str; 2] = [include_str!("presets/chitai_gorod.toml"), include_str!("presets/wildberries.toml")];
 
 /// The variable that names a program to start.
-const PROGRAM: &str = "BROWSER_PATH";
+pub(super) const PROGRAM: &str = "BROWSER_PATH";
 
 /// How the values begin that a user of the older guide's `.env` was to fill in.
 const PLACEHOLDER: &str = "ВАШ_";

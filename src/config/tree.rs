@@ -198,6 +198,12 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The value as a TOML file has it; `None` if it is not set.
+    pub(super) fn value(&self) -> Option<Value> {
+        let given = self.given().ok()??;
+        Some(given.other.cloned().unwrap_or_else(|| given.text.into_owned().into()))
+    }
+
     /// Reads a text, or a value of another kind that can be read as one.
     fn read<T>(self, is_text: fn(&Value) -> bool, read: impl FnOnce(&str) -> Result<T, Error>) -> Result<T, Error> {
         let given = self.given()?;

@@ -51,6 +51,7 @@ fn help_shows_every_command_examples_and_exit_codes() {
         "watch",
         "doctor",
         "check-config",
+        "config",
         "healthcheck",
         "completions",
         "man",
@@ -90,7 +91,7 @@ fn completions_are_scripts_that_their_shells_can_read() {
 #[test]
 fn the_manual_page_is_roff_with_every_command() {
     let page = call(&["man"]).expect(0).prints(".TH token-sidecar 1").prints("Examples");
-    for name in ["TRIGGER", "HEALTHCHECK", "CHECK-CONFIG"] {
+    for name in ["TRIGGER", "HEALTHCHECK", "CHECK-CONFIG", "CONFIG INIT"] {
         assert!(page.stdout.contains(name), "{name}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use token_sidecar::config::{Inputs, Layer, Secrecy, Setting, VARIABLES, list};
+use token_sidecar::config::{Inputs, Layer, MEANINGS, Secrecy, Setting, VARIABLES, list};
 
 use crate::markdown::root;
 
@@ -92,6 +92,19 @@ fn is_secret(secrecy: Secrecy) -> bool {
     !matches!(secrecy, Secrecy::Open | Secrecy::Address)
 }
 
+/// The text of a table's cell as `config init` has it.
+fn without_links(cell: &str) -> String {
+    let mut parts = cell.split("](");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (_, rest) = part.split_once(')').unwrap();
+        let at = text.rfind('[').unwrap();
+        text.remove(at);
+        text.push_str(rest);
+    }
+    text.replace("\\|", "|")
+}
+
 #[test]
 fn the_page_for_people_has_every_setting() {
     let page = fs::read_to_string(root().join("docs/configuration.md")).unwrap();
@@ -106,11 +119,14 @@ fn the_page_for_people_has_every_setting() {
             let head = row(setting, &preset, &all);
             let written = rows.get(number).unwrap_or(&"");
             let meaning = written.strip_prefix(&head).and_then(|rest| rest.strip_suffix(" |"));
-            let is_right = meaning.is_some_and(|meaning| !meaning.trim().is_empty());
-            assert!(is_right, "docs/configuration.md: in place of\n{written}\nshould stand\n{head}what it means |");
+            let pattern = setting.path.replacen(SITE, "*", 1);
+            let (_, known) = MEANINGS.iter().find(|(path, _)| *path == pattern).unwrap_or_else(|| panic!("{pattern}"));
+            let is_right = meaning.is_some_and(|meaning| without_links(meaning) == *known);
+            assert!(is_right, "docs/configuration.md: in place of\n{written}\nshould stand\n{head}{known} |");
         }
         assert_eq!(rows.len(), settings.len(), "rows of no setting: {:?}", &rows[settings.len()..]);
     }
+    assert_eq!(MEANINGS.len(), all.len());
 }
 
 #[test]

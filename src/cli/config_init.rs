@@ -1,0 +1,36 @@
+//! `config init`: a file with every setting at its default, to begin with.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::args::Init;
+use super::{Exit, Stopped};
+use crate::config;
+
+pub(super) fn run(flags: &Init) -> Result<Exit, Stopped> {
+    let text = if flags.env { config::initial::dotenv() } else { config::initial::toml() };
+    let text = text.map_err(|errors| Stopped::new(Exit::Config, errors))?;
+    match &flags.write {
+        Some(file) => write(file, &text)?,
+        None => io::stdout().write_all(text.as_bytes())?,
+    }
+    Ok(Exit::Done)
+}
+
+/// Creates the file, readable for its owner alone: it may come to hold secrets.
+fn write(file: &Path, text: &str) -> Result<(), Stopped> {
+    let name = file.display();
+    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::AlreadyExists => "it exists already; name another file, or remove this one first".to_owned(),
+            _ => error.to_string(),
+        };
+        Stopped::because(Exit::Usage, format!("{name} is not written: {reason}"))
+    })?;
+    created.write_all(text.as_bytes()).map_err(|error| {
+        let _half_of_it_stays = fs::remove_file(file);
+        Stopped::because(Exit::Unavailable, format!("{name} cannot be written: {error}"))
+    })
+}
