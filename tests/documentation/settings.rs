@@ -5,7 +5,7 @@ use std::fs;
 
 use token_sidecar::config::{Inputs, Layer, MEANINGS, Secrecy, Setting, VARIABLES, list};
 
-use crate::markdown::root;
+use crate::markdown::{Document, root};
 
 const PRESET: &str = include_str!("../../src/config/presets/chitai_gorod.toml");
 const SITE: &str = "chitai_gorod";
@@ -151,6 +151,21 @@ fn the_examples_of_the_built_in_site_are_right() {
     fs::write(&file, preset_text(true)).unwrap();
     let listed = list(&Inputs { config_file: Some(file), ..Inputs::default() });
     assert!(listed.is_ok(), "{}", listed.unwrap_err());
+}
+
+#[test]
+fn the_sites_of_the_readmes_are_right_and_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sidecar.toml");
+    let tables = ["README.md", "README.ru.md"].map(|name| Document::read(name).blocks("toml").concat());
+    for table in &tables {
+        fs::write(&file, table).unwrap();
+        let listed = list(&Inputs { config_file: Some(file.clone()), ..Inputs::default() }).unwrap().settings;
+        let is_set = |setting: &&Setting| matches!(setting.origin.layer, Layer::File(_));
+        assert_eq!(listed.iter().filter(is_set).count(), 5, "{table}");
+    }
+    let [english, russian] = tables.map(|table| table.parse::<toml::Table>().unwrap());
+    assert_eq!(english, russian);
 }
 
 #[test]
