@@ -244,15 +244,10 @@ impl World {
                 let done = self.execute(process, command);
                 let (at, name) = (self.elapsed(), scripts::name(command));
                 let mut state = self.state();
-                let outcome = match &done.reply {
-                    Reply::Array(items) => items.first(),
-                    _ => None,
-                };
-                match (name, outcome) {
-                    (Some("claim"), Some(Reply::Bulk(outcome))) if outcome == b"done" => {
-                        state.processes[process].claimed = at;
-                    }
-                    (Some("commit" | "fail"), Some(Reply::Bulk(outcome))) => {
+                let items = if let Reply::Array(items) = &done.reply { &items[..] } else { &[] };
+                match (name, items) {
+                    (Some("claim"), [_, Reply::Nil]) => state.processes[process].claimed = at,
+                    (Some("commit" | "fail"), [Reply::Bulk(outcome), ..]) => {
                         state.laws.settling(&scripts::claim(command).unwrap(), outcome);
                     }
                     _ => {}
