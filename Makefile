@@ -92,7 +92,7 @@ simulator: ## Run the simulator, to write a parser against; ARGS=--help tells th
 
 release: ## Build the small, fast binary
 	@scripts/setup build
-	cargo build --release --locked -p token-sidecar
+	TOKEN_SIDECAR_COMMIT='$(shell git rev-parse HEAD 2>/dev/null)' cargo build --release --locked -p token-sidecar
 
 install: ## Install the binary, its manual, completions and a unit for systemd under PREFIX (/usr/local)
 	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory release; \

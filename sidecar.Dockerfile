@@ -28,11 +28,12 @@ RUN mkdir src bench/src clients/rust/src fuzz/src simulator/src \
     && cargo build --release --locked -p token-sidecar
 
 FROM dependencies AS sidecar-build
+ARG REVISION
 COPY clients/rust/src clients/rust/src
 COPY src src
 # Cargo goes by times, and the sources are older than what was built in their place.
 RUN touch src/main.rs src/lib.rs clients/rust/src/lib.rs \
-    && cargo build --release --locked -p token-sidecar \
+    && TOKEN_SIDECAR_COMMIT="${REVISION}" cargo build --release --locked -p token-sidecar \
     && mkdir /shared
 
 FROM dependencies AS simulator-build

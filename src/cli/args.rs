@@ -185,6 +185,9 @@ Examples:
     #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
     Healthcheck(Healthcheck),
 
+    /// Print the version; as JSON with commit, profile and target of the build
+    Version(Output),
+
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
     Completions {

@@ -17,6 +17,7 @@ mod screen;
 mod status;
 mod token;
 mod trigger;
+mod version;
 mod watch;
 
 use std::process::ExitCode;
@@ -126,10 +127,11 @@ pub fn main() -> ExitCode {
 
 fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let command = cli.command.clone().unwrap_or(Command::Run);
-    match command {
-        Command::Completions { shell } => return manual::completions(shell),
+    match &command {
+        Command::Completions { shell } => return manual::completions(*shell),
         Command::Man => return manual::page(),
-        Command::Config(args::Config::Init(flags)) => return config_init::run(&flags),
+        Command::Config(args::Config::Init(flags)) => return config_init::run(flags),
+        Command::Version(output) => return version::print(output),
         _ => {}
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
@@ -166,7 +168,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
             Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
-            Command::CheckConfig(_) | Command::Config(_) | Command::Completions { .. } | Command::Man => Ok(Exit::Done),
+            Command::CheckConfig(_)
+            | Command::Config(_)
+            | Command::Version(_)
+            | Command::Completions { .. }
+            | Command::Man => Ok(Exit::Done),
         }
     });
     // A file system or a name service that hangs must not delay the end.

@@ -75,6 +75,20 @@ fn help_shows_every_command_examples_and_exit_codes() {
 }
 
 #[test]
+fn the_version_can_be_read_by_programs() {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = format!("token-sidecar {version}\n");
+    assert_eq!(call(&["version"]).expect(0).stdout, text);
+    assert_eq!(call(&["--version"]).expect(0).stdout, text);
+    let shown: serde_json::Value = serde_json::from_str(&call(&["version", "--json"]).expect(0).stdout).unwrap();
+    assert_eq!(shown["version"], version);
+    let commit = option_env!("TOKEN_SIDECAR_COMMIT").filter(|commit| !commit.is_empty());
+    assert_eq!(shown["commit"].as_str(), commit);
+    assert!(["debug", "release"].contains(&shown["profile"].as_str().unwrap()), "{shown}");
+    assert!(shown["target"].as_str().unwrap().starts_with(std::env::consts::ARCH), "{shown}");
+}
+
+#[test]
 fn completions_are_scripts_that_their_shells_can_read() {
     for (shell, sign) in
         [("bash", "complete -F"), ("zsh", "#compdef token-sidecar"), ("fish", "complete -c token-sidecar")]
