@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use clap::ColorChoice;
 use tracing::Subscriber;
 use tracing::subscriber::set_global_default;
 use tracing_subscriber::filter::Targets;
@@ -35,9 +36,11 @@ pub enum TelemetryError {
     Thread(#[from] io::Error),
 }
 
-pub fn init(format: LogFormat, filter: Targets) -> Result<(), TelemetryError> {
-    let colours = if io::stderr().is_terminal() { Colours::UnlessRefused } else { Colours::Never };
-    set_global_default(subscriber(format, filter, colours, || &QUEUE))?;
+/// `Auto` colours lines for people at a terminal, unless `NO_COLOR` is set.
+pub fn init(format: LogFormat, filter: Targets, color: ColorChoice) -> Result<(), TelemetryError> {
+    let is_plain = color == ColorChoice::Auto && !io::stderr().is_terminal();
+    let color = if is_plain { ColorChoice::Never } else { color };
+    set_global_default(subscriber(format, filter, color, || &QUEUE))?;
     std::thread::Builder::new().name("log".to_owned()).spawn(|| QUEUE.drain())?;
     Ok(())
 }
@@ -94,18 +97,10 @@ impl Write for &Queue {
     }
 }
 
-/// Whether text logs are coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Colours {
-    /// Unless `NO_COLOR` is set.
-    UnlessRefused,
-    Never,
-}
-
 fn subscriber<W>(
     format: LogFormat,
     filter: Targets,
-    colours: Colours,
+    color: ColorChoice,
     writer: W,
 ) -> impl Subscriber + Send + Sync + use<W>
 where
@@ -117,7 +112,10 @@ where
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => {
             let lines = lines.with_target(false);
-            if colours == Colours::Never { lines.with_ansi(false).boxed() } else { lines.boxed() }
+            match color {
+                ColorChoice::Auto => lines.boxed(),
+                ColorChoice::Always | ColorChoice::Never => lines.with_ansi(color == ColorChoice::Always).boxed(),
+            }
         }
     };
     Registry::default().with(lines.with_filter(filter))
@@ -145,7 +143,7 @@ mod tests {
     fn logged(format: LogFormat, filter: &str) -> String {
         let page = Page::default();
         let writer = page.clone();
-        let subscriber = subscriber(format, filter.parse().unwrap(), Colours::Never, move || writer.clone());
+        let subscriber = subscriber(format, filter.parse().unwrap(), ColorChoice::Never, move || writer.clone());
         tracing::subscriber::with_default(subscriber, || {
             let _refresh = tracing::info_span!("refresh", site = "shop").entered();
             tracing::info!(solve.duration_ms = 17, "solved");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
 use jiff::Timestamp;
 
 use crate::config::Flag;
@@ -18,7 +18,6 @@ use crate::domain::duration;
     after_help = EXAMPLES,
     after_long_help = EXAMPLES,
     arg_required_else_help = false,
-    disable_help_subcommand = true,
     max_term_width = 110
 )]
 pub struct Cli {
@@ -28,21 +27,31 @@ pub struct Cli {
 
     #[command(flatten)]
     pub settings: Settings,
+
+    /// When to colour the output; by itself at a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  token-sidecar                              run the sidecar with the settings of the environment and .env
-  token-sidecar check-config                 show every setting and where it comes from
-  token-sidecar config init                  print a TOML file with every setting, to begin with
-  token-sidecar doctor                       check Redis, the solver, the API and the clock
-  token-sidecar trigger --wait               ask for a new token and wait for it
-  TOKEN=$(token-sidecar token --wait)        the current token, as soon as there is one
-  printf %s \"$TOKEN\" | token-sidecar next    the one that replaces it, once the API has refused it
-  redis-cli PUBLISH chitai_gorod:token:invalid now   the same trigger by hand
+  token-sidecar                 run with settings of the environment and .env
+  token-sidecar check-config    show every setting and where it comes from
+  token-sidecar config init     print a TOML file with every setting
+  token-sidecar doctor          check Redis, the solver, the API and the clock
+  token-sidecar trigger --wait  ask for a new token and wait for it
 
-Settings come from flags, then the environment, then .env in this folder, then the file of --config, then
-the built-in site. Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
+  TOKEN=$(token-sidecar token --wait)
+      the current token, as soon as there is one
+  printf %s \"$TOKEN\" | token-sidecar next
+      the one that replaces it, once the API has refused it
+  redis-cli PUBLISH chitai_gorod:token:invalid now
+      the same trigger by hand
+
+Settings come from flags, then the environment, then .env in this folder, then
+the file of --config, then the built-in site.
+
+Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
 69 Redis out of reach, 75 failed for now: try again later.";
 
 /// Settings that are given as flags; they beat the environment. Its `Debug` hides them.
@@ -125,14 +134,16 @@ pub enum Command {
 
     /// Publish the message that the token does not work
     #[command(after_help = "\
-A token that is given with --refused as an argument is visible to other users of the machine (`ps`): `-` reads it from
-standard input. Its fingerprint, the first 16 hex digits of its SHA-256, is no secret.
+A token that is given with --refused as an argument is visible to other users
+of the machine (`ps`): `-` reads it from standard input. Its fingerprint, the
+first 16 hex digits of its SHA-256, is no secret.
 
-Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens, 75 failed or timed out.
+Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens,
+75 failed or timed out.
 
 Examples:
-  token-sidecar trigger --wait                  wait up to 60 s for the outcome
-  token-sidecar trigger --wait=90s --force      solve even inside the debounce window and while backing off
+  token-sidecar trigger --wait              wait up to 60 s for the outcome
+  token-sidecar trigger --wait 90s --force  solve even while backing off
   token-sidecar trigger --reason 'deploy of parser 7'
   printf %s \"$TOKEN\" | token-sidecar trigger --wait --refused -")]
     Trigger(Trigger),
@@ -143,15 +154,18 @@ Exit codes: 0 printed, 75 there is no token.
 
 Examples:
   TOKEN=$(token-sidecar token --wait)
-  token-sidecar token --curl | curl -K - https://…    with its cookies and its user agent")]
+  token-sidecar token --curl | curl -K - https://…
+      with its cookies and its user agent")]
     Token(Token),
 
     /// Report a token that the API has refused, and print the one that takes its place
     #[command(after_help = "\
-The refused token is read from standard input. As an argument it would be visible to other users of the machine (`ps`);
-its fingerprint, the first 16 hex digits of its SHA-256, is no secret.
+The refused token is read from standard input. As an argument it would be
+visible to other users of the machine (`ps`); its fingerprint, the first 16 hex
+digits of its SHA-256, is no secret.
 
-Exit codes: 0 printed, 2 no or an empty token given, 69 no sidecar listens, 75 failed or timed out.
+Exit codes: 0 printed, 2 no or an empty token given, 69 no sidecar listens,
+75 failed or timed out.
 
 Example:
   TOKEN=$(printf %s \"$TOKEN\" | token-sidecar next)")]
@@ -189,7 +203,9 @@ Examples:
     Version(Output),
 
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
+    #[command(after_help = "\
+Example:
+  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

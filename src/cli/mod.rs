@@ -22,7 +22,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{ColorChoice, CommandFactory as _, FromArgMatches as _};
 use token_sidecar_client::ClientError;
 use token_sidecar_client::redis::LinkError;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +108,9 @@ impl From<std::io::Error> for Stopped {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let command = Cli::command().color(color(std::env::args_os()));
+    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    screen::colour(cli.color);
     let done = dispatch(&cli);
     // Where the log cannot be written, neither can the reason.
     let is_read = log::flush();
@@ -123,6 +125,16 @@ pub fn main() -> ExitCode {
             stopped.exit.into()
         }
     }
+}
+
+/// What `--color` says, for the help and for errors of usage, which end the process before the flags are parsed.
+fn color(args: impl Iterator<Item = std::ffi::OsString>) -> ColorChoice {
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).take_while(|arg| arg != "--").collect();
+    let chosen = args.iter().enumerate().rev().find_map(|(n, arg)| match arg.strip_prefix("--color")? {
+        "" => args.get(n + 1).map(String::as_str),
+        rest => rest.strip_prefix('='),
+    });
+    chosen.and_then(|chosen| chosen.parse().ok()).unwrap_or_default()
 }
 
 fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
@@ -142,7 +154,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let Loaded { config, in_files, warnings } = config::load(&inputs).map_err(refused)?;
     let logs = matches!(command, Command::Run | Command::Refresh);
     if logs {
-        log::init(config.log_format, config.log_filter.clone()).map_err(|e| Stopped::new(Exit::Config, e))?;
+        log::init(config.log_format, config.log_filter.clone(), cli.color)
+            .map_err(|e| Stopped::new(Exit::Config, e))?;
     }
     for warning in warnings {
         if logs {

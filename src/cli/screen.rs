@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write as _};
 
+use clap::ColorChoice;
 use console::Term;
 use jiff::Timestamp;
 use token_sidecar_client::excerpt::is_hidden;
@@ -69,7 +70,15 @@ impl Drop for Progress {
     }
 }
 
-/// Text in green, where stdout is a terminal and NO_COLOR is not set.
+/// Colours the output of the commands from here on. `Auto` looks for a terminal and NO_COLOR.
+pub(super) fn colour(choice: ColorChoice) {
+    if choice != ColorChoice::Auto {
+        console::set_colors_enabled(choice == ColorChoice::Always);
+        console::set_colors_enabled_stderr(choice == ColorChoice::Always);
+    }
+}
+
+/// Text in green, where the output is coloured.
 pub(super) fn good(text: &str) -> console::StyledObject<&str> {
     console::style(text).green()
 }

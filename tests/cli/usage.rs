@@ -75,6 +75,56 @@ fn help_shows_every_command_examples_and_exit_codes() {
 }
 
 #[test]
+fn help_breaks_no_example_at_80_columns() {
+    let help = call(&["--help"]).expect(0).stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands: Vec<&str> = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).collect();
+    let commands = commands.into_iter().filter(|name| !name.is_empty() && *name != "help");
+    let mut shown = 0;
+    for command in commands.map(Some).chain([None]) {
+        let args = command.into_iter().chain(["--help"]);
+        let output = cargo_bin_cmd!("token-sidecar").args(args).env_clear().env("COLUMNS", "80").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{command:?}:\n{text}");
+        let wide = call(&command.into_iter().chain(["--help"]).collect::<Vec<_>>()).stdout;
+        let examples = |text: &str| text.split_once("\nExample").map(|(_, examples)| examples.to_owned());
+        assert_eq!(examples(&text), examples(&wide), "{command:?}");
+        shown += 1;
+    }
+    assert!(shown > 10, "{help}");
+}
+
+#[test]
+fn help_of_a_command_is_there_both_ways() {
+    for command in ["trigger", "history"] {
+        assert_eq!(call(&["help", command]).expect(0).stdout, call(&[command, "--help"]).expect(0).stdout);
+    }
+    assert_eq!(call(&["help"]).expect(0).stdout, call(&["--help"]).expect(0).stdout);
+    call(&["help", "statsu"]).expect(2);
+}
+
+#[test]
+fn color_is_a_choice() {
+    let world = World::start();
+    let is_coloured = |args: &[&str], env| {
+        let ran = world.call_with(args, env);
+        (ran.stdout + &ran.stderr).contains('\u{1b}')
+    };
+    for args in [&["status"][..], &["check-config"], &["--help"], &["frobnicate"]] {
+        let with = |color: &'static str| args.iter().copied().chain([color]).collect::<Vec<_>>();
+        assert!(is_coloured(&with("--color=always"), &[]), "{args:?}");
+        assert!(is_coloured(&with("--color=always"), &[("NO_COLOR", "1")]), "a flag beats the environment: {args:?}");
+        for plain in ["--color=never", "--color=auto"] {
+            assert!(!is_coloured(&with(plain), &[]), "{args:?} {plain}: stdout is no terminal");
+        }
+    }
+    assert!(is_coloured(&["status", "--color", "always"], &[]));
+    assert!(is_coloured(&["refresh", "--color", "always"], &[]), "the log");
+    assert!(!is_coloured(&["refresh"], &[]));
+    call(&["status", "--color=sometimes"]).expect(2).stderr_has("always");
+}
+
+#[test]
 fn the_version_can_be_read_by_programs() {
     let version = env!("CARGO_PKG_VERSION");
     let text = format!("token-sidecar {version}\n");
