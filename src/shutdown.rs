@@ -46,16 +46,18 @@ impl Signals {
         })
     }
 
-    /// Ends the process on the first signal from now on, even while it writes into a full pipe.
+    /// Ends the process on the first signal from now on, even while it writes into a full pipe. SIGINT ends it with the
+    /// given code.
     ///
     /// The default action is not enough: it is off where the parent ignores a signal, as a shell ignores SIGINT for its
     /// background jobs.
-    pub fn end_the_process() -> io::Result<()> {
+    pub fn end_the_process(interrupted: i32) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_io().build()?;
         let mut signals = runtime.block_on(async { Self::install() })?;
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || std::process::exit(exit_code(runtime.block_on(signals.next()))))?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let signal = runtime.block_on(signals.next());
+            std::process::exit(if signal == SignalKind::interrupt() { interrupted } else { exit_code(signal) })
+        })?;
         Ok(())
     }
 
@@ -98,6 +100,9 @@ fn name(signal: SignalKind) -> &'static str {
         _ => "SIGHUP",
     }
 }
+
+/// What a shell reports for a process ended by SIGINT.
+pub const INTERRUPTED: i32 = 130;
 
 /// What a shell reports for a process ended by the signal.
 const fn exit_code(signal: SignalKind) -> i32 {

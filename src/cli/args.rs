@@ -172,8 +172,8 @@ Example:
     Next(Next),
 
     /// Show the state: age, time left, next tick, last attempts
-    #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none.")]
-    Status(Output),
+    #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none; --watch: 0 interrupted.")]
+    Status(Status),
 
     /// Show the last attempts, the newest first: when, why, for whom, and how they ended
     #[command(after_help = "\
@@ -324,6 +324,16 @@ pub struct Form {
     /// All that belongs to it as one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Status {
+    #[command(flatten)]
+    pub output: Output,
+
+    /// Show it until interrupted: in place at a terminal, elsewhere anew at each change
+    #[arg(long, conflicts_with = "json")]
+    pub watch: bool,
 }
 
 #[derive(Debug, Clone, Args)]

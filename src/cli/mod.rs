@@ -32,7 +32,7 @@ use self::run::Start;
 use crate::app::AppError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
 use crate::log;
-use crate::shutdown::Signals;
+use crate::shutdown::{INTERRUPTED, Signals};
 
 /// The exit code of a command; the numbers are those of `sysexits.h` where they fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +165,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         }
     }
     if !matches!(command, Command::Run | Command::Refresh) {
-        Signals::end_the_process()?;
+        let is_asked_to_end = matches!(&command, Command::Status(flags) if flags.watch);
+        Signals::end_the_process(if is_asked_to_end { 0 } else { INTERRUPTED })?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let only = cli.settings.site.as_deref();
@@ -177,7 +178,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Token(flags) => token::run(&config, one_site(&config, only)?, flags).await,
             Command::Next(flags) => next::run(&config, one_site(&config, only)?, flags).await,
             Command::History(flags) => history::run(&config, one_site(&config, only)?, flags).await,
-            Command::Status(output) => status::run(&config, &some_sites(&config, only)?, output).await,
+            Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
             Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
             Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,

@@ -78,6 +78,45 @@ pub(super) fn colour(choice: ColorChoice) {
     }
 }
 
+/// Blocks on stdout that follow each other: at a terminal each takes the place of the one before.
+pub(super) struct Place {
+    terminal: Option<Term>,
+    drawn: usize,
+}
+
+impl Place {
+    pub(super) fn new() -> Self {
+        Self { terminal: io::stdout().is_terminal().then(Term::stdout), drawn: 0 }
+    }
+
+    /// Whether a block takes the place of the one before.
+    pub(super) const fn is_redrawn(&self) -> bool {
+        self.terminal.is_some()
+    }
+
+    pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
+        let Some(terminal) = &self.terminal else {
+            let gap = if self.drawn == 0 { "" } else { "\n" };
+            self.drawn = lines.len();
+            return line(format!("{gap}{}", lines.join("\n")));
+        };
+        let rows = usize::from(terminal.size().0).saturating_sub(1).max(1);
+        let (shown, rest) = if lines.len() > rows { lines.split_at(rows - 1) } else { (lines, &[][..]) };
+        let mut block = if self.drawn == 0 { String::new() } else { format!("\x1b[{}A", self.drawn) };
+        // A line that does not fit is cut off by the terminal: wrapping is off meanwhile.
+        block.push_str("\x1b[?7l");
+        for text in shown {
+            block.push_str(&format!("\r\x1b[2K{text}\n"));
+        }
+        if !rest.is_empty() {
+            block.push_str(&format!("\r\x1b[2K… {} more lines\n", rest.len()));
+        }
+        block.push_str("\x1b[?7h\x1b[J");
+        self.drawn = shown.len() + usize::from(!rest.is_empty());
+        terminal.write_str(&block)
+    }
+}
+
 /// Text in green, where the output is coloured.
 pub(super) fn good(text: &str) -> console::StyledObject<&str> {
     console::style(text).green()

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use token_sidecar_client::redis::{Connector, Link};
+use token_sidecar_client::Updates;
+use token_sidecar_client::redis::{Connector, Link, LinkError};
 use token_sidecar_client::wire::{whole_second_down, whole_second_up};
 
-use super::args::Output;
+use super::args::Status as Flags;
 use super::patience::reach;
 use super::screen::plain;
 use super::{Exit, Stopped, local, screen};
@@ -16,8 +17,9 @@ use crate::config::{Config, SiteConfig};
 use crate::domain::breaker::{BreakerState, SolverStatus};
 use crate::domain::duration;
 use crate::domain::lifetime::between;
+use crate::domain::snapshot::Failing;
 use crate::redis::{RedisStore, history};
-use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState};
+use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState, TokenStatus};
 
 const ATTEMPTS: usize = 5;
 
@@ -38,38 +40,99 @@ struct Sites {
     sites: Vec<SiteWithHistory>,
 }
 
-pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output) -> Result<Exit, Stopped> {
+/// How often `--watch` looks where no event comes.
+const PACE: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -> Result<Exit, Stopped> {
     let link = Arc::new(Link::new(Connector::new(&config.redis)?));
+    let first = reach(&config.redis, async || look(config, &link, sites).await).await?;
+    if flags.watch {
+        return watch(config, &link, sites, first).await;
+    }
+    let is_fresh = first.sites.iter().all(|s| s.site.state == TokenState::Fresh);
+    if flags.output.json {
+        let json = serde_json::to_string_pretty(&first);
+        screen::line(json.map_err(std::io::Error::from)?)?;
+    } else {
+        for line in first.readable() {
+            screen::line(line)?;
+        }
+    }
+    Ok(if is_fresh { Exit::Done } else { Exit::Unhealthy })
+}
+
+/// Shows the state at each event and every few seconds, until the process is ended.
+async fn watch(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig], first: Sites) -> Result<Exit, Stopped> {
+    let mut updates = Updates::of(link.connector().clone(), sites.iter().map(|site| &site.id));
+    let mut place = screen::Place::new();
+    let (mut lines, mut shown) = (first.readable(), Some(first.gist()));
+    place.show(&lines)?;
+    loop {
+        tokio::select! {
+            _ = updates.next() => {}
+            () = tokio::time::sleep(PACE) => {}
+        }
+        let (gist, error) = match look(config, link, sites).await {
+            Ok(sites) => {
+                lines = sites.readable();
+                (Some(sites.gist()), None)
+            }
+            Err(error) => (None, Some(format!("not current: {}", plain(&error.to_string())))),
+        };
+        if place.is_redrawn() || gist != shown {
+            let shown: Vec<String> = lines.iter().cloned().chain(error).collect();
+            place.show(&shown)?;
+        }
+        shown = gist;
+    }
+}
+
+async fn look(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig]) -> Result<Sites, LinkError> {
     let mut shown = Vec::new();
     for site in sites {
-        let store = reader(&link, site);
-        let snapshot = reach(&config.redis, || store.snapshot()).await?;
+        let snapshot = reader(link, site).snapshot().await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
         let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
-        let history = reach(&config.redis, async || history::latest(&link, &site.keys, ATTEMPTS).await).await?;
+        let history = history::latest(link, &site.keys, ATTEMPTS).await?;
         status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
         shown.push(SiteWithHistory { site: status, history });
     }
-    let solvers = local::solvers(config, sites).await;
-    let fresh = shown.iter().all(|s| s.site.state == TokenState::Fresh);
-    if output.json {
-        let json = serde_json::to_string_pretty(&Sites { solvers, sites: shown });
-        screen::line(json.map_err(std::io::Error::from)?)?;
-    } else {
-        for site in &shown {
-            for line in readable(site) {
-                screen::line(line)?;
-            }
-        }
-        for SolverStatus { address, state, left_alone_s } in solvers {
+    Ok(Sites { solvers: local::solvers(config, sites).await, sites: shown })
+}
+
+impl Sites {
+    fn readable(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self.sites.iter().flat_map(readable).collect();
+        for SolverStatus { address, state, left_alone_s } in &self.solvers {
             let left = left_alone_s.map(|left| format!(", left alone for {left} s")).unwrap_or_default();
             let state =
-                if state == BreakerState::Closed { screen::good("asked") } else { screen::bad(state.into_str()) };
-            screen::line(format!("solver {}  {state}{left}", plain(&address)))?;
+                if *state == BreakerState::Closed { screen::good("asked") } else { screen::bad(state.into_str()) };
+            lines.push(format!("solver {}  {state}{left}", plain(address)));
         }
+        lines
     }
-    Ok(if fresh { Exit::Done } else { Exit::Unhealthy })
+
+    /// What makes a new block worth showing: all but the times that pass.
+    fn gist(&self) -> Vec<Gist> {
+        let of = |SiteWithHistory { site, history }: &SiteWithHistory| Gist {
+            state: site.state,
+            token: site.token.clone(),
+            is_refreshing: site.refresh.is_some(),
+            failing: site.failing.clone(),
+            last: history.first().cloned(),
+        };
+        self.sites.iter().map(of).collect()
+    }
+}
+
+#[derive(PartialEq)]
+struct Gist {
+    state: TokenState,
+    token: Option<TokenStatus>,
+    is_refreshing: bool,
+    failing: Option<Failing>,
+    last: Option<HistoryEntry>,
 }
 
 pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {

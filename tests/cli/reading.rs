@@ -172,6 +172,30 @@ fn status_survives_whatever_stands_in_the_keys() {
 }
 
 #[test]
+fn status_watches_until_it_is_interrupted() {
+    let mut world = World::start();
+    let watch = world.begin(&["status", "--watch"], &[]);
+    watch.prints("chitai_gorod  no token");
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_DEBOUNCE", "0s")]);
+    watch.prints("chitai_gorod  fresh");
+    world.faults(Faults { solve_reset: true, ..Faults::default() });
+    world.publish("now");
+    watch.prints("1 in a row");
+    sidecar.stop().expect(0);
+    world.redis.kill();
+    watch.prints("not current: Redis at 127.0.0.1:");
+    world.redis.revive();
+    eventually("the state of the empty Redis", || {
+        (watch.written().matches("chitai_gorod  no token").count() == 2).then_some(())
+    });
+    watch.signal("INT");
+    let ran = watch.end().expect(0);
+    assert!(!ran.stdout.contains('\u{1b}'), "{:?}", ran.stdout);
+    assert_eq!(ran.stdout.matches("not current").count(), 1, "once, not at every look: {}", ran.stdout);
+    world.call(&["status", "--watch", "--json"]).expect(2);
+}
+
+#[test]
 fn watch_prints_a_json_object_a_line_where_it_is_piped() {
     let world = World::start();
     let watch = world.begin(&["watch"], &[]);
