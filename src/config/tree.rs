@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use serde::Deserializer;
-use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer};
+use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, IntoDeserializer, Visitor};
 use token_sidecar_client::wire::SiteId;
 use toml::Value;
@@ -343,7 +343,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.read(|_| false, |text| visitor.visit_enum(word(text)))
+        self.read(|_| false, |text| visitor.visit_enum(text.trim().into_deserializer()))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -430,10 +430,6 @@ impl<'de> IntoDeserializer<'de, Error> for Place<'_> {
     fn into_deserializer(self) -> Self {
         self
     }
-}
-
-fn word(text: &str) -> StrDeserializer<'_, Error> {
-    text.trim().into_deserializer()
 }
 
 fn join(path: &str, name: &str) -> String {
