@@ -31,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "config", "refresh", "domain",
         ],
     ),
-    ("doctor", &["app", "redis", "sources", "verify", "http", "clock", "config", "refresh", "domain"]),
+    ("doctor", &["app", "redis", "sources", "verify", "outputs", "http", "clock", "config", "refresh", "domain"]),
     ("cli", &["app", "doctor", "http", "clock", "redis", "config", "log", "shutdown", "status", "refresh", "domain"]),
     ("lib", &[]),
     ("main", &[]),

@@ -20,6 +20,8 @@ mod ending;
 mod env_file;
 #[path = "sidecar/faults.rs"]
 mod faults;
+#[path = "sidecar/files.rs"]
+mod files;
 #[path = "sidecar/flood.rs"]
 mod flood;
 #[path = "sidecar/gateway.rs"]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use token_sidecar::outputs::env_file::edit::edit;
+use token_sidecar::outputs::token_file::env_line::edit;
 
 const KEY: &str = "KEY";
 const VALUE: &str = "new.Token-1_~+/==";

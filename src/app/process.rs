@@ -22,16 +22,15 @@ use crate::domain::pending::{Arrival, Note};
 use crate::domain::stored::StoredToken;
 use crate::gateway::{self, Access, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
-use crate::outputs::env_file::EnvFile;
+use crate::outputs::token_file::TokenFileWriter;
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
-use crate::refresh::observation::{Observation, Observer as _};
 use crate::refresh::ports::{Clock as _, Probe as _, Store as _, StoreError};
 use crate::refresh::site::{Ports, SiteContext};
 use crate::server::StoreReader;
 use crate::sources::{AnySource, SharedSources};
-use crate::status::{HistoryEntry, SiteObserver, StatusRegistry};
+use crate::status::{HistoryEntry, OutputObserver, SiteObserver, StatusRegistry};
 use crate::verify::HttpProbe;
 
 /// How long each last step of a shutdown may take.
@@ -69,9 +68,9 @@ pub(super) struct Process {
 
 /// An output of a site that is not started yet.
 struct Output {
-    file: EnvFile,
+    file: TokenFileWriter,
     stored: watch::Receiver<Option<Arc<StoredToken>>>,
-    observer: SiteObserver,
+    observer: OutputObserver,
 }
 
 /// What other parts of the process use of a running site.
@@ -96,7 +95,7 @@ impl Process {
         let mut served = Vec::new();
         for config in sites {
             let SiteConfig { id, page, product, keys, policy, sources, probe, api, .. } = config;
-            let SiteConfig { gateway_headers, bootstrap, env_file, env_key, .. } = config;
+            let SiteConfig { gateway_headers, bootstrap, files, .. } = config;
             let sources = sources.iter().map(|source| AnySource::new(source, &product, &shared));
             let sources = sources.collect::<Result<Vec<_>, _>>()?;
             let mailbox = Arc::new(Mailbox::default());
@@ -104,10 +103,10 @@ impl Process {
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
             let stored = watch::Sender::new(None);
             let observer = status.add(&id, policy.schedule.clone());
-            outputs.extend(env_file.map(|path| Output {
-                file: EnvFile::new(path, env_key),
+            outputs.extend(files.into_iter().map(|file| Output {
+                observer: observer.output(&file.path),
+                file: TokenFileWriter::new(id.clone(), file),
                 stored: stored.subscribe(),
-                observer: observer.clone(),
             }));
             if let (Some(_), Some(api), Some(observer)) = (&gateway, api, status.gateway(&id)) {
                 served.push(gateway::Site::new(SiteParts {
@@ -217,7 +216,7 @@ fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     let tasks = TaskTracker::new();
     for Output { file, stored, observer } in outputs {
         let status = Arc::clone(status);
-        let report = move |is_current| observer.observe(Observation::Output { is_current });
+        let report = move |written| observer.report(written);
         tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected(), report));
     }
     tasks.close();

@@ -189,7 +189,7 @@ Examples:
     Doctor(Output),
 
     /// Show the effective settings with each one's origin, secrets redacted
-    CheckConfig(Output),
+    CheckConfig(CheckConfig),
 
     /// A file of settings to begin with
     #[command(subcommand, disable_help_subcommand = true)]
@@ -334,6 +334,16 @@ pub struct Status {
     /// Show it until interrupted: in place at a terminal, elsewhere anew at each change
     #[arg(long, conflicts_with = "json")]
     pub watch: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CheckConfig {
+    #[command(flatten)]
+    pub output: Output,
+
+    /// Show what the files of this site would hold in place of the settings; tokens and cookies are `hidden`
+    #[arg(long, value_name = "SITE", conflicts_with = "json")]
+    pub render: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

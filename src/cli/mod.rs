@@ -27,7 +27,7 @@ use token_sidecar_client::ClientError;
 use token_sidecar_client::redis::LinkError;
 use tokio_util::sync::CancellationToken;
 
-use self::args::{Cli, Command};
+use self::args::{CheckConfig, Cli, Command};
 use self::run::Start;
 use crate::app::AppError;
 use crate::config::{self, Config, Inputs, Loaded, SiteConfig};
@@ -148,7 +148,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     }
     let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
     let refused = |errors| Stopped::new(Exit::Config, errors);
-    if let Command::CheckConfig(output) = &command {
+    if let Command::CheckConfig(CheckConfig { output, render: None }) = &command {
         return check_config::print(&config::list(&inputs).map_err(refused)?, output);
     }
     let Loaded { config, in_files, warnings } = config::load(&inputs).map_err(refused)?;
@@ -163,6 +163,9 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         } else {
             screen::error_line(&warning);
         }
+    }
+    if let Command::CheckConfig(CheckConfig { render, .. }) = &command {
+        return check_config::render(one_site(&config, render.as_deref())?);
     }
     if !matches!(command, Command::Run | Command::Refresh) {
         let is_asked_to_end = matches!(&command, Command::Status(flags) if flags.watch);

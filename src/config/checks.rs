@@ -1,6 +1,7 @@
 //! Checks between sites, and between a site and Redis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use token_sidecar_client::redis::Topology;
@@ -12,6 +13,7 @@ use super::site::SiteConfig;
 use super::source::{FlaresolverrConfig, SourceConfig};
 use super::variables;
 use crate::domain::product::ProductRule;
+use crate::domain::token_file::{Content, TokenFile};
 
 /// Notes every conflict between settings.
 pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfig]) {
@@ -22,11 +24,7 @@ pub(super) fn check(reader: &mut Reader, topology: &Topology, sites: &[SiteConfi
     for (one, two, prefix) in pairs(sites.iter().map(|site| (variables::prefix(site.id.as_str()), site))) {
         reader.conflict(format!("sites.{} and sites.{} would share the variables {prefix}_…", one.id, two.id));
     }
-    let lines = sites.iter().filter_map(|site| Some(((site.env_file.as_ref()?, &site.env_key), site)));
-    for (one, two, (file, key)) in pairs(lines) {
-        let file = file.display();
-        reader.conflict(format!("sites.{} and sites.{} write the same line {key} of {file}", one.id, two.id));
-    }
+    check_files(reader, sites);
     check_solvers(reader, sites);
 }
 
@@ -39,6 +37,25 @@ fn pairs<K: Ord + Clone, T: Copy>(items: impl Iterator<Item = (K, T)>) -> Vec<(T
         earlier.map(|earlier| (earlier, item, key))
     });
     earlier.collect()
+}
+
+/// No two write the same file, unless they write different lines of a `.env`.
+fn check_files(reader: &mut Reader, sites: &[SiteConfig]) {
+    let all = || sites.iter().flat_map(|site| site.files.iter().map(move |file| (site, file)));
+    let lines = all().filter_map(|(site, file)| match &file.content {
+        Content::EnvLine(key) => Some(((&file.path, key), site)),
+        Content::Template(_) => None,
+    });
+    for (one, two, (file, key)) in pairs(lines) {
+        let file = file.display();
+        reader.conflict(format!("sites.{} and sites.{} write the same line {key} of {file}", one.id, two.id));
+    }
+    let whole = |file: &TokenFile| matches!(file.content, Content::Template(_));
+    let written: BTreeSet<&Path> = all().filter(|(_, file)| whole(file)).map(|(_, file)| &*file.path).collect();
+    let of_those = all().filter(|(_, file)| written.contains(&*file.path)).map(|(site, file)| (&file.path, site));
+    for (one, two, file) in pairs(of_those) {
+        reader.conflict(format!("sites.{} and sites.{} both write {}", one.id, two.id, file.display()));
+    }
 }
 
 /// On a Cluster, token and cookies must share a slot: they are written in one step.

@@ -139,13 +139,56 @@ pub(super) fn dotenv(file: &Path) -> Result<Dotenv, ConfigError> {
 /// Reads the TOML file. An error names the line but does not show it.
 pub(super) fn toml(file: &Path) -> Result<toml::Table, ConfigError> {
     let text = read_text(file, LARGEST).map_err(|error| unreadable(file, &error))?;
-    text.parse::<toml::Table>().map_err(|error| {
+    let table = text.parse::<toml::Table>().map_err(|error| {
         let line = error
             .span()
             .map(|span| text.as_bytes()[..span.start.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1);
         let file = line.map_or_else(|| name(file), |line| format!("{}, line {line}", name(file)));
         ConfigError::File { file, reason: error.message().to_owned() }
-    })
+    })?;
+    Ok(numbered(table))
+}
+
+/// Makes each list of tables a table whose names are their numbers.
+fn numbered(table: toml::Table) -> toml::Table {
+    let item = |value| match value {
+        toml::Value::Table(table) => toml::Value::Table(numbered(table)),
+        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            let items = items.into_iter().enumerate().map(|(number, value)| (number.to_string(), value));
+            toml::Value::Table(numbered(items.collect()))
+        }
+        value => value,
+    };
+    table.into_iter().map(|(name, value)| (name, item(value))).collect()
+}
+
+/// Reads the file of a template.
+pub(super) fn template(file: &Path) -> Parsed<String> {
+    read_text(file, LARGEST).map_err(|error| format!("the file cannot be read: {error}"))
+}
+
+/// The number of a user, who may be named as in /etc/passwd.
+pub(super) fn user(text: &str) -> Parsed<u32> {
+    number_of(text, Path::new("/etc/passwd"), "user")
+}
+
+/// The number of a group, which may be named as in /etc/group.
+pub(super) fn group(text: &str) -> Parsed<u32> {
+    number_of(text, Path::new("/etc/group"), "group")
+}
+
+/// Both files have the name in the first field of a line, and the number in the third.
+fn number_of(text: &str, file: &Path, kind: &str) -> Parsed<u32> {
+    let name = text.trim();
+    let number = name.parse().ok().or_else(|| {
+        let lines = read_text(file, LARGEST).unwrap_or_default();
+        let of_line = |line: &str| {
+            let mut fields = line.split(':');
+            (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+        };
+        lines.lines().find_map(of_line)
+    });
+    number.ok_or_else(|| format!("expected a number, or the name of a {kind} in {}", file.display()))
 }
 
 /// Reads a secret's file, without the newline at its end.

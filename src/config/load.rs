@@ -245,7 +245,7 @@ mod tests {
         let ProductRule::Token(cookie) = &site.product else { panic!("a token") };
         assert_eq!((cookie.name.as_str(), cookie.prefix.as_str()), ("access-token", "Bearer "));
         assert_eq!((site.policy.verify, site.policy.schedule.to_string().as_str()), (Verify::Strict, "0 */3 * * *"));
-        assert_eq!((site.env_key.as_str(), &site.env_file), ("CHITAI_GOROD_BEARER_TOKEN", &None));
+        assert_eq!(site.files, []);
         assert_eq!(
             site.probe.url.as_ref().map(Url::as_str),
             Some(

@@ -83,6 +83,7 @@ pub const MEANINGS: &[(&str, &str)] = &[
     ),
     ("sites.*.env_file", "a `.env` with a line for the token that is kept current"),
     ("sites.*.env_key", "the name of that line"),
+    ("sites.*.files", "files that are made of the token and kept current"),
     ("sites.*.flaresolverr.url", "this site's own FlareSolverr, or several"),
     ("sites.*.flaresolverr.kind", "what answers there; the same for all sites that share a FlareSolverr"),
     ("sites.*.flaresolverr.max_timeout", "how long one solve may take, or all solvers of an attempt together"),

@@ -9,6 +9,7 @@ pub mod browser;
 mod checks;
 mod environment;
 mod error;
+mod files;
 #[cfg(test)]
 #[expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 mod fixture;

@@ -119,6 +119,11 @@ impl Section<'_> {
         })
     }
 
+    /// The path as it is listed.
+    pub(super) fn full_path(&self, path: &str) -> String {
+        self.place(path).full_path()
+    }
+
     fn place(&self, path: &str) -> Place<'_> {
         let Reader { layers, refused, notes } = &*self.reader;
         Scope { layers, site: self.site, refused, notes: Some(notes) }.at(path)

@@ -10,6 +10,7 @@ use token_sidecar_client::wire::{KeyNames, Product, SiteId, Token};
 use url::Url;
 
 use super::browser::{BrowserSection, BrowserTask};
+use super::files::FileSection;
 use super::gateway;
 use super::reader::Section;
 use super::redaction::{Address, Secrecy, Secret, SecretAddress};
@@ -24,6 +25,7 @@ use crate::domain::extract::{Charset, CookieRule};
 use crate::domain::product::ProductRule;
 use crate::domain::schedule::{Schedule, ScheduleError};
 use crate::domain::site::{Policy, Verify};
+use crate::domain::token_file::{Access, Content, TokenFile};
 
 #[derive(Clone)]
 pub struct SiteConfig {
@@ -43,10 +45,8 @@ pub struct SiteConfig {
     pub gateway_headers: HeaderMap,
     pub backoff_initial: Duration,
     pub bootstrap: Option<Token>,
-    /// A `.env` that is kept current.
-    pub env_file: Option<PathBuf>,
-    /// The line of the `.env` that holds the bare token.
-    pub env_key: String,
+    /// What is kept current beside Redis.
+    pub files: Vec<TokenFile>,
 }
 
 /// The verification request: a `GET` with `Authorization: Bearer …`.
@@ -90,6 +90,7 @@ pub(super) struct SiteSection {
     verify: Verify,
     env_file: Option<PathBuf>,
     env_key: VariableName,
+    files: Vec<FileSection>,
     flaresolverr: FlaresolverrSection,
     browser: BrowserSection,
     http: HttpSection,
@@ -133,6 +134,8 @@ impl SiteSection {
             let both = "backoff_initial (SIDECAR_BACKOFF_INITIAL) is longer than backoff_max (SIDECAR_BACKOFF_MAX)";
             site.conflict(&["backoff_initial", "backoff_max"], format!("sites.{id}: {both}"));
         }
+        let files = self.files.into_iter().enumerate();
+        let files: Vec<_> = files.filter_map(|(number, file)| file.build(site, number, self.product)).collect();
         let keys = match self.product {
             Product::Token => KeyNames { token: self.token_key.0, cookies: self.cookies_key.0 },
             Product::Cookies => KeyNames::of_cookies(self.cookies_key.0),
@@ -220,6 +223,10 @@ impl SiteSection {
             SourceKind::Http => http.clone().map(SourceConfig::Http),
             SourceKind::Browser => browser.clone().map(SourceConfig::Browser),
         });
+        let line = Content::EnvLine(self.env_key.0);
+        // A `.env` holds tokens alone.
+        let env_file = self.env_file.filter(|_| self.product == Product::Token);
+        let env_file = env_file.map(|path| TokenFile { path, content: line, access: Access::default() });
         Some(SiteConfig {
             sources: sources.collect::<Option<_>>()?,
             id: id.clone(),
@@ -240,9 +247,7 @@ impl SiteSection {
             gateway_headers,
             backoff_initial,
             bootstrap: self.bootstrap_token.0.map(|token| token.0),
-            // It holds tokens alone.
-            env_file: self.env_file.filter(|_| self.product == Product::Token),
-            env_key: self.env_key.0,
+            files: env_file.into_iter().chain(files).collect(),
         })
     }
 }
@@ -296,7 +301,7 @@ mod tests {
         let site =
             site("page_url = \"https://shop.test/\"\napi_url = \"https://shop.test/api/me/\"\ncookie = \"auth\"");
         assert_eq!((site.keys.token.as_str(), site.keys.cookies.as_str()), ("shop_token", "shop_cookies"));
-        assert_eq!(site.env_key, "SHOP_BEARER_TOKEN");
+        assert_eq!(site.files, []);
         assert_eq!(site.probe.url.map(String::from).as_deref(), Some("https://shop.test/api/me"));
         let ProductRule::Token(cookie) = &site.product else { panic!("a token") };
         assert_eq!((cookie.prefix.as_str(), cookie.fallbacks.len()), ("", 0));
@@ -309,7 +314,7 @@ mod tests {
         let shop = site(&format!("{needed}cookies = [\"a\", \"b\"]\nenv_file = \"/data/.env\""));
         assert_eq!((shop.keys.token.as_str(), shop.keys.cookies.as_str()), ("shop_cookies", "shop_cookies"));
         assert_eq!(shop.product, ProductRule::Cookies(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(shop.env_file, None);
+        assert_eq!(shop.files, []);
         let [SourceConfig::Flaresolverr(solver)] = shop.sources.as_slice() else { panic!("one source") };
         assert_eq!(solver.wanted.to_string(), "cookie `a` and `b`");
         for (toml, error) in [

@@ -3,20 +3,17 @@
 //! An error needs its place, the origin of the value and its redaction, so the layers have a deserializer of their own. A
 //! reading ends at the first error; `reader` then notes it and reads again with the default in place of the value.
 
+mod deserialize;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use serde::Deserializer;
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{self, IntoDeserializer, Visitor};
 use token_sidecar_client::wire::SiteId;
 use toml::Value;
 
 use super::environment;
-use super::error::{ConfigError, nearest};
+use super::error::ConfigError;
 use super::layers::{Layer, Layers, Origin};
 use super::listing::{Notes, Setting};
 use super::redaction::{self, HIDDEN, Secrecy};
@@ -112,7 +109,8 @@ impl<'a> Place<'a> {
         if self.scope.site.is_some() && self.name.is_empty() && SHARED.contains(&name) {
             entries = Scope { site: None, ..self.scope }.root().child(table, name).entries;
         }
-        let file = format!("{name}_file");
+        // The file of a template is a setting of its own: it holds no secret.
+        let file = if name == "template" { String::new() } else { format!("{name}_file") };
         for entry in &self.entries {
             let Some(written) = entry.value.as_table() else { continue };
             if self.name == "headers" {
@@ -145,7 +143,7 @@ impl<'a> Place<'a> {
     }
 
     /// The path as it is listed.
-    fn full_path(&self) -> String {
+    pub(super) fn full_path(&self) -> String {
         self.scope.site.map_or_else(|| self.path(), |site| format!("sites.{site}.{}", self.path()))
     }
 
@@ -306,145 +304,8 @@ impl<'a> Place<'a> {
             })),
         }
     }
-
-    /// Hands the places in this table to a visitor, whether they are set or not.
-    fn visit<'de, V: Visitor<'de>>(
-        &self,
-        names: impl Iterator<Item = impl AsRef<str>>,
-        secrecy: Secrecy,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let path = self.path().into();
-        let places = names.map(|name| {
-            let place = self.child(&path, name.as_ref()).with(secrecy);
-            (name.as_ref().to_owned(), place)
-        });
-        visitor.visit_map(MapDeserializer::new(places))
-    }
-}
-
-impl<'de> Deserializer<'de> for Place<'_> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.read(Value::is_integer, |text| visitor.visit_str(text))
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        self.read(Value::is_bool, |text| match text.trim().parse() {
-            Ok(on) => visitor.visit_bool(on),
-            Err(_) => Err(Error::Reason("expected true or false".to_owned())),
-        })
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.read(|_| false, |text| visitor.visit_enum(text.trim().into_deserializer()))
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.given()?.is_none() {
-            self.note(&[]);
-            return visitor.visit_none();
-        }
-        visitor.visit_some(self)
-    }
-
-    /// The types that say what may be shown of a value are newtypes.
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        let secrecy = Secrecy::of_type(name).unwrap_or(self.secrecy);
-        visitor.visit_newtype_struct(self.with(secrecy))
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let items: Option<Vec<String>> = match self.given()? {
-            None => Some(Vec::new()),
-            Some(Given { text, other: None }) => {
-                let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
-                Some(items.map(str::to_owned).collect())
-            }
-            Some(Given { other: Some(value), .. }) => {
-                value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect())
-            }
-        };
-        let items = items.ok_or_else(|| self.wrong(HIDDEN, "expected a list of texts".to_owned()))?;
-        self.note(&items.iter().map(String::as_str).collect::<Vec<_>>());
-        let scope = Scope { notes: None, ..self.scope };
-        let (table, name, entries) = (&self.table, &self.name, &self.entries);
-        let places = items.into_iter().map(|item| Place {
-            scope,
-            table: Rc::clone(table),
-            name: name.clone(),
-            entries: entries.clone(),
-            secrecy: self.secrecy,
-            item: Some(item),
-        });
-        visitor.visit_seq(SeqDeserializer::new(places))
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let names = self.names()?.map(|(_, name)| name.strip_suffix("_file").unwrap_or(name).to_ascii_lowercase());
-        let names: BTreeSet<String> = names.collect();
-        // Only the name can tell whether a value with a user-defined name is a secret.
-        self.visit(names.into_iter(), Secrecy::Header, visitor)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let path = self.path();
-        for (entry, name) in self.names()? {
-            let (bare, file) = name.strip_suffix("_file").map_or((name, ""), |bare| (bare, "_file"));
-            if fields.contains(&bare) || fields.contains(&name) || self.scope.is_refused(&path, name) {
-                continue;
-            }
-            let hint = nearest(name, fields.iter().map(|field| format!("{field}{file}"))).unwrap_or_else(|| {
-                let known: BTreeSet<&str> = fields.iter().copied().collect();
-                format!("known here are {}", known.into_iter().collect::<Vec<_>>().join(", "))
-            });
-            return Err(self.child(&path.into(), name).unknown(&Entry { name, ..*entry }, hint));
-        }
-        self.visit(fields.iter(), Secrecy::Open, visitor)
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        visitor.visit_unit()
-    }
-
-    serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
-        tuple_struct identifier
-    }
-}
-
-impl<'de> IntoDeserializer<'de, Error> for Place<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
 }
 
 fn join(path: &str, name: &str) -> String {
     if path.is_empty() || name.is_empty() { format!("{path}{name}") } else { format!("{path}.{name}") }
-}
-
-impl de::Error for Error {
-    fn custom<T: fmt::Display>(reason: T) -> Self {
-        Self::Reason(reason.to_string())
-    }
-
-    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
-        Self::Reason(match known {
-            [others @ .., last] if !others.is_empty() => format!("expected {} or {last}", others.join(", ")),
-            known => format!("expected {}", known.concat()),
-        })
-    }
 }

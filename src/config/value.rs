@@ -46,6 +46,9 @@ texts! {
     SizeText(usize) = gateway::size;
     MaxWaiting(usize) = gateway::max_waiting;
     SocketMode(u32) = gateway::socket_mode;
+    FileMode(u32) = file_mode;
+    UserText(u32) = environment::user;
+    GroupText(u32) = environment::group;
     LogFilter(Targets) = log_filter;
     Zone(String) = environment::zone;
     ScheduleText(String) = schedule;
@@ -122,6 +125,11 @@ fn span(bounds: RangeInclusive<Duration>) -> impl Fn(&str) -> Parsed<Duration> {
 fn concurrency(text: &str) -> Parsed<usize> {
     let number = text.trim().parse().ok().filter(|number| (1..=64).contains(number));
     number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn file_mode(text: &str) -> Parsed<u32> {
+    let mode = u32::from_str_radix(text.trim(), 8).ok().filter(|mode| *mode <= 0o777 && mode & 0o400 != 0);
+    mode.ok_or_else(|| "expected permissions such as \"0600\" or \"0640\", by which the owner may read it".to_owned())
 }
 
 fn method(text: &str) -> Parsed<Method> {

@@ -10,11 +10,13 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, fchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 use xattr::FileExt as _;
+
+use crate::domain::token_file::Access;
 
 const MAX_BYTES: u64 = 1 << 20;
 const MAX_LINKS: usize = 40;
@@ -49,27 +51,42 @@ pub(super) enum Written {
     InPlace,
 }
 
-/// Gives the file at `path` the content that `edit` makes of its present one (empty if there is no file); `None`
-/// leaves the file unchanged. A new file is readable by its owner only.
+/// Gives the file at `path` the content that `edit` makes of its present one (empty if there is no file), and this access;
+/// `None` leaves the content unchanged.
 pub(super) fn rewrite<E: From<FileError>>(
     path: &Path,
+    access: Access,
     edit: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<Written, E> {
     for _ in 0..MAX_ATTEMPTS {
         let target = behind_links(path)?;
         let old = Old::read(&target)?;
         let Some(content) = edit(old.as_ref().map_or(&[], |old| &old.content))? else {
+            if let Some(old) = old {
+                give(&old.file, access).map_err(|e| FileError::Io("set its mode and owner", e))?;
+            }
             return Ok(Written::Unchanged);
         };
         let written = match old {
-            Some(old) => old.write(&target, &content)?,
-            None => create(&target, &content)?,
+            Some(old) => old.write(&target, access, &content)?,
+            None => create(&target, access, &content)?,
         };
         if let Some(written) = written {
             return Ok(written);
         }
     }
     Err(FileError::Busy.into())
+}
+
+/// Whether [`rewrite`] could write there: a new file in its folder, or else the file in place.
+pub(super) fn check(path: &Path) -> Result<(), FileError> {
+    let target = behind_links(path)?;
+    let exists = is_there(&target)?;
+    match temporary(&target) {
+        Ok(_removed) => Ok(()),
+        Err(_) if exists && OpenOptions::new().write(true).open(&target).is_ok() => Ok(()),
+        Err(e) => Err(FileError::Io("write a new one in its folder", e)),
+    }
 }
 
 /// Follows symbolic links to the file at their end, which need not exist.
@@ -97,9 +114,10 @@ fn is_there(target: &Path) -> Result<bool, FileError> {
 }
 
 /// `None` if another program has created the file meanwhile.
-fn create(target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
+fn create(target: &Path, access: Access, content: &[u8]) -> Result<Option<Written>, FileError> {
     let made = || -> io::Result<()> {
         let mut new = temporary(target)?;
+        give(new.as_file(), access)?;
         new.write_all(content)?;
         new.as_file().sync_all()?;
         new.persist_noclobber(target).map_err(|e| e.error)?;
@@ -116,6 +134,21 @@ fn create(target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
 /// An empty file beside `target`, readable by its owner only.
 fn temporary(target: &Path) -> io::Result<NamedTempFile> {
     tempfile::Builder::new().prefix(".token-sidecar-").suffix(".tmp").tempfile_in(folder(target))
+}
+
+/// Gives a file the mode and owner that are set, where it has others.
+fn give(file: &File, access: Access) -> io::Result<()> {
+    let found = file.metadata()?;
+    let (owner, group) = (access.owner.unwrap_or(found.uid()), access.group.unwrap_or(found.gid()));
+    let mode = access.mode.unwrap_or(found.mode() & 0o7777);
+    if (owner, group) != (found.uid(), found.gid()) {
+        fchown(file, Some(owner), Some(group))?;
+    }
+    // Another owner takes bits away.
+    if (owner, group, mode) != (found.uid(), found.gid(), found.mode() & 0o7777) {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 /// Makes a rename durable. Failures are ignored: some file systems cannot do it, and the file is whole either way.
@@ -172,22 +205,23 @@ impl Old {
     }
 
     /// `None` if the file has changed since it was read.
-    fn write(&self, target: &Path, content: &[u8]) -> Result<Option<Written>, FileError> {
+    fn write(&self, target: &Path, access: Access, content: &[u8]) -> Result<Option<Written>, FileError> {
         // After a rename the other names of a hard link would keep the old content.
         if self.metadata.nlink() == 1 {
-            match self.replace(target, content) {
+            match self.replace(target, access, content) {
                 Ok(replaced) => return Ok(replaced.then_some(Written::Replaced)),
                 Err(e) if needs_writing_in_place(&e) => {}
                 Err(e) => return Err(FileError::Io("write a new one in its folder", e)),
             }
         }
-        let overwritten = self.overwrite(target, content).map_err(|e| FileError::Io("write it in place", e))?;
+        let overwritten = self.overwrite(target, access, content).map_err(|e| FileError::Io("write it in place", e))?;
         Ok(overwritten.then_some(Written::InPlace))
     }
 
-    fn replace(&self, target: &Path, content: &[u8]) -> io::Result<bool> {
+    fn replace(&self, target: &Path, access: Access, content: &[u8]) -> io::Result<bool> {
         let mut new = temporary(target)?;
         self.hand_access_to(new.as_file())?;
+        give(new.as_file(), access)?;
         new.write_all(content)?;
         new.as_file().sync_all()?;
         if !self.is_still_at(target)? {
@@ -223,11 +257,12 @@ impl Old {
         new.set_permissions(self.metadata.permissions())
     }
 
-    fn overwrite(&self, target: &Path, content: &[u8]) -> io::Result<bool> {
+    fn overwrite(&self, target: &Path, access: Access, content: &[u8]) -> io::Result<bool> {
         let file = OpenOptions::new().write(true).open(target)?;
         if !self.is_still_at(target)? {
             return Ok(false);
         }
+        give(&file, access)?;
         let written = fill(&file, content);
         if written.is_err() {
             // Restoring the old content needs no additional space.
@@ -255,7 +290,7 @@ fn needs_writing_in_place(error: &io::Error) -> bool {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use std::io::{BufRead as _, BufReader};
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
     use std::process::{Command, Stdio};
     use std::thread;
 
@@ -268,7 +303,7 @@ mod tests {
     }
 
     fn put(path: &Path, content: &str) -> Result<Written, FileError> {
-        rewrite(path, |old| Ok((old != content.as_bytes()).then(|| content.into())))
+        rewrite(path, Access::default(), |old| Ok((old != content.as_bytes()).then(|| content.into())))
     }
 
     /// What a program of Debian's package `acl` prints.
@@ -310,6 +345,32 @@ mod tests {
         let fresh = folder.path().join("fresh");
         assert_eq!(put(&fresh, "new").unwrap(), Written::Replaced);
         assert_eq!(fs::metadata(&fresh).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_mode_and_an_owner_that_are_set_are_given_to_every_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, fresh) = (at(folder.path(), "old"), folder.path().join("fresh"));
+        let linked = folder.path().join("linked");
+        fs::write(&linked, "old").unwrap();
+        fs::hard_link(&linked, folder.path().join("other")).unwrap();
+        let ours = fs::metadata(&path).unwrap();
+        // Only root may give a file to another user.
+        let (owner, group) = if ours.uid() == 0 { (1234, 4321) } else { (ours.uid(), ours.gid()) };
+        let access = Access { mode: Some(0o640), owner: Some(owner), group: Some(group) };
+        let has = |path: &Path| {
+            let found = fs::metadata(path).unwrap();
+            (found.mode() & 0o7777, found.uid(), found.gid()) == (0o640, owner, group)
+        };
+        for path in [&path, &fresh, &linked] {
+            let written: Result<_, FileError> = rewrite(path, access, |_| Ok(Some(b"new".to_vec())));
+            assert_ne!(written.unwrap(), Written::Unchanged);
+            assert!(has(path), "{}", path.display());
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let unchanged: Result<_, FileError> = rewrite(&path, access, |_| Ok(None));
+        assert_eq!(unchanged.unwrap(), Written::Unchanged);
+        assert!(has(&path));
     }
 
     /// The group bits of a mode are the mask of an access control list: without the list, they would be the group's.
@@ -394,6 +455,18 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_checked_without_writing_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = at(folder.path(), "old");
+        check(&path).unwrap();
+        check(&folder.path().join("new")).unwrap();
+        assert!(matches!(check(folder.path()), Err(FileError::Folder)));
+        assert!(matches!(check(&folder.path().join("no/.env")), Err(FileError::Io(..))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn an_edit_between_reading_and_writing_is_not_lost() {
         let folder = tempfile::tempdir().unwrap();
         for links in [1, 2] {
@@ -402,7 +475,7 @@ mod tests {
                 fs::hard_link(&path, folder.path().join("other")).unwrap();
             }
             let edited = std::cell::Cell::new(false);
-            let written: Result<_, FileError> = rewrite(&path, |old| {
+            let written: Result<_, FileError> = rewrite(&path, Access::default(), |old| {
                 if !edited.replace(true) {
                     fs::write(&path, "A=1\nB=2\n").unwrap();
                 }
@@ -427,7 +500,10 @@ mod tests {
                     scope.spawn(move || {
                         for n in 0..10 {
                             let line = format!("{writer}-{n}\n");
-                            rewrite::<FileError>(path, |old| Ok(Some([old, line.as_bytes()].concat()))).unwrap();
+                            rewrite::<FileError>(path, Access::default(), |old| {
+                                Ok(Some([old, line.as_bytes()].concat()))
+                            })
+                            .unwrap();
                         }
                     });
                 }
@@ -452,7 +528,7 @@ mod tests {
         BufReader::new(other.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
         let ours = thread::spawn({
             let path = path.clone();
-            move || rewrite::<FileError>(&path, |old| Ok(Some([old, b"KEY=new\n"].concat())))
+            move || rewrite::<FileError>(&path, Access::default(), |old| Ok(Some([old, b"KEY=new\n"].concat())))
         });
         let waits = format!("-> FLOCK  ADVISORY  WRITE {} ", std::process::id());
         while !ours.is_finished() && !fs::read_to_string("/proc/locks").unwrap().contains(&waits) {

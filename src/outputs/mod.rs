@@ -1,4 +1,4 @@
 //! Outputs: places beside Redis that hold the current token.
 
-pub mod env_file;
 mod file;
+pub mod token_file;

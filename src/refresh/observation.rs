@@ -31,10 +31,6 @@ pub enum Observation<'a> {
     Finished(OutcomeKind, Trigger),
     /// The lock was lost while the work went on.
     LeaseLost,
-    /// Whether an output holds the current token.
-    Output {
-        is_current: bool,
-    },
 }
 
 /// A decision on triggers, as metrics and logs name it.

@@ -23,7 +23,7 @@ use super::problem::Problem;
 use super::shared_page::{Page, json_page};
 use crate::domain::breaker::SolverStatus;
 use crate::domain::pending::Note;
-use crate::status::{HOURS, SiteStatus, StatusRegistry, SubscriptionState};
+use crate::status::{HOURS, OutputStatus, SiteStatus, StatusRegistry, SubscriptionState};
 
 /// Who asks for a refresh over HTTP and does not say who it is.
 const SOURCE: &str = "http";
@@ -48,6 +48,8 @@ struct SiteView {
     status: SiteStatus,
     /// Reports received by this process; the last number is the hour that runs.
     reports_per_hour: [u32; HOURS],
+    /// What holds the token beside Redis.
+    outputs: Vec<OutputStatus>,
 }
 
 /// The query of a refresh: for logs and the history, as in a report.
@@ -71,7 +73,7 @@ pub(super) async fn status(State(context): State<Arc<Context>>) -> Page {
             sites: status
                 .reported()
                 .into_iter()
-                .map(|(status, reports_per_hour)| SiteView { status, reports_per_hour })
+                .map(|(status, reports_per_hour, outputs)| SiteView { status, reports_per_hour, outputs })
                 .collect(),
         };
         json_page(StatusCode::OK, &body)
@@ -147,6 +149,7 @@ mod tests {
     use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
     use serde_json::{Value, json};
+    use std::path::Path;
     use std::time::Duration;
     use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
 
@@ -160,6 +163,7 @@ mod tests {
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Entered(Step::Solve));
         trial.status.message(&site("shop"), Payload::Bare);
+        trial.shop.output(Path::new("/data/.env")).report(Err("it is a folder".to_owned()));
         trial.pass(Duration::from_secs(5));
         let answer = trial.get("/api/status").await;
         let expected = json!({
@@ -186,6 +190,7 @@ mod tests {
                 "last_attempt_at": "2026-11-22T07:20:00Z", "last_success_at": "2026-11-22T07:13:05Z",
                 "read_at": "2026-11-22T07:20:00Z",
                 "reports_per_hour": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                "outputs": [{ "file": "/data/.env", "current": false, "error": "it is a folder" }],
             }],
         });
         assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));

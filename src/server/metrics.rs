@@ -40,6 +40,7 @@ mod tests {
     use crate::domain::snapshot::Snapshot;
     use crate::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
+    use std::path::Path;
     use std::time::Duration;
     use token_sidecar_client::wire::{Payload, Trigger};
 
@@ -74,11 +75,13 @@ mod tests {
             Observation::Pending(true),
             Observation::LeaseLost,
             Observation::Finished(OutcomeKind::Refreshed, Trigger::Schedule),
-            Observation::Output { is_current: true },
             Observation::Entered(Step::Claimed),
         ] {
             trial.shop.observe(observation);
         }
+        trial.shop.output(Path::new("/data/.env")).report(Ok(()));
+        trial.shop.output(Path::new("/data/a\"b")).report(Ok(()));
+        let _not_written_yet = trial.shop.output(Path::new("/data/later"));
         trial.pass(Duration::from_secs(5));
         let _events = trial.status.subscribe();
         let expected = format!(
@@ -97,7 +100,8 @@ refresh_due_timestamp_seconds{{site="shop"}} 1795338000
 last_attempt_timestamp_seconds{{site="shop"}} 1795332000
 last_success_timestamp_seconds{{site="shop"}} 1795331585
 consecutive_failures{{site="shop"}} 3
-output_current{{site="shop"}} 1
+output_current{{site="shop",file="/data/.env"}} 1
+output_current{{site="shop",file="/data/a\"b"}} 1
 stage_duration_seconds_sum{{stage="solve"}} 17.5
 stage_duration_seconds_count{{stage="solve"}} 1
 subscription_up 1

@@ -36,8 +36,6 @@ pub(super) struct Counts {
     pub(super) messages: [u64; Payload::VARIANTS.len()],
     lease_lost: u64,
     pending: bool,
-    /// Whether the output holds the current token; `None` where there is no output, or no token yet.
-    output: Option<bool>,
     /// `None` where the gateway does not serve the site.
     pub(super) gateway: Option<GatewayCounts>,
 }
@@ -65,7 +63,6 @@ impl Counts {
             Observation::Finished(outcome, _) => self.refreshes[outcome as usize] += 1,
             Observation::Pending(is_pending) => self.pending = is_pending,
             Observation::LeaseLost => self.lease_lost += 1,
-            Observation::Output { is_current } => self.output = Some(is_current),
             Observation::Looked(_) | Observation::Entered(_) | Observation::Timed(..) => {}
         }
     }
@@ -135,9 +132,15 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         site.read_at.map(|_| site.failing.as_ref().map_or(0.0, |failing| f64::from(failing.attempts)))
     });
 
-    page.each("output_current", "1 where the .env holds the current token, 0 where not.", |_, counts| {
-        counts.output.map(f64::from)
-    });
+    page.head("output_current", "1 where a file holds the current token, 0 where not.");
+    for (site, outputs) in status.outputs() {
+        for output in outputs {
+            if let Some(current) = output.current {
+                let file = output.file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                page.sample("output_current", &[("site", site.as_str()), ("file", &file)], f64::from(current));
+            }
+        }
+    }
 
     page.head(
         "solver_state",
@@ -255,7 +258,7 @@ impl Page<'_> {
         let _infallible = write!(self.text, "# HELP {prefix}{name} {help}\n# TYPE {prefix}{name} {kind}\n");
     }
 
-    /// No label has a character that would have to be escaped.
+    /// No value of a label may have a character that would have to be escaped.
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
         let _infallible = write!(self.text, "{}{name}", prefix(name));
         for (n, (label, value)) in labels.iter().enumerate() {

@@ -5,6 +5,7 @@
 mod gateway;
 mod hourly;
 mod metrics;
+mod output;
 mod process;
 mod registry;
 mod site;
@@ -13,6 +14,7 @@ mod subscription;
 pub use gateway::{GatewayObserver, GatewayOutcome};
 pub(crate) use hourly::HOURS;
 pub(crate) use metrics::{Format, metrics};
+pub use output::{OutputObserver, OutputStatus};
 #[cfg(test)]
 pub(crate) use registry::EVENT_BUFFER;
 pub use registry::{MonotonicClock, SiteObserver, SolverReader, StatusRegistry};

@@ -1,6 +1,7 @@
 //! The status registry: refreshes and the subscription write it, the server reads it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::broadcast;
 use super::gateway::{GatewayCounts, GatewayObserver};
 use super::hourly::{HOURS, Hourly};
 use super::metrics::{Counts, Times, Totals};
+use super::output::{OutputObserver, OutputStatus};
 use super::site::{SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::breaker::SolverStatus;
@@ -46,6 +48,7 @@ pub(super) struct Entry {
     /// Reports, also those of the gateway.
     pub(super) reports: Mutex<Hourly>,
     pub(super) state: Mutex<(SiteRecord, Counts)>,
+    pub(super) outputs: Mutex<Vec<OutputStatus>>,
 }
 
 /// Writes the state of one site.
@@ -80,8 +83,13 @@ impl StatusRegistry {
     }
 
     pub fn add(&mut self, site: &SiteId, schedule: Schedule) -> SiteObserver {
-        let entry =
-            Arc::new(Entry { site: site.clone(), schedule, reports: Mutex::default(), state: Mutex::default() });
+        let entry = Arc::new(Entry {
+            site: site.clone(),
+            schedule,
+            reports: Mutex::default(),
+            state: Mutex::default(),
+            outputs: Mutex::default(),
+        });
         self.sites.insert(site.clone(), Arc::clone(&entry));
         let (clock, totals) = (Arc::clone(&self.clock), Arc::clone(&self.totals));
         SiteObserver { clock, entry, totals, events: self.events.clone() }
@@ -117,11 +125,16 @@ impl StatusRegistry {
         self.counted().into_iter().map(|(status, _)| status).collect()
     }
 
-    /// The sites with the reports on each in the last hours.
-    pub(crate) fn reported(&self) -> Vec<(SiteStatus, [u32; HOURS])> {
+    /// The sites with the reports on each in the last hours, and with their outputs.
+    pub(crate) fn reported(&self) -> Vec<(SiteStatus, [u32; HOURS], Vec<OutputStatus>)> {
         let now = self.now();
-        let reports = self.sites.values().map(|entry| lock(&entry.reports).until(now));
-        self.sites().into_iter().zip(reports).collect()
+        let entries = self.sites.values().map(|entry| (lock(&entry.reports).until(now), lock(&entry.outputs).clone()));
+        self.sites().into_iter().zip(entries).map(|(site, (reports, outputs))| (site, reports, outputs)).collect()
+    }
+
+    /// The outputs of each site.
+    pub(super) fn outputs(&self) -> Vec<(&SiteId, Vec<OutputStatus>)> {
+        self.sites.iter().map(|(site, entry)| (site, lock(&entry.outputs).clone())).collect()
     }
 
     /// The sites with what is counted of each.
@@ -236,6 +249,11 @@ impl SubscriptionObserver for StatusRegistry {
 }
 
 impl SiteObserver {
+    /// Adds an output of the site.
+    pub fn output(&self, file: &Path) -> OutputObserver {
+        OutputObserver::new(Arc::clone(&self.entry), file)
+    }
+
     /// Tells subscribers which step a refresh of this process is at; `None` after its end.
     fn tell(&self, step: Option<Step>) {
         if self.events.receiver_count() > 0 {
@@ -306,7 +324,7 @@ mod tests {
             gateway.answered(200, *outcome, Duration::ZERO);
         }
         trial.pass(Duration::from_secs(3600));
-        let (_, hours) = trial.status.reported().remove(0);
+        let (_, hours, _) = trial.status.reported().remove(0);
         assert_eq!(hours[HOURS - 3..], [0, 3, 0], "a message, a request that was replayed, one that was refused");
     }
 

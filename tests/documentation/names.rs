@@ -256,7 +256,7 @@ fn errors_read_as_they_are_quoted() {
         "the API blocked us",
         "said nothing clear",
         "the subscription is silent",
-        "the .env does not hold the current token",
+        "the file does not hold the current token",
     ];
     let mut sources = String::new();
     read_all(&root().join("src"), &mut sources);

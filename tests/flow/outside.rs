@@ -240,7 +240,7 @@ impl Observer for ModelObserver {
                 self.0.state().subscribers[self.1].is_pending = is_pending;
                 return;
             }
-            Observation::Looked(_) | Observation::Timed(..) | Observation::Output { .. } => return,
+            Observation::Looked(_) | Observation::Timed(..) => return,
         };
         let at = self.0.elapsed();
         self.0.state().observed.push((at, self.1, seen));

@@ -13,7 +13,7 @@ use crate::support::measured::{measured, seconds};
 
 const KEY: &str = "CHITAI_GOROD_BEARER_TOKEN";
 const NO_DEBOUNCE: (&str, &str) = ("SIDECAR_DEBOUNCE", "0s");
-const STALE: &str = "the .env does not hold the current token";
+const STALE: &str = "the file does not hold the current token";
 
 /// A `.env` of some 5 KB, with the token at its beginning.
 fn env_file(token: &str) -> String {
@@ -98,7 +98,7 @@ fn a_read_only_folder_leaves_the_dotenv_as_it_was_until_it_can_be_written() {
     events.repeated();
     world.publish("now");
     events.refreshed();
-    sidecar.logs("the .env had to be written in place");
+    sidecar.logs("the file had to be written in place");
     let token = world.token().unwrap();
     eventually("it is current", || (fs::read_to_string(&file).unwrap() == env_file(&token)).then_some(()));
     sidecar.stop().expect(0);

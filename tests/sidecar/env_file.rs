@@ -94,7 +94,7 @@ fn a_dotenv_that_is_mounted_by_itself_is_written_in_place() {
     let mount = "mount --bind mounted.env .env && exec \"$@\"";
     let under = ["unshare", "--mount", "sh", "-c", mount, "sh"];
     let sidecar = Running::start(&mut world.command_under(&under, &["run"], &[("SIDECAR_ENV_FILE", ".env")]));
-    sidecar.logs("the .env had to be written in place");
+    sidecar.logs("the file had to be written in place");
     let token = world.token().unwrap_or_default();
     eventually("the mounted file is current", || {
         (world.read("mounted.env") == format!("A=1\nCHITAI_GOROD_BEARER_TOKEN={token}\n")).then_some(())

@@ -151,9 +151,10 @@ impl MakeWriter<'_> for Log {
 #[tokio::test]
 async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     use token_sidecar::domain::stored::StoredToken;
+    use token_sidecar::domain::token_file::{Access, Content, TokenFile};
     use token_sidecar::jitter::Delays;
-    use token_sidecar::outputs::env_file::EnvFile;
-    use token_sidecar_client::wire::{Cookies, Token};
+    use token_sidecar::outputs::token_file::TokenFileWriter;
+    use token_sidecar_client::wire::{Cookies, SiteId, Token};
     use tokio::sync::watch;
 
     async fn write(path: PathBuf, token: &Token) {
@@ -163,7 +164,8 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         sender.send_replace(Some(Arc::new(stored)));
         drop(sender);
         let delays = Delays::new(Duration::ZERO, Duration::ZERO);
-        EnvFile::new(path, "KEY".into()).run(receiver, delays, || true, |_| {}).await;
+        let file = TokenFile { path, content: Content::EnvLine("KEY".into()), access: Access::default() };
+        TokenFileWriter::new(SiteId::parse("shop").unwrap(), file).run(receiver, delays, || true, |_| {}).await;
     }
 
     let log = Log::default();
@@ -187,7 +189,7 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
     }
     write(folder.path().join(".env"), &Token::parse("eyJabc").unwrap()).await;
     shown += &String::from_utf8_lossy(&log.0.lock().unwrap());
-    assert!(shown.contains("the .env is current") && shown.contains("does not hold the current token"));
+    assert!(shown.contains("the file is current") && shown.contains("does not hold the current token"));
     for secret in ["eyJ", "hunter2", "Bearer%20"] {
         assert!(!shown.contains(secret), "{secret} near {:?}", shown.find(secret).map(|at| &shown[at - 200..at + 50]));
     }

@@ -1,18 +1,19 @@
-//! A `.env` whose line with the token is kept current.
+//! A file that is kept current: a line of a `.env`, or what a template makes of the stored token.
 
-pub mod edit;
+pub mod env_line;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use token_sidecar_client::wire::Token;
+use token_sidecar_client::wire::SiteId;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::file::{FileError, Written, rewrite};
+use crate::domain::file_template::TemplateError;
 use crate::domain::stored::StoredToken;
+use crate::domain::token_file::{Content, TokenFile};
 use crate::domain::verdict::Pace;
 use crate::refresh::ports::Jitter;
 
@@ -21,11 +22,11 @@ const CHECK: Duration = Duration::from_secs(60);
 /// A write that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// One line of a `.env`.
+/// Keeps a file of a site current.
 #[derive(Debug)]
-pub struct EnvFile {
-    path: PathBuf,
-    key: String,
+pub struct TokenFileWriter {
+    site: SiteId,
+    file: Arc<TokenFile>,
     has_advised: bool,
 }
 
@@ -37,34 +38,40 @@ enum Woken {
     Ended,
 }
 
-/// Why a `.env` does not hold the current token.
+/// Why a file does not hold the current token.
 #[derive(Debug, thiserror::Error)]
-enum EnvFileError {
+enum TokenFileError {
     #[error("it is in UTF-16")]
     Utf16,
+    #[error("its template, {0}")]
+    Template(#[from] TemplateError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error("the write was given up: {0}")]
     GivenUp(#[from] tokio::task::JoinError),
 }
 
-impl EnvFile {
-    /// The line `key=…` of the file at `path`.
-    pub const fn new(path: PathBuf, key: String) -> Self {
-        Self { path, key, has_advised: false }
+/// Whether this process may write the file; the error says why not.
+pub fn check(file: &TokenFile) -> Result<(), String> {
+    super::file::check(&file.path).map_err(|error| error.to_string())
+}
+
+impl TokenFileWriter {
+    pub fn new(site: SiteId, file: TokenFile) -> Self {
+        Self { site, file: Arc::new(file), has_advised: false }
     }
 
     /// Writes each new token until the site's driver has ended. A failed write is retried with growing delays, and once
     /// more at the end, always with the newest token.
     ///
-    /// A line that another program has overwritten is restored within a minute, while `is_connected`: without Redis
-    /// the token in the file may be newer than the known one. `report` is told whether the file holds the token.
+    /// What another program has overwritten is restored within a minute, while `is_connected`: without Redis
+    /// the token in the file may be newer than the known one. `report` is given whether the file holds the token.
     pub async fn run(
         mut self,
         mut stored: watch::Receiver<Option<Arc<StoredToken>>>,
         delays: impl Jitter,
         is_connected: impl Fn() -> bool,
-        report: impl Fn(bool),
+        report: impl Fn(Result<(), String>),
     ) {
         // What another program stored is not written until a sidecar has adopted it.
         let mut latest = None;
@@ -80,12 +87,12 @@ impl EnvFile {
                 Woken::Due => failures > 0 || is_connected(),
                 Woken::Ended => failures > 0,
             };
-            let ours = stored.borrow_and_update().as_ref().filter(|stored| stored.is_ours()).map(|s| s.token.clone());
+            let ours = stored.borrow_and_update().clone().filter(|stored| stored.is_ours());
             latest = ours.or(latest);
-            if let Some(token) = latest.as_ref().filter(|_| is_wanted) {
-                let is_current = self.put(token).await;
-                failures = if is_current { 0 } else { failures + 1 };
-                report(is_current);
+            if let Some(stored) = latest.as_ref().filter(|_| is_wanted) {
+                let written = self.put(stored).await;
+                failures = if written.is_ok() { 0 } else { failures + 1 };
+                report(written);
             }
             if woken == Woken::Ended {
                 return;
@@ -93,44 +100,48 @@ impl EnvFile {
         }
     }
 
-    /// Whether the file now holds the token. Logs the result.
-    async fn put(&mut self, token: &Token) -> bool {
-        let path = self.path.display();
-        match self.write(token).await {
+    /// Whether the file now holds the token, or why not. Logs the result.
+    async fn put(&mut self, stored: &Arc<StoredToken>) -> Result<(), String> {
+        let (site, path, fingerprint) = (&self.site, self.file.path.display(), stored.token.fingerprint());
+        match self.write(stored).await {
             Ok(written) => {
-                tracing::debug!(env.path = %path, token.fingerprint = %token.fingerprint(), "the .env is current");
+                tracing::debug!(%site, file.path = %path, token.fingerprint = %fingerprint, "the file is current");
                 if written == Written::InPlace && !self.has_advised {
                     self.has_advised = true;
                     tracing::warn!(
-                        env.path = %path,
-                        "the .env had to be written in place, where a crash may leave half of it: it is mounted by \
+                        %site, file.path = %path,
+                        "the file had to be written in place, where a crash may leave half of it: it is mounted by \
                          itself (mount its folder), a hard link, another user's, or in a folder that is read-only"
                     );
                 }
-                true
+                Ok(())
             }
             Err(error) => {
-                tracing::error!(env.path = %path, %error, "the .env does not hold the current token");
-                false
+                tracing::error!(%site, file.path = %path, %error, "the file does not hold the current token");
+                Err(error.to_string())
             }
         }
     }
 
-    async fn write(&self, token: &Token) -> Result<Written, EnvFileError> {
-        let (path, key, token) = (self.path.clone(), self.key.clone(), token.clone());
-        let mut writing = spawn_blocking(move || {
-            rewrite(&path, |content| match content {
-                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(EnvFileError::Utf16),
-                content => Ok(edit::edit(content, &key, token.expose())),
-            })
+    async fn write(&self, stored: &Arc<StoredToken>) -> Result<Written, TokenFileError> {
+        let (site, file, stored) = (self.site.clone(), Arc::clone(&self.file), Arc::clone(stored));
+        let mut writing = spawn_blocking(move || match &file.content {
+            Content::EnvLine(key) => rewrite(&file.path, file.access, |content| match content {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Err(TokenFileError::Utf16),
+                content => Ok(env_line::edit(content, key, stored.token.expose())),
+            }),
+            Content::Template(template) => {
+                let content = template.render(&site, &stored)?.into_bytes();
+                rewrite(&file.path, file.access, |old| Ok((old != content).then(|| content.clone())))
+            }
         });
         // The write is not abandoned: it must not finish after a newer one.
         if let Ok(written) = timeout(SLOW, &mut writing).await {
             return written?;
         }
         tracing::error!(
-            env.path = %self.path.display(),
-            "the .env does not hold the current token: its file system does not answer, or another process holds its lock"
+            site = %self.site, file.path = %self.file.path.display(),
+            "the file does not hold the current token: its file system does not answer, or another process holds its lock"
         );
         writing.await?
     }
@@ -142,10 +153,21 @@ mod tests {
     use std::cell::Cell;
     use std::fs;
 
-    use token_sidecar_client::wire::Cookies;
+    use token_sidecar_client::wire::{Cookies, Product, Token};
 
     use super::*;
+    use crate::domain::file_template::FileTemplate;
+    use crate::domain::token_file::Access;
     use crate::jitter::Delays;
+
+    fn line_of(path: &std::path::Path, key: &str) -> TokenFileWriter {
+        with(path, Content::EnvLine(key.to_owned()))
+    }
+
+    fn with(path: &std::path::Path, content: Content) -> TokenFileWriter {
+        let file = TokenFile { path: path.to_owned(), content, access: Access::default() };
+        TokenFileWriter::new(SiteId::parse("shop").unwrap(), file)
+    }
 
     fn stored(token: &str) -> Option<Arc<StoredToken>> {
         of_version(1, token)
@@ -158,7 +180,7 @@ mod tests {
 
     fn at(path: &std::path::Path, stored: watch::Receiver<Option<Arc<StoredToken>>>) -> impl Future<Output = ()> {
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        EnvFile::new(path.to_owned(), "KEY".into()).run(stored, delays, || true, |_| {})
+        line_of(path, "KEY").run(stored, delays, || true, |_| {})
     }
 
     async fn pass(seconds: u64) {
@@ -245,7 +267,7 @@ mod tests {
             drop(sender);
         };
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        let output = EnvFile::new(path.clone(), "KEY".into()).run(receiver, delays, || is_connected.get(), |_| {});
+        let output = line_of(&path, "KEY").run(receiver, delays, || is_connected.get(), |_| {});
         tokio::join!(output, story);
     }
 
@@ -255,8 +277,8 @@ mod tests {
         let path = folder.path().join(".env");
         for content in [b"\xff\xfeK\0", b"\xfe\xff\0K"] {
             fs::write(&path, content).unwrap();
-            let written = EnvFile::new(path.clone(), "KEY".into()).write(&Token::parse("abc").unwrap()).await;
-            assert!(matches!(written, Err(EnvFileError::Utf16)));
+            let written = line_of(&path, "KEY").write(&stored("abc").unwrap()).await;
+            assert!(matches!(written, Err(TokenFileError::Utf16)));
             assert_eq!(fs::read(&path).unwrap(), content);
         }
     }
@@ -268,10 +290,44 @@ mod tests {
         let path = folder.path().join(".env");
         fs::write(&path, "A=1\r\nKEY=old\r\n").unwrap();
         for (key, token) in [("KEY", "abc"), ("OTHER", "def")] {
-            let written = EnvFile::new(path.clone(), key.into()).write(&Token::parse(token).unwrap()).await;
+            let written = line_of(&path, key).write(&stored(token).unwrap()).await;
             assert_eq!(written.unwrap(), Written::Replaced);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\r\nKEY=abc\r\nOTHER=def\r\n");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_template_makes_the_whole_file_and_one_that_fails_keeps_the_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token.conf");
+        let template = FileTemplate::parse("T={{ token }}\nC={{ cookies.odd }}\n", Product::Token).unwrap();
+        let (sender, receiver) = watch::channel(None);
+        let token_with = |version, cookie: &str| {
+            let mut token = StoredToken::clone(&of_version(version, &format!("token{version}")).unwrap());
+            token.cookies.insert("odd", cookie.to_owned());
+            Some(Arc::new(token))
+        };
+        let results = std::cell::RefCell::new(Vec::new());
+        let story = async {
+            fs::write(&path, "what was there\n").unwrap();
+            sender.send_replace(token_with(1, "plain"));
+            pass(1).await;
+            assert_eq!(fs::read_to_string(&path).unwrap(), "T=token1\nC=plain\n");
+            sender.send_replace(token_with(2, "$(odd)"));
+            pass(1).await;
+            assert_eq!(fs::read_to_string(&path).unwrap(), "T=token1\nC=plain\n");
+            sender.send_replace(token_with(3, "plain"));
+            pass(1).await;
+            assert_eq!(fs::read_to_string(&path).unwrap(), "T=token3\nC=plain\n");
+            drop(sender);
+        };
+        let delays = Delays::new(Duration::from_secs(30), Duration::from_secs(60));
+        let report = |written: Result<(), String>| {
+            results.borrow_mut().push(written.map_err(|error| error.contains("cookies.odd")))
+        };
+        let writer = with(&path, Content::Template(template)).run(receiver, delays, || true, report);
+        tokio::join!(writer, story);
+        assert_eq!(*results.borrow(), [Ok(()), Err(true), Ok(())]);
     }
 }

@@ -1,0 +1,165 @@
+//! The files that a site keeps current.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use token_sidecar_client::wire::Product;
+
+use super::environment;
+use super::reader::Section;
+use super::redaction::Secrecy;
+use super::value::{FileMode, GroupText, UserText, VariableName};
+use crate::domain::file_template::FileTemplate;
+use crate::domain::token_file::{Access, Content, TokenFile};
+
+/// `[[sites.S.files]]`
+#[derive(Deserialize)]
+pub(super) struct FileSection {
+    path: Option<PathBuf>,
+    template: Option<String>,
+    template_file: Option<PathBuf>,
+    env_key: Option<VariableName>,
+    mode: Option<FileMode>,
+    owner: Option<UserText>,
+    group: Option<GroupText>,
+}
+
+impl FileSection {
+    /// The file with this number; errors are noted.
+    pub(super) fn build(self, site: &mut Section, number: usize, product: Product) -> Option<TokenFile> {
+        let at = |name: &str| format!("files.{number}.{name}");
+        if self.path.is_none() {
+            site.missing(&at("path"), "expected the file to write");
+        }
+        let content = match (self.template, self.template_file, self.env_key) {
+            (Some(text), None, None) => {
+                let parsed = FileTemplate::parse(&text, product).map_err(|error| error.to_string());
+                site.check(&at("template"), Secrecy::Open, parsed).map(Content::Template)
+            }
+            (None, Some(file), None) => {
+                let parsed = read(&file, product);
+                site.check(&at("template_file"), Secrecy::Open, parsed).map(Content::Template)
+            }
+            (None, None, Some(_)) if product == Product::Cookies => {
+                let reason =
+                    "it is set to the token, and this site's product is the cookies: use a template".to_owned();
+                site.check(&at("env_key"), Secrecy::Open, Err(reason))
+            }
+            (None, None, Some(key)) => Some(Content::EnvLine(key.0)),
+            (None, None, None) => {
+                site.missing(&at("template"), "expected one of template, template_file and env_key");
+                None
+            }
+            _ => {
+                let between = [at("template"), at("template_file"), at("env_key")];
+                let text = "one of template, template_file and env_key says what is written, and more than one is set";
+                let text = format!("{}: {text}", site.full_path(&format!("files.{number}")));
+                site.conflict(&between.each_ref().map(String::as_str), text);
+                None
+            }
+        };
+        let access = Access {
+            mode: self.mode.map(|mode| mode.0),
+            owner: self.owner.map(|owner| owner.0),
+            group: self.group.map(|group| group.0),
+        };
+        Some(TokenFile { path: self.path?, content: content?, access })
+    }
+}
+
+fn read(file: &Path, product: Product) -> Result<FileTemplate, String> {
+    FileTemplate::parse(&environment::template(file)?, product).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::fs;
+
+    use super::super::fixture::Given;
+    use super::*;
+
+    const SHOP: &str = "[sites.shop]\npage_url = \"https://shop.test/\"\napi_url = \"https://api.shop.test\"\n";
+
+    fn given(files: &str) -> Given {
+        Given::nothing().toml(&format!("sites.chitai_gorod.enabled = false\n{SHOP}cookie = \"auth\"\n{files}"))
+    }
+
+    #[test]
+    fn a_site_may_keep_several_files_current() {
+        let folder = tempfile::tempdir().unwrap();
+        let template_file = folder.path().join("nginx.tmpl");
+        fs::write(&template_file, "proxy_set_header Authorization \"Bearer {{ token }}\";\n").unwrap();
+        let files = format!(
+            "env_file = \"/data/.env\"\n\
+             [[sites.shop.files]]\npath = \"/run/token\"\ntemplate = \"\"\"\n{{{{ token }}}}\n\"\"\"\nmode = \"0640\"\nowner = \"root\"\ngroup = 0\n\
+             [[sites.shop.files]]\npath = \"/run/nginx.conf\"\ntemplate_file = {template_file:?}\n\
+             [[sites.shop.files]]\npath = \"/run/.env\"\nenv_key = \"TOKEN\"\n"
+        );
+        let loaded = given(&files).loaded();
+        let files = &loaded.config.sites[0].files;
+        let paths: Vec<_> = files.iter().map(|file| file.path.to_str().unwrap()).collect();
+        assert_eq!(paths, ["/data/.env", "/run/token", "/run/nginx.conf", "/run/.env"]);
+        assert_eq!(files[0].content, Content::EnvLine("SHOP_BEARER_TOKEN".to_owned()));
+        assert_eq!(files[1].access, Access { mode: Some(0o640), owner: Some(0), group: Some(0) });
+        let samples = files.iter().filter_map(|file| match &file.content {
+            Content::Template(template) => Some(template.sample().unwrap()),
+            Content::EnvLine(_) => None,
+        });
+        let nginx = "proxy_set_header Authorization \"Bearer hidden\";\n";
+        assert_eq!(samples.collect::<Vec<_>>(), ["hidden\n", nginx]);
+        assert_eq!(files[3].content, Content::EnvLine("TOKEN".to_owned()));
+    }
+
+    #[test]
+    fn every_wrong_file_is_named_with_its_place() {
+        for (file, error) in [
+            ("template = \"{{ token }}\"", "sites.shop.files.0.path is not set: expected the file to write"),
+            ("path = \"/a\"", "sites.shop.files.0.template is not set: expected one of template, template_file and"),
+            ("path = \"/a\"\ntemplate = \"a\\n{{ tokn }}\"", "line 2, column 4: tokn: it is not known"),
+            ("path = \"/a\"\ntemplate = \"{{ token\"", "sites.shop.files.0.template = "),
+            (
+                "path = \"/a\"\ntemplate = \"a\"\nenv_key = \"A\"",
+                "sites.shop.files.0: one of template, template_file and",
+            ),
+            (
+                "path = \"/a\"\ntemplate_file = \"/missing\"",
+                "sites.shop.files.0.template_file = \"/missing\": the file cannot be read",
+            ),
+            (
+                "path = \"/a\"\ntemplate = \"a\"\nmode = \"0999\"",
+                "sites.shop.files.0.mode = \"0999\": expected permissions",
+            ),
+            ("path = \"/a\"\ntemplate = \"a\"\nmode = \"0040\"", "by which the owner may read it"),
+            (
+                "path = \"/a\"\ntemplate = \"a\"\nowner = \"no such user\"",
+                "expected a number, or the name of a user in /etc/passwd",
+            ),
+            (
+                "path = \"/a\"\ntemplate = \"a\"\nmod = \"0600\"",
+                "unknown key sites.shop.files.0.mod: did you mean mode?",
+            ),
+        ] {
+            let refused = given(&format!("[[sites.shop.files]]\n{file}\n")).refused();
+            assert!(refused.contains(error), "{file}: {refused}");
+        }
+        for (files, error) in [
+            ("files = [\"/a\"]\n", "expected a table"),
+            ("files = \"/a\"\n", "expected a table"),
+            (
+                "[[sites.shop.files]]\npath = \"/a\"\ntemplate = \"a\"\n[[sites.shop.files]]\npath = \"/a\"\nenv_key = \"A\"\n",
+                "sites.shop and sites.shop both write /a",
+            ),
+        ] {
+            let refused = given(files).refused();
+            assert!(refused.contains(error), "{files}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_jar_of_cookies_has_no_line_in_an_env() {
+        let toml = format!("{SHOP}product = \"cookies\"\n[[sites.shop.files]]\npath = \"/a\"\nenv_key = \"A\"\n");
+        let refused = Given::nothing().toml(&toml).refused();
+        assert!(refused.contains("sites.shop.files.0.env_key = \"A\": it is set to the token"), "{refused}");
+    }
+}

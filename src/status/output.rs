@@ -1,0 +1,44 @@
+//! The outputs of a site: what holds its token beside Redis.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::registry::{Entry, lock};
+
+/// An output as this process knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OutputStatus {
+    pub file: String,
+    /// Whether it holds the current token; `None` before there is one.
+    pub current: Option<bool>,
+    /// Why it does not. Contains no secret.
+    pub error: Option<String>,
+}
+
+/// Writes the state of one output.
+pub struct OutputObserver {
+    entry: Arc<Entry>,
+    /// Its place among the outputs of the site.
+    number: usize,
+}
+
+impl OutputObserver {
+    /// Adds an output of a site.
+    pub(super) fn new(entry: Arc<Entry>, file: &Path) -> Self {
+        let mut outputs = lock(&entry.outputs);
+        let number = outputs.len();
+        outputs.push(OutputStatus { file: file.display().to_string(), current: None, error: None });
+        drop(outputs);
+        Self { entry, number }
+    }
+
+    /// Notes that it holds the current token, or why it does not.
+    pub fn report(&self, written: Result<(), String>) {
+        if let Some(output) = lock(&self.entry.outputs).get_mut(self.number) {
+            output.current = Some(written.is_ok());
+            output.error = written.err();
+        }
+    }
+}
