@@ -16,8 +16,10 @@ use crate::config::{Config, SiteConfig};
 use crate::domain::site::Verify;
 use crate::domain::snapshot::Failing;
 use crate::domain::stored::StoredToken;
+use crate::domain::token_file::TokenFile;
 use crate::domain::verdict::Verdict;
 use crate::http::RequestError;
+use crate::outputs::token_file;
 use crate::redis::RedisStore;
 use crate::refresh::ports::Source as _;
 use crate::sources::{
@@ -124,6 +126,7 @@ impl Doctor {
         if site.policy.verify != Verify::Off {
             findings.extend(check_api(stored.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
         }
+        findings.extend(site.files.iter().map(|file| check_file(site, file)));
         Ok(findings)
     }
 
@@ -190,6 +193,15 @@ impl Doctor {
     fn store(&self, site: &SiteConfig) -> RedisStore {
         let link = Arc::clone(&self.link);
         RedisStore::new(link, site.id.clone(), site.keys.clone(), site.policy.lock_ttl, String::new())
+    }
+}
+
+/// Whether a file that the site keeps current can be written, as this user.
+fn check_file(site: &SiteConfig, file: &TokenFile) -> Finding {
+    let what = format!("{}: file {}", site.id, file.path.display());
+    match token_file::check(file) {
+        Ok(()) => Finding::works(what, "can be written"),
+        Err(error) => Finding::broken(what, error, "let the sidecar's user write in its folder, and mount the folder"),
     }
 }
 

@@ -188,3 +188,14 @@ fn a_current_token_is_verified_as_the_sidecar_would() {
     world.call(&["doctor"]).expect(0).prints("it refuses the current token").prints("token-sidecar trigger --wait");
     sidecar.stop().expect(0);
 }
+
+#[test]
+fn a_file_that_cannot_be_written_is_named_with_what_to_do() {
+    let world = World::start();
+    let found = |file| world.call_with(&["doctor"], &[("SIDECAR_ENV_FILE", file)]);
+    found("token.env").prints("ok    chitai_gorod: file token.env: can be written\n");
+    let ran = found("missing/.env").expect(1);
+    let line = "FAIL  chitai_gorod: file missing/.env: failed to write a new one in its folder: ";
+    assert!(ran.stdout.contains(line) && ran.stdout.contains("mount the folder"), "{}", ran.stdout);
+    assert!(!world.path("token.env").exists());
+}
