@@ -1,6 +1,6 @@
 //! The files that a site keeps current.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use token_sidecar_client::wire::Product;
@@ -31,13 +31,11 @@ impl FileSection {
         if self.path.is_none() {
             site.missing(&at("path"), "expected the file to write");
         }
+        let parse = |text: &str| FileTemplate::parse(text, product).map_err(|error| error.to_string());
         let content = match (self.template, self.template_file, self.env_key) {
-            (Some(text), None, None) => {
-                let parsed = FileTemplate::parse(&text, product).map_err(|error| error.to_string());
-                site.check(&at("template"), Secrecy::Open, parsed).map(Content::Template)
-            }
+            (Some(text), None, None) => site.check(&at("template"), Secrecy::Open, parse(&text)).map(Content::Template),
             (None, Some(file), None) => {
-                let parsed = read(&file, product);
+                let parsed = environment::template(&file).and_then(|text| parse(&text));
                 site.check(&at("template_file"), Secrecy::Open, parsed).map(Content::Template)
             }
             (None, None, Some(_)) if product == Product::Cookies => {
@@ -65,10 +63,6 @@ impl FileSection {
         };
         Some(TokenFile { path: self.path?, content: content?, access })
     }
-}
-
-fn read(file: &Path, product: Product) -> Result<FileTemplate, String> {
-    FileTemplate::parse(&environment::template(file)?, product).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

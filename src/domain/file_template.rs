@@ -68,8 +68,8 @@ impl FileTemplate {
         // A user agent and a header of cookies need a filter with every token.
         self.render_with(&minijinja::context! {
             site => "site", token => self.token("hidden"), user_agent => "hidden (user agent)",
-            cookies => Value::from_object(AnyCookie), cookie_header => "name=hidden; name=hidden", fingerprint => "0123456789abcdef", version => 1_u64,
-            expires_at => "2030-01-01T00:00:00Z",
+            cookies => Value::from_object(AnyCookie), cookie_header => "name=hidden; name=hidden",
+            fingerprint => "0123456789abcdef", version => 1_u64, expires_at => "2030-01-01T00:00:00Z",
         })
     }
 
@@ -77,7 +77,8 @@ impl FileTemplate {
     pub fn render(&self, site: &SiteId, stored: &StoredToken) -> Result<String, TemplateError> {
         let known = |value: Option<String>| value.map_or(Value::UNDEFINED, Value::from);
         self.render_with(&minijinja::context! {
-            site => site.as_str(), token => self.token(stored.token.expose()), user_agent => known(stored.user_agent.clone()),
+            site => site.as_str(), token => self.token(stored.token.expose()),
+            user_agent => known(stored.user_agent.clone()),
             cookies => stored.cookies.iter().collect::<BTreeMap<_, _>>(), cookie_header => stored.cookies.header(),
             fingerprint => stored.token.fingerprint().to_string(), version => stored.version,
             expires_at => known(stored.ends_at.map(|at| at.to_string())),
