@@ -6,12 +6,15 @@
 //! read-only), the file is written in place.
 //!
 //! From reading to replacing, the file is locked (`flock`) against other sidecars. An edit by a program that does not
-//! take the lock is noticed up to the moment of the rename, and the file is read again.
+//! take the lock is noticed up to the moment of the rename, and the file is read again. One that has just been emptied
+//! is given a second to be filled.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use xattr::FileExt as _;
@@ -22,6 +25,10 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_LINKS: usize = 40;
 /// Attempts to replace a file that changes meanwhile.
 const MAX_ATTEMPTS: usize = 20;
+/// A program that writes a file anew empties it first: for so long an empty file is taken for one of which the content
+/// follows.
+const SETTLED: Duration = Duration::from_secs(1);
+const SETTLING: Duration = Duration::from_millis(20);
 /// The extended attribute that holds an access control list.
 const ACL: &str = "system.posix_acl_access";
 
@@ -174,6 +181,11 @@ impl Old {
             if old.content.len() as u64 > MAX_BYTES {
                 return Err(FileError::TooLarge);
             }
+            if old.has_just_been_emptied() {
+                drop(old);
+                sleep(SETTLING);
+                continue;
+            }
             // Another sidecar may have replaced the file during the wait for its lock.
             if old.is_still_at(target).map_err(|e| FileError::Io("look at it", e))? {
                 return Ok(Some(old));
@@ -192,6 +204,11 @@ impl Old {
         let mut content = Vec::new();
         (&file).take(MAX_BYTES + 1).read_to_end(&mut content)?;
         Ok(Self { file, metadata, content })
+    }
+
+    fn has_just_been_emptied(&self) -> bool {
+        let changed = self.metadata.modified().ok();
+        self.content.is_empty() && changed.and_then(|at| at.elapsed().ok()).is_some_and(|age| age < SETTLED)
     }
 
     /// Whether the file was neither replaced nor changed since it was read.
@@ -292,6 +309,7 @@ mod tests {
     use std::io::{BufRead as _, BufReader};
     use std::os::unix::fs::symlink;
     use std::process::{Command, Stdio};
+    use std::sync::mpsc;
     use std::thread;
 
     use super::*;
@@ -484,6 +502,28 @@ mod tests {
             assert_ne!(written.unwrap(), Written::Unchanged);
             assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\nB=2\nKEY=new\n");
         }
+    }
+
+    /// As `cp` does, or an editor: what it is about to write must not go into a file that has lost its name.
+    #[test]
+    fn a_file_that_another_program_is_writing_anew_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = at(folder.path(), "A=1\n");
+        let mut other = File::create(&path).unwrap();
+        let (begins, has_begun) = mpsc::channel();
+        let ours = thread::spawn({
+            let path = path.clone();
+            move || {
+                begins.send(()).unwrap();
+                rewrite::<FileError>(&path, Access::default(), |old| Ok(Some([old, b"KEY=new\n"].concat())))
+            }
+        });
+        has_begun.recv().unwrap();
+        // The time that a slow writer takes.
+        sleep(5 * SETTLING);
+        other.write_all(b"A=2\n").unwrap();
+        ours.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "A=2\nKEY=new\n");
     }
 
     #[test]
