@@ -116,16 +116,16 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
     let mut subscribed = pin!(process.subscription(anew).run(ready.clone(), unsubscribe.clone()));
     let stop = Stop { graceful: shutdown.clone(), now: CancellationToken::new() };
     // The start-up triggers are sent only once the subscription is active, so that no message is lost in between.
-    tokio::select! {
-        ended = &mut subscribed => return Ok(ended?),
-        () = shutdown.cancelled() => return Ok(()),
-        () = ready.cancelled() => service_manager::ready(),
-    }
+    let admission = async {
+        ready.cancelled().await;
+        service_manager::ready();
+        admission::admitted(&process.link, sites.into_iter()).await
+    };
     let admitted = tokio::select! {
         ended = &mut subscribed => return Ok(ended?),
-        // Reports that have arrived meanwhile are still answered below.
+        // Redis counts this process from the first moment of the subscription: what has arrived is answered below.
         () = shutdown.cancelled() => Vec::new(),
-        admitted = admission::admitted(&process.link, sites.into_iter()) => admitted?,
+        admitted = admission => admitted?,
     };
     let mut drivers = JoinSet::new();
     let serving = async {

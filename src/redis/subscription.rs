@@ -4,6 +4,7 @@
 //! must be received here in time.
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +46,8 @@ enum End {
     Anew,
 }
 
-/// A connection that is subscribed to all channels.
-struct Subscribed {
+/// The connection of the subscription.
+struct Open {
     connection: MultiplexedConnection,
     incoming: Arc<Incoming>,
     /// Cancelled when the Sentinels name another master.
@@ -115,20 +116,28 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
         ready: &CancellationToken,
         stop: &CancellationToken,
     ) -> Result<End, LinkError> {
-        let subscribed = tokio::select! {
+        let mut deadline = pin!(self.clock.sleep(SUBSCRIBE_TIMEOUT));
+        let mut open = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(End::Stopped),
-            () = self.clock.sleep(SUBSCRIBE_TIMEOUT) => {
-                return Err(self.away("subscribing took too long"));
-            }
-            subscribed = self.subscribe() => subscribed?,
+            () = &mut deadline => return Err(self.away("connecting took too long")),
+            open = self.open() => open?,
         };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                self.unsubscribe(open.connection).await;
+                return Ok(End::Stopped);
+            }
+            () = deadline => return Err(self.away("subscribing took too long")),
+            subscribed = self.subscribe(&mut open) => subscribed?,
+        }
         self.handler.observer().connected();
         *losses = 0;
         let is_again = ready.is_cancelled();
         ready.cancel();
         let canaries =
-            async { tokio::join!(self.canary_loop(&subscribed.incoming), self.ask_for_what_was_missed(is_again)).0 };
+            async { tokio::join!(self.canary_loop(&open.incoming), self.ask_for_what_was_missed(is_again)).0 };
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
@@ -136,37 +145,40 @@ impl<C: Clock, H: Jitter, O: SubscriptionObserver + 'static> Subscription<C, H, 
                 self.link.reopen().await;
                 return Ok(End::Anew);
             }
-            () = subscribed.moved.cancelled() => {
+            () = open.moved.cancelled() => {
                 self.link.reopen().await;
                 return Err(self.away("the Sentinels name another master"));
             }
-            () = subscribed.incoming.broken.cancelled() => {
+            () = open.incoming.broken.cancelled() => {
                 return Err(self.away("the connection broke"));
             }
             lost = canaries => return Err(lost),
         }
-        self.unsubscribe(subscribed.connection).await;
+        self.unsubscribe(open.connection).await;
         Ok(End::Stopped)
     }
 
-    async fn subscribe(&self) -> Result<Subscribed, LinkError> {
+    async fn open(&self) -> Result<Open, LinkError> {
         let (incoming, moved) = (Arc::new(Incoming::default()), CancellationToken::new());
         let _failovers = {
             let moved = moved.clone();
             self.link.connector().failovers(move || moved.cancel()).await
         };
-        let mut connection = {
-            let (handler, incoming) = (Arc::clone(&self.handler), Arc::clone(&incoming));
-            self.link.connector().subscription(move |push| handler.receive(push, &incoming)).await?
-        };
+        let (handler, receiver) = (Arc::clone(&self.handler), Arc::clone(&incoming));
+        let connection = self.link.connector().subscription(move |push| handler.receive(push, &receiver)).await?;
+        Ok(Open { connection, incoming, moved, _failovers })
+    }
+
+    /// Subscribes to all channels, and waits until a message has come through.
+    async fn subscribe(&self, open: &mut Open) -> Result<(), LinkError> {
         let mut count = 0;
         for channels in self.handler.channels() {
             count += channels.len();
-            connection.subscribe(channels).await.map_err(|e| self.link.connector().error(&e))?;
+            open.connection.subscribe(channels).await.map_err(|e| self.link.connector().error(&e))?;
         }
-        self.canary(&incoming).await?;
+        self.canary(&open.incoming).await?;
         tracing::info!(channels = count, "subscribed");
-        Ok(Subscribed { connection, incoming, moved, _failovers })
+        Ok(())
     }
 
     fn away(&self, what: &str) -> LinkError {

@@ -260,6 +260,24 @@ fn sigterm_right_after_the_subscription_announces_failed() {
     assert_eq!(world.solves(), 0);
 }
 
+/// The report is on its way to the sidecar, which does not know yet that it is subscribed.
+#[test]
+fn sigterm_while_subscribing_announces_failed() {
+    let world = World::start();
+    let proxy = Proxy::before(world.redis.port());
+    proxy.is(Network::NoMessages);
+    let events = world.events();
+    let sidecar = world.begin(&["run"], &[NO_PORT, ("REDIS_URL", &proxy.url())]);
+    world.until_subscribed(1);
+    assert_eq!(world.publish("now"), 1);
+    sidecar.signal("TERM");
+    sidecar.logs("shutting down");
+    proxy.is(Network::Fine);
+    is_the_end(&events.failed("solve"));
+    sidecar.end().expect(0);
+    assert_eq!(world.solves(), 0);
+}
+
 /// A reader of the log that stops reading blocks nothing else.
 #[test]
 fn sigterm_while_nothing_reads_the_log_ends_it_within_the_grace() {
