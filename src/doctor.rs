@@ -126,7 +126,7 @@ impl Doctor {
         if site.policy.verify != Verify::Off {
             findings.extend(check_api(stored.as_ref(), &HttpProbe::new(site.probe.clone())?, site).await);
         }
-        findings.extend(site.files.iter().map(|file| check_file(site, file)));
+        findings.extend(site.files.iter().flat_map(|file| check_file(site, file)));
         Ok(findings)
     }
 
@@ -196,13 +196,18 @@ impl Doctor {
     }
 }
 
-/// Whether a file that the site keeps current can be written, as this user.
-fn check_file(site: &SiteConfig, file: &TokenFile) -> Finding {
+/// Whether a file that the site keeps current can be written, as this user, and its command run.
+fn check_file(site: &SiteConfig, file: &TokenFile) -> Vec<Finding> {
     let what = format!("{}: file {}", site.id, file.path.display());
-    match token_file::check(file) {
-        Ok(()) => Finding::works(what, "can be written"),
-        Err(error) => Finding::broken(what, error, "let the sidecar's user write in its folder, and mount the folder"),
-    }
+    let written = match token_file::check(file) {
+        Ok(()) => Finding::works(&what, "can be written"),
+        Err(error) => Finding::broken(&what, error, "let the sidecar's user write in its folder, and mount the folder"),
+    };
+    let run = token_file::check_command(file).map(|found| match found {
+        Ok(program) => Finding::works(&what, format!("{program} can be run after a write")),
+        Err(error) => Finding::broken(&what, error, "install the program, or name it with its path"),
+    });
+    [Some(written), run].into_iter().flatten().collect()
 }
 
 fn version(info: &str) -> Finding {

@@ -11,15 +11,13 @@ use token_sidecar_client::wire::{Cookies, Token};
 use url::Url;
 
 use crate::config::ProbeConfig;
+use crate::domain::stored::{SHORTEST_SECRET, secrets};
 use crate::domain::verdict::Verdict;
 use crate::http::{self, Answer, BodyError, Client, ClientError, RequestError, Route, credentials};
 use crate::refresh::ports::Probe;
 
 /// Enough of an answer to distinguish JSON from a web page.
 const MAX_ANSWER: usize = 64 * 1024;
-
-/// Shorter values of cookies and headers are not removed from messages.
-const SHORTEST_SECRET: usize = 8;
 
 /// Sends the token to one URL of the API.
 pub struct HttpProbe {
@@ -66,12 +64,9 @@ impl HttpProbe {
 
     /// The API may quote the request in its message.
     fn without_secrets(&self, message: &str, token: &Token, cookies: &Cookies) -> String {
-        let jar = cookies.header();
-        let cookies = jar.split("; ").filter_map(|pair| Some(pair.split_once('=')?.1));
         let headers =
             self.headers.values().filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
-        let long = cookies.chain(headers).filter(|value| value.len() >= SHORTEST_SECRET);
-        without(message, std::iter::once(token.expose()).chain(long))
+        without(message, secrets(token, cookies).chain(headers.filter(|value| value.len() >= SHORTEST_SECRET)))
     }
 }
 

@@ -8,17 +8,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What the files of a module may name of the crate, besides their own module.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("config", &["domain"]),
     ("refresh", &["domain"]),
     ("status", &["log", "refresh", "domain"]),
+    ("child", &[]),
     ("clock", &["refresh"]),
     ("jitter", &["refresh", "domain"]),
     ("http", &["config", "domain"]),
-    ("sources", &["clock", "http", "config", "refresh", "domain"]),
+    ("sources", &["child", "clock", "http", "config", "refresh", "domain"]),
     ("verify", &["http", "config", "refresh", "domain"]),
-    ("outputs", &["refresh", "domain"]),
+    ("outputs", &["child", "refresh", "domain"]),
     ("redis", &["status", "config", "refresh", "domain"]),
     ("server", &["status", "refresh", "domain"]),
     ("gateway", &["status", "http", "config", "refresh", "domain"]),

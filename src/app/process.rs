@@ -22,7 +22,7 @@ use crate::domain::pending::{Arrival, Note};
 use crate::domain::stored::StoredToken;
 use crate::gateway::{self, Access, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
-use crate::outputs::token_file::TokenFileWriter;
+use crate::outputs::token_file::{Step, TokenFileWriter};
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
 use crate::refresh::mailbox::Mailbox;
@@ -104,7 +104,7 @@ impl Process {
             let stored = watch::Sender::new(None);
             let observer = status.add(&id, policy.schedule.clone());
             outputs.extend(files.into_iter().map(|file| Output {
-                observer: observer.output(&file.path),
+                observer: observer.output(&file.path, file.hook.is_some()),
                 file: TokenFileWriter::new(id.clone(), file),
                 stored: stored.subscribe(),
             }));
@@ -216,7 +216,10 @@ fn started(outputs: Vec<Output>, status: &Arc<StatusRegistry>) -> TaskTracker {
     let tasks = TaskTracker::new();
     for Output { file, stored, observer } in outputs {
         let status = Arc::clone(status);
-        let report = move |written| observer.report(written);
+        let report = move |step, done| match step {
+            Step::Write => observer.report(done),
+            Step::Hook => observer.report_hook(done),
+        };
         tasks.spawn(file.run(stored, OUTPUT_RETRIES, move || status.is_connected(), report));
     }
     tasks.close();

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub struct Flag {
 
 impl Inputs {
     pub fn of_the_process(config_file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
-        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        let text = |value: OsString| value.to_string_lossy().into_owned();
         Self {
             environment: std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect(),
             dotenv: Some(PathBuf::from(DOTENV)),
@@ -160,6 +161,11 @@ fn numbered(table: toml::Table) -> toml::Table {
         value => value,
     };
     table.into_iter().map(|(name, value)| (name, item(value))).collect()
+}
+
+/// A variable as this process has it, whatever a `.env` says.
+pub(super) fn of_this_process(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
 }
 
 /// Reads the file of a template.

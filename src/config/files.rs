@@ -1,6 +1,7 @@
 //! The files that a site keeps current.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use token_sidecar_client::wire::Product;
@@ -8,9 +9,9 @@ use token_sidecar_client::wire::Product;
 use super::environment;
 use super::reader::Section;
 use super::redaction::Secrecy;
-use super::value::{FileMode, GroupText, UserText, VariableName};
+use super::value::{FileMode, GroupText, HOUR, SECOND, Span, UserText, VariableName, Words};
 use crate::domain::file_template::FileTemplate;
-use crate::domain::token_file::{Access, Content, TokenFile};
+use crate::domain::token_file::{Access, Content, Hook, HookCommand, HookSignal, TokenFile, Variable};
 
 /// `[[sites.S.files]]`
 #[derive(Deserialize)]
@@ -22,15 +23,24 @@ pub(super) struct FileSection {
     mode: Option<FileMode>,
     owner: Option<UserText>,
     group: Option<GroupText>,
+    command: Option<Words>,
+    pass_env: Vec<VariableName>,
+    timeout: Option<Span<SECOND, HOUR>>,
+    signal: Option<HookSignal>,
+    pid_file: Option<PathBuf>,
 }
+
+/// How long a command may take where nothing is said.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl FileSection {
     /// The file with this number; errors are noted.
-    pub(super) fn build(self, site: &mut Section, number: usize, product: Product) -> Option<TokenFile> {
+    pub(super) fn build(mut self, site: &mut Section, number: usize, product: Product) -> Option<TokenFile> {
         let at = |name: &str| format!("files.{number}.{name}");
         if self.path.is_none() {
             site.missing(&at("path"), "expected the file to write");
         }
+        let hook = self.hook(site, number);
         let parse = |text: &str| FileTemplate::parse(text, product).map_err(|error| error.to_string());
         let content = match (self.template, self.template_file, self.env_key) {
             (Some(text), None, None) => site.check(&at("template"), Secrecy::Open, parse(&text)).map(Content::Template),
@@ -61,7 +71,45 @@ impl FileSection {
             owner: self.owner.map(|owner| owner.0),
             group: self.group.map(|group| group.0),
         };
-        Some(TokenFile { path: self.path?, content: content?, access })
+        Some(TokenFile { path: self.path?, content: content?, access, hook })
+    }
+
+    /// What is done once it has been written.
+    fn hook(&mut self, site: &mut Section, number: usize) -> Option<Hook> {
+        let at = |name: &str| format!("files.{number}.{name}");
+        let mut conflict = |names: [&str; 2], text: &str| {
+            let text = format!("{}: {text}", site.full_path(&format!("files.{number}")));
+            site.conflict(&names.map(at).each_ref().map(String::as_str), text);
+        };
+        if self.command.is_some() && self.signal.is_some() {
+            conflict(["command", "signal"], "a command is run or a signal sent, and both are set");
+        }
+        if self.command.is_none() && (!self.pass_env.is_empty() || self.timeout.is_some()) {
+            conflict(["pass_env", "timeout"], "pass_env and timeout are of a command, and there is none");
+        }
+        if self.signal.is_none() && self.pid_file.is_some() {
+            conflict(["signal", "pid_file"], "pid_file names the process that gets a signal, and there is none");
+        }
+        if let Some(Words(words)) = self.command.take() {
+            let mut words = words.into_iter();
+            let program = words.next().filter(|program| !program.trim().is_empty());
+            let program = program.ok_or("expected a program and its arguments such as [\"nginx\", \"-s\", \"reload\"]");
+            let program = site.check(&at("command"), Secrecy::Open, program.map_err(str::to_owned))?;
+            let variables = self.pass_env.iter().filter_map(|name| {
+                Some(Variable { value: environment::of_this_process(&name.0)?, name: name.0.clone() })
+            });
+            return Some(Hook::Command(HookCommand {
+                program,
+                arguments: words.collect(),
+                environment: variables.collect(),
+                timeout: self.timeout.as_ref().map_or(COMMAND_TIMEOUT, |timeout| timeout.0),
+            }));
+        }
+        let signal = self.signal?;
+        if self.pid_file.is_none() {
+            site.missing(&at("pid_file"), "expected the file with the number of the process that gets the signal");
+        }
+        Some(Hook::Signal { signal, pid_file: self.pid_file.take()? })
     }
 }
 
@@ -106,6 +154,28 @@ mod tests {
     }
 
     #[test]
+    fn after_a_write_a_command_is_run_or_a_signal_sent() {
+        let hooks = |hook: &str| {
+            let files = format!("[[sites.shop.files]]\npath = \"/a\"\nenv_key = \"A\"\n{hook}\n");
+            given(&files).loaded().config.sites[0].files[0].hook.clone()
+        };
+        assert_eq!(hooks(""), None);
+        // Of the environment of the test's own process.
+        let path = environment::of_this_process("PATH").unwrap();
+        let command = HookCommand {
+            program: "nginx".to_owned(),
+            arguments: vec!["-s".to_owned(), "re, load".to_owned()],
+            environment: vec![Variable { name: "PATH".to_owned(), value: path }],
+            timeout: Duration::from_secs(30),
+        };
+        let set = "command = [\"nginx\", \"-s\", \"re, load\"]\npass_env = [\"PATH\", \"A_VARIABLE_THAT_IS_NOT_SET\"]";
+        assert_eq!(hooks(set), Some(Hook::Command(command.clone())));
+        assert!(!format!("{command:?}").contains("/bin"), "a variable may be a secret: {command:?}");
+        let signal = Hook::Signal { signal: HookSignal::Usr1, pid_file: PathBuf::from("/run/nginx.pid") };
+        assert_eq!(hooks("signal = \"USR1\"\npid_file = \"/run/nginx.pid\""), Some(signal));
+    }
+
+    #[test]
     fn every_wrong_file_is_named_with_its_place() {
         for (file, error) in [
             ("template = \"{{ token }}\"", "sites.shop.files.0.path is not set: expected the file to write"),
@@ -128,6 +198,29 @@ mod tests {
             (
                 "path = \"/a\"\ntemplate = \"a\"\nowner = \"no such user\"",
                 "expected a number, or the name of a user in /etc/passwd",
+            ),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = \"nginx -s reload\"",
+                "files.0.command = (hidden): expected a list of texts",
+            ),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = []",
+                "files.0.command = []: expected a program and its arguments",
+            ),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = [\"true\"]\nsignal = \"HUP\"",
+                "sites.shop.files.0: a command is run or a signal sent, and both are set",
+            ),
+            ("path = \"/a\"\nenv_key = \"A\"\nsignal = \"HUP\"", "sites.shop.files.0.pid_file is not set"),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\nsignal = \"KILL\"\npid_file = \"/p\"",
+                "sites.shop.files.0.signal = \"KILL\": expected HUP, INT",
+            ),
+            ("path = \"/a\"\nenv_key = \"A\"\npid_file = \"/p\"", "files.0: pid_file names the process that gets"),
+            ("path = \"/a\"\nenv_key = \"A\"\ntimeout = \"3s\"", "files.0: pass_env and timeout are of a command"),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = [\"true\"]\ntimeout = \"2h\"",
+                "sites.shop.files.0.timeout = \"2h\": expected a time from 1s to 1h",
             ),
             (
                 "path = \"/a\"\ntemplate = \"a\"\nmod = \"0600\"",

@@ -206,19 +206,24 @@ impl Layers {
         self.trees.push((Layer::Flags, table.into()));
     }
 
-    /// Refuses what starts a program in a TOML file that only a `.env` has named: the `.env` of a working folder may be
-    /// another's.
+    /// Refuses what starts a program or signals one in a TOML file that only a `.env` has named: the `.env` of a working
+    /// folder may be another's.
     fn refuse_programs(&mut self, file: &Path, table: &Table) {
-        let sites = table.get("sites").and_then(Value::as_table).into_iter().flatten();
-        let sites = sites.map(|(name, site)| (format!("sites.{name}."), site.get("browser")));
-        for (at, browser) in std::iter::once((String::new(), table.get("browser"))).chain(sites) {
-            for key in
-                ["path", "args"].into_iter().filter(|key| browser.is_some_and(|browser| browser.get(key).is_some()))
-            {
-                let reason = "decides which program starts, which is never taken by way of a .env: name the file in the environment";
-                let file = file.display();
-                self.errors.push(ConfigError::Conflict(format!("{file}: {at}browser.{key} {reason}")));
+        let mut found = Vec::new();
+        let mut look = |at: String, table: Option<&Value>, keys: &[&str]| {
+            let has = |key: &&&str| table.is_some_and(|table| table.get(key).is_some());
+            found.extend(keys.iter().filter(has).map(|key| format!("{at}.{key}")));
+        };
+        look("browser".to_owned(), table.get("browser"), &["path", "args"]);
+        for (name, site) in table.get("sites").and_then(Value::as_table).into_iter().flatten() {
+            look(format!("sites.{name}.browser"), site.get("browser"), &["path", "args"]);
+            for (number, file) in site.get("files").and_then(Value::as_table).into_iter().flatten() {
+                look(format!("sites.{name}.files.{number}"), Some(file), &["command", "signal"]);
             }
+        }
+        for key in found {
+            let reason = "decides which program starts or is signalled, which is never taken by way of a .env: name the file in the environment";
+            self.errors.push(ConfigError::Conflict(format!("{}: {key} {reason}", file.display())));
         }
     }
 

@@ -226,7 +226,7 @@ impl SiteSection {
         let line = Content::EnvLine(self.env_key.0);
         // A `.env` holds tokens alone.
         let env_file = self.env_file.filter(|_| self.product == Product::Token);
-        let env_file = env_file.map(|path| TokenFile { path, content: line, access: Access::default() });
+        let env_file = env_file.map(|path| TokenFile { path, content: line, access: Access::default(), hook: None });
         Some(SiteConfig {
             sources: sources.collect::<Option<_>>()?,
             id: id.clone(),
@@ -584,9 +584,13 @@ mod tests {
             given.refused(),
             ".env: BROWSER_PATH names a program to start, which is never taken from a .env: set it in the environment"
         );
-        for toml in
-            ["browser.path = \"./evil\"", "[sites.chitai_gorod]\nbrowser.args = [\"--renderer-cmd-prefix=./evil\"]"]
-        {
+        let file = "[[sites.chitai_gorod.files]]\npath = \"a\"\nenv_key = \"A\"\n";
+        for toml in [
+            "browser.path = \"./evil\"",
+            "[sites.chitai_gorod]\nbrowser.args = [\"--renderer-cmd-prefix=./evil\"]",
+            &format!("{file}command = [\"./evil\"]"),
+            &format!("{file}signal = \"TERM\"\npid_file = \"pid\""),
+        ] {
             let given = Given::nothing();
             let file = given.write("evil.toml", toml);
             let given = given.dotenv(&format!("SIDECAR_CONFIG={}", file.display()));

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use token_sidecar_client::redis::{RedisUrl, UrlError};
 use token_sidecar_client::wire::Token;
 use tracing_subscriber::filter::Targets;
@@ -84,6 +84,32 @@ impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for Span<LEAST, MO
 pub(super) const SECOND: u64 = 1_000;
 pub(super) const HOUR: u64 = 3_600 * SECOND;
 pub(super) const DAY: u64 = 24 * HOUR;
+
+/// A list of texts that is written as one: a text is not split.
+pub(super) struct Words(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+        impl<'de> Visitor<'de> for Items {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of texts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+        }
+        // A tuple is what `deserialize_seq` reads no text as.
+        deserializer.deserialize_tuple(0, Items)
+    }
+}
 
 /// Reads a value from a text.
 pub(super) struct ByText<T>(pub(super) fn(&str) -> Parsed<T>);

@@ -17,6 +17,15 @@ pub struct StoredToken {
     pub ends_at: Option<Timestamp>,
 }
 
+/// Shorter values of cookies are words that a message may hold.
+pub const SHORTEST_SECRET: usize = 8;
+
+/// What must not be shown of a token and its cookies.
+pub fn secrets<'a>(token: &'a Token, cookies: &'a Cookies) -> impl Iterator<Item = &'a str> {
+    let long = cookies.iter().map(|(_, value)| value).filter(|value| value.len() >= SHORTEST_SECRET);
+    std::iter::once(token.expose()).chain(long)
+}
+
 impl StoredToken {
     /// The stored token of a state; `None` where there is none.
     pub fn of(snapshot: &Snapshot) -> Option<Self> {

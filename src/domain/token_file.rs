@@ -1,6 +1,11 @@
-//! A file that holds the stored token.
+//! A file that holds the stored token, and what is done once it has been written.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
 
 use super::file_template::FileTemplate;
 
@@ -10,6 +15,8 @@ pub struct TokenFile {
     pub path: PathBuf,
     pub content: Content,
     pub access: Access,
+    /// What is done each time that it has been written.
+    pub hook: Option<Hook>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,4 +34,52 @@ pub struct Access {
     pub mode: Option<u32>,
     pub owner: Option<u32>,
     pub group: Option<u32>,
+}
+
+/// What tells the reader of a file that it has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hook {
+    Command(HookCommand),
+    /// A signal to the process whose number is in a file. Without that file no process runs that would need one.
+    Signal {
+        signal: HookSignal,
+        pid_file: PathBuf,
+    },
+}
+
+/// A program, which is started without a shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookCommand {
+    pub program: String,
+    pub arguments: Vec<String>,
+    /// All of its environment but `PATH`.
+    pub environment: Vec<Variable>,
+    /// After this it is killed.
+    pub timeout: Duration,
+}
+
+/// A variable of the environment. Its `Debug` shows the name alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Variable {
+    pub name: String,
+    pub value: OsString,
+}
+
+impl fmt::Debug for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The signals by which programs are told to read their files again, or to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum HookSignal {
+    Hup,
+    Int,
+    Quit,
+    Term,
+    Usr1,
+    Usr2,
+    Winch,
 }

@@ -1,4 +1,5 @@
 //! Outputs: places beside Redis that hold the current token.
 
 mod file;
+mod hook;
 pub mod token_file;

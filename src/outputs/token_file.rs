@@ -5,15 +5,17 @@ pub mod env_line;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join};
 use token_sidecar_client::wire::SiteId;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::file::{FileError, Written, rewrite};
+use super::hook::{self, HookRunner};
 use crate::domain::file_template::TemplateError;
 use crate::domain::stored::StoredToken;
-use crate::domain::token_file::{Content, TokenFile};
+use crate::domain::token_file::{Content, Hook, TokenFile};
 use crate::domain::verdict::Pace;
 use crate::refresh::ports::Jitter;
 
@@ -28,6 +30,15 @@ pub struct TokenFileWriter {
     site: SiteId,
     file: Arc<TokenFile>,
     has_advised: bool,
+}
+
+/// What a result is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Whether the file holds the current token.
+    Write,
+    /// Whether the last run of its hook has succeeded.
+    Hook,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,22 +67,47 @@ pub fn check(file: &TokenFile) -> Result<(), String> {
     super::file::check(&file.path).map_err(|error| error.to_string())
 }
 
+/// Whether the command that follows a write can be run; `None` where there is none.
+pub fn check_command(file: &TokenFile) -> Option<Result<&str, String>> {
+    let Some(Hook::Command(command)) = &file.hook else { return None };
+    Some(hook::check(command).map(|()| command.program.as_str()))
+}
+
 impl TokenFileWriter {
     pub fn new(site: SiteId, file: TokenFile) -> Self {
         Self { site, file: Arc::new(file), has_advised: false }
     }
 
-    /// Writes each new token until the site's driver has ended. A failed write is retried with growing delays, and once
-    /// more at the end, always with the newest token.
+    /// Writes each new token until the site's driver has ended, and runs the hook of the file beside that. A failed write
+    /// is retried with growing delays, and once more at the end, always with the newest token.
     ///
     /// What another program has overwritten is restored within a minute, while `is_connected`: without Redis
-    /// the token in the file may be newer than the known one. `report` is given whether the file holds the token.
+    /// the token in the file may be newer than the known one.
     pub async fn run(
+        self,
+        stored: watch::Receiver<Option<Arc<StoredToken>>>,
+        delays: impl Jitter + Copy,
+        is_connected: impl Fn() -> bool,
+        report: impl Fn(Step, Result<(), String>),
+    ) {
+        let (written, is_written) = watch::channel(None);
+        let runner = |hook| HookRunner { site: self.site.clone(), file: self.file.path.clone(), hook };
+        let hook = self.file.hook.clone().map(runner);
+        let hook = hook.map(|hook| hook.run(is_written, delays, |done| report(Step::Hook, done)));
+        join(
+            self.write_each(stored, delays, is_connected, |done| report(Step::Write, done), written),
+            OptionFuture::from(hook),
+        )
+        .await;
+    }
+
+    async fn write_each(
         mut self,
         mut stored: watch::Receiver<Option<Arc<StoredToken>>>,
         delays: impl Jitter,
         is_connected: impl Fn() -> bool,
         report: impl Fn(Result<(), String>),
+        written: watch::Sender<Option<Arc<StoredToken>>>,
     ) {
         // What another program stored is not written until a sidecar has adopted it.
         let mut latest = None;
@@ -90,9 +126,13 @@ impl TokenFileWriter {
             let ours = stored.borrow_and_update().clone().filter(|stored| stored.is_ours());
             latest = ours.or(latest);
             if let Some(stored) = latest.as_ref().filter(|_| is_wanted) {
-                let written = self.put(stored).await;
-                failures = if written.is_ok() { 0 } else { failures + 1 };
-                report(written);
+                let done = self.put(stored).await;
+                failures = if done.is_ok() { 0 } else { failures + 1 };
+                // The process before may have been killed between a write and its hook: the first check counts as a write.
+                if done.as_ref().is_ok_and(|done| *done != Written::Unchanged || written.borrow().is_none()) {
+                    written.send_replace(Some(Arc::clone(stored)));
+                }
+                report(done.map(|_| ()));
             }
             if woken == Woken::Ended {
                 return;
@@ -100,8 +140,8 @@ impl TokenFileWriter {
         }
     }
 
-    /// Whether the file now holds the token, or why not. Logs the result.
-    async fn put(&mut self, stored: &Arc<StoredToken>) -> Result<(), String> {
+    /// Makes the file hold the token, or says why it does not. Logs the result.
+    async fn put(&mut self, stored: &Arc<StoredToken>) -> Result<Written, String> {
         let (site, path, fingerprint) = (&self.site, self.file.path.display(), stored.token.fingerprint());
         match self.write(stored).await {
             Ok(written) => {
@@ -114,7 +154,7 @@ impl TokenFileWriter {
                          itself (mount its folder), a hard link, another user's, or in a folder that is read-only"
                     );
                 }
-                Ok(())
+                Ok(written)
             }
             Err(error) => {
                 tracing::error!(%site, file.path = %path, %error, "the file does not hold the current token");
@@ -165,7 +205,7 @@ mod tests {
     }
 
     fn with(path: &std::path::Path, content: Content) -> TokenFileWriter {
-        let file = TokenFile { path: path.to_owned(), content, access: Access::default() };
+        let file = TokenFile { path: path.to_owned(), content, access: Access::default(), hook: None };
         TokenFileWriter::new(SiteId::parse("shop").unwrap(), file)
     }
 
@@ -180,7 +220,7 @@ mod tests {
 
     fn at(path: &std::path::Path, stored: watch::Receiver<Option<Arc<StoredToken>>>) -> impl Future<Output = ()> {
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        line_of(path, "KEY").run(stored, delays, || true, |_| {})
+        line_of(path, "KEY").run(stored, delays, || true, |_, _| {})
     }
 
     async fn pass(seconds: u64) {
@@ -267,7 +307,7 @@ mod tests {
             drop(sender);
         };
         let delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
-        let output = line_of(&path, "KEY").run(receiver, delays, || is_connected.get(), |_| {});
+        let output = line_of(&path, "KEY").run(receiver, delays, || is_connected.get(), |_, _| {});
         tokio::join!(output, story);
     }
 
@@ -323,7 +363,7 @@ mod tests {
             drop(sender);
         };
         let delays = Delays::new(Duration::from_secs(30), Duration::from_secs(60));
-        let report = |written: Result<(), String>| {
+        let report = |_, written: Result<(), String>| {
             results.borrow_mut().push(written.map_err(|error| error.contains("cookies.odd")))
         };
         let writer = with(&path, Content::Template(template)).run(receiver, delays, || true, report);

@@ -163,7 +163,10 @@ mod tests {
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Entered(Step::Solve));
         trial.status.message(&site("shop"), Payload::Bare);
-        trial.shop.output(Path::new("/data/.env")).report(Err("it is a folder".to_owned()));
+        trial.shop.output(Path::new("/data/.env"), false).report(Err("it is a folder".to_owned()));
+        let with_hook = trial.shop.output(Path::new("/data/token"), true);
+        with_hook.report(Ok(()));
+        with_hook.report_hook(Err("nginx ended with 1".to_owned()));
         trial.pass(Duration::from_secs(5));
         let answer = trial.get("/api/status").await;
         let expected = json!({
@@ -190,7 +193,13 @@ mod tests {
                 "last_attempt_at": "2026-11-22T07:20:00Z", "last_success_at": "2026-11-22T07:13:05Z",
                 "read_at": "2026-11-22T07:20:00Z",
                 "reports_per_hour": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-                "outputs": [{ "file": "/data/.env", "current": false, "error": "it is a folder" }],
+                "outputs": [
+                    { "file": "/data/.env", "current": false, "error": "it is a folder" },
+                    {
+                        "file": "/data/token", "current": true, "error": null,
+                        "hook": { "succeeded": false, "error": "nginx ended with 1" },
+                    },
+                ],
             }],
         });
         assert_eq!((answer.status.as_u16(), answer.json()), (200, expected));

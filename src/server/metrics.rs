@@ -79,9 +79,11 @@ mod tests {
         ] {
             trial.shop.observe(observation);
         }
-        trial.shop.output(Path::new("/data/.env")).report(Ok(()));
-        trial.shop.output(Path::new("/data/a\"b")).report(Ok(()));
-        let _not_written_yet = trial.shop.output(Path::new("/data/later"));
+        trial.shop.output(Path::new("/data/.env"), false).report(Ok(()));
+        let with_hook = trial.shop.output(Path::new("/data/a\"b"), true);
+        with_hook.report(Ok(()));
+        with_hook.report_hook(Ok(()));
+        let _not_written_yet = trial.shop.output(Path::new("/data/later"), true);
         trial.pass(Duration::from_secs(5));
         let _events = trial.status.subscribe();
         let expected = format!(
@@ -102,6 +104,7 @@ last_success_timestamp_seconds{{site="shop"}} 1795331585
 consecutive_failures{{site="shop"}} 3
 output_current{{site="shop",file="/data/.env"}} 1
 output_current{{site="shop",file="/data/a\"b"}} 1
+output_hook_succeeded{{site="shop",file="/data/a\"b"}} 1
 stage_duration_seconds_sum{{stage="solve"}} 17.5
 stage_duration_seconds_count{{stage="solve"}} 1
 subscription_up 1

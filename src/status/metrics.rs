@@ -8,6 +8,7 @@ use strum::VariantArray;
 use token_sidecar_client::wire::{Payload, Trigger};
 
 use super::gateway::{AnswerClass, GatewayCounts, GatewayOutcome};
+use super::output::OutputStatus;
 use super::process::process_metrics;
 use super::registry::StatusRegistry;
 use super::site::{SiteStatus, TokenState, TokenStatus};
@@ -132,15 +133,24 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
         site.read_at.map(|_| site.failing.as_ref().map_or(0.0, |failing| f64::from(failing.attempts)))
     });
 
-    page.head("output_current", "1 where a file holds the current token, 0 where not.");
-    for (site, outputs) in status.outputs() {
-        for output in outputs {
-            if let Some(current) = output.current {
+    let outputs = status.outputs();
+    let mut each_output = |name, help, value: fn(&OutputStatus) -> Option<bool>| {
+        page.head(name, help);
+        for (site, output) in
+            outputs.iter().flat_map(|(site, outputs)| outputs.iter().map(move |output| (site, output)))
+        {
+            if let Some(value) = value(output) {
                 let file = output.file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-                page.sample("output_current", &[("site", site.as_str()), ("file", &file)], f64::from(current));
+                page.sample(name, &[("site", site.as_str()), ("file", &file)], f64::from(value));
             }
         }
-    }
+    };
+    each_output("output_current", "1 where a file holds the current token, 0 where not.", |output| output.current);
+    each_output(
+        "output_hook_succeeded",
+        "1 where the last run of a file's command or signal has succeeded, 0 where not.",
+        |output| output.hook.as_ref()?.succeeded,
+    );
 
     page.head(
         "solver_state",

@@ -14,7 +14,7 @@ mod subscription;
 pub use gateway::{GatewayObserver, GatewayOutcome};
 pub(crate) use hourly::HOURS;
 pub(crate) use metrics::{Format, metrics};
-pub use output::{OutputObserver, OutputStatus};
+pub use output::{HookStatus, OutputObserver, OutputStatus};
 #[cfg(test)]
 pub(crate) use registry::EVENT_BUFFER;
 pub use registry::{MonotonicClock, SiteObserver, SolverReader, StatusRegistry};

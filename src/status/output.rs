@@ -15,6 +15,18 @@ pub struct OutputStatus {
     pub current: Option<bool>,
     /// Why it does not. Contains no secret.
     pub error: Option<String>,
+    /// Where something is done each time that the file has been written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookStatus>,
+}
+
+/// What is done once a file has been written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct HookStatus {
+    /// Whether its last run has; `None` before the first one has ended.
+    pub succeeded: Option<bool>,
+    /// Why it has failed. Contains no secret.
+    pub error: Option<String>,
 }
 
 /// Writes the state of one output.
@@ -26,10 +38,15 @@ pub struct OutputObserver {
 
 impl OutputObserver {
     /// Adds an output of a site.
-    pub(super) fn new(entry: Arc<Entry>, file: &Path) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, file: &Path, has_hook: bool) -> Self {
         let mut outputs = lock(&entry.outputs);
         let number = outputs.len();
-        outputs.push(OutputStatus { file: file.display().to_string(), current: None, error: None });
+        outputs.push(OutputStatus {
+            file: file.display().to_string(),
+            current: None,
+            error: None,
+            hook: has_hook.then(HookStatus::default),
+        });
         drop(outputs);
         Self { entry, number }
     }
@@ -39,6 +56,13 @@ impl OutputObserver {
         if let Some(output) = lock(&self.entry.outputs).get_mut(self.number) {
             output.current = Some(written.is_ok());
             output.error = written.err();
+        }
+    }
+
+    /// Notes that its hook has succeeded, or why it has failed.
+    pub fn report_hook(&self, done: Result<(), String>) {
+        if let Some(output) = lock(&self.entry.outputs).get_mut(self.number) {
+            output.hook = Some(HookStatus { succeeded: Some(done.is_ok()), error: done.err() });
         }
     }
 }

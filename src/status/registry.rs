@@ -250,8 +250,8 @@ impl SubscriptionObserver for StatusRegistry {
 
 impl SiteObserver {
     /// Adds an output of the site.
-    pub fn output(&self, file: &Path) -> OutputObserver {
-        OutputObserver::new(Arc::clone(&self.entry), file)
+    pub fn output(&self, file: &Path, has_hook: bool) -> OutputObserver {
+        OutputObserver::new(Arc::clone(&self.entry), file, has_hook)
     }
 
     /// Tells subscribers which step a refresh of this process is at; `None` after its end.

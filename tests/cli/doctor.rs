@@ -198,4 +198,14 @@ fn a_file_that_cannot_be_written_is_named_with_what_to_do() {
     let line = "FAIL  chitai_gorod: file missing/.env: failed to write a new one in its folder: ";
     assert!(ran.stdout.contains(line) && ran.stdout.contains("mount the folder"), "{}", ran.stdout);
     assert!(!world.path("token.env").exists());
+
+    let with = |program: &str| {
+        let file = format!("path = \"token\"\ntemplate = \"{{{{ token }}}}\"\ncommand = [{program:?}]\n");
+        world.write("sidecar.toml", &format!("[[sites.chitai_gorod.files]]\n{file}"));
+        world.call_with(&["doctor"], &[("SIDECAR_CONFIG", "sidecar.toml")])
+    };
+    with("true").prints("ok    chitai_gorod: file token: true can be run after a write\n");
+    let ran = with("no-such-program").expect(1);
+    let line = "FAIL  chitai_gorod: file token: no-such-program is not there, or no program (PATH is /usr/local/sbin:";
+    assert!(ran.stdout.contains(line) && ran.stdout.contains("with its path"), "{}", ran.stdout);
 }

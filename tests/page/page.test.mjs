@@ -171,7 +171,8 @@ test("each state has a word and a shape of its own", { timeout: 2 * DEADLINE }, 
 
 test("a hostile text is shown and does nothing", { timeout: 2 * DEADLINE }, async (t) => {
   const text = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script>\u202Edrowssap\u202C\u0007\u200B" + "x".repeat(5000);
-  const hostile = site("shop", { failing: failing(text) });
+  const outputs = [{ file: text, current: false, error: text, hook: { succeeded: false, error: text } }];
+  const hostile = site("shop", { failing: failing(text), outputs });
   Object.assign(hostile.entries[0], { error: text, reason: text, reporter: text, source: text, trigger: text, outcome: text });
   const { url } = await stage(t, [hostile]);
   const page = await open(t, url);
@@ -182,6 +183,28 @@ test("a hostile text is shown and does nothing", { timeout: 2 * DEADLINE }, asyn
   assert.doesNotMatch(await page.locator("body").textContent(), /[\u202a-\u202e\u0007\u200b]/);
   assert.equal(await page.locator("main img, main script").count(), 0);
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "a long word widens the page");
+  await accessible(page);
+});
+
+test("each file has its state, and so has what follows a write", { timeout: 2 * DEADLINE }, async (t) => {
+  const outputs = [
+    { file: "/data/.env", current: true, error: null },
+    { file: "/run/nginx.conf", current: true, error: null, hook: { succeeded: false, error: "nginx ended with exit status: 1" } },
+    { file: "/run/token", current: false, error: "failed to write a new one in its folder", hook: { succeeded: null, error: null } },
+  ];
+  const { url } = await stage(t, [site("shop", { outputs }), site("books", { outputs: [] })]);
+  const page = await open(t, url);
+  await row(page, "shop").locator("summary").click();
+  const table = row(page, "shop").locator("section", { has: page.locator("h2", { hasText: "Files" }) });
+  const rows = await table.locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.textContent)));
+  assert.deepEqual(rows, [
+    ["/data/.env", "current", "–", ""],
+    ["/run/nginx.conf", "current", "failed", "nginx ended with exit status: 1"],
+    ["/run/token", "stale", "–", "failed to write a new one in its folder"],
+  ]);
+  await row(page, "books").locator("summary").click();
+  await until(page, () => document.querySelectorAll("details[open] table").length > 3);
+  assert.equal(await page.locator("h2", { hasText: "Files" }).count(), 1);
   await accessible(page);
 });
 

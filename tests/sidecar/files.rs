@@ -5,7 +5,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::process::{World, eventually};
+use serde_json::{Value, json};
+
+use crate::process::{Running, World, eventually, keys};
 
 const TOML: &str = r#"
 [[sites.chitai_gorod.files]]
@@ -103,4 +105,115 @@ fn what_would_be_written_is_shown_without_a_secret_and_what_is_wrong_with_its_pl
     let refused = world.call_with(&["check-config"], &env).expect(64).stderr;
     let place = "sites.chitai_gorod.files.1.template_file = \"token.json.j2\": line 2, column ";
     assert!(refused.contains(place) && refused.contains("it is not known"), "{refused}");
+}
+
+const HOOKS: &str = r#"
+[[sites.chitai_gorod.files]]
+path = "good"
+template = "{{ version }}"
+command = ["cp", "good", "seen"]
+
+[[sites.chitai_gorod.files]]
+path = "fails"
+template = "{{ token }}"
+command = ["sh", "-c", "cat fails >&2; exit 3"]
+
+[[sites.chitai_gorod.files]]
+path = "hangs"
+template = "{{ token }}"
+command = ["sleep", "1000"]
+timeout = "1s"
+
+[[sites.chitai_gorod.files]]
+path = "forks"
+template = "{{ token }}"
+command = ["sh", "-c", "sleep 1000 & env >environment"]
+pass_env = ["OF_THE_HOOK"]
+
+[[sites.chitai_gorod.files]]
+path = "signals"
+template = "{{ token }}"
+signal = "USR1"
+pid_file = "pid"
+"#;
+
+/// The processes that run in the folder of the world, and their command lines.
+fn running_in(world: &World) -> Vec<String> {
+    let folder = fs::canonicalize(world.path("")).unwrap();
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let ours = processes.filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder));
+    ours.filter_map(|process| fs::read_to_string(process.join("cmdline")).ok()).collect()
+}
+
+fn hooks(sidecar: &Running) -> Vec<Value> {
+    let status = sidecar.get("/api/status").json();
+    status["sites"][0]["outputs"].as_array().unwrap().iter().map(|output| output["hook"].clone()).collect()
+}
+
+#[test]
+fn commands_that_fail_hang_and_fork_delay_nothing_and_the_last_run_is_of_the_last_version() {
+    let world = World::start();
+    world.write("sidecar.toml", HOOKS);
+    let env = [("SIDECAR_CONFIG", "sidecar.toml"), ("SIDECAR_DEBOUNCE", "0s"), ("OF_THE_HOOK", "a value of ours")];
+    let (sidecar, events) = world.ready_sidecar(&env);
+    let (mut version, mut tokens) = (0, Vec::new());
+    for commit in 0..1_000 {
+        world.publish(json!({"force": true}).to_string());
+        version = events.refreshed()["version"].as_u64().unwrap();
+        if commit % 100 == 0 {
+            tokens.push(world.token().unwrap());
+            let processes = running_in(&world).join(" ");
+            assert!(
+                processes.contains("sleep") && !tokens.iter().any(|token| processes.contains(token)),
+                "{processes}"
+            );
+        }
+    }
+    eventually("the last command has seen the last version", || {
+        (fs::read_to_string(world.path("seen")).ok()? == version.to_string()).then_some(())
+    });
+    tokens.push(world.token().unwrap());
+    for file in ["fails", "hangs", "forks", "signals"] {
+        eventually("each file has the last token", || (world.read(file) == *tokens.last().unwrap()).then_some(()));
+    }
+    let ended = |text: &str| json!({"succeeded": false, "error": text});
+    let good = json!({"succeeded": true, "error": null});
+    let killed = ended("sleep was killed, as it had not ended within 1s");
+    let expected = [good.clone(), ended("sh ended with exit status: 3: …"), killed, good.clone(), good];
+    eventually("the state of each is known", || (hooks(&sidecar) == expected).then_some(()));
+    assert_eq!(world.read("environment").lines().filter(|line| line.starts_with("OF_THE_HOOK=a value")).count(), 1);
+    assert!(!world.read("environment").contains("REDIS_URL"), "{}", world.read("environment"));
+    let metrics = sidecar.get("/metrics").body;
+    let sample = r#"token_sidecar_output_hook_succeeded{site="chitai_gorod",file="fails"} 0"#;
+    assert!(metrics.contains(sample), "{metrics}");
+
+    let log = sidecar.stop().expect(0).stderr;
+    assert!(log.contains("sh ended with exit status: 3") && !tokens.iter().any(|token| log.contains(token)), "{log}");
+    eventually("nothing is left behind", || running_in(&world).is_empty().then_some(()));
+    assert_eq!(world.ask::<i64>(&["EXISTS", keys::LOCK]), 0);
+}
+
+#[test]
+fn a_command_that_failed_is_run_again_until_it_succeeds_and_once_after_a_start() {
+    let world = World::start();
+    let hook = "command = [\"sh\", \"-c\", \"echo >>runs; test -e allowed\"]";
+    let file = format!("[[sites.chitai_gorod.files]]\npath = \"file\"\ntemplate = \"{{{{ token }}}}\"\n{hook}\n");
+    world.write("sidecar.toml", &file);
+    let env = [("SIDECAR_CONFIG", "sidecar.toml")];
+    let (sidecar, _events) = world.ready_sidecar(&env);
+    sidecar.logs("the hook of the file has failed: it is tried again");
+    world.write("allowed", "");
+    let succeeds = |sidecar: &Running| {
+        eventually("it succeeds", || (hooks(sidecar)[0]["succeeded"] == true).then_some(()));
+    };
+    succeeds(&sidecar);
+    let runs = || world.read("runs").lines().count();
+    let before = runs();
+    assert!(before > 1);
+    // The process before may have been killed between a write and its command.
+    sidecar.kill();
+    let sidecar = world.sidecar(&env);
+    succeeds(&sidecar);
+    sidecar.stop().expect(0);
+    assert_eq!(runs(), before + 1);
 }

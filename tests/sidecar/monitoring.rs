@@ -86,10 +86,13 @@ fn prometheus_has_all_that_the_rules_and_the_dashboard_ask_for() {
     let world = World::start();
     let [(_one, first), (_other, second)] = [(); 2].map(|()| by_proxy(&world.simulator.flaresolverr_url()));
     let (urls, env_file) = (format!("{first}, {second}"), world.path(".env"));
+    let file = "[[sites.chitai_gorod.files]]\npath = \"token\"\ntemplate = \"{{ token }}\"\ncommand = [\"true\"]\n";
+    world.write("sidecar.toml", file);
     let env = [
         ("FLARESOLVERR_URL", urls.as_str()),
         ("SIDECAR_GATEWAY", "127.0.0.1:0"),
         ("SIDECAR_ENV_FILE", text(&env_file)),
+        ("SIDECAR_CONFIG", "sidecar.toml"),
     ];
     let (sidecar, _events) = world.ready_sidecar(&env);
     let prometheus = Prometheus::start(&world, &sidecar);

@@ -164,8 +164,8 @@ async fn defect_10_no_beginning_of_a_token_is_logged_or_shown() {
         sender.send_replace(Some(Arc::new(stored)));
         drop(sender);
         let delays = Delays::new(Duration::ZERO, Duration::ZERO);
-        let file = TokenFile { path, content: Content::EnvLine("KEY".into()), access: Access::default() };
-        TokenFileWriter::new(SiteId::parse("shop").unwrap(), file).run(receiver, delays, || true, |_| {}).await;
+        let file = TokenFile { path, content: Content::EnvLine("KEY".into()), access: Access::default(), hook: None };
+        TokenFileWriter::new(SiteId::parse("shop").unwrap(), file).run(receiver, delays, || true, |_, _| {}).await;
     }
 
     let log = Log::default();

@@ -25,6 +25,34 @@ impl<'a> Place<'a> {
         Some(numbers.into_iter().map(|number| list.child(&path, &number.to_string())).collect())
     }
 
+    /// The items of a list of texts. A text is one, split at commas and blanks, where `is_split`.
+    fn items<'de, V: Visitor<'de>>(&self, is_split: bool, visitor: V) -> Result<V::Value, Error> {
+        let items: Option<Vec<String>> = match self.given()? {
+            None => Some(Vec::new()),
+            Some(Given { text, other: None }) if is_split => {
+                let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
+                Some(items.map(str::to_owned).collect())
+            }
+            Some(Given { other: None, .. }) => None,
+            Some(Given { other: Some(value), .. }) => {
+                value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect())
+            }
+        };
+        let items = items.ok_or_else(|| self.wrong(HIDDEN, "expected a list of texts".to_owned()))?;
+        self.note(&items.iter().map(String::as_str).collect::<Vec<_>>());
+        let scope = Scope { notes: None, ..self.scope };
+        let (table, name, entries) = (&self.table, &self.name, &self.entries);
+        let places = items.into_iter().map(|item| Place {
+            scope,
+            table: Rc::clone(table),
+            name: name.clone(),
+            entries: entries.clone(),
+            secrecy: self.secrecy,
+            item: Some(item),
+        });
+        visitor.visit_seq(SeqDeserializer::new(places))
+    }
+
     /// Hands the places in this table to a visitor, whether they are set or not.
     fn visit<'de, V: Visitor<'de>>(
         &self,
@@ -82,29 +110,12 @@ impl<'de> Deserializer<'de> for Place<'_> {
         if let Some(tables) = self.tables() {
             return visitor.visit_seq(SeqDeserializer::new(tables.into_iter()));
         }
-        let items: Option<Vec<String>> = match self.given()? {
-            None => Some(Vec::new()),
-            Some(Given { text, other: None }) => {
-                let items = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|item| !item.is_empty());
-                Some(items.map(str::to_owned).collect())
-            }
-            Some(Given { other: Some(value), .. }) => {
-                value.as_array().and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect())
-            }
-        };
-        let items = items.ok_or_else(|| self.wrong(HIDDEN, "expected a list of texts".to_owned()))?;
-        self.note(&items.iter().map(String::as_str).collect::<Vec<_>>());
-        let scope = Scope { notes: None, ..self.scope };
-        let (table, name, entries) = (&self.table, &self.name, &self.entries);
-        let places = items.into_iter().map(|item| Place {
-            scope,
-            table: Rc::clone(table),
-            name: name.clone(),
-            entries: entries.clone(),
-            secrecy: self.secrecy,
-            item: Some(item),
-        });
-        visitor.visit_seq(SeqDeserializer::new(places))
+        self.items(true, visitor)
+    }
+
+    /// A list that is written as one.
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.items(false, visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -140,7 +151,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 
     serde::forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct tuple
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
         tuple_struct identifier
     }
 }

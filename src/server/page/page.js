@@ -198,7 +198,7 @@ function panel(site, entries, history) {
     recent.length ? scale(when(recent[0].at), say("longest", duration(Math.max(...recent.map(took)))), when(recent[recent.length - 1].at)) : null,
     make("small", "", TEXTS.attemptsHint));
   return [
-    chart, stages(entries), lives(site, entries), reports(site), facts(site), people(entries),
+    chart, stages(entries), lives(site, entries), reports(site), facts(site), people(entries), files(site),
     history?.error ? make("p", "wide faint", say("unreadable", shown(history.error))) : null,
     entries.length ? make("section", "wide", make("h2", "", TEXTS.tableTitle), attemptTable(entries.slice().reverse(), false)) : null,
   ];
@@ -261,6 +261,18 @@ function facts(site) {
   }
   list.append(fact(TEXTS.nextRefresh, when(site.refresh_at)), fact(TEXTS.lastSuccess, when(site.last_success_at)), fact(TEXTS.lastAttempt, when(site.last_attempt_at)));
   return section("", TEXTS.factsTitle, list);
+}
+
+// Whether each file holds the token, and whether what follows a write has succeeded.
+function files(site) {
+  if (!site.outputs?.length) return null;
+  const state = (is, good, bad) => make("td", "nb", glyph(is === null ? "unread" : is ? "fresh" : "failing"), is === null ? "–" : is ? good : bad);
+  const lines = site.outputs.map(({ file, current, error, hook }) => make("tr", "",
+    make("td", "", make("bdi", "", shown(file))), state(current, TEXTS.current, TEXTS.stale),
+    hook ? state(hook.succeeded, TEXTS.succeeded, TEXTS.failed) : make("td", "", "–"),
+    make("td", "detail", make("bdi", "", shown([error, hook?.error].filter(Boolean).join(" · "))))));
+  const head = make("tr", "", ...[TEXTS.file, TEXTS.token, TEXTS.hook, TEXTS.detail].map((text) => make("th", "", text)));
+  return section("wide", TEXTS.filesTitle, make("table", "", make("thead", "", head), make("tbody", "", ...lines)));
 }
 
 function people(entries) {

@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Message};
 use super::error::{BrowserError, COMMAND_TIMEOUT};
-use super::process::{self, Folder, Process, Program};
+use super::process::{Folder, Process, Program, sweep};
 use super::remote;
+use crate::child;
 use crate::config::{BrowserLaunch, BrowserProgram};
 use crate::sources::slots::{Slot, Slots};
 
@@ -99,7 +100,7 @@ impl Browsers {
             }
             Entry::Vacant(entry) => {
                 if matches!(program, BrowserProgram::Launch(_)) {
-                    process::sweep(&std::env::temp_dir());
+                    sweep(&std::env::temp_dir());
                 }
                 Arc::clone(entry.insert(Arc::new(Pool {
                     program: program.clone(),
@@ -247,7 +248,7 @@ impl Lease {
 
     async fn start(&mut self, program: &Program, launch: &BrowserLaunch) -> Result<Version, BrowserError> {
         let (process, connection, log) = Process::start(program, launch, &*self.pool.shared.folder()?)?;
-        let log: JoinHandle<String> = self.pool.shared.tasks.spawn(process::last_of(log));
+        let log: JoinHandle<String> = self.pool.shared.tasks.spawn(child::tail_of(log));
         let browser = Browser { connection, process: Some(process), version: Version::default() };
         let browser = self.browser.insert(browser);
         match browser.read::<Version>("Browser.getVersion", json!({})).await {

@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getuid, kill_process_group};
+use rustix::process::getuid;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, BufReader};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::{sleep, timeout};
 
 use super::connection::Connection;
 use super::error::BrowserError;
+use crate::child::{PATH, ProcessGroup};
 use crate::config::BrowserLaunch;
 
 /// Its folders: `token-sidecar-browser-…` in the system's folder for temporary files.
@@ -27,13 +28,12 @@ const LOCK: &str = "lock";
 /// What a browser is called, the most specific first.
 const NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
 const PLACES: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin", "/snap/bin"];
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a browser that was killed may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-/// As much of its log as tells why it does not start.
-const LOG: usize = 4 << 10;
+/// As much as it says of its version.
+const VERSION_BYTES: u64 = 4 << 10;
 
 /// Gives the socket on descriptor 0 to the program as its descriptors 3 and 4, and has the kernel kill it with the thread
 /// that starts it, the only one of the sidecar. Without `setpriv` (of util-linux) it ends by itself when the socket closes,
@@ -91,8 +91,7 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    /// All of its processes.
-    group: Option<Pid>,
+    group: ProcessGroup,
     folder: PathBuf,
 }
 
@@ -157,12 +156,12 @@ impl Program {
         asked.arg("--version").env_clear().env("PATH", PATH).process_group(0).kill_on_drop(true);
         asked.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut asked = asked.spawn().map_err(start)?;
-        let group = group(&asked);
+        let group = ProcessGroup::of(&asked);
         let mut said = Vec::new();
         if let Some(output) = asked.stdout.take() {
-            let _late = timeout(VERSION_TIMEOUT, output.take(LOG as u64).read_to_end(&mut said)).await;
+            let _late = timeout(VERSION_TIMEOUT, output.take(VERSION_BYTES).read_to_end(&mut said)).await;
         }
-        kill(group);
+        drop(group);
         let version = String::from_utf8_lossy(&said).lines().next().map(|line| line.trim().to_owned());
         let version = version.filter(|version| !version.is_empty() && version.len() < 120);
         Ok(Self { path, version })
@@ -216,7 +215,7 @@ impl Process {
             command.process_group(0).kill_on_drop(true);
             command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn()?;
-            let group = group(&child);
+            let group = ProcessGroup::of(&child);
             let log = child.stderr.take().ok_or_else(|| io::Error::other("no log"))?;
             Ok((Self { child, group, folder: folder.keep() }, Connection::over_pipe(UnixStream::from_std(ours)?), log))
         };
@@ -225,7 +224,7 @@ impl Process {
 
     /// Kills it, since it has nothing to save, and removes its folder.
     pub(super) async fn end(mut self) {
-        self.kill();
+        self.group.kill();
         let _reaped = timeout(END_TIMEOUT, self.child.wait()).await;
         for _ in 0..20 {
             match tokio::fs::remove_dir_all(&self.folder).await {
@@ -235,36 +234,6 @@ impl Process {
             }
         }
     }
-
-    /// Kills what is left. It fails once all have ended; another group may have the number later.
-    fn kill(&mut self) {
-        kill(self.group.take());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn group(leader: &Child) -> Option<Pid> {
-    leader.id().and_then(|id| Pid::from_raw(id.try_into().ok()?))
-}
-
-fn kill(group: Option<Pid>) {
-    let _ended = group.map(|group| kill_process_group(group, Signal::KILL));
-}
-
-/// Reads the log to its end and returns the last of it. A browser whose log nobody reads would stop.
-pub(super) async fn last_of(log: ChildStderr) -> String {
-    let (mut log, mut last) = (BufReader::new(log), Vec::new());
-    while log.read_buf(&mut last).await.is_ok_and(|read| read > 0) {
-        if last.len() > 2 * LOG {
-            last.drain(..last.len() - LOG);
-        }
-    }
-    String::from_utf8_lossy(&last).into_owned()
 }
 
 #[cfg(test)]
