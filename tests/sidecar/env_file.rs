@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::process::{Events, Running, World, eventually, keys};
+use crate::support::skipped;
 
 /// Defect 9 of the system before: the file was truncated and written anew, and a missing line was never added.
 #[test]
@@ -101,11 +102,6 @@ fn a_dotenv_that_is_mounted_by_itself_is_written_in_place() {
     });
     assert_eq!(world.read(".env"), "", "what the mount covers");
     sidecar.stop().expect(0);
-}
-
-#[expect(clippy::print_stderr, reason = "a test that is skipped prints why")]
-fn skipped(reason: &str) {
-    eprintln!("skipped: {reason}");
 }
 
 #[test]

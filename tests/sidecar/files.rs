@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::process::{Running, World, eventually, keys};
+use crate::support::skipped;
 
 const TOML: &str = r#"
 [[sites.chitai_gorod.files]]
@@ -105,6 +108,46 @@ fn what_would_be_written_is_shown_without_a_secret_and_what_is_wrong_with_its_pl
     let refused = world.call_with(&["check-config"], &env).expect(64).stderr;
     let place = "sites.chitai_gorod.files.1.template_file = \"token.json.j2\": line 2, column ";
     assert!(refused.contains(place) && refused.contains("it is not known"), "{refused}");
+}
+
+/// The steps of a write.
+const CALLS: [&str; 9] = ["openat", "flock", "fchmod", "fchown", "write", "fsync", "rename", "renameat", "renameat2"];
+
+#[test]
+fn a_kill_at_any_step_of_a_write_leaves_the_old_file_or_the_new() {
+    if !Command::new("strace").args(["-qq", "-o", "/dev/null", "true"]).status().is_ok_and(|status| status.success()) {
+        skipped("strace may not trace here");
+        return;
+    }
+    let world = World::start();
+    let file =
+        "[[sites.chitai_gorod.files]]\npath = \"folder/file\"\ntemplate = \"{{ token }} and more\"\nmode = \"0644\"\n";
+    world.write("sidecar.toml", file);
+    fs::create_dir(world.path("folder")).unwrap();
+    let env = [("SIDECAR_CONFIG", "sidecar.toml")];
+    // Whether the kill came before or after the new file was there.
+    let mut killed = BTreeSet::new();
+    for call in CALLS {
+        for step in 1.. {
+            fs::write(world.path("folder/file"), "what was there").unwrap();
+            // Calls on the old file, on the new one beside it and on their folder.
+            let inject = format!("inject={call}:signal=KILL:when={step}");
+            let traced = ["strace", "-f", "-qq", "-o", "trace", "-e", &inject];
+            let ran = Running::start(&mut world.command_under(&traced, &["refresh"], &env)).end();
+            let token = world.token().unwrap_or_default();
+            match fs::read_to_string(world.path("folder/file")).unwrap().as_str() {
+                "what was there" => killed.insert((call, "before")),
+                content if content == format!("{token} and more") => killed.insert((call, "after")),
+                content => panic!("killed at {call} {step}: {content}"),
+            };
+            if ran.code == Some(0) {
+                break;
+            }
+        }
+    }
+    let expected = ["openat", "flock", "fchmod", "write", "fsync"].map(|call| (call, "before"));
+    assert!(expected.iter().all(|step| killed.contains(step)), "{killed:?}");
+    assert!(killed.contains(&("fsync", "after")), "{killed:?}");
 }
 
 const HOOKS: &str = r#"

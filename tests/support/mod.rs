@@ -12,3 +12,9 @@ pub(crate) mod proxy;
 pub(crate) mod redis_server;
 pub(crate) mod sentinel;
 pub(crate) mod tls_front;
+
+/// Says why a test could not be run here.
+#[expect(clippy::print_stderr, reason = "a test that is skipped prints why")]
+pub(crate) fn skipped(reason: &str) {
+    eprintln!("skipped: {reason}");
+}
