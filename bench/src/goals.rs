@@ -141,6 +141,11 @@ pub(crate) fn of(report: &Report) -> Vec<Goal> {
         most("a new token after the first of two solvers has died, × one alone", after(FirstSolver::Dead), 1.1),
         most("the same after it hangs, with `max_timeout` at ten times the solve", after(FirstSolver::Hung), 6.5),
         most(
+            "a new token beside files whose commands fail, hang and fork, median, × without files",
+            report.files.as_ref().map(|files| files.beside_commands.median / files.plain.median),
+            1.2,
+        ),
+        most(
             "a page by a browser that is started for it, median, × FlareSolverr",
             own.zip(solver).map(|(own, solver)| own.plain.median / solver.plain.median),
             0.25,

@@ -77,6 +77,7 @@ fn tables(report: &Report) -> String {
         replicas(report),
         waiting(report),
         solvers(report),
+        files(report),
         browser(report),
         proxies(report),
         revoked(report),
@@ -186,6 +187,17 @@ fn solvers(report: &Report) -> Table {
         let times = |spread: Distribution| alone.map(|alone| spread.median / alone.first_report.median);
         let (first, later) = (row.first_report, row.later_reports);
         table.row(row.first.name(), &[Some(seconds(first)), times(first), Some(seconds(later)), times(later)]);
+    }
+    table
+}
+
+fn files(report: &Report) -> Table {
+    let mut table =
+        Table::new("### Files with commands that fail, hang and fork", &["ms", "new token, median", "99th"]);
+    if let Some(files) = &report.files {
+        for (name, spread) in [("without files", files.plain), ("with three of them", files.beside_commands)] {
+            table.row(name, &[Some(spread.median), Some(spread.p99)]);
+        }
     }
     table
 }

@@ -78,6 +78,7 @@ pub(crate) struct Report {
     pub(crate) replicas: Vec<Replicas>,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) solvers: Vec<Solvers>,
+    pub(crate) files: Option<Files>,
     pub(crate) browser: Vec<Browser>,
     pub(crate) gateway: Option<Gateway>,
     pub(crate) size: Option<Size>,
@@ -181,6 +182,15 @@ pub(crate) struct Solvers {
     pub(crate) first_report: Distribution,
     /// The ones after it.
     pub(crate) later_reports: Distribution,
+}
+
+/// Times from a report until the parser holds the new token.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Files {
+    /// Without files.
+    pub(crate) plain: Distribution,
+    /// With files whose commands fail, hang and leave processes behind.
+    pub(crate) beside_commands: Distribution,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! The parts of the benchmark, one a file; `growth` holds the three that measure curves.
 
 mod browser;
+mod files;
 mod flood;
 mod gateway;
 mod growth;
@@ -28,12 +29,13 @@ pub(crate) enum Part {
     Replicas,
     Waiting,
     Solvers,
+    Files,
     Browser,
     Gateway,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Size,
         Self::Idle,
         Self::Start,
@@ -44,6 +46,7 @@ impl Part {
         Self::Replicas,
         Self::Waiting,
         Self::Solvers,
+        Self::Files,
         Self::Browser,
         Self::Gateway,
     ];
@@ -61,6 +64,7 @@ impl Part {
             Self::Replicas => "1 to 100 replicas",
             Self::Waiting => "1 to 10,000 parsers that wait for the same token",
             Self::Solvers => "two solvers, of which the first is dead or hangs",
+            Self::Files => "commits beside files whose commands fail, hang and fork",
             Self::Browser => "a page opened by a browser of the sidecar's own, and by a real FlareSolverr; minutes",
             Self::Gateway => "the gateway beside nginx, a token that is revoked, 1 GiB each way; minutes",
         }
@@ -78,6 +82,7 @@ impl Part {
             Self::Replicas => report.replicas = growth::replicas(bench)?,
             Self::Waiting => report.waiting = growth::waiting(bench)?,
             Self::Solvers => report.solvers = solvers::measure(bench)?,
+            Self::Files => report.files = Some(files::measure(bench)?),
             Self::Browser => report.browser = browser::measure(bench)?,
             Self::Gateway => report.gateway = Some(gateway::measure(bench)?),
         }
