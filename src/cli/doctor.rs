@@ -44,7 +44,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], output: &Output)
             show(finding)?;
         }
     }
-    for solver in local::solvers(config, sites).await {
+    for solver in local::status(config, sites).await.solvers {
         if let Some(left) = solver.left_alone_s {
             let what = format!("solver {}", solver.address);
             let why = format!("the sidecar on this machine leaves it alone for {left} s: it has failed");

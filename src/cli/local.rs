@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use reqwest::{Method, Request};
 use serde::Deserialize;
+use token_sidecar_client::wire::SiteId;
 
 use crate::config::{Config, SiteConfig, SourceConfig};
 use crate::domain::breaker::SolverStatus;
 use crate::http::{self, Answer, Client, Route};
+use crate::status::OutputStatus;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const MAX_BYTES: usize = 4 << 20;
@@ -20,20 +22,40 @@ pub(super) async fn get(listen: SocketAddr, path: &str) -> anyhow::Result<Answer
     Ok(client.exchange(Request::new(Method::GET, url), MAX_BYTES, TIMEOUT).await?)
 }
 
-/// What the sidecar on this machine says of its solvers, where a site has several: none if it does not answer.
-pub(super) async fn solvers(config: &Config, sites: &[&SiteConfig]) -> Vec<SolverStatus> {
-    #[derive(Default, Deserialize)]
-    struct Status {
-        solvers: Vec<SolverStatus>,
+/// What the sidecar on this machine alone knows.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) solvers: Vec<SolverStatus>,
+    sites: Vec<Site>,
+}
+
+#[derive(Deserialize)]
+struct Site {
+    site: String,
+    #[serde(default)]
+    outputs: Vec<OutputStatus>,
+}
+
+impl Status {
+    /// The files of a site.
+    pub(super) fn outputs(&mut self, id: &SiteId) -> Vec<OutputStatus> {
+        let site = self.sites.iter_mut().find(|site| site.site == id.as_str());
+        site.map(|site| std::mem::take(&mut site.outputs)).unwrap_or_default()
     }
+}
+
+/// What the sidecar on this machine says, where a site has several solvers or a file; nothing if it does not answer.
+pub(super) async fn status(config: &Config, sites: &[&SiteConfig]) -> Status {
     let has_several =
         |source: &SourceConfig| matches!(source, SourceConfig::Flaresolverr(solver) if solver.urls.len() > 1);
+    let is_asked = |site: &&SiteConfig| !site.files.is_empty() || site.sources.iter().any(has_several);
     match config.server.listen {
-        Some(listen) if sites.iter().any(|site| site.sources.iter().any(has_several)) => {
+        Some(listen) if sites.iter().any(is_asked) => {
             let answer = get(listen, "/api/status").await.map(|answer| answer.body).unwrap_or_default();
-            serde_json::from_slice::<Status>(&answer).unwrap_or_default().solvers
+            serde_json::from_slice(&answer).unwrap_or_default()
         }
-        _ => Vec::new(),
+        _ => Status::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::domain::duration;
 use crate::domain::lifetime::between;
 use crate::domain::snapshot::Failing;
 use crate::redis::{RedisStore, history};
-use crate::status::{HistoryEntry, SiteRecord, SiteStatus, TokenState, TokenStatus};
+use crate::status::{HistoryEntry, OutputStatus, SiteRecord, SiteStatus, TokenState, TokenStatus};
 
 const ATTEMPTS: usize = 5;
 
@@ -29,6 +29,9 @@ struct SiteWithHistory {
     #[serde(flatten)]
     site: SiteStatus,
     history: Vec<HistoryEntry>,
+    /// As the sidecar on this machine says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<OutputStatus>,
 }
 
 /// What `status --json` prints.
@@ -88,6 +91,7 @@ async fn watch(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig], first: 
 }
 
 async fn look(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig]) -> Result<Sites, LinkError> {
+    let mut here = local::status(config, sites).await;
     let mut shown = Vec::new();
     for site in sites {
         let snapshot = reader(link, site).snapshot().await?;
@@ -96,9 +100,9 @@ async fn look(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig]) -> Resul
         let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
         let history = history::latest(link, &site.keys, ATTEMPTS).await?;
         status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
-        shown.push(SiteWithHistory { site: status, history });
+        shown.push(SiteWithHistory { site: status, history, outputs: here.outputs(&site.id) });
     }
-    Ok(Sites { solvers: local::solvers(config, sites).await, sites: shown })
+    Ok(Sites { solvers: here.solvers, sites: shown })
 }
 
 impl Sites {
@@ -115,12 +119,13 @@ impl Sites {
 
     /// What makes a new block worth showing: all but the times that pass.
     fn gist(&self) -> Vec<Gist> {
-        let of = |SiteWithHistory { site, history }: &SiteWithHistory| Gist {
+        let of = |SiteWithHistory { site, history, outputs }: &SiteWithHistory| Gist {
             state: site.state,
             token: site.token.clone(),
             is_refreshing: site.refresh.is_some(),
             failing: site.failing.clone(),
             last: history.first().cloned(),
+            outputs: outputs.clone(),
         };
         self.sites.iter().map(of).collect()
     }
@@ -133,6 +138,7 @@ struct Gist {
     is_refreshing: bool,
     failing: Option<Failing>,
     last: Option<HistoryEntry>,
+    outputs: Vec<OutputStatus>,
 }
 
 pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
@@ -141,7 +147,7 @@ pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
     RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), LONGEST_LOCK, "")
 }
 
-fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> {
+fn readable(SiteWithHistory { site, history, outputs }: &SiteWithHistory) -> Vec<String> {
     let now = whole_second_down(site.read_at.unwrap_or_default());
     let mut lines = vec![match site.state {
         TokenState::Fresh => format!("{}  {}", site.site, screen::good("fresh")),
@@ -180,10 +186,30 @@ fn readable(SiteWithHistory { site, history }: &SiteWithHistory) -> Vec<String> 
         row("failing", format!("{} in a row, {last}", failing.attempts));
         row("next try", ahead(whole_second_up(failing.retry_at), now));
     }
+    for (n, output) in outputs.iter().enumerate() {
+        row(if n == 0 { "files" } else { "" }, file(output));
+    }
     for (n, entry) in history.iter().enumerate() {
         row(if n == 0 { "attempts" } else { "" }, attempt(entry, now));
     }
     lines
+}
+
+/// One line on a file.
+fn file(output: &OutputStatus) -> String {
+    let state = |is: Option<bool>, good: &'static str, bad: &'static str| match is {
+        Some(true) => screen::good(good),
+        Some(false) => screen::bad(bad),
+        None => screen::faint("not yet"),
+    };
+    let mut text = format!("{}  {}", plain(&output.file), state(output.current, "current", "stale"));
+    if let Some(hook) = &output.hook {
+        text.push_str(&format!("  after a write: {}", state(hook.succeeded, "succeeded", "failed")));
+    }
+    for error in [&output.error, &output.hook.as_ref().and_then(|hook| hook.error.clone())].into_iter().flatten() {
+        text.push_str(&format!("  {}", plain(error)));
+    }
+    text
 }
 
 /// One line on an attempt.

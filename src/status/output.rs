@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::registry::{Entry, lock};
 
 /// An output as this process knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputStatus {
     pub file: String,
     /// Whether it holds the current token; `None` before there is one.
@@ -21,7 +21,7 @@ pub struct OutputStatus {
 }
 
 /// What is done once a file has been written.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookStatus {
     /// Whether its last run has; `None` before the first one has ended.
     pub succeeded: Option<bool>,

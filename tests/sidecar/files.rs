@@ -224,6 +224,17 @@ fn commands_that_fail_hang_and_fork_delay_nothing_and_the_last_run_is_of_the_las
     let killed = ended("sleep was killed, as it had not ended within 1s");
     let expected = [good.clone(), ended("sh ended with exit status: 3: …"), killed, good.clone(), good];
     eventually("the state of each is known", || (hooks(&sidecar) == expected).then_some(()));
+    let address = sidecar.address().to_string();
+    let here = [("SIDECAR_CONFIG", "sidecar.toml"), ("SIDECAR_LISTEN", &*address)];
+    let shown = world.call_with(&["status"], &here).expect(0).stdout;
+    for line in [
+        "  files       good  current  after a write: succeeded\n",
+        "              fails  current  after a write: failed  sh ended with exit status: 3: …\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let shown: Value = serde_json::from_str(&world.call_with(&["status", "--json"], &here).expect(0).stdout).unwrap();
+    assert_eq!(shown["sites"][0]["outputs"][0]["hook"], json!({"succeeded": true, "error": null}));
     assert_eq!(world.read("environment").lines().filter(|line| line.starts_with("OF_THE_HOOK=a value")).count(), 1);
     assert!(!world.read("environment").contains("REDIS_URL"), "{}", world.read("environment"));
     let metrics = sidecar.get("/metrics").body;
