@@ -233,7 +233,7 @@ impl<'a> Answer<'a> {
 
 impl CookieRule {
     /// The token in the raw value of a cookie. Some servers put the value into quotes, or write a blank as a plus.
-    fn token(&self, raw: &str) -> Result<Token, CandidateError> {
+    pub(super) fn token(&self, raw: &str) -> Result<Token, CandidateError> {
         let decoded = decoded(raw);
         let value = decoded.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(&decoded);
         let prefixes = ["Bearer+", &self.prefix.replace(' ', "+"), &self.prefix];
@@ -262,7 +262,7 @@ pub fn user_agent(text: &str) -> Option<String> {
     (is_sendable && !text.is_empty()).then(|| text.to_owned())
 }
 
-fn decoded(raw: &str) -> String {
+pub(super) fn decoded(raw: &str) -> String {
     percent_decode_str(raw).decode_utf8_lossy().into_owned()
 }
 

@@ -7,6 +7,7 @@ pub mod duration;
 pub mod extract;
 pub mod file_template;
 pub mod inbox;
+pub mod inspection;
 pub mod lifetime;
 pub mod pending;
 pub mod product;

@@ -32,6 +32,7 @@ use self::page::{Page, Rules};
 use self::pool::Pool;
 use self::visit::Visit;
 use crate::config::{BrowserConfig, ProxyConfig};
+use crate::domain::inspection::PageContent;
 use crate::refresh::ports::{Solved, SourceError};
 
 /// How long a solve may wait for its turn beyond the longest page.
@@ -68,6 +69,22 @@ impl BrowserSource {
         Ok(visit.solved(solution))
     }
 
+    /// Opens the page for all that it has, the token or not.
+    ///
+    /// # Errors
+    /// [`SourceError`] if the site does not answer in time. Dropping the future closes the page.
+    pub async fn survey(&self) -> Result<PageContent, SourceError> {
+        let lease = self.pool.lease(self.config.max_timeout + GRACE).await?;
+        let mut visit = Box::new(Visit::new(lease, self.config.clone()).watching());
+        match timeout(self.config.max_timeout, visit.settle()).await {
+            Ok(settled) => settled?,
+            // Some pages never end to load, and have all that they need.
+            Err(_) if visit.is_answered() => {}
+            Err(_) => return Err(visit.timed_out().into()),
+        }
+        Ok(visit.content().await?)
+    }
+
     /// Starts or reaches the browser, and opens an empty page. Returns what it is.
     ///
     /// # Errors
@@ -81,7 +98,7 @@ impl BrowserSource {
 /// Reads messages of a browser, one a line, as those of an open page of this site. Returns why they end the page.
 pub fn read_messages(site: &Url, messages: &[u8]) -> Option<SourceError> {
     let header = Some((AUTHORIZATION, site.clone()));
-    let rules = Rules { site: vec![site.clone()], login: None, header, commands: vec![] };
+    let rules = Rules { site: vec![site.clone()], login: None, header, watches: true, commands: vec![] };
     let mut page = Page::new("context".to_owned(), "page".to_owned(), "session".to_owned(), String::new());
     for line in messages.split(|byte| *byte == b'\n') {
         match Message::read(line) {

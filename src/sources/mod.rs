@@ -16,12 +16,14 @@ use std::sync::Arc;
 
 use token_sidecar_client::wire::Fingerprint;
 
+use crate::clock::SystemClock;
 use crate::config::{ProxyConfig, SourceConfig};
+use crate::domain::inspection::PageContent;
 use crate::domain::product::ProductRule;
 use crate::domain::round::{Round, Turn};
 use crate::domain::stored::StoredToken;
 use crate::http::ClientError;
-use crate::refresh::ports::{Solved, Source, SourceError};
+use crate::refresh::ports::{Clock as _, Solved, Source, SourceError};
 
 /// Boxed where they are large: a process may have thousands of sites, most of them with a solver.
 pub enum AnySource {
@@ -54,6 +56,23 @@ impl AnySource {
             SourceConfig::Http(config) => Self::Http(Box::new(HttpSource::new(config, product)?)),
             SourceConfig::Browser(config) => Self::Browser(Box::new(BrowserSource::new(config, &shared.browsers))),
         })
+    }
+
+    /// Opens the page for all that can be seen of it, whatever the product is: beside the cookies that is what a browser
+    /// of the sidecar's own has stored and sends.
+    pub async fn survey(&self) -> Result<PageContent, SourceError> {
+        if let Self::Browser(source) = self {
+            return Box::pin(source.survey()).await;
+        }
+        let (clock, mut round) = (SystemClock::start(), self.begin());
+        let mut turn = round.next(clock.now()).unwrap_or_default();
+        loop {
+            match (self.solve(turn, None).await, round.next(clock.now())) {
+                (Ok(solved), _) => return Ok(PageContent { solution: solved.solution, seen: vec![] }),
+                (Err(_), Some(next)) => turn = next,
+                (Err(error), None) => return Err(error),
+            }
+        }
     }
 }
 

@@ -10,11 +10,16 @@ use url::{Host, Url};
 
 use super::error::BrowserError;
 use crate::domain::extract::RawToken;
+use crate::domain::inspection::{Kind, Seen, may_hold_token};
 
 /// A page that loads more is given up.
 const MAX_LOADED: u64 = 64 << 20;
 /// So is one that opens more frames of other sites and workers.
 const MAX_TARGETS: usize = 200;
+
+/// How many headers that may hold a token are kept of a page's requests, and the longest value.
+const MAX_SENT: usize = 100;
+const MAX_SENT_BYTES: usize = 16 << 10;
 
 /// What a page may do.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Rules {
     pub(super) login: Option<ProxyLogin>,
     /// The header of requests to the API that holds the token.
     pub(super) header: Option<(HeaderName, Url)>,
+    /// Whether every header that may hold a token is kept.
+    pub(super) watches: bool,
     /// What the page, each of its frames of another site and each of its workers is sent before it runs.
     pub(super) commands: Vec<(&'static str, Value)>,
 }
@@ -49,6 +56,8 @@ pub(super) struct Page {
     pub(super) has_loaded: bool,
     /// The token in a header of a request to the API.
     pub(super) header: Option<RawToken>,
+    /// The headers that may hold a token, each once, where they are kept.
+    pub(super) sent: Vec<Seen>,
     /// There may be something new to find.
     pub(super) has_changed: bool,
     pub(super) error: Option<BrowserError>,
@@ -169,7 +178,22 @@ impl Page {
             self.header = Some(RawToken(value.to_owned()));
             self.has_changed = true;
         }
+        if let (true, Ok(url)) = (rules.watches, url) {
+            self.keep_sent(&request["headers"], &url);
+        }
         ("Fetch.continueRequest", json!({"requestId": id}))
+    }
+
+    fn keep_sent(&mut self, headers: &Value, url: &Url) {
+        for (name, value) in headers.as_object().into_iter().flatten() {
+            let name = name.to_ascii_lowercase();
+            let value = value.as_str().filter(|value| value.len() <= MAX_SENT_BYTES && may_hold_token(&name, value));
+            let Some(value) = value.map(|value| RawToken(value.to_owned())) else { continue };
+            let is_known = self.sent.iter().any(|seen| seen.name == name && seen.value == value);
+            if !is_known && self.sent.len() < MAX_SENT {
+                self.sent.push(Seen { kind: Kind::Header, name, value, to: Some(url.clone()) });
+            }
+        }
     }
 
     /// The login of the proxy; a server gets none.
@@ -253,7 +277,8 @@ mod tests {
         let login = Some(ProxyLogin { username: "user".to_owned(), password: "hunter2".into() });
         let api = Url::parse("https://api.shop.test/v2").unwrap();
         let header = Some((HeaderName::from_static("authorization"), api.clone()));
-        Rules { site: vec![Url::parse(page).unwrap(), api], login, header, commands: vec![("Fetch.enable", json!({}))] }
+        let commands = vec![("Fetch.enable", json!({}))];
+        Rules { site: vec![Url::parse(page).unwrap(), api], login, header, watches: false, commands }
     }
 
     fn page() -> Page {
@@ -334,6 +359,23 @@ mod tests {
         assert_eq!(page.user_agent.as_deref(), Some("UA"), "that of the document counts");
         answered(&mut page, "Fetch.requestPaused", &paused("https://www.shop.test/", "Document", headers), &rules);
         assert_eq!(page.user_agent.as_deref(), Some("Mozilla"));
+    }
+
+    #[test]
+    fn every_header_that_may_hold_a_token_is_kept_once_where_they_are_watched() {
+        let (mut rules, mut page) = (rules("https://www.shop.test/"), page());
+        let mut send = |rules: &Rules, value: &str| {
+            let headers = json!({"Authorization": value, "X-Lang": "ru", "X-Auth": 7});
+            answered(&mut page, "Fetch.requestPaused", &paused("https://any.test/x", "XHR", headers), rules);
+            page.sent.iter().map(|seen| (seen.name.clone(), seen.value.0.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(send(&rules, "Bearer abc"), []);
+        rules.watches = true;
+        for value in ["Bearer abc", "Bearer abc", &"x".repeat(MAX_SENT_BYTES + 1)] {
+            assert_eq!(send(&rules, value), [("authorization".to_owned(), 10)]);
+        }
+        let most = (0..200).map(|n| send(&rules, &format!("Bearer {n}")).len()).max();
+        assert_eq!(most, Some(MAX_SENT));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::page::{Page, ProxyLogin, Rules};
 use super::pool::Lease;
 use crate::config::{BrowserConfig, BrowserPlace, BrowserProgram, StorageItem};
 use crate::domain::extract::{Cookie, RawToken, Solution};
+use crate::domain::inspection::{Kind, PageContent, Seen};
 use crate::refresh::ports::Solved;
 use crate::sources::lenient;
 
@@ -28,6 +29,9 @@ const STORAGE_TIMEOUT: Duration = Duration::from_secs(1);
 const LATER_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest value of a page's storage that is read.
 const MAX_STORED: usize = 1 << 20;
+/// The entries of a storage: 500 at most, and as much text as one value may have.
+const STORED: &str = "all => { let left = 1 << 20; return Object.entries(all).filter(([key, value]) => { \
+    const size = key.length + value.length; return size <= left && (left -= size, true) }).slice(0, 500) }";
 
 pub(super) struct Visit {
     lease: Lease,
@@ -89,52 +93,102 @@ impl Visit {
             _ => None,
         };
         let site = std::iter::once(&config.page).chain(&config.api).cloned().collect();
-        let rules = Rules { site, login, header, commands: vec![] };
+        let rules = Rules { site, login, header, watches: false, commands: vec![] };
         let open = OpenPage { page: Page::default(), rules, navigation: 0 };
         Self { lease, config, open, give_up: None }
     }
 
+    /// The same visit, but one that keeps the headers of the page's requests.
+    pub(super) fn watching(mut self) -> Self {
+        self.open.rules.watches = true;
+        self
+    }
+
     /// Opens the page and waits until it has the token.
     pub(super) async fn find(&mut self) -> Result<Solution, BrowserError> {
+        self.navigate().await?;
+        self.next(None).await
+    }
+
+    /// Opens the page, and waits until it has loaded and the time for a token is over.
+    pub(super) async fn settle(&mut self) -> Result<(), BrowserError> {
+        self.navigate().await?;
+        while self.may_change().await? {}
+        match self.open.page.status {
+            Some(status @ (403 | 429)) => Err(BrowserError::Blocked(status)),
+            _ => Ok(()),
+        }
+    }
+
+    /// All that the page has.
+    pub(super) async fn content(&mut self) -> Result<PageContent, BrowserError> {
+        let mut seen = Vec::new();
+        for (kind, storage) in [(Kind::Local, "localStorage"), (Kind::Session, "sessionStorage")] {
+            let entries = self.evaluated(format!("({STORED})({storage})")).await?.unwrap_or_default();
+            let entries: Vec<(String, String)> = serde_json::from_value(entries).unwrap_or_default();
+            let entries = entries.into_iter().map(|(name, value)| (name, RawToken(value)));
+            seen.extend(entries.map(|(name, value)| Seen { kind, name, value, to: None }));
+        }
+        let cookies = self.cookies().await?;
+        self.lease.is_well = true;
+        seen.append(&mut self.open.page.sent);
+        let (url, user_agent) = (self.open.page.url.clone(), self.open.page.user_agent.clone());
+        Ok(PageContent { solution: Solution { cookies, bare: None, url, user_agent }, seen })
+    }
+
+    /// Whether the site has answered.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.open.page.status.is_some()
+    }
+
+    async fn navigate(&mut self) -> Result<(), BrowserError> {
         self.open().await?;
         let navigate = json!({"url": self.config.page.as_str()});
-        self.open.navigation =
-            self.lease.browser()?.connection.send(Some(&self.open.page.session), "Page.navigate", navigate);
-        self.next(None).await
+        let connection = &mut self.lease.browser()?.connection;
+        self.open.navigation = connection.send(Some(&self.open.page.session), "Page.navigate", navigate);
+        Ok(())
     }
 
     /// Waits until the page has a solution that is another than the last.
     async fn next(&mut self, last: Option<&Solution>) -> Result<Solution, BrowserError> {
         loop {
-            self.open.page.has_changed = false;
             let found = self.look().await?;
             if let Some(solution) = found.filter(|solution| Some(solution) != last) {
                 self.lease.is_well = true;
                 return Ok(solution);
             }
-            if let Some(error) = self.open.page.error.take() {
-                return Err(error);
+            if !self.may_change().await? {
+                return Err(self.no_token());
             }
-            match (self.open.page.has_loaded, &self.give_up) {
-                (false, _) => self.give_up = None,
-                (true, None) => self.give_up = Some(Box::pin(sleep(self.config.wait))),
-                (true, Some(_)) => {}
-            }
-            let mut give_up = self.give_up.take();
-            let waited = async {
-                match &mut give_up {
-                    Some(end) => end.await,
-                    None => pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = waited => return Err(self.no_token()),
-                changed = self.changed() => changed?,
-                () = sleep(LOOK_INTERVAL) => {}
-            }
-            self.give_up = give_up;
         }
+    }
+
+    /// Waits until there may be something new; `false` once the time for that is over.
+    async fn may_change(&mut self) -> Result<bool, BrowserError> {
+        if let Some(error) = self.open.page.error.take() {
+            return Err(error);
+        }
+        match (self.open.page.has_loaded, &self.give_up) {
+            (false, _) => self.give_up = None,
+            (true, None) => self.give_up = Some(Box::pin(sleep(self.config.wait))),
+            (true, Some(_)) => {}
+        }
+        let mut give_up = self.give_up.take();
+        let waited = async {
+            match &mut give_up {
+                Some(end) => end.await,
+                None => pending().await,
+            }
+        };
+        let goes_on = tokio::select! {
+            biased;
+            () = waited => false,
+            changed = self.changed() => changed.map(|()| true)?,
+            () = sleep(LOOK_INTERVAL) => true,
+        };
+        self.give_up = give_up;
+        self.open.page.has_changed = false;
+        Ok(goes_on)
     }
 
     /// The solution, and those that the page may have later.
@@ -250,10 +304,7 @@ impl Visit {
                 stored => stored,
             },
         };
-        let context = json!({"browserContextId": self.lease.context});
-        let jar = self.command(None, "Storage.getCookies", context).await?;
-        let jar: Jar = serde_json::from_str(jar.get()).map_err(|_| BrowserError::NoCdp)?;
-        let cookies = jar.cookies.unwrap_or_default();
+        let cookies = self.cookies().await?;
         // A frame of another site may set a cookie of the same name.
         let hosts = [&self.config.page].into_iter().chain(&self.config.api).filter_map(Url::host_str);
         let shown = Url::parse(&self.open.page.url).ok();
@@ -267,6 +318,13 @@ impl Visit {
         Ok(has_token.then_some(Solution { cookies, bare, url, user_agent }))
     }
 
+    async fn cookies(&mut self) -> Result<Vec<Cookie>, BrowserError> {
+        let context = json!({"browserContextId": self.lease.context});
+        let jar = self.command(None, "Storage.getCookies", context).await?;
+        let jar: Jar = serde_json::from_str(jar.get()).map_err(|_| BrowserError::NoCdp)?;
+        Ok(jar.cookies.unwrap_or_default())
+    }
+
     /// The token in the page's storage.
     async fn stored(&mut self) -> Result<Option<RawToken>, BrowserError> {
         let (storage, item) = match &self.config.token {
@@ -275,17 +333,8 @@ impl Visit {
             BrowserPlace::Cookie | BrowserPlace::Request(_) => return Ok(None),
         };
         let expression = format!("{storage}.getItem({})", json!(item.key));
-        let params = json!({"expression": expression, "returnByValue": true});
-        let session = self.open.page.session.clone();
-        // It throws where the page has no storage yet, and waits for a script that runs.
-        let answer = timeout(STORAGE_TIMEOUT, self.command(Some(&session), "Runtime.evaluate", params)).await;
-        let answer = match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error @ (BrowserError::Ended | BrowserError::NoCdp | BrowserError::Silent))) => return Err(error),
-            Ok(Err(_)) | Err(_) => return Ok(None),
-        };
-        let value: Value = serde_json::from_str(answer.get()).unwrap_or_default();
-        let text = value["result"]["value"].as_str().filter(|text| text.len() <= MAX_STORED);
+        let value = self.evaluated(expression).await?.unwrap_or_default();
+        let text = value.as_str().filter(|text| text.len() <= MAX_STORED);
         Ok(text.and_then(|text| match &item.pointer {
             None => Some(RawToken(text.to_owned())),
             Some(pointer) => {
@@ -293,6 +342,21 @@ impl Visit {
                 Some(RawToken(json.pointer(pointer)?.as_str()?.to_owned()))
             }
         }))
+    }
+
+    /// What an expression is in the page. It throws where the page has no storage yet, and waits for a script that runs.
+    async fn evaluated(&mut self, expression: String) -> Result<Option<Value>, BrowserError> {
+        let params = json!({"expression": expression, "returnByValue": true});
+        let session = self.open.page.session.clone();
+        let answer = timeout(STORAGE_TIMEOUT, self.command(Some(&session), "Runtime.evaluate", params)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                let mut answer: Value = serde_json::from_str(answer.get()).unwrap_or_default();
+                Ok(answer.pointer_mut("/result/value").map(Value::take))
+            }
+            Ok(Err(error @ (BrowserError::Ended | BrowserError::NoCdp | BrowserError::Silent))) => Err(error),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
     }
 
     /// Waits until something is new.
