@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod domain;
 pub mod gateway;
 pub mod http;
+pub mod inspect;
 pub mod jitter;
 pub mod log;
 pub mod outputs;

@@ -33,7 +33,14 @@ const ARROWS: [(&str, &[&str]); 21] = [
         ],
     ),
     ("doctor", &["app", "redis", "sources", "verify", "outputs", "http", "clock", "config", "refresh", "domain"]),
-    ("cli", &["app", "doctor", "http", "clock", "redis", "config", "log", "shutdown", "status", "refresh", "domain"]),
+    ("inspect", &["app", "sources", "verify", "config", "refresh", "domain"]),
+    (
+        "cli",
+        &[
+            "app", "doctor", "inspect", "http", "clock", "redis", "config", "log", "shutdown", "status", "refresh",
+            "domain",
+        ],
+    ),
     ("lib", &[]),
     ("main", &[]),
 ];

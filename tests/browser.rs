@@ -8,6 +8,8 @@ mod ending;
 mod failures;
 #[path = "browser/inside.rs"]
 mod inside;
+#[path = "browser/inspect.rs"]
+mod inspect;
 #[path = "browser/machine.rs"]
 mod machine;
 #[path = "browser/many.rs"]

@@ -6,6 +6,8 @@ mod doctor;
 mod health;
 #[path = "cli/init.rs"]
 mod init;
+#[path = "cli/inspect.rs"]
+mod inspect;
 #[path = "cli/next.rs"]
 mod next;
 mod process;

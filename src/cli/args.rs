@@ -97,6 +97,13 @@ impl std::fmt::Debug for Trigger {
     }
 }
 
+/// An address may have a secret in it.
+impl std::fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspect").finish_non_exhaustive()
+    }
+}
+
 /// Its argument may be a token.
 impl std::fmt::Debug for Next {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -195,6 +202,23 @@ Examples:
     #[command(subcommand, disable_help_subcommand = true)]
     Config(Config),
 
+    /// Open a page, show what it has that may be a token, and write the settings of its site
+    #[command(after_help = "\
+The page is opened as the first source of --site would, by its address, proxy
+and times. Cookies are seen by every source; storage and headers of requests
+by `browser` alone. Values are never shown.
+
+Exit codes: 0 shown, and written with --write; 1 the API accepts none, without
+--api: none looks like a token; 2 wrong usage, or the file exists; 75 the page
+cannot be opened.
+
+Examples:
+  token-sidecar inspect https://shop.example/ --source browser
+  token-sidecar inspect https://shop.example/ \\
+      --api https://api.shop.example/v2/profile --write shop.toml
+  token-sidecar --config shop.toml doctor --site shop_example")]
+    Inspect(Inspect),
+
     /// Ask the running sidecar whether it is healthy: for containers without curl
     #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
     Healthcheck(Healthcheck),
@@ -235,6 +259,32 @@ pub struct Init {
     /// Write this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+}
+
+#[derive(Clone, Args)]
+pub struct Inspect {
+    /// The page
+    #[arg(value_name = "URL")]
+    pub page: String,
+
+    /// What opens it: flaresolverr, browser or http (one plain request); by default the site's first source
+    #[arg(long, value_name = "NAME", value_parser = ["flaresolverr", "browser", "http"], hide_possible_values = true)]
+    pub source: Option<String>,
+
+    /// Try the likeliest tokens with a GET to this address, which answers 401 to a wrong one
+    #[arg(long, value_name = "URL")]
+    pub api: Option<String>,
+
+    /// Write the site's table to this file, which must not exist yet
+    #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+
+    /// The site's name there; by default made from the host of the page
+    #[arg(long, value_name = "SITE", requires = "write")]
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Clone, Args)]

@@ -20,17 +20,22 @@ pub(super) fn run(flags: &Init) -> Result<Exit, Stopped> {
 }
 
 /// Creates the file, readable for its owner alone: it may come to hold secrets.
-fn write(file: &Path, text: &str) -> Result<(), Stopped> {
-    let name = file.display();
-    let mut created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AlreadyExists => "it exists already; name another file, or remove this one first".to_owned(),
-            _ => error.to_string(),
-        };
-        Stopped::because(Exit::Usage, format!("{name} is not written: {reason}"))
-    })?;
+pub(super) fn write(file: &Path, text: &str) -> Result<(), Stopped> {
+    let mut created =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => exists(file),
+            _ => not_written(file, &error.to_string()),
+        })?;
     created.write_all(text.as_bytes()).map_err(|error| {
         let _half_of_it_stays = fs::remove_file(file);
-        Stopped::because(Exit::Unavailable, format!("{name} cannot be written: {error}"))
+        Stopped::because(Exit::Unavailable, format!("{} cannot be written: {error}", file.display()))
     })
+}
+
+pub(super) fn exists(file: &Path) -> Stopped {
+    not_written(file, "it exists already; name another file, or remove this one first")
+}
+
+fn not_written(file: &Path, reason: &str) -> Stopped {
+    Stopped::because(Exit::Usage, format!("{} is not written: {reason}", file.display()))
 }

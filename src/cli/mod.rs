@@ -6,6 +6,7 @@ mod config_init;
 mod doctor;
 mod healthcheck;
 mod history;
+mod inspect;
 mod local;
 mod manual;
 mod next;
@@ -146,7 +147,11 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
         Command::Version(output) => return version::print(output),
         _ => {}
     }
-    let inputs = Inputs::of_the_process(cli.settings.config.clone(), cli.settings.flags());
+    let mut flags = cli.settings.flags();
+    if let Command::Inspect(inspect) = &command {
+        flags.extend(inspect::source(inspect));
+    }
+    let inputs = Inputs::of_the_process(cli.settings.config.clone(), flags);
     let refused = |errors| Stopped::new(Exit::Config, errors);
     if let Command::CheckConfig(CheckConfig { output, render: None }) = &command {
         return check_config::print(&config::list(&inputs).map_err(refused)?, output);
@@ -167,7 +172,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     if let Command::CheckConfig(CheckConfig { render, .. }) = &command {
         return check_config::render(one_site(&config, render.as_deref())?);
     }
-    if !matches!(command, Command::Run | Command::Refresh) {
+    if !matches!(command, Command::Run | Command::Refresh | Command::Inspect(_)) {
         let is_asked_to_end = matches!(&command, Command::Status(flags) if flags.watch);
         Signals::end_the_process(if is_asked_to_end { 0 } else { INTERRUPTED })?;
     }
@@ -185,6 +190,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
             Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
+            Command::Inspect(flags) => inspect::run(&config, one_site(&config, only)?, flags).await,
             Command::CheckConfig(_)
             | Command::Config(_)
             | Command::Version(_)

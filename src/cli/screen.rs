@@ -26,6 +26,16 @@ pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !is_hidden(*c)).collect()
 }
 
+/// Text from outside on one line of at most `limit` characters, with control and bidirectional characters escaped.
+pub(super) fn escaped(text: &str, limit: usize) -> String {
+    let escape = |c: char| if is_hidden(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    let shown: String = text.chars().take(limit + 1).map(escape).collect();
+    if shown.chars().count() <= limit {
+        return shown;
+    }
+    shown.chars().take(limit.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Progress on stderr: on a terminal one line that counts the seconds, plain lines elsewhere.
 pub(super) struct Progress {
     terminal: Option<Term>,

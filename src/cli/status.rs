@@ -238,7 +238,7 @@ fn ahead(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// The time between the two, in its two largest units.
-fn span(from: Timestamp, to: Timestamp) -> String {
+pub(super) fn span(from: Timestamp, to: Timestamp) -> String {
     let seconds = between(whole_second_down(from), to).as_secs();
     let unit = match seconds {
         0..3_600 => 1,

@@ -212,7 +212,7 @@ fn log_filter(text: &str) -> Parsed<Targets> {
 }
 
 /// The address of a page or an API, without credentials.
-pub(super) fn address(text: &str) -> Parsed<Url> {
+pub fn address(text: &str) -> Result<Url, String> {
     let url = web(text, &["http", "https"], "https://shop.test/")?;
     if has_credentials(&url) {
         return Err(

@@ -172,8 +172,9 @@ fn settings_that_cannot_be_used_are_64_for_every_command() {
         "doctor",
         "check-config",
         "healthcheck",
+        "inspect https://shop.test/",
     ] {
-        let ran = world.call_with(&[command], &bad).expect(64);
+        let ran = world.call_with(&command.split(' ').collect::<Vec<_>>(), &bad).expect(64);
         let ran = ran.stderr_has("SIDECAR_DEBOUNCE").stderr_has("expected a time such as 10s, 5m or 24h");
         assert_eq!(ran.stdout, "", "{command}");
     }

@@ -31,6 +31,7 @@ fn wrong_usage_is_2_with_what_is_possible() {
         &["completions", "tcsh"],
         &["--set", "no-equals-sign"],
         &["status", "--json", "more"],
+        &["inspect"],
     ] {
         let ran = call(args);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}: {}", ran.stderr);
@@ -52,6 +53,7 @@ fn help_shows_every_command_examples_and_exit_codes() {
         "doctor",
         "check-config",
         "config",
+        "inspect",
         "healthcheck",
         "completions",
         "man",
@@ -67,7 +69,7 @@ fn help_shows_every_command_examples_and_exit_codes() {
     ] {
         assert!(help.stdout.contains(word), "{word}:\n{}", help.stdout);
     }
-    for command in ["trigger", "token", "completions", "man"] {
+    for command in ["trigger", "token", "inspect", "completions", "man"] {
         let help = call(&[command, "--help"]).expect(0);
         assert!(help.stdout.contains("Example"), "{command}:\n{}", help.stdout);
     }
@@ -155,7 +157,7 @@ fn completions_are_scripts_that_their_shells_can_read() {
 #[test]
 fn the_manual_page_is_roff_with_every_command() {
     let page = call(&["man"]).expect(0).prints(".TH token-sidecar 1").prints("Examples");
-    for name in ["TRIGGER", "HEALTHCHECK", "CHECK-CONFIG", "CONFIG INIT"] {
+    for name in ["TRIGGER", "HEALTHCHECK", "CHECK-CONFIG", "CONFIG INIT", "INSPECT"] {
         assert!(page.stdout.contains(name), "{name}");
     }
 }
