@@ -1,5 +1,7 @@
 //! Every command as a process: its exit code, and what it prints where.
 
+#[path = "cli/completions.rs"]
+mod completions;
 #[path = "cli/doctor.rs"]
 mod doctor;
 #[path = "cli/health.rs"]

@@ -1,4 +1,4 @@
-//! `completions` and `man`, both generated from the command line's definition.
+//! `man`, generated from the command line's definition.
 
 use std::io::{self, Write as _};
 
@@ -6,13 +6,6 @@ use clap::{Command, CommandFactory as _};
 
 use super::args::Cli;
 use super::{Exit, Stopped};
-
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, Stopped> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "token-sidecar", &mut script);
-    io::stdout().write_all(&script)?;
-    Ok(Exit::Done)
-}
 
 pub(super) fn page() -> Result<Exit, Stopped> {
     let mut page = Vec::new();

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check_config;
+mod completions;
 mod config_init;
 mod doctor;
 mod healthcheck;
@@ -141,7 +142,7 @@ fn color(args: impl Iterator<Item = std::ffi::OsString>) -> ColorChoice {
 fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let command = cli.command.clone().unwrap_or(Command::Run);
     match &command {
-        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Completions { shell } => return completions::print(*shell),
         Command::Man => return manual::page(),
         Command::Config(args::Config::Init(flags)) => return config_init::run(flags),
         Command::Version(output) => return version::print(output),

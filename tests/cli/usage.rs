@@ -2,8 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin_cmd;
 
@@ -138,20 +137,6 @@ fn the_version_can_be_read_by_programs() {
     assert_eq!(shown["commit"].as_str(), commit);
     assert!(["debug", "release"].contains(&shown["profile"].as_str().unwrap()), "{shown}");
     assert!(shown["target"].as_str().unwrap().starts_with(std::env::consts::ARCH), "{shown}");
-}
-
-#[test]
-fn completions_are_scripts_that_their_shells_can_read() {
-    for (shell, sign) in
-        [("bash", "complete -F"), ("zsh", "#compdef token-sidecar"), ("fish", "complete -c token-sidecar")]
-    {
-        let script = call(&["completions", shell]).expect(0).prints(sign).prints("healthcheck");
-        if shell == "bash" {
-            let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().unwrap();
-            bash.stdin.take().unwrap().write_all(script.stdout.as_bytes()).unwrap();
-            assert!(bash.wait().unwrap().success());
-        }
-    }
 }
 
 #[test]
