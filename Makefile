@@ -101,7 +101,8 @@ install: ## Install the binary, its manual, completions and a unit for systemd u
 
 install-files:
 	install -Dm755 $(BINARY) '$(DESTDIR)$(PREFIX)/bin/token-sidecar'
-	$(BINARY) man | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/man/man1/token-sidecar.1'
+	umask 022 && mkdir -p '$(DESTDIR)$(PREFIX)/share/man/man1' && \
+	    $(BINARY) man --write '$(DESTDIR)$(PREFIX)/share/man/man1'
 	$(BINARY) completions bash | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/token-sidecar'
 	$(BINARY) completions zsh | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/$(ZSH)/_token-sidecar'
 	$(BINARY) completions fish | install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/token-sidecar.fish'
@@ -109,7 +110,7 @@ install-files:
 	    install -Dm644 /dev/stdin '$(DESTDIR)$(PREFIX)/lib/systemd/system/token-sidecar.service'
 
 uninstall: ## Remove what install has installed
-	cd '$(DESTDIR)$(PREFIX)' && rm -f bin/token-sidecar share/man/man1/token-sidecar.1 \
+	cd '$(DESTDIR)$(PREFIX)' && rm -f bin/token-sidecar share/man/man1/token-sidecar.1 share/man/man1/token-sidecar-*.1 \
 	    share/bash-completion/completions/token-sidecar $(ZSH)/_token-sidecar \
 	    share/fish/vendor_completions.d/token-sidecar.fish lib/systemd/system/token-sidecar.service
 

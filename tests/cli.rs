@@ -10,6 +10,8 @@ mod health;
 mod init;
 #[path = "cli/inspect.rs"]
 mod inspect;
+#[path = "cli/manual.rs"]
+mod manual;
 #[path = "cli/next.rs"]
 mod next;
 mod process;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use jiff::Timestamp;
 
+use super::notes;
 use crate::config::Flag;
 use crate::domain::duration;
 
@@ -15,8 +16,8 @@ use crate::domain::duration;
     name = "token-sidecar",
     version,
     about,
-    after_help = EXAMPLES,
-    after_long_help = EXAMPLES,
+    after_help = notes::PROGRAM,
+    after_long_help = notes::PROGRAM,
     arg_required_else_help = false,
     max_term_width = 110
 )]
@@ -32,27 +33,6 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  token-sidecar                 run with settings of the environment and .env
-  token-sidecar check-config    show every setting and where it comes from
-  token-sidecar config init     print a TOML file with every setting
-  token-sidecar doctor          check Redis, the solver, the API and the clock
-  token-sidecar trigger --wait  ask for a new token and wait for it
-
-  TOKEN=$(token-sidecar token --wait)
-      the current token, as soon as there is one
-  printf %s \"$TOKEN\" | token-sidecar next
-      the one that replaces it, once the API has refused it
-  redis-cli PUBLISH chitai_gorod:token:invalid now
-      the same trigger by hand
-
-Settings come from flags, then the environment, then .env in this folder, then
-the file of --config, then the built-in site.
-
-Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
-69 Redis out of reach, 75 failed for now: try again later.";
 
 /// Settings that are given as flags; they beat the environment. Its `Debug` hides them.
 #[derive(Clone, Args)]
@@ -134,72 +114,47 @@ impl Settings {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run the sidecar until SIGTERM or SIGINT (the default)
+    #[command(after_help = notes::RUN)]
     Run,
 
-    /// Fetch a new token here and now, as if forced, and exit: 0 with a new token, 75 without
+    /// Fetch a new token here and now, as if forced
+    #[command(after_help = notes::REFRESH)]
     Refresh,
 
     /// Publish the message that the token does not work
-    #[command(after_help = "\
-A token that is given with --refused as an argument is visible to other users
-of the machine (`ps`): `-` reads it from standard input. Its fingerprint, the
-first 16 hex digits of its SHA-256, is no secret.
-
-Exit codes: 0 published (with --wait: a token is ready), 69 no sidecar listens,
-75 failed or timed out.
-
-Examples:
-  token-sidecar trigger --wait              wait up to 60 s for the outcome
-  token-sidecar trigger --wait 90s --force  solve even while backing off
-  token-sidecar trigger --reason 'deploy of parser 7'
-  printf %s \"$TOKEN\" | token-sidecar trigger --wait --refused -")]
+    #[command(after_help = notes::TRIGGER)]
     Trigger(Trigger),
 
     /// Print the current token, and nothing else, on stdout
-    #[command(after_help = "\
-Exit codes: 0 printed, 75 there is no token.
-
-Examples:
-  TOKEN=$(token-sidecar token --wait)
-  token-sidecar token --curl | curl -K - https://…
-      with its cookies and its user agent")]
+    #[command(after_help = notes::TOKEN)]
     Token(Token),
 
     /// Report a token that the API has refused, and print the one that takes its place
-    #[command(after_help = "\
-The refused token is read from standard input. As an argument it would be
-visible to other users of the machine (`ps`); its fingerprint, the first 16 hex
-digits of its SHA-256, is no secret.
-
-Exit codes: 0 printed, 2 no or an empty token given, 69 no sidecar listens,
-75 failed or timed out.
-
-Example:
-  TOKEN=$(printf %s \"$TOKEN\" | token-sidecar next)")]
+    #[command(after_help = notes::NEXT)]
     Next(Next),
 
     /// Show the state: age, time left, next tick, last attempts
-    #[command(after_help = "Exit codes: 0 there is a fresh token, 1 there is none; --watch: 0 interrupted.")]
+    #[command(after_help = notes::STATUS)]
     Status(Status),
 
     /// Show the last attempts, the newest first: when, why, for whom, and how they ended
-    #[command(after_help = "\
-Examples:
-  token-sidecar history --since 24h
-  token-sidecar history --limit 200 --json")]
+    #[command(after_help = notes::HISTORY)]
     History(History),
 
     /// Print events as they come, until interrupted: as JSON lines where stdout is no terminal
+    #[command(after_help = notes::WATCH)]
     Watch(Output),
 
     /// Check settings, Redis, every source, the API and the clock, and say what to do about each failure
+    #[command(after_help = notes::DOCTOR)]
     Doctor(Output),
 
     /// Show the effective settings with each one's origin, secrets redacted
+    #[command(after_help = notes::CHECK_CONFIG)]
     CheckConfig(CheckConfig),
 
     /// A file of settings to begin with
-    #[command(subcommand, disable_help_subcommand = true)]
+    #[command(subcommand, disable_help_subcommand = true, after_help = notes::CONFIG)]
     Config(Config),
 
     /// Open a page, show what it has that may be a token, and write the settings of its site
@@ -220,33 +175,29 @@ Examples:
     Inspect(Inspect),
 
     /// Ask the running sidecar whether it is healthy: for containers without curl
-    #[command(after_help = "Exit codes: 0 healthy (with --live: it answers), 1 not.")]
+    #[command(after_help = notes::HEALTHCHECK)]
     Healthcheck(Healthcheck),
 
     /// Print the version; as JSON with commit, profile and target of the build
+    #[command(after_help = notes::VERSION)]
     Version(Output),
 
     /// Print a completion script for a shell
-    #[command(after_help = "\
-Example:
-  token-sidecar completions bash > /etc/bash_completion.d/token-sidecar")]
+    #[command(after_help = notes::COMPLETIONS)]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
 
-    /// Print the manual page
-    #[command(after_help = "Example:\n  token-sidecar man | man -l -")]
-    Man,
+    /// Print the manual page of a command, or of the program
+    #[command(after_help = notes::MAN)]
+    Man(Man),
 }
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum Config {
     /// Print every setting at its default, commented out, with what it means
-    #[command(after_help = "\
-Examples:
-  token-sidecar config init --write sidecar.toml
-  token-sidecar config init --env --write .env")]
+    #[command(after_help = notes::INIT)]
     Init(Init),
 }
 
@@ -258,6 +209,17 @@ pub struct Init {
 
     /// Write this file, which must not exist yet
     #[arg(long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Man {
+    /// The command, in one word or two: `config init`
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
     pub write: Option<PathBuf>,
 }
 

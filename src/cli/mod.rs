@@ -11,6 +11,7 @@ mod inspect;
 mod local;
 mod manual;
 mod next;
+mod notes;
 mod patience;
 mod refresh;
 mod refused;
@@ -143,7 +144,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
     let command = cli.command.clone().unwrap_or(Command::Run);
     match &command {
         Command::Completions { shell } => return completions::print(*shell),
-        Command::Man => return manual::page(),
+        Command::Man(flags) => return manual::run(flags),
         Command::Config(args::Config::Init(flags)) => return config_init::run(flags),
         Command::Version(output) => return version::print(output),
         _ => {}
@@ -196,7 +197,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             | Command::Config(_)
             | Command::Version(_)
             | Command::Completions { .. }
-            | Command::Man => Ok(Exit::Done),
+            | Command::Man(_) => Ok(Exit::Done),
         }
     });
     // A file system or a name service that hangs must not delay the end.

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use clap::{Command as Described, CommandFactory as _};
+use clap::CommandFactory as _;
 use token_sidecar::cli::args::Cli;
 
+use crate::manual::commands;
 use crate::process::Running;
 use crate::process::sidecar::PROGRAM;
 
@@ -104,26 +105,19 @@ fn run(folder: &Path, call: &[&str]) -> String {
     std::fs::read_to_string(folder.join("offered")).unwrap_or_else(|error| panic!("offered: {error}: {ran:?}"))
 }
 
-/// Each command with its words, those below others too.
-fn commands(command: &Described, words: &str) -> Vec<(String, Described)> {
-    let below = command.get_subcommands().filter(|sub| sub.get_name() != "help");
-    let below = below.flat_map(|sub| commands(sub, &format!("{words}{} ", sub.get_name())));
-    std::iter::once((words.to_owned(), command.clone())).chain(below).collect()
-}
-
 fn completes(shell: &str, script: &str, start: (&str, &str), call: &[&str]) {
-    let mut described = Cli::command();
-    described.build();
-    let commands = commands(&described, "");
-    assert!(commands.len() > 15, "{commands:?}");
-    let options = commands.iter().map(|(words, _)| format!("{words}--"));
+    let mut program = Cli::command();
+    program.build();
+    let commands = commands();
+    let options = commands.iter().map(|words| [words.join(" ").as_str(), "--"].join(" ").trim_start().to_owned());
     let typed: Vec<String> = TYPED.iter().map(|(typed, _)| (*typed).to_owned()).chain(options).collect();
     let offers = offers(shell, script, start, call, &typed);
     let (offers, of_options) = offers.split_at(TYPED.len());
     for ((typed, wanted), offers) in TYPED.iter().zip(offers) {
         assert!(offers.iter().eq(*wanted), "{shell} offers {offers:?} for {typed:?}");
     }
-    for ((words, command), offers) in commands.iter().zip(of_options) {
+    for (words, offers) in commands.iter().zip(of_options) {
+        let command = words.iter().try_fold(&program, |command, word| command.find_subcommand(word)).unwrap();
         let options = command.get_arguments().filter_map(|option| Some(format!("--{}", option.get_long()?)));
         assert_eq!(*offers, options.collect(), "{shell} for {words:?}");
     }
