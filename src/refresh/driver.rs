@@ -170,9 +170,7 @@ impl<P: Ports> Driver<P> {
         let offers_bootstrap = pending.forced().is_none() && self.state.snapshot().current.is_none();
         tracing::info!(
             site = %self.site.id, %trigger, folded,
-            reason = pending.note.reason.as_deref().unwrap_or_default(),
-            source = pending.note.source.as_deref().unwrap_or_default(),
-            "refresh begins",
+            reason = pending.note.reason, source = pending.note.source, "refresh begins",
         );
         let note = pending.note.clone();
         let claim = Claim { id, trigger, note, state: &self.state, offers_bootstrap, is_lost: AtomicBool::new(false) };

@@ -5,6 +5,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use simulator::{Faults, RecordedError};
+
 use crate::process::patience::now;
 use crate::process::{World, eventually};
 use crate::support::measured::{measured, seconds};
@@ -152,6 +154,28 @@ fn logs_are_text_or_json() {
     let quiet = world.sidecar_quiet();
     let ran = quiet.stop().expect(0);
     assert_eq!(ran.stderr, "", "RUST_LOG=error logs nothing");
+}
+
+#[test]
+fn what_has_no_value_is_left_out_of_a_log_line() {
+    let world = World::start();
+    let env = [("SIDECAR_LOG_FORMAT", "json"), ("RUST_LOG", "debug"), ("SIDECAR_DEBOUNCE", "0s")];
+    let (sidecar, events) = world.ready_sidecar(&env);
+    world.publish(r#"{"source":"parser","reason":" "}"#);
+    events.refreshed();
+    world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
+    world.publish(r#"{"reason":"401"}"#);
+    events.failed("solve");
+    let ran = sidecar.stop().expect(0);
+    let lines = ran.stderr.lines().map(|line| serde_json::from_str::<serde_json::Map<_, _>>(line).unwrap());
+    let lines: Vec<_> = lines.collect();
+    for line in &lines {
+        assert!(line.values().all(|value| value != "" && !value.is_null()), "{line:?}");
+    }
+    let begun: Vec<_> = lines.iter().filter(|line| line["message"] == "refresh begins").collect();
+    let values = |name: &str| begun.iter().map(|line| line.get(name).and_then(|value| value.as_str())).collect();
+    let (reasons, sources): (Vec<_>, Vec<_>) = (values("reason"), values("source"));
+    assert_eq!((reasons, sources), (vec![None, None, Some("401")], vec![None, Some("parser"), None]));
 }
 
 impl World {
