@@ -18,8 +18,8 @@ BINARY = $(TARGET)/release/token-sidecar
 SCRIPTS = .ci/run bench/check clients/examples/gateway.sh clients/examples/next_token.sh clients/node/check \
     clients/python/check compose/browser/start fuzz/instrument scripts/as-test scripts/chaos scripts/containers \
     scripts/demo scripts/engine scripts/fuzz scripts/kubernetes scripts/languages scripts/other-redis scripts/packages \
-    scripts/pin scripts/real-flaresolverr scripts/release-notes scripts/setup scripts/simulation scripts/test \
-    scripts/venv tests/page/check
+    scripts/pin scripts/real-flaresolverr scripts/release-notes scripts/session scripts/setup scripts/simulation \
+    scripts/test scripts/venv tests/page/check
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench budget simulation chaos fuzz containers lint check build run simulator release install install-files uninstall docker-image clean

@@ -14,6 +14,8 @@ mod markdown;
 mod monitoring;
 #[path = "documentation/names.rs"]
 mod names;
+#[path = "documentation/newcomer.rs"]
+mod newcomer;
 #[path = "documentation/packages.rs"]
 mod packages;
 #[path = "documentation/reliability.rs"]

@@ -158,20 +158,7 @@ pub enum Command {
     Config(Config),
 
     /// Open a page, show what it has that may be a token, and write the settings of its site
-    #[command(after_help = "\
-The page is opened as the first source of --site would, by its address, proxy
-and times. Cookies are seen by every source; storage and headers of requests
-by `browser` alone. Values are never shown.
-
-Exit codes: 0 shown, and written with --write; 1 the API accepts none, without
---api: none looks like a token; 2 wrong usage, or the file exists; 75 the page
-cannot be opened.
-
-Examples:
-  token-sidecar inspect https://shop.example/ --source browser
-  token-sidecar inspect https://shop.example/ \\
-      --api https://api.shop.example/v2/profile --write shop.toml
-  token-sidecar --config shop.toml doctor --site shop_example")]
+    #[command(after_help = notes::INSPECT)]
     Inspect(Inspect),
 
     /// Ask the running sidecar whether it is healthy: for containers without curl

@@ -51,7 +51,7 @@ fn name(command: &Command) -> &str {
 fn settings(command: &Command) -> Option<&'static [&'static str]> {
     match command.get_name() {
         "config" | "init" | "version" | "completions" | "man" => None,
-        "token-sidecar" | "run" | "refresh" | "doctor" | "check-config" => Some(&[""]),
+        "token-sidecar" | "run" | "refresh" | "inspect" | "doctor" | "check-config" => Some(&[""]),
         "healthcheck" => Some(&["server.listen"]),
         "status" => Some(&["redis.", "time_zone", "sites.*.schedule"]),
         _ => Some(&["redis."]),

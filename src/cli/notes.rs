@@ -71,6 +71,21 @@ Exit codes: 0 printed, 2 no or an empty token given, 69 no sidecar listens,
 Example:
   TOKEN=$(printf %s \"$TOKEN\" | token-sidecar next)";
 
+pub(super) const INSPECT: &str = "\
+The page is opened as the first source of --site would, by its address, proxy
+and times. Cookies are seen by every source; storage and headers of requests
+by `browser` alone. Values are never shown.
+
+Exit codes: 0 shown, and written with --write; 1 the API accepts none, without
+--api: none looks like a token; 2 wrong usage, or the file exists; 75 the page
+cannot be opened.
+
+Examples:
+  token-sidecar inspect https://shop.example/ --source browser
+  token-sidecar inspect https://shop.example/ \\
+      --api https://api.shop.example/v2/profile --write shop.toml
+  token-sidecar --config shop.toml doctor --site shop_example";
+
 pub(super) const STATUS: &str = "\
 Exit codes: 0 there is a fresh token (with --watch: interrupted), 1 there is
 none, 69 Redis is out of reach.

@@ -12,15 +12,26 @@ use token_sidecar_client::wire::Trigger;
 use crate::markdown::Document;
 
 /// A small world whose commands are called as in the guides.
-struct World {
+pub(crate) struct World {
     folder: TempDir,
     variables: Vec<(&'static str, String)>,
     children: Vec<Child>,
+    /// The address of the simulator.
+    pub(crate) base: String,
     _simulator: tokio::sync::oneshot::Sender<()>,
 }
 
 impl World {
+    /// With a sidecar that has brought its first token.
     fn start() -> Self {
+        let mut world = Self::without_sidecar();
+        world.launch(env!("CARGO_BIN_EXE_token-sidecar"), &["run"]);
+        // This asks for no token: the first attempt is that of the start.
+        world.until("token-sidecar status");
+        world
+    }
+
+    pub(crate) fn without_sidecar() -> Self {
         let folder = TempDir::new().unwrap();
         let socket = folder.path().join("redis.sock").display().to_string();
         let (simulator, base) = simulator();
@@ -44,12 +55,16 @@ impl World {
             ("SIDECAR_SCHEDULE", "off".to_owned()),
             ("NO_COLOR", "1".to_owned()),
         ];
-        let mut world = Self { folder, variables, children: Vec::new(), _simulator: simulator };
+        let mut world = Self { folder, variables, children: Vec::new(), base, _simulator: simulator };
         world.launch("redis-server", &["--port", "0", "--unixsocket", &socket, "--save", ""]);
-        world.launch(env!("CARGO_BIN_EXE_token-sidecar"), &["run"]);
-        let (token, _) = world.type_in("token-sidecar token --wait=20s");
-        assert!(token.contains("eyJ"), "the sidecar brings no first token: {token}");
+        world.until("redis-cli ping");
         world
+    }
+
+    /// Waits until a command succeeds.
+    fn until(&self, line: &str) {
+        let (shown, is_so) = self.type_in(&format!("timeout 60 sh -c 'until {line}; do sleep 0.05; done'"));
+        assert!(is_so, "{line}:\n{shown}");
     }
 
     fn launch(&mut self, program: &str, arguments: &[&str]) {
@@ -58,7 +73,7 @@ impl World {
         self.children.push(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}")));
     }
 
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    pub(crate) fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(self.folder.path());
         command
@@ -170,7 +185,8 @@ fn answers(documented: &[String], shown: &[&str]) -> bool {
 fn the_consoles_of_the_guides_show_what_happens() {
     let world = World::start();
     let mut seen = 0;
-    for name in ["README.md", "README.ru.md", "docs/migration.md", "docs/migration.ru.md"] {
+    // The recorded session begins where there is one attempt.
+    for name in ["docs/session.md", "README.md", "README.ru.md", "docs/migration.md", "docs/migration.ru.md"] {
         for Step { command, answer } in steps(&Document::read(name)) {
             let (shown, succeeded) = world.type_in(&command);
             let lines: Vec<&str> = shown.lines().collect();

@@ -118,12 +118,13 @@ fn command_lines(code: &str) -> Vec<Vec<String>> {
     for (at, name) in code.match_indices("token-sidecar") {
         let before = code[..at].chars().next_back();
         let after = &code[at + name.len()..];
-        let is_started = before.is_none_or(|c| " (/".contains(c)) && !code[..at].ends_with("-p ");
+        // A package, a unit, or the reporter of an attempt.
+        let is_named = ["-p ", "-u ", "  for "].iter().any(|word| code[..at].ends_with(word));
+        let is_started = before.is_none_or(|c| " (/".contains(c)) && !is_named;
         let is_ours = is_started && (after.is_empty() || after.starts_with([' ', ')']));
         let words = shell_words(after);
         let is_example = words.iter().any(|word| word.contains('…'));
-        let is_unit = code[..at].ends_with("-u ");
-        if is_ours && !is_example && !is_unit {
+        if is_ours && !is_example {
             lines.push(words);
         }
     }
