@@ -76,8 +76,8 @@ The page is opened as the first source of --site would, by its address, proxy
 and times. Cookies are seen by every source; storage and headers of requests
 by `browser` alone. Values are never shown.
 
-Exit codes: 0 shown, and written with --write; 1 the API accepts none, without
---api: none looks like a token; 2 wrong usage, or the file exists; 75 the page
+Exit codes: 0 shown (and written with --write), 1 the API accepts none (without
+--api: none looks like a token), 2 wrong usage or the file exists, 75 the page
 cannot be opened.
 
 Examples:
