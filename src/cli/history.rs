@@ -49,7 +49,8 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         screen::error_line("no attempts");
     }
     for entry in &entries {
-        screen::line(format!("{}  {}", whole_second_down(entry.at), attempt(entry, whole_second_down(now))))?;
+        let text = format!("{}  {}", whole_second_down(entry.at), attempt(entry, whole_second_down(now)));
+        screen::fitting_line(&text)?;
     }
     Ok(Exit::Done)
 }

@@ -16,6 +16,15 @@ pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
     out.flush()
 }
 
+/// Writes a line to stdout, of which a terminal shows as much as fits into its width.
+pub(super) fn fitting_line(text: &str) -> io::Result<()> {
+    let terminal = io::stdout().is_terminal().then(Term::stdout);
+    match terminal.and_then(|terminal| terminal.size_checked()) {
+        Some((_, columns)) => line(console::truncate_str(text, usize::from(columns), "…")),
+        None => line(text),
+    }
+}
+
 /// Writes a line to stderr; errors are ignored.
 pub(super) fn error_line(text: &str) {
     let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));

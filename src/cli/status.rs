@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use token_sidecar_client::Updates;
 use token_sidecar_client::redis::{Connector, Link, LinkError};
-use token_sidecar_client::wire::{whole_second_down, whole_second_up};
+use token_sidecar_client::wire::{Channels, whole_second_down, whole_second_up};
 
 use super::args::Status as Flags;
 use super::patience::reach;
@@ -29,6 +29,9 @@ struct SiteWithHistory {
     #[serde(flatten)]
     site: SiteStatus,
     history: Vec<HistoryEntry>,
+    /// How many sidecars listen; `None` where Redis does not let this user count them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sidecars: Option<usize>,
     /// As the sidecar on this machine says it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     outputs: Vec<OutputStatus>,
@@ -42,6 +45,9 @@ struct Sites {
     solvers: Vec<SolverStatus>,
     sites: Vec<SiteWithHistory>,
 }
+
+/// More sites have a line each.
+const MOST_IN_FULL: usize = 5;
 
 /// How often `--watch` looks where no event comes.
 const PACE: Duration = Duration::from_secs(5);
@@ -58,7 +64,7 @@ pub(super) async fn run(config: &Config, sites: &[&SiteConfig], flags: &Flags) -
         screen::line(json.map_err(std::io::Error::from)?)?;
     } else {
         for line in first.readable() {
-            screen::line(line)?;
+            screen::fitting_line(&line)?;
         }
     }
     Ok(if is_fresh { Exit::Done } else { Exit::Unhealthy })
@@ -92,22 +98,28 @@ async fn watch(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig], first: 
 
 async fn look(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig]) -> Result<Sites, LinkError> {
     let mut here = local::status(config, sites).await;
+    let channels: Vec<String> = sites.iter().map(|site| Channels::of(&site.id).invalid).collect();
+    let counts = link.subscribers(&channels).await.unwrap_or_default();
     let mut shown = Vec::new();
-    for site in sites {
+    for (site, channel) in sites.iter().zip(&channels) {
         let snapshot = reader(link, site).snapshot().await?;
         let mut record = SiteRecord::default();
         record.look(&snapshot, Duration::ZERO);
         let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
         let history = history::latest(link, &site.keys, ATTEMPTS).await?;
         status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
-        shown.push(SiteWithHistory { site: status, history, outputs: here.outputs(&site.id) });
+        let (sidecars, outputs) = (counts.get(channel).copied(), here.outputs(&site.id));
+        shown.push(SiteWithHistory { site: status, history, sidecars, outputs });
     }
     Ok(Sites { solvers: here.solvers, sites: shown })
 }
 
 impl Sites {
     fn readable(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.sites.iter().flat_map(readable).collect();
+        let mut lines: Vec<String> = match self.sites.len() {
+            0..=MOST_IN_FULL => self.sites.iter().flat_map(readable).collect(),
+            _ => table(&self.sites),
+        };
         for SolverStatus { address, state, left_alone_s } in &self.solvers {
             let left = left_alone_s.map(|left| format!(", left alone for {left} s")).unwrap_or_default();
             let state =
@@ -119,12 +131,13 @@ impl Sites {
 
     /// What makes a new block worth showing: all but the times that pass.
     fn gist(&self) -> Vec<Gist> {
-        let of = |SiteWithHistory { site, history, outputs }: &SiteWithHistory| Gist {
+        let of = |SiteWithHistory { site, history, sidecars, outputs }: &SiteWithHistory| Gist {
             state: site.state,
             token: site.token.clone(),
             is_refreshing: site.refresh.is_some(),
             failing: site.failing.clone(),
             last: history.first().cloned(),
+            sidecars: *sidecars,
             outputs: outputs.clone(),
         };
         self.sites.iter().map(of).collect()
@@ -138,6 +151,7 @@ struct Gist {
     is_refreshing: bool,
     failing: Option<Failing>,
     last: Option<HistoryEntry>,
+    sidecars: Option<usize>,
     outputs: Vec<OutputStatus>,
 }
 
@@ -147,15 +161,60 @@ pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
     RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), LONGEST_LOCK, "")
 }
 
-fn readable(SiteWithHistory { site, history, outputs }: &SiteWithHistory) -> Vec<String> {
+/// A state in words.
+const fn word(state: TokenState) -> &'static str {
+    match state {
+        TokenState::Fresh => "fresh",
+        TokenState::Expired => "expired",
+        TokenState::Refused => "refused",
+        TokenState::Missing => "no token",
+        TokenState::Unknown => "not known",
+    }
+}
+
+fn coloured(state: TokenState, text: &str) -> console::StyledObject<&str> {
+    if state == TokenState::Fresh { screen::good(text) } else { screen::bad(text) }
+}
+
+/// A line for each site, those that fail first.
+fn table(sites: &[SiteWithHistory]) -> Vec<String> {
+    let mut rows: Vec<_> = sites.iter().map(|shown| (shown.site.state, cells(shown))).collect();
+    rows.sort_by_key(|(state, _)| *state == TokenState::Fresh);
+    let width = |column: usize| rows.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let line = |(state, cells): &(TokenState, [String; 5])| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let [site, word, rest @ ..] = &padded[..] else { return String::new() };
+        format!("{site}  {}  {}", coloured(*state, word), rest.join("  ")).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn cells(SiteWithHistory { site, sidecars, .. }: &SiteWithHistory) -> [String; 5] {
     let now = whole_second_down(site.read_at.unwrap_or_default());
-    let mut lines = vec![match site.state {
-        TokenState::Fresh => format!("{}  {}", site.site, screen::good("fresh")),
-        TokenState::Expired => format!("{}  {}", site.site, screen::bad("expired")),
-        TokenState::Refused => format!("{}  {}", site.site, screen::bad("refused")),
-        TokenState::Missing => format!("{}  {}", site.site, screen::bad("no token")),
-        TokenState::Unknown => format!("{}  {}", site.site, screen::bad("not known")),
-    }];
+    let ahead = |what: &str, at: Option<Timestamp>| {
+        at.map(|at| whole_second_down(at))
+            .filter(|at| *at > now)
+            .map_or_else(String::new, |at| format!("{what} in {}", span(now, at)))
+    };
+    let failing =
+        site.failing.as_ref().map(|failing| format!("{} failed: {}", failing.attempts, plain(&failing.error)));
+    let listening = match sidecars {
+        Some(0) => Some("no sidecar listens".to_owned()),
+        _ => None,
+    };
+    [
+        site.site.clone(),
+        word(site.state).to_owned(),
+        ahead("ends", site.token.as_ref().and_then(TokenStatus::ends_at)),
+        ahead("renewal", site.refresh_at.filter(|_| *sidecars != Some(0))),
+        [listening, failing].into_iter().flatten().collect::<Vec<_>>().join("; "),
+    ]
+}
+
+fn readable(SiteWithHistory { site, history, sidecars, outputs }: &SiteWithHistory) -> Vec<String> {
+    let now = whole_second_down(site.read_at.unwrap_or_default());
+    let mut lines = vec![format!("{}  {}", site.site, coloured(site.state, word(site.state)))];
     let mut row = |name: &str, text: String| lines.push(format!("  {}  {text}", screen::faint(&format!("{name:<10}"))));
     if let Some(token) = &site.token {
         row(token.product.into_str(), format!("{}  version {}", token.fingerprint, token.version));
@@ -171,10 +230,18 @@ fn readable(SiteWithHistory { site, history, outputs }: &SiteWithHistory) -> Vec
             row("key ends", ahead(end, now));
         }
     }
-    if let Some(at) = site.refresh_at {
-        row("renewal", ahead(at, now));
+    if *sidecars == Some(0) {
+        // Nothing is renewed by itself.
+        row("sidecars", screen::bad("none listens: reports are lost; start one: token-sidecar run").to_string());
+    } else {
+        if let Some(at) = site.refresh_at {
+            row("renewal", ahead(at, now));
+        }
+        row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
+        if let Some(count) = sidecars {
+            row("sidecars", format!("{count} listening"));
+        }
     }
-    row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
     if let Some(refresh) = &site.refresh {
         row(
             "refresh",
@@ -222,6 +289,9 @@ pub(super) fn attempt(entry: &HistoryEntry, now: Timestamp) -> String {
     }
     if let Some(reporter) = &entry.reporter {
         text.push_str(&format!("  for {}", plain(reporter)));
+    }
+    if let Some(reason) = &entry.reason {
+        text.push_str(&format!("  ({})", plain(reason)));
     }
     if let Some(ms) = entry.solve_ms {
         text.push_str(&format!("  solve {ms} ms"));

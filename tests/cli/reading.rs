@@ -108,6 +108,7 @@ fn status_is_0_for_a_fresh_token_and_1_for_none() {
         "key ends",
         "renewal",
         "next tick",
+        "sidecars    1 listening",
         "attempts",
         "startup",
     ] {
@@ -121,7 +122,38 @@ fn status_is_0_for_a_fresh_token_and_1_for_none() {
     assert_eq!(site["token"]["version"].to_string(), world.meta("version").unwrap());
     assert_eq!(site["history"][0]["outcome"], "refreshed");
     assert!(site["next_tick"].is_string() && site["token"]["expires_at"].is_string());
+    assert_eq!(site["sidecars"], 1);
     assert!(!ran.stdout.contains(&world.token().unwrap()));
+    world.call(&["trigger", "--wait", "--force", "--reason", "a deploy"]).expect(0);
+    world.call(&["status"]).expect(0).prints("  for token-sidecar  (a deploy)  solve ");
+    sidecar.stop().expect(0);
+
+    let alone = world.call_with(&["status"], &schedule).expect(0).prints("sidecars    none listens: reports are lost");
+    assert!(!alone.stdout.contains("renewal") && !alone.stdout.contains("next tick"), "{}", alone.stdout);
+}
+
+#[test]
+fn many_sites_have_an_aligned_line_each_those_that_fail_first() {
+    let world = World::start();
+    let sites: String = (0..5)
+        .map(|n| format!("[sites.shop{n}]\npage_url = \"http://x\"\napi_url = \"http://x\"\ncookie = \"a\"\n"))
+        .collect();
+    world.write("sidecar.toml", &sites);
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_SCHEDULE", "off")]);
+    let env = [("SIDECAR_CONFIG", "sidecar.toml"), ("SIDECAR_SCHEDULE", "off")];
+    let shown = world.call_with(&["status"], &env).expect(1).stdout;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 6, "{shown}");
+    let at = |line: &str, word: &str| line.find(word);
+    for (number, line) in lines[..5].iter().enumerate() {
+        assert_eq!(at(line, "no token"), Some(14), "{shown}");
+        assert!(line.starts_with(&format!("shop{number} ")) && line.ends_with("  no sidecar listens"), "{shown}");
+    }
+    assert!(
+        lines[5].starts_with("chitai_gorod  fresh     ends in 1d") && lines[5].contains("  renewal in "),
+        "{shown}"
+    );
+    world.call_with(&["status", "--site", "shop1"], &env).expect(1).prints("none listens");
     sidecar.stop().expect(0);
 }
 
