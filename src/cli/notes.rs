@@ -109,6 +109,9 @@ Examples:
   token-sidecar watch --json | grep token:failed";
 
 pub(super) const DOCTOR: &str = "\
+Each line begins with `ok`, with `odd` for what works and should be looked at,
+or with `FAIL`; what to do about it follows.
+
 Exit codes: 0 all is well, 1 there is something to fix.
 
 Examples:

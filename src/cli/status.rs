@@ -193,7 +193,7 @@ fn table(sites: &[SiteWithHistory]) -> Vec<String> {
 fn cells(SiteWithHistory { site, sidecars, .. }: &SiteWithHistory) -> [String; 5] {
     let now = whole_second_down(site.read_at.unwrap_or_default());
     let ahead = |what: &str, at: Option<Timestamp>| {
-        at.map(|at| whole_second_down(at))
+        at.map(whole_second_down)
             .filter(|at| *at > now)
             .map_or_else(String::new, |at| format!("{what} in {}", span(now, at)))
     };
