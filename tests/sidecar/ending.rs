@@ -37,6 +37,16 @@ fn report(world: &World) -> i64 {
     world.publish(json!({"fingerprint": world.meta("fingerprint")}).to_string())
 }
 
+/// SIGTERM before the sidecar has read what was published; the network is fine again while it ends.
+fn ends_with_failed(world: &World, proxy: &Proxy, sidecar: Running, events: &Events) {
+    sidecar.signal("TERM");
+    sidecar.logs("shutting down");
+    proxy.is(Network::Fine);
+    is_the_end(&events.failed("solve"));
+    sidecar.end().expect(0);
+    assert_eq!(world.solves(), 0);
+}
+
 fn is_free(world: &World) -> bool {
     world.ask::<i64>(&["EXISTS", keys::LOCK]) == 0
 }
@@ -252,12 +262,7 @@ fn sigterm_right_after_the_subscription_announces_failed() {
     let events = world.events();
     let sidecar = world.sidecar(&[NO_PORT, ("REDIS_URL", &proxy.url())]);
     assert_eq!(world.publish("now"), 1);
-    sidecar.signal("TERM");
-    sidecar.logs("shutting down");
-    proxy.is(Network::Fine);
-    is_the_end(&events.failed("solve"));
-    sidecar.end().expect(0);
-    assert_eq!(world.solves(), 0);
+    ends_with_failed(&world, &proxy, sidecar, &events);
 }
 
 /// The report is on its way to the sidecar, which does not know yet that it is subscribed.
@@ -270,12 +275,7 @@ fn sigterm_while_subscribing_announces_failed() {
     let sidecar = world.begin(&["run"], &[NO_PORT, ("REDIS_URL", &proxy.url())]);
     world.until_subscribed(1);
     assert_eq!(world.publish("now"), 1);
-    sidecar.signal("TERM");
-    sidecar.logs("shutting down");
-    proxy.is(Network::Fine);
-    is_the_end(&events.failed("solve"));
-    sidecar.end().expect(0);
-    assert_eq!(world.solves(), 0);
+    ends_with_failed(&world, &proxy, sidecar, &events);
 }
 
 /// A reader of the log that stops reading blocks nothing else.
