@@ -192,22 +192,19 @@ fn table(sites: &[SiteWithHistory]) -> Vec<String> {
 
 fn cells(SiteWithHistory { site, sidecars, .. }: &SiteWithHistory) -> [String; 5] {
     let now = whole_second_down(site.read_at.unwrap_or_default());
-    let ahead = |what: &str, at: Option<Timestamp>| {
-        at.map(whole_second_down)
-            .filter(|at| *at > now)
-            .map_or_else(String::new, |at| format!("{what} in {}", span(now, at)))
+    let time_to = |what: &str, at: Option<Timestamp>| {
+        let at = at.map(whole_second_down).filter(|at| *at > now);
+        at.map_or_else(String::new, |at| format!("{what} in {}", span(now, at)))
     };
     let failing =
         site.failing.as_ref().map(|failing| format!("{} failed: {}", failing.attempts, plain(&failing.error)));
-    let listening = match sidecars {
-        Some(0) => Some("no sidecar listens".to_owned()),
-        _ => None,
-    };
+    let is_alone = *sidecars == Some(0);
+    let listening = is_alone.then(|| "no sidecar listens".to_owned());
     [
         site.site.clone(),
         word(site.state).to_owned(),
-        ahead("ends", site.token.as_ref().and_then(TokenStatus::ends_at)),
-        ahead("renewal", site.refresh_at.filter(|_| *sidecars != Some(0))),
+        time_to("ends", site.token.as_ref().and_then(TokenStatus::ends_at)),
+        time_to("renewal", site.refresh_at.filter(|_| !is_alone)),
         [listening, failing].into_iter().flatten().collect::<Vec<_>>().join("; "),
     ]
 }

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 use token_sidecar_client::redis::{RedisUrl, UrlError};
 use token_sidecar_client::wire::Token;
@@ -98,15 +99,11 @@ impl<'de> Deserialize<'de> for Words {
                 f.write_str("a list of texts")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
-                let mut words = Vec::new();
-                while let Some(word) = items.next_element()? {
-                    words.push(word);
-                }
-                Ok(Words(words))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Words, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(Words)
             }
         }
-        // A tuple is what `deserialize_seq` reads no text as.
+        // `deserialize_seq` would split a text at its blanks.
         deserializer.deserialize_tuple(0, Items)
     }
 }

@@ -25,9 +25,9 @@ const MAX_BYTES: u64 = 1 << 20;
 const MAX_LINKS: usize = 40;
 /// Attempts to replace a file that changes meanwhile.
 const MAX_ATTEMPTS: usize = 20;
-/// A program that writes a file anew empties it first: for so long an empty file is taken for one of which the content
-/// follows.
+/// A program that writes a file anew empties it first. A file that became empty less than this ago may be filled soon.
 const SETTLED: Duration = Duration::from_secs(1);
+/// The pause before such a file is read again.
 const SETTLING: Duration = Duration::from_millis(20);
 /// The extended attribute that holds an access control list.
 const ACL: &str = "system.posix_acl_access";
