@@ -149,10 +149,7 @@ fn many_sites_have_an_aligned_line_each_those_that_fail_first() {
         assert_eq!(at(line, "no token"), Some(14), "{shown}");
         assert!(line.starts_with(&format!("shop{number} ")) && line.ends_with("  no sidecar listens"), "{shown}");
     }
-    assert!(
-        lines[5].starts_with("chitai_gorod  fresh     ends in 1d") && lines[5].contains("  renewal in "),
-        "{shown}"
-    );
+    assert!(lines[5].starts_with("chitai_gorod  fresh     ends in ") && lines[5].contains("  renewal in "), "{shown}");
     world.call_with(&["status", "--site", "shop1"], &env).expect(1).prints("none listens");
     sidecar.stop().expect(0);
 }

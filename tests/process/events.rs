@@ -103,13 +103,21 @@ impl Events {
 
     /// Skips messages until one satisfies this.
     pub(crate) fn until(&self, what: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let began = now();
+        self.until_within(DEADLINE, what, so)
+    }
+
+    /// The same, where more time may pass than elsewhere.
+    pub(crate) fn until_within(&self, bound: Duration, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+        let (began, mut skipped) = (now(), Vec::new());
         loop {
-            let left = DEADLINE.saturating_sub(began.elapsed());
-            let Ok(received) = self.received.recv_timeout(left) else { panic!("was not announced: {what}") };
+            let left = bound.saturating_sub(began.elapsed());
+            let Ok(received) = self.received.recv_timeout(left) else {
+                panic!("was not announced within {} s: {what}; what was: {skipped:?}", bound.as_secs());
+            };
             if so(&received.message) {
                 return received.message;
             }
+            skipped.push(received.message.to_string());
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) mod world;
 
 pub(crate) use events::Events;
 #[allow(unused_imports, reason = "each test crate uses its own part of this module")]
-pub(crate) use patience::{DEADLINE, eventually};
+pub(crate) use patience::{DEADLINE, eventually, eventually_within};
 #[allow(unused_imports, reason = "each test crate uses its own part of this module")]
 pub(crate) use sidecar::{Ran, Running};
 pub(crate) use world::World;

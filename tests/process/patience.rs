@@ -15,13 +15,18 @@ pub(crate) fn now() -> Instant {
 }
 
 /// Polls until there is a value; panics with `what` after the deadline.
-pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    eventually_within(DEADLINE, what, look)
+}
+
+/// The same, where more time may pass than elsewhere.
+pub(crate) fn eventually_within<T>(bound: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < DEADLINE, "did not come about within {} s: {what}", DEADLINE.as_secs());
+        assert!(began.elapsed() < bound, "did not come about within {} s: {what}", bound.as_secs());
         std::thread::sleep(PACE);
     }
 }
