@@ -1,64 +1,30 @@
-//! Templates of files that hold a token, in the language of Jinja.
-//!
-//! A file may be a shell script or the settings of a server, and cookies come from a web page. So a value is written without
-//! a filter only where all of its characters are harmless; every other value needs a filter that quotes it.
+//! Templates of files that hold a token.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::sync::Arc;
 
-use minijinja::value::{Enumerator, Object, ObjectRepr, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use minijinja::value::{Enumerator, Object, Value};
 use token_sidecar_client::wire::{Product, SiteId};
 
 use super::stored::StoredToken;
-
-/// The longest file that is written.
-const MAX_BYTES: usize = 1 << 20;
-/// How many instructions a template may run: some thousand turns of a loop.
-const FUEL: u64 = 50_000;
-/// What may stay in a URL besides letters and digits.
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What a value may hold, besides letters and digits, that is written without a filter.
-const PLAIN: &[u8] = b"._~+/=%:@-";
+use super::template::{TemplateError, TextTemplate};
 
 /// A template that was parsed, and rendered with sample values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileTemplate {
-    text: String,
+    template: TextTemplate,
     product: Product,
 }
-
-/// Where a template is wrong, and why. Holds none of the values.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {reason}")]
-pub struct TemplateError {
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    reason: String,
-}
-
-/// A value that a filter has quoted.
-#[derive(Debug)]
-struct Quoted(String);
 
 /// A cookie of every name, for a template that is rendered before there are any.
 #[derive(Debug)]
 struct AnyCookie;
 
-/// The reason of an error of ours; those of the library may hold values.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Reason(&'static str);
-
 impl FileTemplate {
     /// Parses the template of a site with this product. Renders it too, with values like those to come, so that a wrong
     /// name is found now.
     pub fn parse(text: &str, product: Product) -> Result<Self, TemplateError> {
-        let template = Self { text: text.to_owned(), product };
+        let template = Self { template: TextTemplate::new(text), product };
         template.sample()?;
         Ok(template)
     }
@@ -66,7 +32,7 @@ impl FileTemplate {
     /// What would be written, with `hidden` in place of all that is secret.
     pub fn sample(&self) -> Result<String, TemplateError> {
         // A user agent and a header of cookies need a filter with every token.
-        self.render_with(&minijinja::context! {
+        self.template.render(&minijinja::context! {
             site => "site", token => self.token("hidden"), user_agent => "hidden (user agent)",
             cookies => Value::from_object(AnyCookie), cookie_header => "name=hidden; name=hidden",
             fingerprint => "0123456789abcdef", version => 1_u64, expires_at => "2030-01-01T00:00:00Z",
@@ -76,7 +42,7 @@ impl FileTemplate {
     /// The content of the file for a stored token.
     pub fn render(&self, site: &SiteId, stored: &StoredToken) -> Result<String, TemplateError> {
         let known = |value: Option<String>| value.map_or(Value::UNDEFINED, Value::from);
-        self.render_with(&minijinja::context! {
+        self.template.render(&minijinja::context! {
             site => site.as_str(), token => self.token(stored.token.expose()),
             user_agent => known(stored.user_agent.clone()),
             cookies => stored.cookies.iter().collect::<BTreeMap<_, _>>(), cookie_header => stored.cookies.header(),
@@ -92,121 +58,6 @@ impl FileTemplate {
             Product::Cookies => Value::UNDEFINED,
         }
     }
-
-    fn render_with(&self, context: &Value) -> Result<String, TemplateError> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_keep_trailing_newline(true);
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_formatter(write_value);
-        environment.set_fuel(Some(FUEL));
-        environment.add_filter("json", |value: Value| quoted(&value, json));
-        environment.add_filter("shell", |value: Value| quoted(&value, |value| shell(&text(value)?)));
-        environment.add_filter("url", |value: Value| quoted(&value, |value| Ok(url(&text(value)?))));
-        environment.add_filter("ini", |value: Value| quoted(&value, |value| ini(&text(value)?)));
-        let mut written = Limited(Vec::new());
-        let rendered = environment
-            .template_from_str(&self.text)
-            .and_then(|template| template.render_captured_to(context, &mut written).map(drop));
-        rendered.map_err(|error| self.error(&error))?;
-        // What is written into it is text.
-        Ok(String::from_utf8_lossy(&written.0).into_owned())
-    }
-
-    fn error(&self, error: &Error) -> TemplateError {
-        let span = error.range().filter(|span| self.text.get(span.clone()).is_some()).unwrap_or_default();
-        let before = &self.text[..span.start];
-        let line = error.line().unwrap_or(1);
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let ours = std::iter::successors(std::error::Error::source(error), |error| error.source())
-            .find_map(|error| error.downcast_ref::<Reason>());
-        let mut reason = match (ours, error.kind(), error.detail()) {
-            (Some(reason), ..) => reason.to_string(),
-            // These are about the text of the template alone.
-            (None, ErrorKind::SyntaxError | ErrorKind::UnknownFilter | ErrorKind::UnknownTest, Some(detail)) => {
-                detail.to_owned()
-            }
-            (None, ErrorKind::UndefinedError, _) => "it is not known".to_owned(),
-            (None, ErrorKind::OutOfFuel, _) => "it takes more than 50,000 steps".to_owned(),
-            (None, ErrorKind::WriteFailure, _) => "it makes more than 1 MiB".to_owned(),
-            (None, kind, _) => kind.to_string(),
-        };
-        let expression = self.text[span].trim();
-        let is_about_a_value = ours.is_some() || error.kind() == ErrorKind::UndefinedError;
-        if is_about_a_value && !expression.is_empty() && !expression.contains('\n') {
-            reason = format!("{expression}: {reason}");
-        }
-        TemplateError { line, column, reason }
-    }
-}
-
-/// Writes a value that is quoted, or that needs no quotes.
-fn write_value(output: &mut Output<'_>, _: &State<'_, '_>, value: &Value) -> Result<(), Error> {
-    if let Some(Quoted(text)) = value.downcast_object_ref() {
-        return Ok(output.write_str(text)?);
-    }
-    let text = text(value)?;
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || PLAIN.contains(&b)) {
-        return Err(ours(
-            "it may hold more than letters, digits and ._~+/=%:@-, and needs a filter: json, shell, url or ini",
-        ));
-    }
-    Ok(output.write_str(&text)?)
-}
-
-fn quoted(value: &Value, quote: impl Fn(&Value) -> Result<String, Error>) -> Result<Value, Error> {
-    quote(value).map(|text| Value::from_object(Quoted(text)))
-}
-
-/// A text, or a number or a truth value as one.
-fn text(value: &Value) -> Result<String, Error> {
-    match value.kind() {
-        ValueKind::Undefined => Err(ErrorKind::UndefinedError.into()),
-        ValueKind::String | ValueKind::Number | ValueKind::Bool => Ok(value.to_string()),
-        _ if value.downcast_object_ref::<Quoted>().is_some() => Ok(value.to_string()),
-        _ => Err(ours("it is no text: the filter json writes all of it")),
-    }
-}
-
-fn json(value: &Value) -> Result<String, Error> {
-    if value.is_undefined() {
-        return Err(ErrorKind::UndefinedError.into());
-    }
-    serde_json::to_string(value).map_err(|_| ours("it has no form in JSON"))
-}
-
-/// A word of a POSIX shell.
-fn shell(text: &str) -> Result<String, Error> {
-    if text.contains('\0') {
-        return Err(ours("no word of a shell holds a zero byte"));
-    }
-    Ok(format!("'{}'", text.replace('\'', r"'\''")))
-}
-
-fn url(text: &str) -> String {
-    utf8_percent_encode(text, UNRESERVED).to_string()
-}
-
-/// A value in double quotes, as systemd, git and most readers of INI files take it.
-fn ini(text: &str) -> Result<String, Error> {
-    if text.contains(char::is_control) {
-        return Err(ours("no value of an INI file holds a control character"));
-    }
-    Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"")))
-}
-
-fn ours(reason: &'static str) -> Error {
-    Error::new(ErrorKind::InvalidOperation, reason).with_source(Reason(reason))
-}
-
-impl Object for Quoted {
-    fn repr(self: &Arc<Self>) -> ObjectRepr {
-        ObjectRepr::Plain
-    }
-
-    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Object for AnyCookie {
@@ -216,23 +67,6 @@ impl Object for AnyCookie {
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
         Enumerator::Str(&["name"])
-    }
-}
-
-/// Fails where more is written than a file may hold.
-struct Limited(Vec<u8>);
-
-impl io::Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -322,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_file_has_a_bound() {
-        let long = "x".repeat(MAX_BYTES + 1);
+        let long = "x".repeat((1 << 20) + 1);
         assert_eq!(rendered(&long).unwrap_err(), "line 1, column 1: it makes more than 1 MiB");
     }
 

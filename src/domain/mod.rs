@@ -17,5 +17,6 @@ pub mod site;
 pub mod site_state;
 pub mod snapshot;
 pub mod stored;
+pub mod template;
 pub mod token_file;
 pub mod verdict;

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::file::{FileError, Written, rewrite};
 use super::hook::{self, HookRunner};
-use crate::domain::file_template::TemplateError;
 use crate::domain::stored::StoredToken;
+use crate::domain::template::TemplateError;
 use crate::domain::token_file::{Content, Hook, TokenFile};
 use crate::domain::verdict::Pace;
 use crate::refresh::ports::Jitter;
