@@ -27,10 +27,11 @@ use tokio_util::task::TaskTracker;
 use self::own_thread::OwnThread;
 use self::process::{LAST_MOMENT, Process};
 use crate::clock::SystemClock;
-use crate::config::{Again, Config, ConfigErrors, GatewayAddress, SiteConfig};
+use crate::config::{Again, Config, ConfigErrors, GatewayAddress, NoticeConfig, SiteConfig};
 use crate::domain::inbox::Inbox;
 use crate::gateway::{self, Access, GatewayListener};
 use crate::http::ClientError;
+use crate::outputs::notices::Notifier;
 use crate::refresh::driver::{Driver, Stop};
 use crate::refresh::manual::ManualOutcome;
 use crate::server::{HttpServer, Limits, serve};
@@ -83,6 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
         gateway = Some((config.gateway, Access::of(&address, key)));
         listening = Some(bound.map_err(|error| AppError::Gateway { address, error })?);
     }
+    let notifiers = notifiers(config.notices)?;
     let (process, sites) = Process::new(connector, config.sites, gateway)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), instance = %process.instance, sites = sites.len(),
@@ -93,6 +95,10 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
 
     let (last, tasks) = (CancellationToken::new(), TaskTracker::new());
     tasks.spawn(last.clone().run_until_cancelled_owned(service_manager::feed_the_watchdog()));
+    if !notifiers.is_empty() {
+        let notices = process.notices(notifiers);
+        tasks.spawn(last.clone().run_until_cancelled_owned(notices));
+    }
     // A refresh that is abandoned answers the requests that wait for it.
     let grace = config.shutdown_grace + LAST_MOMENT;
     let (gateway_thread, gateway_listener) = listening.unzip();
@@ -206,6 +212,11 @@ pub async fn refresh(
     answer_once(subscribed, &process, unanswered).await;
     process.leave().await;
     Ok(outcome)
+}
+
+/// The notices, ready to be sent.
+pub fn notifiers(notices: Vec<NoticeConfig>) -> Result<Vec<Notifier>, AppError> {
+    Ok(notices.into_iter().map(Notifier::new).collect::<Result<_, _>>()?)
 }
 
 /// The listener of the gateway, and the thread that it is served on: what its requests take must not delay the refreshes

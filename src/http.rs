@@ -275,7 +275,8 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-async fn read(mut response: Response, bound: usize) -> Answer {
+/// Reads at most `bound` bytes of the body.
+pub(crate) async fn read(mut response: Response, bound: usize) -> Answer {
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     let mut body = Vec::new();
     let complete = loop {

@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("http", &["config", "domain"]),
     ("sources", &["child", "clock", "http", "config", "refresh", "domain"]),
     ("verify", &["http", "config", "refresh", "domain"]),
-    ("outputs", &["child", "refresh", "domain"]),
+    ("outputs", &["child", "http", "config", "refresh", "domain"]),
     ("redis", &["status", "config", "refresh", "domain"]),
     ("server", &["status", "refresh", "domain"]),
     ("gateway", &["status", "http", "config", "refresh", "domain"]),

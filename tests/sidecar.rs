@@ -32,6 +32,8 @@ mod hostile_redis;
 mod monitoring;
 #[path = "sidecar/network.rs"]
 mod network;
+#[path = "sidecar/notices.rs"]
+mod notices;
 #[path = "sidecar/openapi.rs"]
 mod openapi;
 #[path = "sidecar/outage.rs"]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use token_sidecar_client::redis::{Connector, Link};
 use token_sidecar_client::wire::{Channels, Event, SiteId};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -18,10 +18,12 @@ use crate::clock::SystemClock;
 use crate::config::{GatewayConfig, SiteConfig};
 use crate::domain::announcement;
 use crate::domain::inbox::Inbox;
+use crate::domain::notice::News;
 use crate::domain::pending::{Arrival, Note};
 use crate::domain::stored::StoredToken;
 use crate::gateway::{self, Access, Gateway, Judge, SiteParts};
 use crate::jitter::Delays;
+use crate::outputs::notices::{self, Notifier};
 use crate::outputs::token_file::{Step, TokenFileWriter};
 use crate::redis::subscription::Subscription;
 use crate::redis::{RedisStore, history};
@@ -37,6 +39,12 @@ use crate::verify::HttpProbe;
 pub(super) const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// From the first to the longest pause before a failed output is tried again.
 const OUTPUT_RETRIES: Delays = Delays::new(Duration::from_secs(1), Duration::from_secs(60));
+/// From the first to the longest pause before a notice is sent again.
+const NOTICE_RETRIES: Delays = Delays::new(Duration::from_secs(1), Duration::from_secs(300));
+/// How often tokens are looked for that end without a renewal.
+const EXPIRING_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a full queue of news is looked at.
+const ROOM_INTERVAL: Duration = Duration::from_millis(100);
 /// The pauses and intervals of the subscription, which are the same for all delays.
 const SUBSCRIPTION_JITTER: Delays = OUTPUT_RETRIES;
 
@@ -64,6 +72,7 @@ pub(super) struct Process {
     shared: SharedSources,
     contacts: BTreeMap<SiteId, Contact>,
     outputs: TaskTracker,
+    news: broadcast::Sender<Arc<News>>,
 }
 
 /// An output of a site that is not started yet.
@@ -143,15 +152,43 @@ impl Process {
         let outputs = started(outputs, &status);
         let gateway =
             gateway.map(|(config, access)| Arc::new(Gateway::new(config, access, served, Arc::clone(&status))));
-        Ok((Arc::new(Self { link, status, instance, gateway, clock, shared, contacts, outputs }), assembled))
+        let news = broadcast::Sender::new(notices::QUEUE);
+        Ok((Arc::new(Self { link, status, instance, gateway, clock, shared, contacts, outputs, news }), assembled))
     }
 
     /// `anew` asks it for new connections.
     pub(super) fn subscription(&self, anew: Arc<Notify>) -> Subscription<SystemClock, Delays, Observers> {
         let contacts = self.contacts.iter().map(|(site, contact)| (site.clone(), Arc::clone(&contact.mailbox)));
-        let observers = Observers { status: Arc::clone(&self.status), gateway: self.gateway.clone() };
+        let (status, news) = (Arc::clone(&self.status), self.news.clone());
+        let observers = Observers { status, gateway: self.gateway.clone(), news };
         let (link, observers, instance) = (Arc::clone(&self.link), Arc::new(observers), self.instance.to_string());
         Subscription::new(link, self.clock, SUBSCRIPTION_JITTER, observers, instance, contacts.collect(), anew)
+    }
+
+    /// Sends notices until it is dropped, and looks for tokens that end without a renewal.
+    pub(super) fn notices(&self, notifiers: Vec<Notifier>) -> impl Future<Output = ()> + Send + 'static {
+        let stores = self.contacts.iter().map(|(site, contact)| (site.to_string(), contact.store.clone()));
+        let stores: Arc<BTreeMap<String, RedisStore>> = Arc::new(stores.collect());
+        let running = notifiers.into_iter().map(|notifier| {
+            notifier.run(self.news.subscribe(), Arc::clone(&stores), NOTICE_RETRIES, SystemClock::wall)
+        });
+        let (running, status, news) =
+            (join_all(running.collect::<Vec<_>>()), Arc::clone(&self.status), self.news.clone());
+        let looking = async move {
+            loop {
+                tokio::time::sleep(EXPIRING_INTERVAL).await;
+                for expiring in status.expiring() {
+                    // There may be thousands.
+                    while news.len() >= notices::QUEUE / 2 {
+                        tokio::time::sleep(ROOM_INTERVAL).await;
+                    }
+                    let _ = news.send(Arc::new(expiring));
+                }
+            }
+        };
+        async move {
+            tokio::join!(running, looking);
+        }
     }
 
     /// Sends a manual trigger to a site of this process, with who asked and why.

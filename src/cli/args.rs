@@ -161,6 +161,14 @@ pub enum Command {
     #[command(after_help = notes::INSPECT)]
     Inspect(Inspect),
 
+    /// Send a notice to each address of `[[notices]]`, to see that it arrives
+    #[command(after_help = notes::NOTIFY)]
+    Notify {
+        /// Send one that says that it is a test
+        #[arg(long, required = true)]
+        test: bool,
+    },
+
     /// Ask the running sidecar whether it is healthy: for containers without curl
     #[command(after_help = notes::HEALTHCHECK)]
     Healthcheck(Healthcheck),

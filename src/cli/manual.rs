@@ -52,6 +52,7 @@ fn settings(command: &Command) -> Option<&'static [&'static str]> {
     match command.get_name() {
         "config" | "init" | "version" | "completions" | "man" => None,
         "token-sidecar" | "run" | "refresh" | "inspect" | "doctor" | "check-config" => Some(&[""]),
+        "notify" => Some(&["notices", "telegram."]),
         "healthcheck" => Some(&["server.listen"]),
         "status" => Some(&["redis.", "time_zone", "sites.*.schedule"]),
         _ => Some(&["redis."]),

@@ -12,6 +12,7 @@ mod local;
 mod manual;
 mod next;
 mod notes;
+mod notify;
 mod patience;
 mod refresh;
 mod refused;
@@ -191,6 +192,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, Stopped> {
             Command::Status(flags) => status::run(&config, &some_sites(&config, only)?, flags).await,
             Command::Watch(output) => watch::run(&config, &some_sites(&config, only)?, output).await,
             Command::Doctor(output) => doctor::run(&config, &some_sites(&config, only)?, output).await,
+            Command::Notify { .. } => notify::run(&config, some_sites(&config, only)?[0]).await,
             Command::Healthcheck(flags) => healthcheck::run(&config, flags).await,
             Command::Inspect(flags) => inspect::run(&config, one_site(&config, only)?, flags).await,
             Command::CheckConfig(_)

@@ -86,6 +86,12 @@ Examples:
       --api https://api.shop.example/v2/profile --write shop.toml
   token-sidecar --config shop.toml doctor --site shop_example";
 
+pub(super) const NOTIFY: &str = "\
+Exit codes: 0 all were sent, 2 no notice is set, 75 one was not sent.
+
+Example:
+  token-sidecar notify --test --config sidecar.toml";
+
 pub(super) const STATUS: &str = "\
 Exit codes: 0 there is a fresh token (with --watch: interrupted), 1 there is
 none, 69 Redis is out of reach.

@@ -232,7 +232,8 @@ fn readable(SiteWithHistory { site, history, sidecars, outputs }: &SiteWithHisto
         row("sidecars", screen::bad("none listens: reports are lost; start one: token-sidecar run").to_string());
     } else {
         if let Some(at) = site.refresh_at {
-            row("renewal", ahead(at, now));
+            let late = if site.expiring { format!("  {}", screen::bad("none has succeeded")) } else { String::new() };
+            row("renewal", format!("{}{late}", ahead(at, now)));
         }
         row("next tick", site.next_tick.map_or_else(|| "off".to_owned(), |at| ahead(at, now)));
         if let Some(count) = sidecars {

@@ -155,7 +155,7 @@ mod tests {
             ("[site.x]\npage_url = \"x\"", "sidecar.toml: unknown key site: did you mean sites?"),
             (
                 "\"redis.url\" = \"x\"",
-                "sidecar.toml: unknown key redis.url: known here are browser, flaresolverr, gateway, log, redis, server, shutdown_grace, sites, time_zone",
+                "sidecar.toml: unknown key redis.url: known here are browser, flaresolverr, gateway, log, notices, redis, server, shutdown_grace, sites, telegram, time_zone",
             ),
             ("[log]\ncolour = true", "sidecar.toml: unknown key log.colour: known here are filter, format"),
             ("redis = \"hunter2\"", "sidecar.toml: redis = (hidden): expected a table"),

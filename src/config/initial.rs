@@ -35,6 +35,9 @@ const ENV_HEAD: &str = "\
 # counts.
 ";
 
+/// What is written as `[[…]]`.
+const LISTS_OF_TABLES: [&str; 2] = ["files", "notices"];
+
 /// A setting as it is without any file, variable and flag.
 struct Initial {
     path: String,
@@ -64,7 +67,8 @@ pub fn toml() -> Result<String, ConfigErrors> {
             if let Some(file) = setting.example_of_a_file() {
                 let _never = writeln!(text, "# {key}_file = \"{file}\"");
             }
-            let value = setting.value.clone().unwrap_or_else(|| "".into());
+            let unset = if LISTS_OF_TABLES.contains(&key) { Value::Array(Vec::new()) } else { "".into() };
+            let value = setting.value.clone().unwrap_or(unset);
             let _never = writeln!(text, "#{key} = {value}");
         }
     }

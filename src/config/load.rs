@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use token_sidecar_client::redis::RedisConfig;
+use token_sidecar_client::wire::SiteId;
 use tracing_subscriber::filter::Targets;
 
 use super::browser::BrowserSection;
@@ -15,6 +16,7 @@ use super::error::ConfigErrors;
 use super::gateway::{GatewayConfig, GatewaySection};
 use super::layers::Layers;
 use super::listing::{InFiles, Setting};
+use super::notices::{NoticeConfig, NoticeSection, TelegramSection};
 use super::reader::{Read, Reader};
 use super::redis::RedisSection;
 use super::rotation::Rotation;
@@ -37,6 +39,7 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// At least one.
     pub sites: Vec<SiteConfig>,
+    pub notices: Vec<NoticeConfig>,
 }
 
 /// The effective settings.
@@ -79,6 +82,8 @@ struct ProcessSection {
     time_zone: Zone,
     shutdown_grace: Span<0, { 600 * SECOND }>,
     flaresolverr: FlaresolverrSection,
+    notices: Vec<NoticeSection>,
+    telegram: TelegramSection,
     /// Read for its errors; each site has its own.
     #[serde(rename = "browser")]
     _browser: BrowserSection,
@@ -101,14 +106,15 @@ fn with(inputs: &Inputs, lists: bool) -> Result<(Config, Read), ConfigErrors> {
 
 fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
     let mut process = reader.section(None);
-    let ProcessSection { redis, server, mut gateway, log, time_zone, shutdown_grace, flaresolverr, .. } =
-        process.read("")?;
+    let section: ProcessSection = process.read("")?;
+    let ProcessSection { redis, server, mut gateway, log, time_zone, shutdown_grace, flaresolverr, .. } = section;
     let redis = redis.build(&mut process);
     // It must be right even where each site has its own.
     flaresolverr.proxy.build(&mut process);
     let headers = std::mem::take(&mut gateway.headers);
     let gateway = gateway.build(&mut process);
     let sites = read_sites(reader, &time_zone.0, &headers);
+    let notices = read_notices(reader, section.notices, section.telegram, &sites);
     if reader.is_right_so_far() {
         checks::check(reader, &redis.topology, &sites);
     }
@@ -121,7 +127,22 @@ fn read(reader: &mut Reader, rotation: Rotation) -> Option<Config> {
         log_filter: log.filter.0,
         shutdown_grace: shutdown_grace.0,
         sites,
+        notices,
     })
+}
+
+fn read_notices(
+    reader: &mut Reader,
+    sections: Vec<NoticeSection>,
+    telegram: TelegramSection,
+    sites: &[SiteConfig],
+) -> Vec<NoticeConfig> {
+    let known: Vec<SiteId> = sites.iter().map(|site| site.id.clone()).collect();
+    let mut process = reader.section(None);
+    let telegram = telegram.build(&mut process);
+    let sections = sections.into_iter().enumerate();
+    let notices = sections.filter_map(|(number, section)| section.build(&mut process, number, &known));
+    notices.chain(telegram).collect()
 }
 
 fn read_sites(reader: &mut Reader, zone: &str, gateway_headers: &Headers) -> Vec<SiteConfig> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName};
+use reqwest::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -290,8 +290,11 @@ pub(super) fn headers(templates: Headers, table: &str, site: &mut Section, place
     named(templates, table, site, header).into_iter().filter(|(_, value)| !value.is_empty()).collect()
 }
 
+/// These say where a request ends.
+const FRAMING: [HeaderName; 3] = [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING];
+
 /// Fills in a table of headers.
-fn named<T>(
+pub(super) fn named<T>(
     templates: Headers,
     table: &str,
     site: &mut Section,
@@ -300,6 +303,10 @@ fn named<T>(
     let filled = templates.into_iter().filter_map(|(name, template)| {
         let value = value(&template?);
         let header = value::header_name(&name).map_err(|reason| format!("{reason} to the left of ="));
+        let header = header.and_then(|name| match FRAMING.contains(&name) {
+            true => Err("this header is set by the sidecar".to_owned()),
+            false => Ok(name),
+        });
         let header = header.and_then(|name| Ok((name, value?)));
         fill(site, &format!("{table}.{name}"), Secrecy::Header, header)
     });

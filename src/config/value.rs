@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use percent_encoding::percent_decode_str;
 use reqwest::Method;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -20,6 +21,7 @@ use url::Url;
 use super::browser::{BrowserPlace, StorageItem};
 use super::environment;
 use super::gateway::{self, GatewayAddress};
+use super::notices::SigningKey;
 use super::source::{ProxyConfig, TokenPlace};
 use crate::domain::{duration, extract};
 
@@ -68,6 +70,10 @@ texts! {
     UserAgentText(HeaderValue) = user_agent;
     RedisKey(String) = redis_key;
     VariableName(String) = variable;
+    NoticeAddress(SecretString) = |text| web(text, &["http", "https"], "https://hooks.test/…").map(|_| text.trim().into());
+    NoticeSecret(SigningKey) = signing_key;
+    BotToken(SecretString) = bot_token;
+    ChatId(String) = chat_id;
     HttpMethod(Method) = method;
     Place(TokenPlace) = place;
 }
@@ -298,6 +304,32 @@ pub(super) fn header(text: &str) -> Parsed<HeaderValue> {
 fn user_agent(text: &str) -> Parsed<HeaderValue> {
     let name = extract::user_agent(text).and_then(|name| HeaderValue::from_str(&name).ok());
     name.ok_or_else(|| "expected at most 512 characters of ASCII on one line".to_owned())
+}
+
+/// Standard Webhooks: `whsec_` and Base64; any other text is the key as it is.
+fn signing_key(text: &str) -> Parsed<SigningKey> {
+    let text = text.trim();
+    let key = text.strip_prefix("whsec_").map_or_else(|| Ok(text.into()), |encoded| BASE64_STANDARD.decode(encoded));
+    let key = key.ok().filter(|key| !key.is_empty());
+    key.map(SigningKey::from).ok_or_else(|| "expected a text, or whsec_ and a key in Base64".to_owned())
+}
+
+fn bot_token(text: &str) -> Parsed<SecretString> {
+    let text = text.trim();
+    let is_one = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b":_-".contains(&b));
+    if is_one { Ok(text.into()) } else { Err("expected the token of a bot, such as 123456:ABC-DEF".to_owned()) }
+}
+
+fn chat_id(text: &str) -> Parsed<String> {
+    let text = text.trim();
+    let (number, name) = (text.strip_prefix('-').unwrap_or(text), text.strip_prefix('@').unwrap_or_default());
+    let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if is_number || is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the number of a chat, or @name of a channel".to_owned())
+    }
 }
 
 fn redis_key(text: &str) -> Parsed<String> {

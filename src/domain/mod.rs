@@ -9,6 +9,7 @@ pub mod file_template;
 pub mod inbox;
 pub mod inspection;
 pub mod lifetime;
+pub mod notice;
 pub mod pending;
 pub mod product;
 pub mod round;

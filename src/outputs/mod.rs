@@ -2,4 +2,6 @@
 
 mod file;
 mod hook;
+pub mod notices;
 pub mod token_file;
+mod webhook;

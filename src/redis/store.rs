@@ -12,7 +12,7 @@ use token_sidecar_client::wire::{Channels, Event, Failed, KeyNames, SiteId, whol
 use super::scripts;
 use crate::domain::snapshot::Snapshot;
 use crate::refresh::ports::{
-    AttemptEnd, Checked, ClaimId, Heartbeat, KeyTtl, Lease, NewToken, Record, Recorded, Store, StoreError,
+    AttemptEnd, Checked, ClaimId, Heartbeat, KeyTtl, Lease, NewToken, NoticeStore, Record, Recorded, Store, StoreError,
 };
 
 /// How far an estimate of Redis' clock may be off.
@@ -57,6 +57,14 @@ impl RedisStore {
     /// Reads the site's state. The error keeps its kind, which [`Store::look`] does not need.
     pub async fn snapshot(&self) -> Result<Snapshot, LinkError> {
         self.run(&LOOK, json!({})).await
+    }
+
+    fn notice_key(&self, name: &str) -> String {
+        self.site.keys.companion(&format!("notice:{name}"))
+    }
+
+    fn set_notice(&self, name: &str, span: Duration) -> redis::Cmd {
+        redis::cmd("SET").arg(self.notice_key(name)).arg(&*self.site.instance).arg("PX").arg(millis(span)).clone()
     }
 
     /// Runs a script with the site's keys; it reads the arguments by their names.
@@ -231,6 +239,26 @@ impl Store for RedisStore {
 
     fn token_key(&self) -> &str {
         &self.site.keys.token
+    }
+}
+
+impl NoticeStore for RedisStore {
+    async fn is_failing(&self) -> Result<bool, StoreError> {
+        Ok(self.snapshot().await?.failing.is_some())
+    }
+
+    async fn claim(&self, name: &str, span: Duration) -> Result<bool, StoreError> {
+        let set = self.set_notice(name, span).arg("NX").clone();
+        Ok(self.link.command::<Option<String>>(&set).await?.is_some())
+    }
+
+    async fn note(&self, name: &str, span: Duration) -> Result<(), StoreError> {
+        Ok(self.link.command::<()>(&self.set_notice(name, span)).await?)
+    }
+
+    async fn release(&self, name: &str) -> Result<bool, StoreError> {
+        let delete = redis::cmd("DEL").arg(self.notice_key(name)).clone();
+        Ok(self.link.command::<u64>(&delete).await? > 0)
     }
 }
 

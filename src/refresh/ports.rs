@@ -47,6 +47,21 @@ pub trait Store: Send + Sync {
     fn token_key(&self) -> &str;
 }
 
+/// What has been told of a site, over all replicas.
+pub trait NoticeStore: Send + Sync {
+    /// Whether the last attempt on the site has failed.
+    fn is_failing(&self) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Sets the key of a notice for so long, unless it is there; whether it was not.
+    fn claim(&self, name: &str, span: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Sets the key of a notice for so long, whether or not it is there.
+    fn note(&self, name: &str, span: Duration) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Deletes the key of a notice; whether it was there.
+    fn release(&self, name: &str) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
 pub trait Source: Send + Sync {
     /// The name in messages, keys and metrics.
     fn name(&self) -> &str;

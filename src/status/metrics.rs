@@ -129,6 +129,16 @@ pub(crate) fn metrics(status: &StatusRegistry, format: Format) -> String {
     page.each("last_success_timestamp_seconds", "When a token was last stored, in Unix time.", |site, _| {
         site.last_success_at.map(unix)
     });
+    page.each(
+        "token_expiring",
+        "1 where the token still works, and its renewal is due and has failed or is late.",
+        |site, _| site.read_at.map(|_| f64::from(site.expiring)),
+    );
+    page.each(
+        "recovered_timestamp_seconds",
+        "When failures were last seen to have ended with a token, in Unix time.",
+        |site, _| site.recovered_at.map(unix),
+    );
     page.each("consecutive_failures", "Failed attempts in a row, over all replicas.", |site, _| {
         site.read_at.map(|_| site.failing.as_ref().map_or(0.0, |failing| f64::from(failing.attempts)))
     });

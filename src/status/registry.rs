@@ -14,9 +14,10 @@ use super::gateway::{GatewayCounts, GatewayObserver};
 use super::hourly::{HOURS, Hourly};
 use super::metrics::{Counts, Times, Totals};
 use super::output::{OutputObserver, OutputStatus};
-use super::site::{SiteRecord, SiteStatus};
+use super::site::{LATE, SiteRecord, SiteStatus};
 use super::subscription::{Canary, SubscriptionObserver, SubscriptionState, SubscriptionStatus};
 use crate::domain::breaker::SolverStatus;
+use crate::domain::notice::News;
 use crate::domain::schedule::Schedule;
 use crate::refresh::observation::{Observation, Observer, Step};
 
@@ -145,6 +146,18 @@ impl StatusRegistry {
             (state.0.status(site, &entry.schedule, now), state.1)
         });
         sites.collect()
+    }
+
+    /// The sites whose token ends soon without a renewal. A process that has just started may be about to begin one.
+    pub fn expiring(&self) -> Vec<News> {
+        let has_settled = self.now() >= LATE;
+        let news = |site: SiteStatus| {
+            let is_known = site.expiring && (has_settled || site.failing.is_some());
+            let (token, site) = (site.token.filter(|_| is_known)?, SiteId::parse(&site.site)?);
+            let (version, ends_at) = (token.version, token.ends_at()?);
+            Some(News::Expiring { site, version, fingerprint: token.fingerprint, ends_at })
+        };
+        self.sites().into_iter().filter_map(news).collect()
     }
 
     /// An estimate of the store's clock, from the latest reading; `None` before the first.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use token_sidecar_client::wire::{Product, SiteId, Trigger, rounded_down};
 
-use crate::domain::lifetime::later;
+use crate::domain::lifetime::{between, later};
 use crate::domain::schedule::Schedule;
 use crate::domain::snapshot::{Current, Failing, Snapshot};
 use crate::refresh::observation::Step;
@@ -24,6 +24,12 @@ pub struct SiteStatus {
     pub next_tick: Option<Timestamp>,
     pub refresh: Option<RefreshStatus>,
     pub failing: Option<Failing>,
+    /// Whether the token still works, and its renewal is due and has failed or is late.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub expiring: bool,
+    /// When failures were last seen to have ended with a token, as far as this process knows.
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "rounded_down")]
+    pub recovered_at: Option<Timestamp>,
     /// When an attempt last began or ended, as far as this process knows; as precise as the history.
     pub last_attempt_at: Option<Timestamp>,
     /// When a token was last stored, by any process.
@@ -98,6 +104,9 @@ pub struct HistoryEntry {
     pub instance: Option<String>,
 }
 
+/// How late a renewal may begin until it is said to be late; half of what is left of the token, where that is less.
+pub(super) const LATE: Duration = Duration::from_secs(60);
+
 /// What is known of a site. The [`SiteStatus`] at any instant of the monotonic clock is computed from it.
 #[derive(Debug, Default)]
 pub struct SiteRecord {
@@ -106,6 +115,7 @@ pub struct SiteRecord {
     step: Option<(Step, Duration)>,
     last_attempt_at: Option<Timestamp>,
     last_success_at: Option<Timestamp>,
+    recovered_at: Option<Timestamp>,
 }
 
 /// The last reading.
@@ -131,6 +141,10 @@ impl SiteRecord {
         let token = snapshot.current.as_ref().map(|current| TokenStatus::of(current, snapshot.version));
         let is_new =
             |last: &Reading| failing.is_some() && last.failing != failing || token.is_some() && last.token != token;
+        let was_failing = self.reading.as_ref().is_some_and(|last| last.failing.is_some());
+        if was_failing && failing.is_none() && token.is_some() {
+            self.recovered_at = Some(snapshot.at);
+        }
         let ended_at = self.reading.as_ref().filter(|last| is_new(last)).map(|_| snapshot.at);
         self.last_attempt_at = self.last_attempt_at.max(stored_at).max(ended_at);
         self.reading = Some(Reading {
@@ -175,22 +189,33 @@ impl SiteRecord {
         let token = reading.and_then(|reading| reading.token.clone());
         let next_tick = time.and_then(|time| schedule.next_after(time));
         let renew_at = reading.and_then(|reading| reading.renew_at);
+        let failing = reading.and_then(|reading| reading.failing.clone());
+        let refresh = self.refresh(time);
+        let ends_at = token.as_ref().and_then(TokenStatus::ends_at);
+        let is_due = |time: Timestamp| {
+            let (due, end) = renew_at.zip(ends_at)?;
+            let late = later(due, LATE.min(between(due, end) / 2));
+            Some(if failing.is_some() { due <= time } else { refresh.is_none() && late <= time })
+        };
+        let state = match (time, &token) {
+            (None, _) => TokenState::Unknown,
+            (_, None) => TokenState::Missing,
+            (Some(time), Some(token)) if token.ends_at().is_some_and(|end| end <= time) => TokenState::Expired,
+            _ if reading.and_then(|reading| reading.failing.as_ref()).is_some_and(is_for_a_refused_token) => {
+                TokenState::Refused
+            }
+            _ => TokenState::Fresh,
+        };
         SiteStatus {
             site: site.to_string(),
-            state: match (time, &token) {
-                (None, _) => TokenState::Unknown,
-                (_, None) => TokenState::Missing,
-                (Some(time), Some(token)) if token.ends_at().is_some_and(|end| end <= time) => TokenState::Expired,
-                _ if reading.and_then(|reading| reading.failing.as_ref()).is_some_and(is_for_a_refused_token) => {
-                    TokenState::Refused
-                }
-                _ => TokenState::Fresh,
-            },
+            state,
+            expiring: state == TokenState::Fresh && time.and_then(is_due).unwrap_or_default(),
+            recovered_at: self.recovered_at,
             token,
             refresh_at: [renew_at, next_tick].into_iter().flatten().min(),
             next_tick,
-            refresh: self.refresh(time),
-            failing: reading.and_then(|reading| reading.failing.clone()),
+            refresh,
+            failing,
             last_attempt_at: self.last_attempt_at,
             last_success_at: self.last_success_at,
             read_at: reading.map(|reading| reading.at),
@@ -360,6 +385,27 @@ mod tests {
             assert_eq!(status(&record, 1).state, state, "{trigger}");
             assert_eq!(record.last_attempt_at, Some(snapshot().at), "another replica's attempt has failed");
         }
+    }
+
+    #[test]
+    fn a_token_that_ends_without_a_renewal_is_expiring_and_a_new_one_after_failures_has_recovered() {
+        let scheduled = || Box::new(Failing { trigger: Trigger::Expiry, ..failing() });
+        let is_expiring = |record: &SiteRecord, second| status(record, second).expiring;
+        let mut record = SiteRecord::default();
+        record.look(&snapshot(), SECOND);
+        let renew_at = snapshot().current.as_ref().and_then(Current::renew_at).unwrap();
+        let due = 1 + u32::try_from(between(snapshot().at, renew_at).as_secs()).unwrap();
+        assert!(!is_expiring(&record, due + 58) && is_expiring(&record, due + 61), "a renewal takes a while");
+        assert!(!is_expiring(&record, 85_987), "it has expired");
+        record.look(&Snapshot { failing: Some(scheduled()), ..snapshot() }, SECOND);
+        assert!(!is_expiring(&record, due - 2) && is_expiring(&record, due + 1), "a renewal that fails is known");
+        assert_eq!(status(&record, 1).recovered_at, None);
+        let mut running = SiteRecord::default();
+        running.look(&snapshot(), SECOND);
+        running.enter(Step::Solve, SECOND);
+        assert!(!is_expiring(&running, due + 61), "it is under way");
+        record.look(&snapshot(), SECOND);
+        assert_eq!(status(&record, 1).recovered_at, Some(snapshot().at));
     }
 
     #[test]

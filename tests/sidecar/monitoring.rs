@@ -8,6 +8,7 @@ use std::process::Command;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+use simulator::Faults;
 
 use crate::process::world::text;
 use crate::process::{Running, World, eventually, http};
@@ -93,8 +94,15 @@ fn prometheus_has_all_that_the_rules_and_the_dashboard_ask_for() {
         ("SIDECAR_GATEWAY", "127.0.0.1:0"),
         ("SIDECAR_ENV_FILE", text(&env_file)),
         ("SIDECAR_CONFIG", "sidecar.toml"),
+        ("SIDECAR_BACKOFF_INITIAL", "50ms"),
     ];
-    let (sidecar, _events) = world.ready_sidecar(&env);
+    // A recovery has a metric once there was one.
+    world.faults(Faults { solve_reset: true, ..Faults::default() });
+    let events = world.events();
+    let sidecar = world.sidecar(&env);
+    events.failed("solve");
+    world.heal();
+    events.until("a new token", |event| event["cause"] == "refreshed");
     let prometheus = Prometheus::start(&world, &sidecar);
 
     let rules = eventually("the rules are evaluated", || {

@@ -9,6 +9,7 @@ pub(crate) mod measured;
 pub(crate) mod papers;
 pub(crate) mod preload;
 pub(crate) mod proxy;
+pub(crate) mod receiver;
 pub(crate) mod redis_server;
 pub(crate) mod sentinel;
 pub(crate) mod tls_front;

@@ -14,15 +14,20 @@ use super::super::redaction::{HIDDEN, Secrecy};
 use super::{Entry, Error, Given, Place, Scope};
 
 impl<'a> Place<'a> {
-    /// The tables of a list, whose names are their numbers. The strongest layer's list counts as a whole.
-    fn tables(&self) -> Option<Vec<Self>> {
-        let last = self.entries.last()?;
-        let mut numbers: Vec<usize> = last.value.as_table()?.keys().filter_map(|name| name.parse().ok()).collect();
-        numbers.sort_unstable();
+    /// The tables of a list, whose names are their numbers; `None` where it is no list of tables. The strongest layer's
+    /// list counts as a whole.
+    fn tables(&self) -> Result<Option<Vec<Self>>, Error> {
+        let Some((last, table)) = self.entries.last().and_then(|last| Some((last, last.value.as_table()?))) else {
+            return Ok(None);
+        };
+        let numbers: Option<BTreeSet<usize>> = table.keys().map(|name| name.parse().ok()).collect();
+        let Some(numbers) = numbers else {
+            return Err(self.wrong(HIDDEN, format!("expected a list of tables: [[{}]]", self.full_path())));
+        };
         let list =
             Place { entries: vec![*last], table: Rc::clone(&self.table), name: self.name.clone(), item: None, ..*self };
         let path = self.path().into();
-        Some(numbers.into_iter().map(|number| list.child(&path, &number.to_string())).collect())
+        Ok(Some(numbers.into_iter().map(|number| list.child(&path, &number.to_string())).collect()))
     }
 
     /// The items of a list of texts. A text is one, split at commas and blanks, where `is_split`.
@@ -107,7 +112,7 @@ impl<'de> Deserializer<'de> for Place<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if let Some(tables) = self.tables() {
+        if let Some(tables) = self.tables()? {
             return visitor.visit_seq(SeqDeserializer::new(tables.into_iter()));
         }
         self.items(true, visitor)
