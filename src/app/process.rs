@@ -112,9 +112,9 @@ impl Process {
             contacts.insert(id.clone(), Contact { mailbox: Arc::clone(&mailbox), store: store.clone() });
             let stored = watch::Sender::new(None);
             let observer = status.add(&id, policy.schedule.clone());
-            outputs.extend(files.into_iter().map(|file| Output {
-                observer: observer.output(&file.path, file.hook.is_some()),
-                file: TokenFileWriter::new(id.clone(), file),
+            outputs.extend(files.iter().map(|file| Output {
+                observer: observer.output(file.name_among(&files), file.hook.is_some()),
+                file: TokenFileWriter::new(id.clone(), file.clone()),
                 stored: stored.subscribe(),
             }));
             if let (Some(_), Some(api), Some(observer)) = (&gateway, api, status.gateway(&id)) {

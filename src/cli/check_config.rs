@@ -45,7 +45,9 @@ pub(super) fn render(site: &SiteConfig) -> Result<Exit, Stopped> {
         let (of, content) = match &file.content {
             Content::EnvLine(key) => (", one line", format!("{key}=hidden\n")),
             // It was rendered when it was parsed.
-            Content::Template(template) => ("", template.sample().map_err(|e| Stopped::new(Exit::Config, e))?),
+            Content::Template(template) => {
+                ("", template.sample(site.id.as_str()).map_err(|e| Stopped::new(Exit::Config, e))?)
+            }
         };
         screen::line(screen::faint(&format!("# {}{of}{mode}", file.path.display())))?;
         screen::line(content.strip_suffix('\n').unwrap_or(&content))?;

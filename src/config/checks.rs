@@ -1,7 +1,7 @@
 //! Checks between sites, and between a site and Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use token_sidecar_client::redis::Topology;
@@ -39,11 +39,19 @@ fn pairs<K: Ord + Clone, T: Copy>(items: impl Iterator<Item = (K, T)>) -> Vec<(T
     earlier.collect()
 }
 
+/// Where a file is, however its folder is spelled.
+fn place(file: &TokenFile) -> PathBuf {
+    let path = path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+    folder.zip(path.file_name()).map(|(folder, name)| folder.join(name)).unwrap_or(path)
+}
+
 /// No two write the same file, unless they write different lines of a `.env`.
 fn check_files(reader: &mut Reader, sites: &[SiteConfig]) {
-    let all = || sites.iter().flat_map(|site| site.files.iter().map(move |file| (site, file)));
-    let lines = all().filter_map(|(site, file)| match &file.content {
-        Content::EnvLine(key) => Some(((&file.path, key), site)),
+    let all: Vec<_> =
+        sites.iter().flat_map(|site| site.files.iter().map(move |file| (site, file, place(file)))).collect();
+    let lines = all.iter().filter_map(|(site, file, place)| match &file.content {
+        Content::EnvLine(key) => Some(((place, key), *site)),
         Content::Template(_) => None,
     });
     for (one, two, (file, key)) in pairs(lines) {
@@ -51,8 +59,8 @@ fn check_files(reader: &mut Reader, sites: &[SiteConfig]) {
         reader.conflict(format!("sites.{} and sites.{} write the same line {key} of {file}", one.id, two.id));
     }
     let whole = |file: &TokenFile| matches!(file.content, Content::Template(_));
-    let written: BTreeSet<&Path> = all().filter(|(_, file)| whole(file)).map(|(_, file)| &*file.path).collect();
-    let of_those = all().filter(|(_, file)| written.contains(&*file.path)).map(|(site, file)| (&file.path, site));
+    let written: BTreeSet<&Path> = all.iter().filter(|(_, file, _)| whole(file)).map(|(.., place)| &**place).collect();
+    let of_those = all.iter().filter(|(.., place)| written.contains(&**place)).map(|(site, _, place)| (place, *site));
     for (one, two, file) in pairs(of_those) {
         reader.conflict(format!("sites.{} and sites.{} both write {}", one.id, two.id, file.display()));
     }

@@ -37,8 +37,12 @@ impl FileSection {
     /// The file with this number; errors are noted.
     pub(super) fn build(mut self, site: &mut Section, number: usize, product: Product) -> Option<TokenFile> {
         let at = |name: &str| format!("files.{number}.{name}");
-        if self.path.is_none() {
-            site.missing(&at("path"), "expected the file to write");
+        match &self.path {
+            None => site.missing(&at("path"), "expected the file to write"),
+            Some(path) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                site.check::<()>(&at("path"), Secrecy::Open, Err("expected a file, not a folder".to_owned()));
+            }
+            Some(_) => {}
         }
         let hook = self.hook(site, number);
         let parse = |text: &str| FileTemplate::parse(text, product).map_err(|error| error.to_string());
@@ -85,16 +89,21 @@ impl FileSection {
             conflict(["command", "signal"], "a command is run or a signal sent, and both are set");
         }
         if self.command.is_none() && (!self.pass_env.is_empty() || self.timeout.is_some()) {
-            conflict(["pass_env", "timeout"], "pass_env and timeout are of a command, and there is none");
+            conflict(["pass_env", "timeout"], "pass_env and timeout need a command");
         }
         if self.signal.is_none() && self.pid_file.is_some() {
-            conflict(["signal", "pid_file"], "pid_file names the process that gets a signal, and there is none");
+            conflict(["signal", "pid_file"], "pid_file needs a signal");
         }
         if let Some(Words(words)) = self.command.take() {
+            let is_whole = words.iter().all(|word| !word.contains('\0'));
             let mut words = words.into_iter();
-            let program = words.next().filter(|program| !program.trim().is_empty());
+            let program = words.next().filter(|program| is_whole && !program.trim().is_empty());
             let program = program.ok_or("expected a program and its arguments such as [\"nginx\", \"-s\", \"reload\"]");
             let program = site.check(&at("command"), Secrecy::Open, program.map_err(str::to_owned))?;
+            if self.pass_env.iter().any(|name| name.0 == "PATH") {
+                let reason = "a command has a PATH of its own: name a program elsewhere with its folder";
+                site.check::<()>(&at("pass_env"), Secrecy::Open, Err(reason.to_owned()));
+            }
             let variables = self.pass_env.iter().filter_map(|name| {
                 Some(Variable { value: environment::of_this_process(&name.0)?, name: name.0.clone() })
             });
@@ -145,7 +154,7 @@ mod tests {
         assert_eq!(files[0].content, Content::EnvLine("SHOP_BEARER_TOKEN".to_owned()));
         assert_eq!(files[1].access, Access { mode: Some(0o640), owner: Some(0), group: Some(0) });
         let samples = files.iter().filter_map(|file| match &file.content {
-            Content::Template(template) => Some(template.sample().unwrap()),
+            Content::Template(template) => Some(template.sample("shop").unwrap()),
             Content::EnvLine(_) => None,
         });
         let nginx = "proxy_set_header Authorization \"Bearer hidden\";\n";
@@ -161,14 +170,14 @@ mod tests {
         };
         assert_eq!(hooks(""), None);
         // Of the environment of the test's own process.
-        let path = environment::of_this_process("PATH").unwrap();
+        let folder = environment::of_this_process("CARGO_MANIFEST_DIR").unwrap();
         let command = HookCommand {
             program: "nginx".to_owned(),
             arguments: vec!["-s".to_owned(), "re, load".to_owned()],
-            environment: vec![Variable { name: "PATH".to_owned(), value: path }],
+            environment: vec![Variable { name: "CARGO_MANIFEST_DIR".to_owned(), value: folder }],
             timeout: Duration::from_secs(30),
         };
-        let set = "command = [\"nginx\", \"-s\", \"re, load\"]\npass_env = [\"PATH\", \"A_VARIABLE_THAT_IS_NOT_SET\"]";
+        let set = "command = [\"nginx\", \"-s\", \"re, load\"]\npass_env = [\"CARGO_MANIFEST_DIR\", \"A_VARIABLE_THAT_IS_NOT_SET\"]";
         assert_eq!(hooks(set), Some(Hook::Command(command.clone())));
         assert!(!format!("{command:?}").contains("/bin"), "a variable may be a secret: {command:?}");
         let signal = Hook::Signal { signal: HookSignal::Usr1, pid_file: PathBuf::from("/run/nginx.pid") };
@@ -203,6 +212,15 @@ mod tests {
                 "path = \"/a\"\nenv_key = \"A\"\ncommand = \"nginx -s reload\"",
                 "files.0.command = (hidden): expected a list of texts",
             ),
+            ("path = \"/a/\"\nenv_key = \"A\"", "files.0.path = \"/a/\": expected a file, not a folder"),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = [\"true\"]\npass_env = [\"PATH\"]",
+                "files.0.pass_env = [\"PATH\"]: a command has a PATH of its own",
+            ),
+            (
+                "path = \"/a\"\nenv_key = \"A\"\ncommand = [\"true\", \"\\u0000\"]",
+                "expected a program and its arguments",
+            ),
             (
                 "path = \"/a\"\nenv_key = \"A\"\ncommand = []",
                 "files.0.command = []: expected a program and its arguments",
@@ -216,8 +234,8 @@ mod tests {
                 "path = \"/a\"\nenv_key = \"A\"\nsignal = \"KILL\"\npid_file = \"/p\"",
                 "sites.shop.files.0.signal = \"KILL\": expected HUP, INT",
             ),
-            ("path = \"/a\"\nenv_key = \"A\"\npid_file = \"/p\"", "files.0: pid_file names the process that gets"),
-            ("path = \"/a\"\nenv_key = \"A\"\ntimeout = \"3s\"", "files.0: pass_env and timeout are of a command"),
+            ("path = \"/a\"\nenv_key = \"A\"\npid_file = \"/p\"", "files.0: pid_file needs a signal"),
+            ("path = \"/a\"\nenv_key = \"A\"\ntimeout = \"3s\"", "files.0: pass_env and timeout need a command"),
             (
                 "path = \"/a\"\nenv_key = \"A\"\ncommand = [\"true\"]\ntimeout = \"2h\"",
                 "sites.shop.files.0.timeout = \"2h\": expected a time from 1s to 1h",
@@ -237,6 +255,11 @@ mod tests {
                 "[[sites.shop.files]]\npath = \"/a\"\ntemplate = \"a\"\n[[sites.shop.files]]\npath = \"/a\"\nenv_key = \"A\"\n",
                 "sites.shop and sites.shop both write /a",
             ),
+            (
+                "[[sites.shop.files]]\npath = \"/usr/a\"\nenv_key = \"A\"\n[[sites.shop.files]]\npath = \"/usr/lib/../a\"\nenv_key = \"A\"\n",
+                "sites.shop and sites.shop write the same line A of /usr/a",
+            ),
+            ("[sites.shop.files]\npath = \"/a\"\n", "expected a list of tables: [[sites.shop.files]]"),
         ] {
             let refused = given(files).refused();
             assert!(refused.contains(error), "{files}: {refused}");

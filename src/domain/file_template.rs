@@ -16,6 +16,10 @@ pub struct FileTemplate {
     product: Product,
 }
 
+/// The values of a template.
+const NAMES: [&str; 8] =
+    ["cookie_header", "cookies", "expires_at", "fingerprint", "site", "token", "user_agent", "version"];
+
 /// A cookie of every name, for a template that is rendered before there are any.
 #[derive(Debug)]
 struct AnyCookie;
@@ -25,15 +29,16 @@ impl FileTemplate {
     /// name is found now.
     pub fn parse(text: &str, product: Product) -> Result<Self, TemplateError> {
         let template = Self { template: TextTemplate::new(text), product };
-        template.sample()?;
+        template.sample("site")?;
+        template.template.check_names(&NAMES)?;
         Ok(template)
     }
 
-    /// What would be written, with `hidden` in place of all that is secret.
-    pub fn sample(&self) -> Result<String, TemplateError> {
+    /// What would be written for a site, with `hidden` in place of all that is secret.
+    pub fn sample(&self, site: &str) -> Result<String, TemplateError> {
         // A user agent and a header of cookies need a filter with every token.
         self.template.render(&minijinja::context! {
-            site => "site", token => self.token("hidden"), user_agent => "hidden (user agent)",
+            site, token => self.token("hidden"), user_agent => "hidden (user agent)",
             cookies => Value::from_object(AnyCookie), cookie_header => "name=hidden; name=hidden",
             fingerprint => "0123456789abcdef", version => 1_u64, expires_at => "2030-01-01T00:00:00Z",
         })
@@ -115,6 +120,7 @@ mod tests {
             ("{{ expires_at | default('never') }}", "never"),
             ("{% if expires_at is defined %}{{ expires_at }}{% endif %}", ""),
             ("a\r\n{{ token }}\r\n", "a\r\neyJ0.e-_x.s=\r\n"),
+            ("{% set x = 1 %}{% for i in range(2) %}{{ loop.index + x }}{% endfor %}", "23"),
             ("{# a remark #}{{ token | json }}", "\"eyJ0.e-_x.s=\""),
         ] {
             assert_eq!(rendered(template).as_deref(), Ok(file), "{template}");
@@ -147,6 +153,7 @@ mod tests {
                 "it takes more than 50,000 steps",
             ),
             ("{% include 'other' %}", ""),
+            ("{% if version > 99 %}\n{{ tokn }}{% endif %}", "line 2, column 4: tokn: it is not known"),
         ] {
             let refused = rendered(template).unwrap_err();
             assert!(refused.starts_with("line ") && refused.contains(error), "{template}: {refused}");
@@ -164,7 +171,7 @@ mod tests {
     fn a_sample_has_no_secrets_and_every_cookie() {
         let text = "{{ token }} {{ cookies.any }} {{ cookie_header | shell }}";
         let template = FileTemplate::parse(text, Product::Token).unwrap();
-        assert_eq!(template.sample().unwrap(), "hidden hidden 'name=hidden; name=hidden'");
+        assert_eq!(template.sample("shop").unwrap(), "hidden hidden 'name=hidden; name=hidden'");
         let refused = FileTemplate::parse(text, Product::Cookies).unwrap_err();
         assert_eq!(refused.to_string(), "line 1, column 4: token: it is not known");
     }

@@ -51,6 +51,9 @@ pub struct Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoticeBody(Option<TextTemplate>);
 
+/// The values of a template.
+const NAMES: [&str; 6] = ["event", "id", "kind", "site", "text", "time"];
+
 /// Why a template makes no body.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -159,6 +162,9 @@ impl NoticeBody {
     /// JSON where the settings name no other type.
     pub fn parse(text: Option<&str>, kinds: &[NoticeKind], site: &SiteId, is_json: bool) -> Result<Self, BodyError> {
         let (body, at) = (Self(text.map(TextTemplate::new)), Timestamp::UNIX_EPOCH);
+        if let Some(template) = &body.0 {
+            template.check_names(&NAMES)?;
+        }
         for kind in kinds {
             for is_full in [false, true] {
                 let (rendered, _) = body.render(&News::sample(*kind, site, at).odd(is_full).notice(*kind, at), "id")?;

@@ -4,6 +4,7 @@
 //! value is written without a filter only where all of its characters are harmless; every other value needs a filter that
 //! quotes it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ const FUEL: u64 = 50_000;
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What a value may hold, besides letters and digits, that is written without a filter.
 const PLAIN: &[u8] = b"._~+/=%:@-";
+
+/// The functions of every template.
+const FUNCTIONS: [&str; 4] = ["debug", "dict", "namespace", "range"];
 
 /// The text of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +53,20 @@ impl TextTemplate {
         Self(text.to_owned())
     }
 
+    /// The first name that is none of `known`, also where no rendering comes by.
+    pub fn check_names(&self, known: &[&str]) -> Result<(), TemplateError> {
+        let environment = Environment::new();
+        // What is no template is found where it is rendered.
+        let Ok(template) = environment.template_from_str(&self.0) else { return Ok(()) };
+        let names: BTreeSet<String> = template.undeclared_variables(false).into_iter().collect();
+        let Some(name) = names.iter().find(|name| !known.iter().chain(&FUNCTIONS).any(|one| one == name)) else {
+            return Ok(());
+        };
+        let before = self.0.find(name.as_str()).and_then(|at| self.0.get(..at)).unwrap_or_default();
+        let (line, column) = (before.matches('\n').count() + 1, column_after(before));
+        Err(TemplateError { line, column, reason: format!("{name}: it is not known") })
+    }
+
     /// What it makes of these values. `Undefined` stands for one that is known and not there.
     pub fn render(&self, context: &Value) -> Result<String, TemplateError> {
         let mut environment = Environment::new();
@@ -72,9 +90,8 @@ impl TextTemplate {
 
     fn error(&self, error: &Error) -> TemplateError {
         let span = error.range().filter(|span| self.0.get(span.clone()).is_some()).unwrap_or_default();
-        let before = &self.0[..span.start];
+        let column = column_after(&self.0[..span.start]);
         let line = error.line().unwrap_or(1);
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         let ours = std::iter::successors(std::error::Error::source(error), |error| error.source())
             .find_map(|error| error.downcast_ref::<Reason>());
         let mut reason = match (ours, error.kind(), error.detail()) {
@@ -95,6 +112,11 @@ impl TextTemplate {
         }
         TemplateError { line, column, reason }
     }
+}
+
+/// The column of what follows, in characters from 1.
+fn column_after(text: &str) -> usize {
+    text.rsplit('\n').next().unwrap_or_default().chars().count() + 1
 }
 
 /// Writes a value that is quoted, or that needs no quotes.

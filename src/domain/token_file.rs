@@ -19,6 +19,19 @@ pub struct TokenFile {
     pub hook: Option<Hook>,
 }
 
+impl TokenFile {
+    /// What tells it from the other files of its site: the path, and the variable where it is one of several lines.
+    pub fn name_among(&self, all: &[Self]) -> String {
+        let path = self.path.display();
+        match &self.content {
+            Content::EnvLine(key) if all.iter().filter(|other| other.path == self.path).count() > 1 => {
+                format!("{path} {key}")
+            }
+            _ => path.to_string(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// The line of a `.env` that sets this variable to the bare token. The other lines are another's.

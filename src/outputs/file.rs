@@ -22,6 +22,10 @@ use xattr::FileExt as _;
 use crate::domain::token_file::Access;
 
 const MAX_BYTES: u64 = 1 << 20;
+/// How the name of a temporary file begins.
+const TEMPORARY: &str = ".token-sidecar-";
+/// No write takes as long: an older temporary file has been left behind.
+const LEFT: Duration = Duration::from_secs(600);
 const MAX_LINKS: usize = 40;
 /// Attempts to replace a file that changes meanwhile.
 const MAX_ATTEMPTS: usize = 20;
@@ -79,6 +83,7 @@ pub(super) fn rewrite<E: From<FileError>>(
             None => create(&target, access, &content)?,
         };
         if let Some(written) = written {
+            remove_what_is_left(folder(&target));
             return Ok(written);
         }
     }
@@ -140,7 +145,20 @@ fn create(target: &Path, access: Access, content: &[u8]) -> Result<Option<Writte
 
 /// An empty file beside `target`, readable by its owner only.
 fn temporary(target: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".token-sidecar-").suffix(".tmp").tempfile_in(folder(target))
+    tempfile::Builder::new().prefix(TEMPORARY).suffix(".tmp").tempfile_in(folder(target))
+}
+
+/// Removes the temporary files of processes that were killed in mid-write: they may hold a token.
+fn remove_what_is_left(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_ours = |name: &str| name.starts_with(TEMPORARY) && name.ends_with(".tmp");
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_ours)) {
+        let age = entry.metadata().and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > LEFT) {
+            // Another sidecar may be faster.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Gives a file the mode and owner that are set, where it has others.
@@ -347,6 +365,23 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_ne!(fs::metadata(&path).unwrap().ino(), before.ino());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = at(folder.path(), "old");
+        let [left, fresh, other] = [".token-sidecar-1.tmp", ".token-sidecar-2.tmp", ".other-1.tmp"].map(|name| {
+            let path = folder.path().join(name);
+            fs::write(&path, "a token").unwrap();
+            path
+        });
+        for path in [&left, &other] {
+            let long_ago = std::time::SystemTime::UNIX_EPOCH + LEFT;
+            File::options().write(true).open(path).and_then(|file| file.set_modified(long_ago)).unwrap();
+        }
+        put(&path, "new").unwrap();
+        assert_eq!([&left, &fresh, &other].map(|path| path.exists()), [false, true, true]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpid, kill_process};
 use token_sidecar_client::excerpt::{excerpt, without};
 use token_sidecar_client::wire::SiteId;
 use tokio::net::unix::pipe;
@@ -195,9 +195,13 @@ fn pid_in(file: &Path) -> Result<Option<Pid>, HookError> {
         found => found.map_err(unreadable)?,
     };
     let mut text = String::new();
-    File::open(file).and_then(|file| file.take(PID_BYTES).read_to_string(&mut text)).map_err(unreadable)?;
+    File::open(file).and_then(|file| file.take(PID_BYTES + 1).read_to_string(&mut text)).map_err(unreadable)?;
+    let text = Some(text).filter(|text| text.len() as u64 <= PID_BYTES);
     // 0 and less are groups of processes.
-    let pid = text.trim().parse().ok().filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    let pid = text.and_then(|text| text.trim().parse().ok()).filter(|pid| *pid > 0).and_then(Pid::from_raw);
+    if pid == Some(getpid()) {
+        return Err(wrong("it holds the number of the sidecar's own process".to_owned()));
+    }
     pid.map(Some).ok_or_else(|| wrong("it does not hold the number of a process".to_owned()))
 }
 
@@ -352,11 +356,14 @@ mod tests {
         hook().once(&stored(1)).await.unwrap();
         assert_eq!(reader.wait().unwrap().to_string(), "signal: 10 (SIGUSR1)");
         hook().once(&stored(1)).await.unwrap();
-        for wrong in ["", "-1", "0", "nginx", "99999999999999999999"] {
+        let cut = format!("{:60}1234567", "");
+        for wrong in ["", "-1", "0", "nginx", "99999999999999999999", &cut] {
             fs::write(&pid_file, wrong).unwrap();
             let error = error_of(hook()).await;
             assert!(error.ends_with("/pid: it does not hold the number of a process"), "{wrong}: {error}");
         }
+        fs::write(&pid_file, std::process::id().to_string()).unwrap();
+        assert!(error_of(hook()).await.ends_with("/pid: it holds the number of the sidecar's own process"));
         fs::remove_file(&pid_file).unwrap();
         fs::create_dir(&pid_file).unwrap();
         assert!(error_of(hook()).await.ends_with("it is not a regular file"));

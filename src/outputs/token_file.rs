@@ -126,7 +126,7 @@ impl TokenFileWriter {
             let ours = stored.borrow_and_update().clone().filter(|stored| stored.is_ours());
             latest = ours.or(latest);
             if let Some(stored) = latest.as_ref().filter(|_| is_wanted) {
-                let done = self.put(stored).await;
+                let done = self.put(stored, &report).await;
                 failures = if done.is_ok() { 0 } else { failures + 1 };
                 // The process before may have been killed between a write and its hook: the first check counts as a write.
                 if done.as_ref().is_ok_and(|done| *done != Written::Unchanged || written.borrow().is_none()) {
@@ -141,9 +141,13 @@ impl TokenFileWriter {
     }
 
     /// Makes the file hold the token, or says why it does not. Logs the result.
-    async fn put(&mut self, stored: &Arc<StoredToken>) -> Result<Written, String> {
+    async fn put(
+        &mut self,
+        stored: &Arc<StoredToken>,
+        report: &impl Fn(Result<(), String>),
+    ) -> Result<Written, String> {
         let (site, path, fingerprint) = (&self.site, self.file.path.display(), stored.token.fingerprint());
-        match self.write(stored).await {
+        match self.write(stored, report).await {
             Ok(written) => {
                 tracing::debug!(%site, file.path = %path, token.fingerprint = %fingerprint, "the file is current");
                 if written == Written::InPlace && !self.has_advised {
@@ -163,7 +167,12 @@ impl TokenFileWriter {
         }
     }
 
-    async fn write(&self, stored: &Arc<StoredToken>) -> Result<Written, TokenFileError> {
+    /// Reports a write that takes long before it has ended.
+    async fn write(
+        &self,
+        stored: &Arc<StoredToken>,
+        report: &impl Fn(Result<(), String>),
+    ) -> Result<Written, TokenFileError> {
         let (site, file, stored) = (self.site.clone(), Arc::clone(&self.file), Arc::clone(stored));
         let mut writing = spawn_blocking(move || match &file.content {
             Content::EnvLine(key) => rewrite(&file.path, file.access, |content| match content {
@@ -179,10 +188,10 @@ impl TokenFileWriter {
         if let Ok(written) = timeout(SLOW, &mut writing).await {
             return written?;
         }
-        tracing::error!(
-            site = %self.site, file.path = %self.file.path.display(),
-            "the file does not hold the current token: its file system does not answer, or another process holds its lock"
-        );
+        let (site, path) = (&self.site, self.file.path.display());
+        let error = "its file system does not answer, or another process holds its lock";
+        tracing::error!(%site, file.path = %path, error, "the file does not hold the current token");
+        report(Err(error.to_owned()));
         writing.await?
     }
 }
@@ -317,7 +326,7 @@ mod tests {
         let path = folder.path().join(".env");
         for content in [b"\xff\xfeK\0", b"\xfe\xff\0K"] {
             fs::write(&path, content).unwrap();
-            let written = line_of(&path, "KEY").write(&stored("abc").unwrap()).await;
+            let written = line_of(&path, "KEY").write(&stored("abc").unwrap(), &|_| {}).await;
             assert!(matches!(written, Err(TokenFileError::Utf16)));
             assert_eq!(fs::read(&path).unwrap(), content);
         }
@@ -330,7 +339,7 @@ mod tests {
         let path = folder.path().join(".env");
         fs::write(&path, "A=1\r\nKEY=old\r\n").unwrap();
         for (key, token) in [("KEY", "abc"), ("OTHER", "def")] {
-            let written = line_of(&path, key).write(&stored(token).unwrap()).await;
+            let written = line_of(&path, key).write(&stored(token).unwrap(), &|_| {}).await;
             assert_eq!(written.unwrap(), Written::Replaced);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "A=1\r\nKEY=abc\r\nOTHER=def\r\n");

@@ -149,7 +149,6 @@ mod tests {
     use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
     use serde_json::{Value, json};
-    use std::path::Path;
     use std::time::Duration;
     use token_sidecar_client::wire::{Fingerprint, Payload, Trigger};
 
@@ -163,8 +162,8 @@ mod tests {
         trial.look(&Snapshot { failing: Some(Box::new(failing())), ..snapshot() });
         trial.shop.observe(Observation::Entered(Step::Solve));
         trial.status.message(&site("shop"), Payload::Bare);
-        trial.shop.output(Path::new("/data/.env"), false).report(Err("it is a folder".to_owned()));
-        let with_hook = trial.shop.output(Path::new("/data/token"), true);
+        trial.shop.output("/data/.env", false).report(Err("it is a folder".to_owned()));
+        let with_hook = trial.shop.output("/data/token", true);
         with_hook.report(Ok(()));
         with_hook.report_hook(Err("nginx ended with 1".to_owned()));
         trial.pass(Duration::from_secs(5));

@@ -40,7 +40,6 @@ mod tests {
     use crate::domain::snapshot::Snapshot;
     use crate::refresh::observation::{DecisionKind, Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
-    use std::path::Path;
     use std::time::Duration;
     use token_sidecar_client::wire::{Payload, Trigger};
 
@@ -79,11 +78,11 @@ mod tests {
         ] {
             trial.shop.observe(observation);
         }
-        trial.shop.output(Path::new("/data/.env"), false).report(Ok(()));
-        let with_hook = trial.shop.output(Path::new("/data/a\"b"), true);
+        trial.shop.output("/data/.env", false).report(Ok(()));
+        let with_hook = trial.shop.output("/data/a\"b", true);
         with_hook.report(Ok(()));
         with_hook.report_hook(Ok(()));
-        let _not_written_yet = trial.shop.output(Path::new("/data/later"), true);
+        let _not_written_yet = trial.shop.output("/data/later", true);
         trial.pass(Duration::from_secs(5));
         let _events = trial.status.subscribe();
         let expected = format!(

@@ -1,6 +1,5 @@
 //! The outputs of a site: what holds its token beside Redis.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -38,15 +37,10 @@ pub struct OutputObserver {
 
 impl OutputObserver {
     /// Adds an output of a site.
-    pub(super) fn new(entry: Arc<Entry>, file: &Path, has_hook: bool) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, file: String, has_hook: bool) -> Self {
         let mut outputs = lock(&entry.outputs);
         let number = outputs.len();
-        outputs.push(OutputStatus {
-            file: file.display().to_string(),
-            current: None,
-            error: None,
-            hook: has_hook.then(HookStatus::default),
-        });
+        outputs.push(OutputStatus { file, current: None, error: None, hook: has_hook.then(HookStatus::default) });
         drop(outputs);
         Self { entry, number }
     }

@@ -1,7 +1,6 @@
 //! The status registry: refreshes and the subscription write it, the server reads it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -262,9 +261,9 @@ impl SubscriptionObserver for StatusRegistry {
 }
 
 impl SiteObserver {
-    /// Adds an output of the site.
-    pub fn output(&self, file: &Path, has_hook: bool) -> OutputObserver {
-        OutputObserver::new(Arc::clone(&self.entry), file, has_hook)
+    /// Adds an output of the site, by a name that is its own.
+    pub fn output(&self, file: impl Into<String>, has_hook: bool) -> OutputObserver {
+        OutputObserver::new(Arc::clone(&self.entry), file.into(), has_hook)
     }
 
     /// Tells subscribers which step a refresh of this process is at; `None` after its end.

@@ -163,3 +163,36 @@ fn a_dotenv_that_two_processes_share_loses_no_line() {
         sidecar.stop().expect(0);
     }
 }
+
+#[test]
+fn a_write_that_hangs_is_known_while_it_hangs() {
+    let world = World::start();
+    let env = [("SIDECAR_ENV_FILE", ".env"), ("SIDECAR_DEBOUNCE", "0s")];
+    let (sidecar, events) = world.ready_sidecar(&env);
+    let output = || sidecar.get("/api/status").json()["sites"][0]["outputs"][0].take();
+    let is = |current: bool| eventually("the state of the file", || (output()["current"] == current).then(output));
+    is(true);
+    let file = std::fs::File::open(world.path(".env")).unwrap();
+    file.lock().unwrap();
+    world.publish("now");
+    events.until("a new token", |event| event["cause"] == "refreshed" && event["trigger"] == "invalid");
+    assert!(is(false)["error"].as_str().unwrap().contains("another process holds its lock"));
+    drop(file);
+    is(true);
+    assert!(world.read(".env").contains(&world.token().unwrap()));
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn two_lines_of_a_site_in_one_file_are_told_apart() {
+    let world = World::start();
+    let line = |key: &str| format!("[[sites.chitai_gorod.files]]\npath = \"a.env\"\nenv_key = {key:?}\n");
+    world.write("sidecar.toml", &[line("ONE"), line("TWO")].concat());
+    let (sidecar, _events) = world.ready_sidecar(&[("SIDECAR_CONFIG", "sidecar.toml")]);
+    let metric = |name: &str| format!("token_sidecar_output_current{{site=\"chitai_gorod\",file=\"{name}\"}} 1\n");
+    eventually("both are current", || {
+        let page = sidecar.get("/metrics").body;
+        ["a.env ONE", "a.env TWO"].iter().all(|name| page.contains(&metric(name))).then_some(())
+    });
+    sidecar.stop().expect(0);
+}

@@ -17,7 +17,7 @@ const TOML: &str = r#"
 path = "token.conf"
 template = """
 proxy_set_header Authorization "Bearer {{ token }}";
-proxy_set_header Cookie {{ cookie_header | ini }};
+proxy_set_header User-Agent {{ user_agent | ini }};
 """
 mode = "0640"
 
@@ -59,7 +59,11 @@ fn each_file_is_written_in_its_own_form_and_the_status_says_which_is_not_current
     };
     are_current(world.meta("version").unwrap().parse().unwrap());
     assert_eq!(fs::metadata(world.path("token.conf")).unwrap().mode() & 0o777, 0o640);
-    assert!(world.read("token.conf").contains("\nproxy_set_header Cookie \""), "{}", world.read("token.conf"));
+    assert!(
+        world.read("token.conf").contains("\nproxy_set_header User-Agent \"Mozilla/"),
+        "{}",
+        world.read("token.conf")
+    );
 
     world.publish("now");
     let event = events.until("a refresh", |event| event["trigger"] == "invalid" && event["cause"] == "refreshed");
@@ -96,7 +100,7 @@ fn what_would_be_written_is_shown_without_a_secret_and_what_is_wrong_with_its_pl
     let shown = world.call_with(&["check-config", "--render", "chitai_gorod"], &env).expect(0).stdout;
     let expected = "# token.conf, mode 0640\n\
         proxy_set_header Authorization \"Bearer hidden\";\n\
-        proxy_set_header Cookie \"name=hidden; name=hidden\";\n\
+        proxy_set_header User-Agent \"hidden (user agent)\";\n\
         # token.json\n\"hidden\"\n\
         # parser.env, one line\nAPI_TOKEN=hidden\n\
         # never\nhidden\n";
