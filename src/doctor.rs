@@ -259,7 +259,7 @@ async fn check_request(source: &HttpSource, stored: Option<&StoredToken>, what: 
     match source.fetch(stored).await {
         Ok(_) => Finding::works(what, "it answers"),
         Err(error) => {
-            let cure = "check the URL, or leave `http` out of SIDECAR_SOURCES";
+            let cure = "check the URL, or leave `http` out of `sources` (SIDECAR_SOURCES)";
             let cure = match &error {
                 HttpSourceError::Request(error) => cure_of_request(error, cure),
                 HttpSourceError::Answer { .. } | HttpSourceError::Unfilled { .. } => cure,
@@ -336,7 +336,7 @@ async fn check_api(stored: Option<&StoredToken>, probe: &HttpProbe, site: &SiteC
                 Product::Token => "it accepts anything that looks like a token",
                 Product::Cookies => "it accepts any cookies",
             },
-            "is CHITAI_GOROD_API_URL right? Verification has no effect there",
+            "is CHITAI_GOROD_API_URL, or the site's `probe.url`, right? Verification has no effect there",
         ),
         (Verdict::Refused(_), false) => Finding::works(
             what,

@@ -28,15 +28,15 @@ pub struct Inspector {
     shared: SharedSources,
     source: AnySource,
     probe: Option<HttpProbe>,
-    /// How long the source waits for cookies that come late.
+    /// How long the source waits for what comes late.
     pub wait: Option<Duration>,
 }
 
 /// What the API says.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    /// It accepts a made-up token as well: no other verdict means anything.
-    pub accepts_anything: bool,
+    /// Of a made-up token. If that is accepted, no other verdict means anything.
+    pub of_made_up: Option<Verdict>,
     pub of_tokens: BTreeMap<Fingerprint, Verdict>,
     /// Of the cookies without a token.
     pub of_jar: Option<Verdict>,
@@ -59,7 +59,8 @@ impl Inspector {
                 let mut browser = browser.clone();
                 (browser.page, browser.api, browser.wanted) = (page.clone(), api.cloned(), anything());
                 browser.token = BrowserPlace::Cookie;
-                (SourceConfig::Browser(browser), None)
+                let wait = browser.wait;
+                (SourceConfig::Browser(browser), Some(wait))
             }
             _ => (SourceConfig::Http(plain(site, page)), None),
         };
@@ -87,7 +88,7 @@ impl Inspector {
     }
 
     /// Asks the API, if it is known: about a made-up token, the cookies alone, and the likeliest tokens one after the other.
-    /// `tell` is called before each request.
+    /// What says nothing of the first is asked no more. `tell` is called before each request.
     pub async fn ask(
         &self,
         items: &[Item],
@@ -99,10 +100,9 @@ impl Inspector {
         let mut verdicts = Verdicts::default();
         if let Ok(made_up) = Token::parse("inspect") {
             tell("asking the API about a made-up token");
-            verdicts.accepts_anything =
-                probe.verify(&made_up, &Cookies::default(), user_agent).await == Verdict::Accepted;
+            verdicts.of_made_up = Some(probe.verify(&made_up, &Cookies::default(), user_agent).await);
         }
-        if verdicts.accepts_anything {
+        if matches!(verdicts.of_made_up, Some(Verdict::Accepted | Verdict::Unclear(_))) {
             return Some(verdicts);
         }
         if let Ok(cookies) = Token::of_cookies(&jar.to_json()) {

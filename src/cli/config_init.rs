@@ -32,7 +32,18 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), Stopped> {
     })
 }
 
-pub(super) fn exists(file: &Path) -> Stopped {
+/// Whether the file can be created; the error says why not.
+pub(super) fn check(file: &Path) -> Result<(), Stopped> {
+    if file.symlink_metadata().is_ok() {
+        return Err(exists(file));
+    }
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        Some(folder) => Err(not_written(file, &format!("there is no folder {}", folder.display()))),
+        None => Ok(()),
+    }
+}
+
+fn exists(file: &Path) -> Stopped {
     not_written(file, "it exists already; name another file, or remove this one first")
 }
 

@@ -13,7 +13,7 @@ use super::args::Inspect as Flags;
 use super::status::span;
 use super::{Exit, Stopped, config_init, screen, under_signals};
 use crate::clock::SystemClock;
-use crate::config::{Config, Flag, Proposal, SiteConfig, web_address};
+use crate::config::{Config, Flag, Proposal, SiteConfig, is_built_in, web_address};
 use crate::domain::inspection::{Item, Kind, Looks, items, jar};
 use crate::domain::verdict::Verdict;
 use crate::inspect::{Inspector, Verdicts};
@@ -48,38 +48,52 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
     let page = address("URL", &flags.page)?;
     let api = flags.api.as_deref().map(|api| address("--api", api)).transpose()?;
     let id = id(config, flags, &page)?;
-    if let Some(file) = flags.write.as_deref().filter(|file| file.exists()) {
+    if let Some(file) = &flags.write {
         // Before the page is opened, which may take a minute.
-        return Err(config_init::exists(file));
+        config_init::check(file)?;
     }
     let is_plain = flags.source.as_deref() == Some("http");
     let inspector = Inspector::new(site, is_plain, &page, api.as_ref())?;
     let look = async |shutdown: CancellationToken| {
         let done = shutdown.run_until_cancelled(look(&inspector, &page, api.as_ref())).await;
         inspector.close().await;
-        done.unwrap_or_else(|| Err(Stopped::because(Exit::TryAgain, "stopped before the page was looked at")))
+        done.unwrap_or_else(|| Err(Stopped::because(Exit::TryAgain, "stopped before all was looked at")))
     };
-    let report = under_signals(Signals::install()?, look).await?;
-    report.print(&inspector, flags)?;
+    let report = under_signals(Signals::install()?, look).await;
     if inspector.source() != "browser" {
         screen::error_line("storage and headers are seen by the source `browser` alone: --source browser");
     }
-    let choice = report.choice().map_err(|why| Stopped::because(Exit::Unhealthy, why))?;
-    let (token, what) = match choice {
-        Choice::Token(item) => (Some(item), format!("{} {}", kind(item), name(item))),
-        Choice::Jar => (None, "the cookies without a token".to_owned()),
+    let report = report?;
+    let choice = report.choice();
+    if let (Ok(choice), Some(file)) = (&choice, &flags.write) {
+        let (is_by_proxy, wait, source) = (inspector.is_by_proxy(), inspector.wait, inspector.source());
+        let (page, api, token) = (&page, api.as_ref(), choice.token());
+        // Before the report, whose reader may have gone.
+        config_init::write(file, &Proposal { id: &id, page, api, source, wait, is_by_proxy, token }.toml())?;
+    }
+    report.print(&inspector, flags)?;
+    let what = match choice.map_err(|(exit, why)| Stopped::because(exit, why))? {
+        Choice::Token(item) => format!("{} {}", kind(item), name(item)),
+        Choice::Jar => "the cookies without a token".to_owned(),
     };
-    let Some(file) = &flags.write else {
-        screen::error_line(&format!("{what}: --write FILE writes a site with it"));
-        return Ok(Exit::Done);
-    };
-    let (is_by_proxy, wait) = (inspector.is_by_proxy(), inspector.wait);
-    let (source, page, api) = (inspector.source(), &page, api.as_ref());
-    config_init::write(file, &Proposal { id: &id, page, api, source, wait, is_by_proxy, token }.toml())?;
-    let file = file.display();
-    screen::error_line(&format!("{what}: {file} has the site {id}; does it work?"));
-    screen::error_line(&format!("  token-sidecar --config {file} doctor --site {id}"));
+    match &flags.write {
+        None => screen::error_line(&format!("most likely the token: {what}; --write FILE writes a site with it")),
+        Some(file) => {
+            let file = file.display();
+            screen::error_line(&format!("{what}: {file} has the site {id}; does it work?"));
+            screen::error_line(&format!("  token-sidecar --config {file} doctor --site {id}"));
+        }
+    }
     Ok(Exit::Done)
+}
+
+impl<'a> Choice<'a> {
+    const fn token(&self) -> Option<&'a Item> {
+        match self {
+            Self::Token(item) => Some(item),
+            Self::Jar => None,
+        }
+    }
 }
 
 async fn look(inspector: &Inspector, page: &Url, api: Option<&Url>) -> Result<Report, Stopped> {
@@ -114,8 +128,8 @@ fn id(config: &Config, flags: &Flags, page: &Url) -> Result<SiteId, Stopped> {
         let reason = "a site's name is 1 to 64 lower-case letters, digits, _ and -";
         Stopped::because(Exit::Usage, format!("--name {}: {reason}", screen::escaped(&named, MOST_OF_A_NAME)))
     })?;
-    if flags.write.is_some() && config.sites.iter().any(|site| site.id == id) {
-        let reason = format!("the site {id} is configured already: choose another name with --name");
+    if flags.write.is_some() && (is_built_in(&id) || config.sites.iter().any(|site| site.id == id)) {
+        let reason = format!("there is a site {id} already: choose another name with --name");
         return Err(Stopped::because(Exit::Usage, reason));
     }
     Ok(id)
@@ -136,20 +150,29 @@ impl Report {
     }
 
     /// The likeliest that the API accepts, or, where it was not asked, the likeliest. Otherwise why there is none.
-    fn choice(&self) -> Result<Choice<'_>, &'static str> {
+    fn choice(&self) -> Result<Choice<'_>, (Exit, String)> {
+        let none = |why: &str| (Exit::Unhealthy, why.to_owned());
         let Some(verdicts) = &self.verdicts else {
             let likely = self.items.iter().find(|item| item.is_likely());
-            return likely.map(Choice::Token).ok_or("nothing looks like a token; --api URL tries what may be one");
+            let why = none("nothing looks like a token; --api URL tries what may be one");
+            return likely.map(Choice::Token).ok_or(why);
         };
-        if verdicts.accepts_anything {
-            return Err("the API accepts a made-up token too: --api must name what answers 401 to it");
+        match &verdicts.of_made_up {
+            Some(Verdict::Accepted) => {
+                return Err(none("the API accepts a made-up token too: --api must name what answers 401 to it"));
+            }
+            Some(Verdict::Unclear(why)) => {
+                let why = format!("nothing was tried: of a made-up token the API says: {}", screen::plain(why));
+                return Err((Exit::TryAgain, why + "; --api must name what answers 401 to it"));
+            }
+            _ => {}
         }
         let accepted = |verdict: Option<&Verdict>| verdict == Some(&Verdict::Accepted);
         if let Some(item) = self.items.iter().find(|item| accepted(self.verdict(item))) {
             return Ok(Choice::Token(item));
         }
         let jar = accepted(verdicts.of_jar.as_ref()).then_some(Choice::Jar);
-        jar.ok_or("the API accepts none of them")
+        jar.ok_or_else(|| none("the API accepts none of them"))
     }
 
     fn print(&self, inspector: &Inspector, flags: &Flags) -> Result<(), Stopped> {

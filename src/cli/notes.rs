@@ -78,7 +78,7 @@ by `browser` alone. Values are never shown.
 
 Exit codes: 0 shown (and written with --write), 1 the API accepts none (without
 --api: none looks like a token), 2 wrong usage or the file exists, 75 the page
-cannot be opened.
+cannot be opened, or the API says nothing of a made-up token.
 
 Examples:
   token-sidecar inspect https://shop.example/ --source browser

@@ -15,6 +15,12 @@ use super::variables::{self, Variables};
 const DEFAULTS: &str = include_str!("presets/defaults.toml");
 const PRESETS: [&str; 2] = [include_str!("presets/chitai_gorod.toml"), include_str!("presets/wildberries.toml")];
 
+/// Whether a preset has this site.
+pub fn is_built_in(site: &SiteId) -> bool {
+    let trees = PRESETS.iter().filter_map(|preset| preset.parse::<toml::Table>().ok());
+    trees.into_iter().any(|tree| tree.get("sites").and_then(|sites| sites.get(site.as_str())).is_some())
+}
+
 /// The variable that names a program to start.
 pub(super) const PROGRAM: &str = "BROWSER_PATH";
 

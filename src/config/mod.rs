@@ -37,7 +37,7 @@ pub use browser::{BrowserConfig, BrowserLaunch, BrowserPlace, BrowserProgram, St
 pub use environment::{Flag, Inputs};
 pub use error::{ConfigError, ConfigErrors};
 pub use gateway::{GatewayAddress, GatewayConfig, UserAgent};
-pub use layers::{Layer, Origin};
+pub use layers::{Layer, Origin, is_built_in};
 pub use listing::{InFiles, Setting};
 pub use load::{Config, Listed, Loaded, list, load};
 pub use meanings::MEANINGS;

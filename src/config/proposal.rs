@@ -20,7 +20,7 @@ pub struct Proposal<'a> {
     pub api: Option<&'a Url>,
     /// What has opened the page.
     pub source: &'a str,
-    /// How long that waited for cookies that come late.
+    /// How long that waited for what comes late.
     pub wait: Option<Duration>,
     pub is_by_proxy: bool,
     /// `None`: the cookies are the product.
@@ -75,25 +75,26 @@ impl Proposal<'_> {
         if source == "http" {
             add("What is requested for its cookies.", "http.url", quoted(&escaped(self.page.as_str())));
         }
-        if let Some(wait) = self.wait.filter(|_| source == "flaresolverr") {
-            add("For cookies that come late.", "flaresolverr.wait", quoted(&duration::text(wait)));
+        if let Some(wait) = self.wait.filter(|_| source == self.source && source != "http") {
+            add("For what comes late.", &format!("{source}.wait"), quoted(&duration::text(wait)));
         }
         // The header is read from requests there.
         let sent_to = self.token.and_then(|item| item.to.as_ref());
         if let Some(api) = self.api.or(sent_to) {
             let mut base = api.clone();
+            // It may have a key in it.
             base.set_query(None);
             base.set_fragment(None);
+            let (how, probe) = match self.api {
+                Some(api) => ("How a token is proved: a GET that is answered 401 with a wrong one.", api),
+                None => ("The page sends the token there; name a GET that is answered 401 with a wrong one.", &base),
+            };
             add(
                 "The API. Shorten it to what all of its addresses begin with.",
                 "api_url",
                 quoted(base.as_str().trim_end_matches('/')),
             );
-            add(
-                "How a token is proved: a GET that is answered 401 with a wrong one.",
-                "probe.url",
-                quoted(&escaped(api.as_str())),
-            );
+            add(how, "probe.url", quoted(&escaped(probe.as_str())));
         }
         if self.api.is_none() {
             add(

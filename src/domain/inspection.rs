@@ -116,7 +116,7 @@ impl Item {
         // What is sent to another site is more often that of a counter of visits.
         let is_far = self.to.as_ref().is_some_and(|to| tail(to) != tail(page));
         let words = [(has(&["refresh"]), -25), (has(&["csrf", "xsrf"]), -80)];
-        let parts = [(is_named, 15), (self.is_sent, 60), (is_far, -50)].into_iter().chain(words);
+        let parts = [(is_named, 15), (self.is_sent && !is_far, 60), (is_far, -50)].into_iter().chain(words);
         looks + parts.filter_map(|(counts, points)| counts.then_some(points)).sum::<i32>()
     }
 }
@@ -128,7 +128,7 @@ pub fn items(content: &PageContent, page: &Url, api: Option<&Url>, now: Timestam
     let hosts: Vec<&str> = hosts.collect();
     let answer = Answer::of(&content.solution, page.as_str(), now);
     let live = answer.live().into_values();
-    let cookies = live.filter(|cookie| hosts.iter().any(|host| cookie.is_sent_to(host)));
+    let cookies = live.filter(|cookie| hosts.iter().any(|host| cookie.is_sent_to(host)) && is_name(&cookie.name));
     let mut items: Vec<Item> =
         cookies.map(|c| Item { ends_at: c.expires_at, ..Item::of(Kind::Cookie, &c.name, None, &c.value) }).collect();
     for Seen { kind, name, value: RawToken(value), to } in content.seen.iter().filter(|seen| is_name(&seen.name)) {
@@ -338,7 +338,15 @@ mod tests {
         let sent = |to| vec![seen(Kind::Header, "x-key", &format!("Bearer {live}x"), Some(to))];
         let order = |to| names(&listed(cookies.clone(), sent(to), None))[..2].to_vec();
         assert_eq!(order("https://api.shop.test/v2"), ["x-key", "access"]);
-        assert_eq!(order("https://metrics.test/v2"), ["access", "x-key"]);
+        assert_eq!(order("https://metrics.test/v2"), ["access", "refresh-token"]);
+        let of_another =
+            seen(Kind::Header, "authorization", &format!("Bearer {live}x"), Some("https://metrics.test/v1"));
+        let odd = vec![cookie("sess", &live, SHOP), cookie(&live, OPAQUE, SHOP)];
+        let items = listed(odd, vec![of_another], None);
+        assert_eq!(
+            (names(&items), items[0].is_likely(), items[1].is_likely()),
+            (["sess", "authorization"].map(str::to_owned).to_vec(), true, false)
+        );
         // What the page itself sends beats what only looks like it.
         let sent = seen(Kind::Header, "authorization", &format!("Bearer {OPAQUE}"), Some("https://api.shop.test/v2"));
         let items = listed(cookies, vec![sent], Some("https://api.shop.test/me"));

@@ -43,7 +43,7 @@ fn what_the_page_has_is_listed_without_its_values() {
     assert!(lines[1].contains("JWT of ") && lines[1].contains(", expires in "), "{}", lines[1]);
     assert!(lines[2..].iter().any(|line| words(line)[..2] == ["cookie", "__ddg1_"]), "{}", ran.stdout);
     let ran = ran.stderr_has("flaresolverr opens the page").stderr_has("`browser` alone");
-    ran.stderr_has("cookie access-token: --write FILE writes a site with it");
+    ran.stderr_has("most likely the token: cookie access-token; --write FILE writes a site with it");
     assert_eq!(world.simulator.statistics().api.started, 0, "without --api none is asked");
     assert_eq!(world.ask::<Vec<String>>(&["KEYS", "*"]), Vec::<String>::new());
     let json = inspect(&world, &["--json", "--api", &world.simulator.url(API)]).expect(0);
@@ -122,6 +122,27 @@ fn cookies_that_the_api_accepts_by_themselves_are_a_product() {
 }
 
 #[test]
+fn an_api_that_says_nothing_of_a_made_up_token_is_asked_once_and_75() {
+    let world = World::start();
+    world.faults(Faults { api_status: Some(500), ..Faults::default() });
+    let before = world.simulator.statistics().api.started;
+    let ran = inspect(&world, &["--api", &world.simulator.url(API), "--write", "shop.toml"]).expect(75);
+    ran.prints("cookie  access-token").stderr_has("of a made-up token the API says: the API answers 500");
+    assert_eq!(world.simulator.statistics().api.started - before, 1);
+    assert!(!world.path("shop.toml").exists());
+}
+
+#[test]
+fn the_file_is_written_whether_or_not_the_report_is_read() {
+    let world = World::start();
+    let page = world.simulator.shop_url();
+    let unread = ["sh", "-c", "\"$@\" | true", "sh"];
+    let mut command = world.command_under(&unread, &["inspect", &page, "--write", "shop.toml"], &[]);
+    assert!(command.status().unwrap().success());
+    assert!(world.read("shop.toml").contains("cookie = \"access-token\""));
+}
+
+#[test]
 fn a_flood_of_hostile_names_is_shown_escaped_and_cut() {
     let world = World::start();
     let odd = json!({"name": "a\u{202e}b\u{1b}c", "value": "a8f1Zq09KdUv72mNc5Te"});
@@ -149,7 +170,8 @@ fn a_plain_request_shows_the_cookies_of_its_answer() {
 fn a_page_that_cannot_be_opened_is_75() {
     let world = World::start();
     world.faults(Faults { page: Some(simulator::PageMode::Plain), ..Faults::default() });
-    inspect(&world, &["--source", "http"]).expect(75).stderr_has("http: ");
+    let ran = inspect(&world, &["--source", "http"]).expect(75).stderr_has("http: ");
+    ran.stderr_has("--source browser");
     let failed = Faults { solve_error: Some(simulator::RecordedError::Blocked.into()), ..Faults::default() };
     world.faults(failed);
     inspect(&world, &[]).expect(75).stderr_has("the site has blocked this address");
@@ -158,7 +180,7 @@ fn a_page_that_cannot_be_opened_is_75() {
     waiting.logs("flaresolverr opens the page");
     world.solve_started(2);
     waiting.signal("INT");
-    waiting.end().expect(75).stderr_has("stopped before the page was looked at");
+    waiting.end().expect(75).stderr_has("stopped before all was looked at");
 }
 
 #[test]
@@ -169,7 +191,15 @@ fn wrong_addresses_and_names_are_2_and_are_not_repeated() {
         (&["inspect", "shop.test"], "URL: expected an address such as https://shop.test/"),
         (&["inspect", "https://shop.test/", "--api", "hunter2"], "--api: expected an address"),
         (&["inspect", "https://shop.test/", "--write", "x", "--name", "Shop"], "--name Shop: a site's name is"),
-        (&["inspect", "https://shop.test/", "--write", "x", "--name", "chitai_gorod"], "is configured already"),
+        (
+            &["inspect", "https://shop.test/", "--write", "x", "--name", "chitai_gorod"],
+            "there is a site chitai_gorod already",
+        ),
+        (
+            &["inspect", "https://shop.test/", "--write", "x", "--name", "wildberries"],
+            "there is a site wildberries already",
+        ),
+        (&["inspect", "https://shop.test/", "--write", "missing/x"], "there is no folder missing"),
         (&["inspect", "https://shop.test/", "--source", "curl"], "--source"),
         (&["inspect", "https://shop.test/", "--name", "shop"], "--write"),
     ] {
