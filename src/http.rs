@@ -221,7 +221,8 @@ impl Client {
     }
 }
 
-async fn within<T>(
+/// What comes of an exchange with `peer`, or that its deadline has passed.
+pub(crate) async fn within<T>(
     deadline: Duration,
     exchange: impl Future<Output = Result<T, RequestError>>,
     peer: &str,

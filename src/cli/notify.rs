@@ -7,7 +7,7 @@ use crate::app;
 use crate::clock::SystemClock;
 use crate::config::{Config, SiteConfig};
 
-/// Each is about `site`, where it is about all.
+/// A notice that is sent for all sites names `site`.
 pub(super) async fn run(config: &Config, site: &SiteConfig) -> Result<Exit, Stopped> {
     if config.notices.is_empty() {
         let reason = "no notice is set: [[notices]] in the TOML file, or TELEGRAM_NOTIFICATION_BOT_TOKEN and …_CHAT_ID";

@@ -53,7 +53,7 @@ impl TextTemplate {
         Self(text.to_owned())
     }
 
-    /// The first name that is none of `known`, also where no rendering comes by.
+    /// Fails at a name that is none of `known`, even in a branch that no rendering has taken.
     pub fn check_names(&self, known: &[&str]) -> Result<(), TemplateError> {
         let environment = Environment::new();
         // What is no template is found where it is rendered.

@@ -58,7 +58,7 @@ impl Notifier {
         &self.config.name
     }
 
-    /// Sends one that says that it is a test; of `site`, where it is about all.
+    /// Sends one that says that it is a test. A notice that is sent for all sites names `site`.
     pub async fn test(&self, site: &SiteId, time: Timestamp) -> Result<(), NoticeError> {
         let kind = self.config.kinds.first().copied().unwrap_or(NoticeKind::Failed);
         let mut notice = News::sample(kind, self.config.sites.first().unwrap_or(site), time).notice(kind, time);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -103,8 +102,7 @@ impl Sends for Webhook {
             headers.extend(signature(key, id, at, &body));
         }
         *request.body_mut() = Some(body.into());
-        let waited = || RequestError::TimedOut { peer: String::new(), waited: TIMEOUT };
-        let answer = timeout(TIMEOUT, self.client.open(request)).await.unwrap_or_else(|_| Err(waited()));
+        let answer = http::within(TIMEOUT, self.client.open(request), &http::peer(&self.url)).await;
         let answer = answer.map_err(|error| NoticeError::Request(self.shown(&described(&error))))?;
         // What was taken is not sent again, however its answer goes on.
         let status = answer.status();
@@ -147,7 +145,7 @@ fn signature(key: &SigningKey, id: &str, time: Timestamp, body: &str) -> HeaderM
     // A key of any length will do.
     let signed = Hmac::<Sha256>::new_from_slice(key.expose_secret()).map(|mut mac| {
         mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
-        format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+        format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
     });
     let header =
         |name: &'static str, value: &str| Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?));
@@ -163,7 +161,7 @@ mod tests {
     #[test]
     fn a_notice_is_signed_as_standard_webhooks_has_it() {
         // The example of the specification.
-        let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let key = BASE64_STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
         let (time, body) = (Timestamp::from_second(1_614_265_330).unwrap(), "{\"test\": 2432232314}");
         let headers = signature(&key.into(), "msg_p5jXN8AQM9LWM0D4loKWxJek", time, body);
         assert_eq!(headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");

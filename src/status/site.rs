@@ -192,7 +192,7 @@ impl SiteRecord {
         let failing = reading.and_then(|reading| reading.failing.clone());
         let refresh = self.refresh(time);
         let ends_at = token.as_ref().and_then(TokenStatus::ends_at);
-        let is_due = |time: Timestamp| {
+        let needs_renewal = |time: Timestamp| {
             let (due, end) = renew_at.zip(ends_at)?;
             let late = later(due, LATE.min(between(due, end) / 2));
             Some(if failing.is_some() { due <= time } else { refresh.is_none() && late <= time })
@@ -201,15 +201,13 @@ impl SiteRecord {
             (None, _) => TokenState::Unknown,
             (_, None) => TokenState::Missing,
             (Some(time), Some(token)) if token.ends_at().is_some_and(|end| end <= time) => TokenState::Expired,
-            _ if reading.and_then(|reading| reading.failing.as_ref()).is_some_and(is_for_a_refused_token) => {
-                TokenState::Refused
-            }
+            _ if failing.as_ref().is_some_and(is_for_a_refused_token) => TokenState::Refused,
             _ => TokenState::Fresh,
         };
         SiteStatus {
             site: site.to_string(),
             state,
-            expiring: state == TokenState::Fresh && time.and_then(is_due).unwrap_or_default(),
+            expiring: state == TokenState::Fresh && time.and_then(needs_renewal).unwrap_or_default(),
             recovered_at: self.recovered_at,
             token,
             refresh_at: [renew_at, next_tick].into_iter().flatten().min(),
