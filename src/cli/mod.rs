@@ -8,6 +8,7 @@ mod doctor;
 mod healthcheck;
 mod history;
 mod inspect;
+mod inspect_report;
 mod local;
 mod manual;
 mod next;

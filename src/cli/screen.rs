@@ -25,6 +25,14 @@ pub(super) fn fitting_line(text: &str) -> io::Result<()> {
     }
 }
 
+/// The cells of a table, each as wide as the widest of its column.
+pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<[String; N]> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let pad = |row: &[String; N]| std::array::from_fn(|column| format!("{:1$}", row[column], widths[column]));
+    rows.iter().map(pad).collect()
+}
+
 /// Writes a line to stderr; errors are ignored.
 pub(super) fn error_line(text: &str) {
     let _lost_where_stderr_is_closed = writeln!(io::stderr().lock(), "token-sidecar: {}", plain(text));

@@ -178,16 +178,13 @@ fn coloured(state: TokenState, text: &str) -> console::StyledObject<&str> {
 
 /// A line for each site, those that fail first.
 fn table(sites: &[SiteWithHistory]) -> Vec<String> {
-    let mut rows: Vec<_> = sites.iter().map(|shown| (shown.site.state, cells(shown))).collect();
-    rows.sort_by_key(|(state, _)| *state == TokenState::Fresh);
-    let width = |column: usize| rows.iter().map(|(_, cells)| cells[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let line = |(state, cells): &(TokenState, [String; 5])| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let [site, word, rest @ ..] = &padded[..] else { return String::new() };
-        format!("{site}  {}  {}", coloured(*state, word), rest.join("  ")).trim_end().to_owned()
+    let mut sites: Vec<_> = sites.iter().collect();
+    sites.sort_by_key(|shown| shown.site.state == TokenState::Fresh);
+    let rows: Vec<_> = sites.iter().map(|shown| cells(shown)).collect();
+    let line = |(shown, [site, word, rest @ ..]): (&&SiteWithHistory, [String; 5])| {
+        format!("{site}  {}  {}", coloured(shown.site.state, &word), rest.join("  ")).trim_end().to_owned()
     };
-    rows.iter().map(line).collect()
+    sites.iter().zip(screen::aligned(&rows)).map(line).collect()
 }
 
 fn cells(SiteWithHistory { site, sidecars, .. }: &SiteWithHistory) -> [String; 5] {
