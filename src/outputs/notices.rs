@@ -164,20 +164,22 @@ async fn deliver(mut queue: Queue<'_>, delays: &impl Jitter, wall: impl Fn() -> 
         let (kind, site, id) = (<&str>::from(notice.kind), &notice.site, delays.claim_id().0);
         let trying = async {
             for failures in 1.. {
-                match by.send(&notice, &id, wall()).await {
+                let pause = delays.backoff(failures, Pace::Ordinary);
+                let pause = match by.send(&notice, &id, wall()).await {
                     Ok(()) => {
                         tracing::info!(notice = name, %site, kind, "notice sent");
                         return;
                     }
                     Err(error) if error.may_pass() => {
                         tracing::warn!(notice = name, %site, kind, %error, "a notice was not sent: it is tried again");
+                        error.retry_after().map_or(pause, |asked| asked.max(pause))
                     }
                     Err(error) => {
                         tracing::error!(notice = name, %site, kind, %error, "a notice was not sent, and is given up");
                         return;
                     }
-                }
-                sleep(delays.backoff(failures, Pace::Ordinary)).await;
+                };
+                sleep(pause).await;
             }
         };
         let left = LIFETIME.saturating_sub(between(notice.time, wall()));
@@ -269,7 +271,7 @@ mod tests {
         News::sample(kind, &site(), Timestamp::UNIX_EPOCH)
     }
 
-    /// An address that answers with this status; 200 at first.
+    /// An address that answers with this status; 200 at first. With 429 it asks for half an hour.
     #[derive(Default)]
     struct Address {
         status: AtomicU16,
@@ -286,7 +288,8 @@ mod tests {
         async fn send(&self, notice: &Notice, _: &str, _: Timestamp) -> Result<(), NoticeError> {
             let status = reqwest::StatusCode::from_u16(self.status.load(Ordering::Relaxed)).unwrap_or_default();
             if !status.is_success() {
-                return Err(NoticeError::Refused { status, answer: String::new() });
+                let retry_after = (status == reqwest::StatusCode::TOO_MANY_REQUESTS).then_some(30 * MINUTE);
+                return Err(NoticeError::Refused { status, answer: String::new(), retry_after });
             }
             let version = notice.event["version"].as_u64().unwrap_or_default();
             self.arrived.lock().unwrap().push((notice.kind, version));
@@ -371,6 +374,23 @@ mod tests {
             })
             .await;
             assert_eq!(arrived, [(NoticeKind::Updated, 3)], "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_asks_for_a_pause_has_it() {
+        for pause in [10 * MINUTE, 21 * MINUTE] {
+            let arrived = arrived(1, &[NoticeKind::Updated], async |replicas| {
+                replicas.address.answers(429);
+                replicas.all_receive(&version(1));
+                sleep(pause).await;
+                replicas.address.answers(200);
+                sleep(10 * MINUTE).await;
+                replicas.address.answers(404);
+                sleep(60 * MINUTE).await;
+            })
+            .await;
+            assert_eq!(arrived.len(), usize::from(pause > 20 * MINUTE), "{pause:?}");
         }
     }
 

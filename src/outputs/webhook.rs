@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, StatusCode};
 use secrecy::ExposeSecret as _;
 use sha2::Sha256;
@@ -47,7 +47,7 @@ pub enum NoticeError {
     #[error("{0}")]
     Request(String),
     #[error("the answer is {status}{}", said(.answer))]
-    Refused { status: StatusCode, answer: String },
+    Refused { status: StatusCode, answer: String, retry_after: Option<Duration> },
 }
 
 fn said(answer: &str) -> String {
@@ -64,6 +64,14 @@ impl NoticeError {
                 status.is_server_error()
                     || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
             }
+        }
+    }
+
+    /// How long the answer asks to wait.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            Self::Body(_) | Self::Request(_) => None,
         }
     }
 }
@@ -109,10 +117,16 @@ impl Sends for Webhook {
         if status.is_success() {
             return Ok(());
         }
+        let retry_after = retry_after(answer.headers());
         let text = timeout(ANSWER_TIMEOUT, http::read(answer, ANSWER_BYTES)).await;
         let text = text.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()).unwrap_or_default();
-        Err(NoticeError::Refused { status, answer: excerpt(&self.shown(&text), SHOWN) })
+        Err(NoticeError::Refused { status, answer: excerpt(&self.shown(&text), SHOWN), retry_after })
     }
+}
+
+/// `Retry-After` in seconds. Its other form, a date, needs clocks that agree.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// An error without the host, which may be a secret as well.
@@ -166,6 +180,16 @@ mod tests {
         let headers = signature(&key.into(), "msg_p5jXN8AQM9LWM0D4loKWxJek", time, body);
         assert_eq!(headers["webhook-signature"], "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
         assert_eq!(headers["webhook-timestamp"], "1614265330");
+    }
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds() {
+        for (value, pause) in [("120", Some(120)), ("Fri, 31 Dec 1999 23:59:59 GMT", None), ("-1", None), ("1.5", None)]
+        {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            assert_eq!(retry_after(&headers), pause.map(Duration::from_secs), "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 
     #[test]
