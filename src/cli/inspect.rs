@@ -39,10 +39,11 @@ pub(super) async fn run(config: &Config, site: &SiteConfig, flags: &Flags) -> Re
         inspector.close().await;
         done.unwrap_or_else(|| Err(Stopped::because(Exit::TryAgain, "stopped before all was looked at")))
     };
-    let report = under_signals(Signals::install()?, look).await?;
+    let report = under_signals(Signals::install()?, look).await;
     if inspector.source() != "browser" {
         screen::error_line("storage and headers are seen by the source `browser` alone: --source browser");
     }
+    let report = report?;
     let choice = report.choice();
     if let (Ok(choice), Some(file)) = (&choice, &flags.write) {
         let (is_by_proxy, wait, source) = (inspector.is_by_proxy(), inspector.wait, inspector.source());
