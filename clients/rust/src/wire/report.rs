@@ -1,6 +1,11 @@
 //! The message on `S:token:invalid`.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::token::Fingerprint;
 use crate::excerpt::is_hidden;
@@ -28,6 +33,11 @@ pub struct Report {
     pub source: Option<String>,
 }
 
+/// What a field holds; `None` where it is missing or of another type.
+fn value<T: DeserializeOwned>(field: Option<&&RawValue>) -> Option<T> {
+    serde_json::from_str(field?.get()).ok()
+}
+
 /// How much of a payload could be used; counted in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "lowercase")]
@@ -51,15 +61,17 @@ impl Report {
         if !payload.trim_ascii_start().starts_with(b"{") {
             return (Self::default(), Payload::Bare);
         }
-        let Ok(details) = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(payload) else {
+        // Each field is read by itself: an odd one must not cost the others.
+        let payload = String::from_utf8_lossy(payload);
+        let Ok(fields) = serde_json::from_str::<BTreeMap<Cow<str>, &RawValue>>(&payload) else {
             return (Self::default(), Payload::Bare);
         };
-        let text = |name: &str| details.get(name).and_then(|v| v.as_str());
+        let text = |name: &str| value::<String>(fields.get(name));
         let report = Self {
-            fingerprint: text("fingerprint").and_then(Fingerprint::parse),
-            reason: text("reason").and_then(tidy),
-            force: details.get("force").and_then(serde_json::Value::as_bool).unwrap_or(false),
-            source: text("source").and_then(tidy),
+            fingerprint: text("fingerprint").as_deref().and_then(Fingerprint::parse),
+            reason: text("reason").as_deref().and_then(tidy),
+            force: value(fields.get("force")).unwrap_or(false),
+            source: text("source").as_deref().and_then(tidy),
         };
         (report, Payload::Details)
     }
@@ -104,6 +116,20 @@ mod tests {
         {
             assert_eq!(Report::parse(payload.as_bytes()), (Report::default(), Payload::Details), "{payload}");
         }
+    }
+
+    #[test]
+    fn an_odd_field_does_not_cost_the_others() {
+        let nested = format!("{}1{}", "[".repeat(500), "]".repeat(500));
+        for odd in [&br#""x":1e999"#[..], br#""reason":"\ud83d""#, b"\"reason\":\"\xff\"", br#""force":7"#]
+            .into_iter()
+            .chain([format!("\"x\":{nested}").as_bytes()])
+        {
+            let payload = [b"{\"fingerprint\":\"9F86D081884C7D65\",", odd, b"}"].concat();
+            let (report, payload) = Report::parse(&payload);
+            assert_eq!((report.fingerprint, payload), (Some(Fingerprint::of("test")), Payload::Details), "{odd:?}");
+        }
+        assert!(Report::parse(br#"{"force":false,"force":true}"#).0.force);
     }
 
     #[test]
