@@ -1,4 +1,4 @@
-//! Assembles the process: the only place that names concrete adapters.
+//! Puts the sidecar together: its ports and the adapters behind them.
 
 mod admission;
 mod observers;
@@ -115,6 +115,7 @@ pub async fn run(config: Config, shutdown: CancellationToken, anew: Arc<Notify>)
             admin_token: config.server.admin_token.map(|token| renewed(token, config.rotation.admin_token)),
             instance: process.instance.to_string(),
             limits: Limits::of_the_process(),
+            stopping: shutdown.clone(),
         };
         tasks.spawn(serve(listener, server, last.clone()));
     }

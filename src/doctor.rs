@@ -183,8 +183,9 @@ impl Doctor {
 
     async fn listeners(&self, site: &SiteConfig) -> Finding {
         let what = format!("{}: sidecars", site.id);
-        match self.connector.subscribers(&Channels::of(&site.id).invalid).await {
-            Ok(0) => Finding::odd(what, "none listens at the moment", "start one: token-sidecar run"),
+        let counts = self.link.subscribers(&[Channels::of(&site.id).invalid]).await;
+        match counts.map(|counts| counts.values().sum()) {
+            Ok(0_usize) => Finding::odd(what, "none listens at the moment", "start one: token-sidecar run"),
             Ok(count) => Finding::works(what, format!("{count} listening")),
             Err(error) => Finding::odd(what, error, "grant PUBSUB NUMSUB to have the sidecars counted"),
         }
@@ -336,7 +337,7 @@ async fn check_api(stored: Option<&StoredToken>, probe: &HttpProbe, site: &SiteC
                 Product::Token => "it accepts anything that looks like a token",
                 Product::Cookies => "it accepts any cookies",
             },
-            "is CHITAI_GOROD_API_URL, or the site's `probe.url`, right? Verification has no effect there",
+            "is the site's `api_url`, or its `probe.url`, right? Verification has no effect there",
         ),
         (Verdict::Refused(_), false) => Finding::works(
             what,

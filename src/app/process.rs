@@ -192,30 +192,41 @@ impl Process {
     }
 
     /// Sends a manual trigger to a site of this process, with who asked and why.
-    pub(super) fn refresh(&self, site: &SiteId, note: Note) -> bool {
-        let contact = self.contacts.get(site);
-        if let Some(contact) = contact {
+    pub(super) fn refresh(&self, site: &SiteId, note: Note) {
+        if let Some(contact) = self.contacts.get(site) {
             contact.mailbox.post(Arrival::Manual(note));
         }
-        contact.is_some()
     }
 
     /// Announces `failed` for sites with unanswered reports, unless another replica is subscribed: that one has received
     /// them too. Must be called after this process has unsubscribed.
     pub(super) async fn answer(&self, mut unanswered: BTreeMap<SiteId, Inbox>) {
-        for (site, contact) in &self.contacts {
-            let inbox = unanswered.remove(site).unwrap_or_default();
-            if let Err(error) = self.answer_site(site, contact, inbox).await {
+        let is_asked = |(site, contact): &(&SiteId, &Contact)| {
+            let mut inbox = unanswered.remove(*site).unwrap_or_default();
+            inbox.take_in(contact.mailbox.take());
+            inbox.is_asked()
+        };
+        let asked: Vec<_> = self.contacts.iter().filter(is_asked).collect();
+        if asked.is_empty() {
+            return;
+        }
+        let channel = |site: &SiteId| Channels::of(site).invalid;
+        let channels: Vec<String> = asked.iter().map(|(site, _)| channel(site)).collect();
+        let listening = match self.link.subscribers(&channels).await {
+            Ok(listening) => listening,
+            Err(error) => return tracing::warn!(%error, "failed to announce the shutdown to waiting parsers"),
+        };
+        let alone = asked.into_iter().filter(|(site, _)| listening.get(&channel(site)).is_none_or(|count| *count == 0));
+        let answering = alone.map(|(site, contact)| async move {
+            if let Err(error) = self.answer_site(site, contact).await {
                 tracing::warn!(%site, %error, "failed to announce the shutdown to waiting parsers");
             }
-        }
+        });
+        // The link bounds how many commands run at once.
+        join_all(answering).await;
     }
 
-    async fn answer_site(&self, site: &SiteId, contact: &Contact, mut inbox: Inbox) -> Result<(), StoreError> {
-        inbox.take_in(contact.mailbox.take());
-        if !inbox.is_asked() || self.link.connector().subscribers(&Channels::of(site).invalid).await? > 0 {
-            return Ok(());
-        }
+    async fn answer_site(&self, site: &SiteId, contact: &Contact) -> Result<(), StoreError> {
         let snapshot = contact.store.look().await?;
         tracing::info!(%site, "reports are unanswered at shutdown: announcing a failure");
         let failed = announcement::stopped(site, &snapshot);

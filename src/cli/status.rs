@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 use token_sidecar_client::Updates;
@@ -97,21 +98,28 @@ async fn watch(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig], first: 
 }
 
 async fn look(config: &Config, link: &Arc<Link>, sites: &[&SiteConfig]) -> Result<Sites, LinkError> {
-    let mut here = local::status(config, sites).await;
     let channels: Vec<String> = sites.iter().map(|site| Channels::of(&site.id).invalid).collect();
-    let counts = link.subscribers(&channels).await.unwrap_or_default();
-    let mut shown = Vec::new();
-    for (site, channel) in sites.iter().zip(&channels) {
-        let snapshot = reader(link, site).snapshot().await?;
-        let mut record = SiteRecord::default();
-        record.look(&snapshot, Duration::ZERO);
-        let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
-        let history = history::latest(link, &site.keys, ATTEMPTS).await?;
-        status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
+    // The link bounds how many commands run at once.
+    let reading = try_join_all(sites.iter().map(|site| read(link, site)));
+    let (mut here, counts, read) = tokio::join!(local::status(config, sites), link.subscribers(&channels), reading);
+    let counts = counts.unwrap_or_default();
+    let shown = read?.into_iter().zip(sites.iter().zip(&channels)).map(|((status, history), (site, channel))| {
         let (sidecars, outputs) = (counts.get(channel).copied(), here.outputs(&site.id));
-        shown.push(SiteWithHistory { site: status, history, sidecars, outputs });
-    }
-    Ok(Sites { solvers: here.solvers, sites: shown })
+        SiteWithHistory { site: status, history, sidecars, outputs }
+    });
+    let sites = shown.collect();
+    Ok(Sites { solvers: here.solvers, sites })
+}
+
+/// What Redis has of a site.
+async fn read(link: &Arc<Link>, site: &SiteConfig) -> Result<(SiteStatus, Vec<HistoryEntry>), LinkError> {
+    let snapshot = reader(link, site).snapshot().await?;
+    let mut record = SiteRecord::default();
+    record.look(&snapshot, Duration::ZERO);
+    let mut status = record.status(&site.id, &site.policy.schedule, Duration::ZERO);
+    let history = history::latest(link, &site.keys, ATTEMPTS).await?;
+    status.last_attempt_at = status.last_attempt_at.max(history.first().map(|entry| entry.at));
+    Ok((status, history))
 }
 
 impl Sites {
@@ -156,9 +164,7 @@ struct Gist {
 }
 
 pub(super) fn reader(link: &Arc<Link>, site: &SiteConfig) -> RedisStore {
-    // A command takes no lock, and must not shorten that of a sidecar: this is the longest that a setting allows.
-    const LONGEST_LOCK: Duration = Duration::from_secs(3600);
-    RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), LONGEST_LOCK, "")
+    RedisStore::new(Arc::clone(link), site.id.clone(), site.keys.clone(), site.policy.lock_ttl, "")
 }
 
 /// A state in words.

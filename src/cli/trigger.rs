@@ -79,8 +79,8 @@ async fn stage(config: &Config, site: &SiteConfig, store: Option<&RedisStore>) -
         && let Ok(status) = serde_json::from_slice::<serde_json::Value>(&answer.body)
     {
         let sites = status["sites"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let here = sites.iter().find(|s| s["site"] == site.id.as_str())?;
-        if let Some(stage) = here["refresh"]["stage"].as_str() {
+        let here = sites.iter().find(|s| s["site"] == site.id.as_str());
+        if let Some(stage) = here.and_then(|here| here["refresh"]["stage"].as_str()) {
             return Some(format!("a refresh is at: {stage}"));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::driver::{Driver, Stop, Woken};
+use super::driver::{Driver, Stop};
 use super::observation::DecisionKind;
 use super::ports::{Checked, Store as _, StoreError};
 use super::site::Ports;
@@ -11,7 +11,7 @@ use crate::domain::snapshot::Failing;
 use token_sidecar_client::wire::{Event, FailedCause};
 
 /// The least time between two announcements without a solve: a burst leads to twenty a second at most.
-const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
+pub(super) const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
 
 impl<P: Ports> Driver<P> {
     /// Publishes an answer without a solve to all that is pending, rate limited.
@@ -25,7 +25,9 @@ impl<P: Ports> Driver<P> {
             self.state.expire();
             return Ok(());
         };
-        if self.pause_until(self.announce_after, stop).await == Woken::Stopped {
+        if self.clock() < self.announce_after {
+            // What arrives meanwhile may ask for more than this answer.
+            self.pause_until(self.announce_after, stop).await;
             return Ok(());
         }
         if self.state.unrecorded().is_some() {

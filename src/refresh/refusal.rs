@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::answers::ANNOUNCEMENT_PACE;
 use super::driver::{Driver, HEARTBEAT, Stop};
 use super::observation::DecisionKind;
 use super::ports::{Jitter as _, Store as _, StoreError};
@@ -35,9 +36,12 @@ impl<P: Ports> Driver<P> {
     }
 
     async fn recover_from_refusal(&mut self, error: &str, stop: &Stop) {
-        let now = self.now();
-        let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at);
+        self.take_in();
+        let (now, is_forced) = (self.now(), self.inbox.pending.forced().is_some());
+        let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at && !is_forced);
         let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
+            self.pause_until(self.announce_after, stop).await;
+            self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
             tracing::warn!(site = %self.site.id, %error, "Redis refuses us");
             let trigger = self.state.snapshot().failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger);
             if let Err(error) = self.fail_unrecorded(trigger, error).await {
@@ -45,7 +49,6 @@ impl<P: Ports> Driver<P> {
             }
             return;
         };
-        self.take_in();
         if self.inbox.pending.wants_answer() {
             if let Err(error) = self.announce(self.failed_again(), DecisionKind::Backoff, stop).await {
                 tracing::debug!(site = %self.site.id, %error, "failed to announce a failure");

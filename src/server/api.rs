@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use token_sidecar_client::wire::{SiteId, tidy, whole_second_down};
 
 use super::context::{Context, Limits};
-use super::health::{health, millis};
+use super::health::{STOPPING, health, millis};
 use super::problem::Problem;
 use super::shared_page::{Page, json_page};
 use crate::domain::breaker::SolverStatus;
@@ -100,10 +100,11 @@ pub(super) async fn refresh(
     let site = known(&context.status, &name)?;
     let text = |given: Option<String>| given.as_deref().and_then(tidy);
     let note = Note { reason: text(query.reason), source: text(query.source).or_else(|| Some(SOURCE.to_owned())) };
-    tracing::info!(site = %site, reason = note.reason, source = note.source, "a refresh is asked for over HTTP");
-    if !(context.refresh)(&site, note) {
-        return Err(Problem::unavailable("the sidecar is shutting down"));
+    if context.stopping.is_cancelled() {
+        return Err(Problem::unavailable(STOPPING));
     }
+    tracing::info!(site = %site, reason = note.reason, source = note.source, "a refresh is asked for over HTTP");
+    (context.refresh)(&site, note);
     Ok((StatusCode::ACCEPTED, Json(json!({ "accepted": true }))).into_response())
 }
 
@@ -145,6 +146,7 @@ fn authorized(headers: &HeaderMap, admin_token: &SecretString) -> bool {
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::super::trial::{ADMIN, TOKEN, Trial, ask, failing, site, snapshot};
+    use super::STOPPING;
     use crate::domain::snapshot::Snapshot;
     use crate::refresh::observation::{Observation, Observer, OutcomeKind, Step};
     use crate::status::SubscriptionObserver;
@@ -284,8 +286,9 @@ mod tests {
             assert_eq!(answer.status.as_u16(), status, "{method} {path}");
             assert!(answer.json()["error"].is_string(), "{method} {path}");
         }
-        let closed = Trial { open: false, ..Trial::new() };
-        assert_eq!(closed.ask("POST", REFRESH, &bearer).await.status, 503);
+        trial.stopping.cancel();
+        let answer = trial.ask("POST", REFRESH, &bearer).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["error"].as_str()), (503, Some(STOPPING)));
     }
 
     #[tokio::test]

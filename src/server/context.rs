@@ -16,8 +16,8 @@ use super::shared_page::SharedPage;
 use crate::domain::pending::Note;
 use crate::status::{HistoryEntry, StatusRegistry};
 
-/// Triggers a manual refresh of a site; `false` if the site takes no more triggers.
-type ManualTrigger = dyn Fn(&SiteId, Note) -> bool + Send + Sync;
+/// Triggers a manual refresh of a site.
+type ManualTrigger = dyn Fn(&SiteId, Note) + Send + Sync;
 
 pub struct HttpServer {
     pub status: Arc<StatusRegistry>,
@@ -28,6 +28,8 @@ pub struct HttpServer {
     /// The name of this process in the history.
     pub instance: String,
     pub limits: Limits,
+    /// Cancelled once the process takes no more triggers; the server goes on until all is answered.
+    pub stopping: CancellationToken,
 }
 
 /// What the routes read in Redis when they are asked. The errors must hold no secret.

@@ -17,6 +17,9 @@ use super::shared_page::{Page, json_page};
 use crate::domain::duration;
 use crate::status::{Canary, SiteStatus, SubscriptionState, SubscriptionStatus, TokenState};
 
+/// Why a sidecar that is shutting down is not ready, and takes no triggers.
+pub(super) const STOPPING: &str = "the sidecar is shutting down";
+
 /// `GET /healthz`.
 pub(super) async fn healthz(State(context): State<Arc<Context>>) -> (StatusCode, Json<Value>) {
     match health(&context.status.subscription(), context.status.now(), &context.limits) {
@@ -34,7 +37,11 @@ pub(super) async fn readyz(State(context): State<Arc<Context>>) -> Page {
     context.readiness.get(|| {
         let sites = context.status.sites();
         let states: Vec<_> = sites.iter().map(|site| json!({ "site": site.site, "token": site.state })).collect();
-        match readiness(&context.status.subscription().state, &sites) {
+        let ready = match context.stopping.is_cancelled() {
+            true => Err(STOPPING.to_owned()),
+            false => readiness(&context.status.subscription().state, &sites),
+        };
+        match ready {
             Ok(()) => json_page(StatusCode::OK, &json!({ "status": "ready", "sites": states })),
             Err(error) => {
                 let body = json!({ "status": "not ready", "error": error, "sites": states });
@@ -82,6 +89,7 @@ pub(super) fn millis(span: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::trial::{Trial, snapshot};
+    use super::STOPPING;
     use crate::status::SubscriptionObserver;
     use axum::http::StatusCode;
     use serde_json::json;
@@ -147,5 +155,8 @@ mod tests {
         trial.look(&crate::domain::snapshot::Snapshot { current: None, ..snapshot() });
         let body = json!({ "status": "ready", "sites": [{ "site": "shop", "token": "missing" }] });
         assert_eq!(ready().await, (StatusCode::OK, body), "a site needs no token for that");
+        trial.stopping.cancel();
+        let (status, body) = ready().await;
+        assert_eq!((status, &body["error"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(STOPPING)));
     }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Trial {
     pub(crate) limits: Limits,
     pub(crate) history: ModelHistory,
     pub(crate) admin_token: Option<&'static str>,
-    pub(crate) open: bool,
+    pub(crate) stopping: CancellationToken,
     pub(crate) triggered: Arc<Mutex<Vec<String>>>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) clock: Arc<AtomicU64>,
@@ -113,7 +113,7 @@ impl Trial {
             limits: Limits::STANDARD,
             history: ModelHistory::Entries(1000),
             admin_token: Some(ADMIN),
-            open: true,
+            stopping: CancellationToken::new(),
             triggered: Arc::default(),
             shutdown: CancellationToken::new(),
             clock,
@@ -141,18 +141,18 @@ impl Trial {
     }
 
     pub(crate) fn server(&self) -> HttpServer {
-        let (triggered, open) = (self.triggered.clone(), self.open);
+        let triggered = self.triggered.clone();
         HttpServer {
             status: self.status.clone(),
             store: Arc::new(self.history.clone()),
             refresh: Arc::new(move |site, note| {
                 let word = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
                 triggered.lock().unwrap().push(format!("{site}: {} by {}", word(note.reason), word(note.source)));
-                open
             }),
             admin_token: self.admin_token.map(|token| Renewed::fixed(token.into())),
             instance: "box-1".into(),
             limits: self.limits,
+            stopping: self.stopping.clone(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `trigger`: the message by hand, and the wait for its outcome.
 
+use std::sync::mpsc::{self, TryRecvError};
 use std::time::Duration;
 
 use simulator::{Faults, RecordedError};
@@ -85,6 +86,34 @@ fn a_failure_is_75_with_stage_reason_and_next_try() {
     world.call(&["trigger", "--wait"]).expect(75).stderr_has("solve failed");
     assert_eq!(world.solves(), 2);
     world.call(&["trigger", "--wait", "--force"]).expect(0);
+    sidecar.stop().expect(0);
+}
+
+#[test]
+fn a_forced_wait_does_not_end_with_what_others_are_told_meanwhile() {
+    let world = World::start();
+    let (sidecar, _events) = world.ready_sidecar(&[
+        ("SIDECAR_DEBOUNCE", "1h"),
+        ("SIDECAR_BACKOFF_INITIAL", "1h"),
+        ("SIDECAR_BACKOFF_MAX", "1h"),
+    ]);
+    world.faults(Faults { solve_error: Some(RecordedError::Timeout.into()), ..Faults::default() });
+    world.call(&["trigger", "--wait", "--force"]).expect(75);
+    world.heal();
+    let ((alive, ended), reports) = (mpsc::channel::<()>(), &world);
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            while ended.try_recv() == Err(TryRecvError::Empty) {
+                reports.publish("now");
+            }
+        });
+        // Dropped also where the test fails.
+        let _alive = alive;
+        // They are told of the failure at first, of the fresh token then.
+        for _ in 0..3 {
+            world.call(&["trigger", "--wait", "--force"]).expect(0).prints("new token");
+        }
+    });
     sidecar.stop().expect(0);
 }
 

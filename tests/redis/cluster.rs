@@ -43,14 +43,14 @@ async fn a_refresh_is_received_on_every_node() {
     assert_eq!(store.look().await.unwrap().current.unwrap().cookies.get("x"), Some("%2F"));
 
     // Whichever nodes they listen on, all of them are counted.
-    let connector = link.connector();
-    assert_eq!(connector.subscribers("chitai_gorod:token:invalid").await.unwrap(), 3);
-    assert_eq!(connector.subscribers("other:token:invalid").await.unwrap(), 0);
+    let channels = ["chitai_gorod:token:invalid", "other:token:invalid"].map(str::to_owned);
+    let counts = link.subscribers(&channels).await.unwrap();
+    assert_eq!(channels.map(|channel| counts[&channel]), [3, 0]);
 
     // A connection that is dropped ends its tasks.
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let before = tasks();
-    drop(connector.commands().await.unwrap());
+    drop(link.connector().commands().await.unwrap());
     let gone = async {
         while tasks() > before {
             tokio::task::yield_now().await;
@@ -92,10 +92,10 @@ async fn a_wrong_password_is_a_refusal_on_a_cluster_too() {
     let cluster = Cluster::start(&["requirepass right"]);
     let mut config = config_of(&cluster, &[0, 1, 2]);
     config.password = Some("wrongsecret".into());
-    let connector = Connector::new(&config).unwrap();
-    let Err(LinkError::Denied(error)) = connector.commands().await else { panic!("it is refused for good") };
+    let link = link_of(&config);
+    let Err(LinkError::Denied(error)) = link.connector().commands().await else { panic!("it is refused for good") };
     assert!(!error.contains("wrongsecret"), "{error}");
-    let Err(LinkError::Denied(_)) = connector.subscribers("c").await else { panic!("it is refused for good") };
+    let Err(LinkError::Denied(_)) = link.subscribers(&["c".to_owned()]).await else { panic!("it is refused for good") };
     config.password = Some("right".into());
     refreshed(&store_in_one_slot(&link_of(&config)), "a", "one").await;
 }

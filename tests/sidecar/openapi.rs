@@ -5,6 +5,8 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use simulator::Faults;
+
 use crate::process::{Running, World, eventually};
 use crate::support::contract;
 use crate::support::redis_server::Port;
@@ -63,7 +65,16 @@ fn every_answer_of_the_document_is_given_and_every_route_is_in_the_document() {
     }
     ask(&sidecar, "GET", "/api/events", "", 503);
     drop(followers);
-    sidecar.stop().expect(0);
+    // It ends as soon as the refresh under way has.
+    let solves = world.solves();
+    world.faults(Faults { solve_hang: true, ..Faults::default() });
+    ask(&sidecar, "POST", "/api/sites/chitai_gorod/refresh", ADMIN, 202);
+    world.solve_started(solves + 1);
+    sidecar.signal("TERM");
+    eventually("it is shutting down", || (sidecar.get("/readyz").status == 503).then_some(()));
+    ask(&sidecar, "POST", "/api/sites/chitai_gorod/refresh", ADMIN, 503);
+    world.heal();
+    sidecar.end().expect(0);
 
     let nowhere = Port::hold();
     let url = format!("redis://127.0.0.1:{}", nowhere.number());

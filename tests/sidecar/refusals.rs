@@ -50,6 +50,23 @@ fn a_history_that_takes_no_more_entries_costs_no_token_and_is_named_with_the_cur
     sidecar.stop().expect(0);
 }
 
+#[test]
+fn a_forced_trigger_names_what_redis_refuses_now() {
+    let world = World::start();
+    let backoff = [("SIDECAR_BACKOFF_INITIAL", "1h"), ("SIDECAR_BACKOFF_MAX", "1h")];
+    let (sidecar, _events) = world.ready_sidecar(&backoff);
+    let (token, meta) = (keys::TOKEN, keys::META);
+    let _: i64 = world.ask(&["DEL", token]);
+    let _: i64 = world.ask(&["LPUSH", token, "a"]);
+    world.call(&["trigger", "--wait", "--force"]).expect(75).stderr_has("chitai_gorod_token holds a list");
+    let _: i64 = world.ask(&["DEL", token, meta]);
+    let _: String = world.ask(&["SET", meta, "x"]);
+    world.call(&["trigger", "--wait", "--force"]).expect(75).stderr_has("{chitai_gorod_token}:meta holds a string");
+    let _: i64 = world.ask(&["DEL", meta]);
+    world.call(&["trigger", "--wait", "--force"]).expect(0).prints("new token");
+    sidecar.stop().expect(0);
+}
+
 /// The lock, which cannot be freed either, ends by itself.
 #[test]
 fn a_redis_that_becomes_a_replica_is_reported_and_used_again_once_it_is_the_master() {

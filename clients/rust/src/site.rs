@@ -31,9 +31,8 @@ impl Site {
         let channel = Channels::of(&self.id).invalid;
         let report = Report { source: Some(self.source.clone()), ..report.clone() };
         let mut receivers: usize = self.command(redis::cmd("PUBLISH").arg(&channel).arg(report.to_json())).await?;
-        let connector = self.link.connector();
-        if receivers == 0 && connector.is_cluster() {
-            receivers = connector.subscribers(&channel).await?;
+        if receivers == 0 && self.link.connector().is_cluster() {
+            receivers = self.link.subscribers(std::slice::from_ref(&channel)).await?.values().sum();
         }
         if receivers == 0 { Err(ClientError::NoSidecar(channel)) } else { Ok(receivers) }
     }

@@ -9,7 +9,7 @@ use crate::error::ClientError;
 use crate::redis::LinkError;
 use crate::site::Site;
 use crate::updates::{Update, Updates};
-use crate::wire::{Event, Fingerprint, Report, Token, Updated};
+use crate::wire::{Event, Fingerprint, Report, Token, Updated, UpdatedCause};
 
 /// How long the last read of the key may take once a wait has timed out.
 const LAST_READ_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,12 +27,13 @@ impl PendingReport {
         if let Update::Lost(error) = exchange.updates.next().await {
             return Err(error.into());
         }
+        exchange.updates.discard_unread();
         site.report(&exchange.report).await?;
         (exchange.was_received, exchange.phase) = (true, Phase::Reported);
         Ok(Self { site, exchange })
     }
 
-    /// The next token that is announced, as the answer to this report or to another one; however long it takes.
+    /// The next token that is announced and may answer this report, be it for another one; however long it takes.
     ///
     /// # Errors
     /// [`ClientError::Failed`], and [`ClientError::Redis`] where Redis refuses.
@@ -86,12 +87,20 @@ impl Exchange {
                     self.phase = Phase::Subscribed;
                     return Ok(Step::Subscribed);
                 }
+                Update::Event(Event::Updated(updated)) if !self.is_answered_by(&updated) => {}
                 Update::Event(Event::Updated(updated)) => return Ok(Step::Updated(updated)),
                 Update::Event(Event::Failed(failed)) => return Err(ClientError::Failed(Box::new(failed))),
                 Update::Lost(LinkError::Away(_)) => self.phase = Phase::Unsubscribed,
                 Update::Lost(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// What names the refused token answers another report, as does a token of before where a new one is forced.
+    fn is_answered_by(&self, updated: &Updated) -> bool {
+        let is_refused = self.report.fingerprint.is_some_and(|refused| refused.to_string() == updated.fingerprint);
+        let is_of_before = self.report.force && updated.cause == UpdatedCause::Repeated;
+        !(is_refused || is_of_before)
     }
 
     /// Sends the report. Earlier announcements do not answer it.
@@ -187,15 +196,10 @@ pub(crate) async fn token_once_redis_is_there(site: &Site) -> Result<Option<Toke
 
 async fn newer(site: &Site, exchange: &mut Exchange, refused: Option<Fingerprint>) -> Result<Token, ClientError> {
     loop {
-        match exchange.next(site).await? {
-            // An `updated` that names the refused token answers another report.
-            Step::Updated(updated) if refused.is_some_and(|r| r.to_string() == updated.fingerprint) => {}
-            Step::Updated(_) | Step::Subscribed => {
-                let token = token_once_redis_is_there(site).await?;
-                if let Some(token) = token.filter(|token| Some(token.fingerprint()) != refused) {
-                    return Ok(token);
-                }
-            }
+        exchange.next(site).await?;
+        let token = token_once_redis_is_there(site).await?;
+        if let Some(token) = token.filter(|token| Some(token.fingerprint()) != refused) {
+            return Ok(token);
         }
     }
 }

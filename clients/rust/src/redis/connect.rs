@@ -1,6 +1,5 @@
 //! Connections to Redis: one server, the master that Sentinels name, or a Cluster.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -148,15 +147,6 @@ impl Connector {
         let Kind::Sentinel(sentinels) = &*kind else { return None };
         let subscribing = self.within(CONNECT_TIMEOUT, async { Ok(sentinels.failovers(config(), moved).await?) });
         subscribing.await.inspect_err(|error| tracing::debug!(%error, "no Sentinel reports failovers")).ok()
-    }
-
-    /// How many subscribers a channel has; on a Cluster all nodes are queried.
-    pub async fn subscribers(&self, channel: &str) -> Result<usize, LinkError> {
-        let mut commands = self.commands().await?;
-        let counting = redis::cmd("PUBSUB").arg("NUMSUB").arg(channel).clone();
-        // The library queries every node of a Cluster and adds up their counts.
-        let counts: HashMap<String, usize> = counting.query_async(&mut commands).await.map_err(|e| self.error(&e))?;
-        Ok(counts.values().sum())
     }
 
     /// Whether the keys are spread over a Cluster.
