@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 pub use self::error::FlaresolverrError;
@@ -96,9 +95,8 @@ impl Flaresolverr {
         };
         solver.ended(began, outcome.as_ref().err());
         if matches!(outcome, Err(FlaresolverrError::GivenUp(_))) {
-            // Its session must not stay open until the solver's next turn; this attempt has no time for that.
-            let solver = Arc::clone(solver);
-            Handle::current().spawn(async move { solver.destroy_abandoned().await });
+            // Its session must not stay open until the solver's next turn.
+            solver.tidy_up();
         }
         outcome.map_err(|error| error.of_source(share.map(|_| solver.address())))
     }

@@ -36,7 +36,7 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 const VERSION_BYTES: u64 = 4 << 10;
 
 /// Gives the socket on descriptor 0 to the program as its descriptors 3 and 4, and has the kernel kill it with the thread
-/// that starts it, the only one of the sidecar. Without `setpriv` (of util-linux) it ends by itself when the socket closes,
+/// that starts it, the main one, which lives as long as the sidecar. Without `setpriv` (of util-linux) it ends by itself when the socket closes,
 /// which takes up to a second.
 const WITH_PIPE: &str = r#"exec 3<&0 4<&0 </dev/null
 setpriv --pdeathsig KILL true 2>/dev/null && exec setpriv --pdeathsig KILL "$@"

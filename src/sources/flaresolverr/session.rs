@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::runtime::Handle;
 
 use super::error::FlaresolverrError;
 use super::solver::{Solver, lock};
@@ -54,6 +55,16 @@ impl Solver {
         }
     }
 
+    /// Destroys the sessions that nothing uses any more, beside what goes on: neither a token that was found nor the time of
+    /// an attempt waits for that.
+    pub(super) fn tidy_up(self: &Arc<Self>) {
+        let solver = Arc::clone(self);
+        Handle::current().spawn(async move {
+            solver.find_overdue().await;
+            solver.destroy_abandoned().await;
+        });
+    }
+
     /// Destroys the sessions of solves that have ended or were cancelled.
     pub(super) async fn destroy_abandoned(&self) {
         let ids: Vec<String> = lock(&self.abandoned).iter().map(|(id, _)| id.clone()).collect();
@@ -74,7 +85,7 @@ impl Solver {
     }
 
     /// Adds the sessions of killed sidecars to the abandoned ones. One whose time is not over may be in use.
-    pub(super) async fn find_overdue(&self) {
+    async fn find_overdue(&self) {
         let listed = self.send(&json!({"cmd": "sessions.list"}), LIST_TIMEOUT).await.unwrap_or_default();
         let now = SystemClock::wall().as_second();
         let mut overdue = listed.sessions;

@@ -61,16 +61,14 @@ impl Visit<'_> {
     /// Opens the page, and once more after the wait if its cookies were not there yet, in one session.
     async fn get_twice(&self, slots: &mut [Slot], wait: Duration) -> Result<Solution, FlaresolverrError> {
         let longest = (self.max_timeout + GRACE) * 2 + wait;
-        let own = self.config.session.is_none().then(|| OwnSession::new(self.solver, longest));
+        let mut own = self.config.session.is_none().then(|| OwnSession::new(self.solver, longest));
         let mut outcome = self.get(slots, own.as_ref(), None).await;
         if outcome.as_ref().is_ok_and(|solution| !self.has_wanted(solution)) {
             sleep(wait).await;
             outcome = self.get(slots, own.as_ref(), None).await;
         }
-        if own.is_some() {
-            drop(own);
-            self.solver.find_overdue().await;
-            self.solver.destroy_abandoned().await;
+        if own.take().is_some() {
+            self.solver.tidy_up();
         }
         outcome
     }
