@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::header::TRANSFER_ENCODING;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
+use hyper::ext::ReasonPhrase;
 use token_sidecar_client::wire::{Event, Fingerprint, SiteId};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -121,6 +123,10 @@ impl Gateway {
         let site = SiteId::parse(target.site).and_then(|id| self.sites.get(&id));
         let site = site.ok_or_else(|| Problem::unknown_site(self.sites.keys().map(SiteId::as_str)))?;
         let url = target.below(&site.api)?;
+        let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+        if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+            return Err(Problem::unknown_coding());
+        }
         // Before any wait: hyper notices that a client has gone only once its request was read.
         let upload = timeout(UPLOAD, Upload::read(body, self.config.replay_limit, &self.kept)).await;
         let upload = upload.map_err(|_| Problem::slow_body(UPLOAD))?.map_err(|_| Problem::broken_body())?;
@@ -254,6 +260,9 @@ where
         let mut response = Response::new(Body::new(body));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
+        if let Some(reason) = parts.extensions.remove::<ReasonPhrase>() {
+            response.extensions_mut().insert(reason);
+        }
         response
     }
 }

@@ -59,25 +59,27 @@ pub(super) fn with_token(
     config: &GatewayConfig,
 ) -> HeaderMap {
     let mut headers = client.clone();
-    let own_cookies = headers.remove(COOKIE).filter(|_| config.merge_cookies);
+    let own_cookies: Vec<HeaderValue> =
+        client.get_all(COOKIE).iter().filter(|_| config.merge_cookies).cloned().collect();
+    headers.remove(COOKIE);
     headers.extend(of_token.clone());
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
-    if let Some(own) = own_cookies {
-        let jar = merged(headers.get(COOKIE), &own, stored);
-        if let Some(jar) = jar {
-            headers.insert(COOKIE, jar);
-        }
+    if !own_cookies.is_empty()
+        && let Some(jar) = merged(headers.get(COOKIE), &own_cookies, stored)
+    {
+        headers.insert(COOKIE, jar);
     }
     headers
 }
 
 /// The token's cookies, and those of the client's that have other names.
-fn merged(of_token: Option<&HeaderValue>, own: &HeaderValue, stored: &StoredToken) -> Option<HeaderValue> {
+fn merged(of_token: Option<&HeaderValue>, own: &[HeaderValue], stored: &StoredToken) -> Option<HeaderValue> {
     let is_new = |pair: &&[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
         !name.is_empty() && std::str::from_utf8(name).is_ok_and(|name| stored.cookies.get(name).is_none())
     };
-    let own = own.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(is_new);
+    let own = own.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let own = own.map(<[u8]>::trim_ascii).filter(is_new);
     let pairs: Vec<&[u8]> = of_token.map(HeaderValue::as_bytes).into_iter().chain(own).collect();
     let mut jar = HeaderValue::from_bytes(&pairs.join(&b"; "[..])).ok().filter(|jar| !jar.is_empty())?;
     jar.set_sensitive(true);
@@ -136,7 +138,11 @@ mod tests {
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
         let value = |value: &str| HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        headers.iter().map(|(name, text)| (name.parse::<HeaderName>().unwrap(), value(text))).collect()
+        let mut map = HeaderMap::new();
+        for (name, text) in headers {
+            map.append(name.parse::<HeaderName>().unwrap(), value(text));
+        }
+        map
     }
 
     fn shown(headers: &HeaderMap) -> Vec<String> {
@@ -200,7 +206,8 @@ mod tests {
 
     #[test]
     fn the_token_its_cookies_and_its_user_agent_take_the_place_of_the_clients() {
-        let client = map(&[("cookie", "id=2; id =4; mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
+        let client =
+            map(&[("cookie", "id=2; id =4"), ("cookie", "mine=3"), ("user-agent", "curl/8"), ("platform", "phone")]);
         let of_site = map(&[("platform", "desktop")]);
         let sent = |config: &GatewayConfig| {
             shown(&with_token(&client, &of_token(&of_site, &stored(), config), &stored(), config))

@@ -246,10 +246,11 @@ impl Connection {
     }
 
     async fn answer(&self, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-        // HTTP/1.1 needs one (RFC 9112, section 3.2), HTTP/1.0 has none.
-        let lacks_host = request.version() == Version::HTTP_11 && !request.headers().contains_key(HOST);
+        // HTTP/1.1 needs one, and no more than one (RFC 9112, section 3.2), HTTP/1.0 has none.
+        let hosts = request.headers().get_all(HOST).iter().count();
+        let is_unclear_host = hosts > 1 || (hosts == 0 && request.version() == Version::HTTP_11);
         let mut response =
-            if lacks_host { Problem::without_host().into_response() } else { self.gateway.serve(request).await };
+            if is_unclear_host { Problem::without_host().into_response() } else { self.gateway.serve(request).await };
         // An idle connection gives its place to the next client.
         if self.places.available_permits() == 0 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -61,7 +61,11 @@ impl Problem {
     }
 
     pub(super) fn without_host() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "an HTTP/1.1 request needs a Host")
+        Self::new(StatusCode::BAD_REQUEST, "an HTTP/1.1 request needs one Host")
+    }
+
+    pub(super) fn unknown_coding() -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding that is understood is chunked")
     }
 
     pub(super) fn without_key() -> Self {

@@ -102,6 +102,10 @@ fn an_answer_passes_as_it_is_without_what_is_the_gateways_business() {
         assert_eq!(answer.header(dropped), "", "{dropped}");
     }
     assert_eq!(api.requests().len(), 1);
+    let mut connection = Connection::open(sidecar.gateway());
+    connection.send("GET /chitai_gorod/here HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let whole = String::from_utf8(connection.rest()).unwrap();
+    assert!(whole.starts_with("HTTP/1.1 302 X\r\n"), "the API's own words: {whole}");
     sidecar.stop().expect(0);
 }
 

@@ -155,6 +155,24 @@ fn no_request_is_smuggled() {
 }
 
 #[test]
+fn what_cannot_be_told_for_sure_is_refused() {
+    let world = World::start();
+    let api = Api::answering(|_| json("{}"));
+    let sidecar = before(&world, &api, &[]);
+    for (headers, status) in [
+        ("Host: localhost\r\nHost: shop.test\r\n\r\n", 400),
+        ("\r\n", 400),
+        ("Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 501),
+    ] {
+        let mut connection = Connection::open(sidecar.gateway());
+        connection.send(format!("POST /chitai_gorod/x HTTP/1.1\r\n{headers}"));
+        assert_eq!(connection.answer().status, status, "{headers}");
+    }
+    assert_eq!(api.requests().len(), 0);
+    sidecar.stop().expect(0);
+}
+
+#[test]
 fn with_few_descriptors_clients_leave_enough_for_redis() {
     let world = World::start();
     let under = ["sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
