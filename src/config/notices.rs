@@ -250,6 +250,26 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_sets_one_key_of_one_table() {
+        let toml = "[[notices]]\nurl = \"https://one.test/\"\n[[notices]]\nurl = \"https://two.test/\"\n";
+        let given = |path: &str, value: &str| Given::nothing().toml(toml).flag("--set", path, value);
+        let notices = given("notices.1.repeat", "2h").loaded().config.notices;
+        let read: Vec<_> = notices.iter().map(|one| (one.url.expose_secret(), one.repeat.as_secs() / 3_600)).collect();
+        assert_eq!(read, [("https://one.test/", 1), ("https://two.test/", 2)]);
+        let notices = given("notices.2.url", "https://three.test/").loaded().config.notices;
+        assert_eq!(notices.last().map(|last| last.url.expose_secret()), Some("https://three.test/"));
+        for (path, error) in [
+            ("notices.3.url", "the tables of a list are counted from 0 on, and .2 is missing"),
+            ("notices.0", "a list is set as a whole"),
+            ("notices.one.url", "a list is set as a whole"),
+            ("sites.chitai_gorod.sources.1", "a list is set as a whole"),
+        ] {
+            let refused = given(path, "http").refused();
+            assert!(refused.contains(error), "{path}: {refused}");
+        }
+    }
+
+    #[test]
     fn one_table_is_not_taken_for_a_list() {
         let given = Given::nothing().toml("[notices]\nurl = \"https://hooks.test/hunter2\"\n");
         assert!(

@@ -572,7 +572,14 @@ mod tests {
             .toml("[sites.chitai_gorod.proxy]\npassword = \"hunter3\"");
         let proxy = given.loaded().config.sites[0].probe.proxy.clone().unwrap();
         assert_eq!((proxy.username.as_deref(), password(&proxy).as_deref()), (Some("user"), Some("hunter3")));
-        let given = given.variable("CHITAI_GOROD_PROXY_URL", "socks5://user:hunter2@proxy:1080");
+        let other = "[sites.chitai_gorod.proxy]\nurl = \"http://other\"\nusername = \"other\"\npassword = \"hunter4\"";
+        let given = given.toml(other);
+        let proxy = given.loaded().config.sites[0].probe.proxy.clone().unwrap();
+        assert_eq!((proxy.username.as_deref(), password(&proxy)), (Some("user"), None), "the login of another proxy");
+        let twice = "[sites.chitai_gorod.proxy]\nusername = \"other\"";
+        let given = given.toml(twice);
+        assert!(given.refused().contains("proxy.url: it names a user already"));
+        let given = given.toml("").variable("CHITAI_GOROD_PROXY_URL", "socks5://user:hunter2@proxy:1080");
         assert!(given.refused().contains("Chromium has no login for SOCKS proxies"));
     }
 

@@ -219,6 +219,10 @@ fn with_login(
         }
         return None;
     };
+    if proxy.username.is_some() && username.is_some() {
+        let reason = "it names a user already: leave out the user that is set beside it";
+        section.conflict(&[path], format!("{}: {reason}", section.full_path(path)));
+    }
     let (username, password) = (username.or(proxy.username), password.or(proxy.password));
     Some(ProxyConfig { username, password, ..proxy })
 }

@@ -124,8 +124,17 @@ impl<'a> Place<'a> {
         }
         // A proxy is replaced as a whole: one site's password must not reach another site's proxy.
         let is_own = |entry: &Entry| entry.site.is_some() && entry.value.as_table().is_none_or(|own| !own.is_empty());
-        if name == "proxy" && entries.iter().any(is_own) {
-            entries.retain(is_own);
+        if name == "proxy" {
+            if entries.iter().any(is_own) {
+                entries.retain(is_own);
+            }
+            // Nor may the login beside an address reach the one that a stronger layer has in its place.
+            let has_address = |entry: &Entry| ["url", "url_file"].iter().any(|url| entry.value.get(url).is_some());
+            if let Some(address) = entries.iter().rposition(has_address) {
+                let stronger = entries.split_off(address);
+                entries.retain(|entry| !has_address(entry));
+                entries.extend(stronger);
+            }
         }
         if self.scope.is_refused(table, name) {
             entries.retain(|entry| *entry.layer == Layer::Default);

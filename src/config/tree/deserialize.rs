@@ -10,22 +10,40 @@ use serde::de::{self, IntoDeserializer, Visitor};
 use toml::Value;
 
 use super::super::error::nearest;
+use super::super::layers::Layer;
 use super::super::redaction::{HIDDEN, Secrecy};
 use super::{Entry, Error, Given, Place, Scope};
 
 impl<'a> Place<'a> {
-    /// The tables of a list, whose names are their numbers; `None` where it is no list of tables. The strongest layer's
-    /// list counts as a whole.
+    /// The tables of a list, whose names are their numbers; `None` where it is no list of tables. A layer's list takes the
+    /// place of a weaker one as a whole, but a flag sets one key of one table, or of one more.
     fn tables(&self) -> Result<Option<Vec<Self>>, Error> {
-        let Some((last, table)) = self.entries.last().and_then(|last| Some((last, last.value.as_table()?))) else {
+        if self.entries.last().is_none_or(|last| !last.value.is_table()) {
             return Ok(None);
-        };
-        let numbers: Option<BTreeSet<usize>> = table.keys().map(|name| name.parse().ok()).collect();
-        let Some(numbers) = numbers else {
-            return Err(self.wrong(HIDDEN, format!("expected a list of tables: [[{}]]", self.full_path())));
-        };
-        let list =
-            Place { entries: vec![*last], table: Rc::clone(&self.table), name: self.name.clone(), item: None, ..*self };
+        }
+        let is_flag = |entry: &&Entry| *entry.layer == Layer::Flags;
+        let list = self.entries.iter().rfind(|entry| !is_flag(entry));
+        let entries: Vec<_> = list.into_iter().chain(self.entries.iter().filter(is_flag)).copied().collect();
+        let mut numbers = BTreeSet::new();
+        for entry in &entries {
+            let tables = entry.value.as_table().into_iter().flatten();
+            let tables: Option<Vec<usize>> =
+                tables.map(|(name, table)| name.parse().ok().filter(|_| table.is_table())).collect();
+            let Some(tables) = tables.filter(|_| entry.value.is_table()) else {
+                let reason = match self.entries.last().as_ref().is_some_and(is_flag) {
+                    true => "a list is set as a whole, such as a,b; of a list of tables, one key: .0.key".to_owned(),
+                    false => format!("expected a list of tables: [[{}]]", self.full_path()),
+                };
+                return Err(self.wrong(HIDDEN, reason));
+            };
+            numbers.extend(tables);
+        }
+        if let Some(gap) = (0..numbers.len()).find(|number| !numbers.contains(number)) {
+            return Err(
+                self.wrong(HIDDEN, format!("the tables of a list are counted from 0 on, and .{gap} is missing"))
+            );
+        }
+        let list = Place { entries, table: Rc::clone(&self.table), name: self.name.clone(), item: None, ..*self };
         let path = self.path().into();
         Ok(Some(numbers.into_iter().map(|number| list.child(&path, &number.to_string())).collect()))
     }
