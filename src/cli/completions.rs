@@ -1,12 +1,10 @@
 //! `completions`: generated from the command line's definition, with what the generator leaves out.
 
-use std::io::{self, Write as _};
-
 use clap::{Command, CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 
 use super::args::Cli;
-use super::{Exit, Stopped};
+use super::{Exit, Stopped, screen};
 
 pub(super) fn print(shell: Shell) -> Result<Exit, Stopped> {
     let mut command = Cli::command();
@@ -19,7 +17,7 @@ pub(super) fn print(shell: Shell) -> Result<Exit, Stopped> {
         Shell::Fish => repaired_fish(&script, &commands),
         _ => script.into_owned(),
     };
-    io::stdout().write_all(script.as_bytes())?;
+    screen::whole(&script)?;
     Ok(Exit::Done)
 }
 

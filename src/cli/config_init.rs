@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::args::Init;
-use super::{Exit, Stopped};
+use super::{Exit, Stopped, screen};
 use crate::config;
 
 pub(super) fn run(flags: &Init) -> Result<Exit, Stopped> {
@@ -14,7 +14,7 @@ pub(super) fn run(flags: &Init) -> Result<Exit, Stopped> {
     let text = text.map_err(|errors| Stopped::new(Exit::Config, errors))?;
     match &flags.write {
         Some(file) => write(file, &text)?,
-        None => io::stdout().write_all(text.as_bytes())?,
+        None => screen::whole(&text)?,
     }
     Ok(Exit::Done)
 }
@@ -28,7 +28,7 @@ pub(super) fn write(file: &Path, text: &str) -> Result<(), Stopped> {
         })?;
     created.write_all(text.as_bytes()).map_err(|error| {
         let _half_of_it_stays = fs::remove_file(file);
-        Stopped::because(Exit::Unavailable, format!("{} cannot be written: {error}", file.display()))
+        not_written(file, &error.to_string())
     })
 }
 

@@ -9,7 +9,7 @@ use clap_mangen::Man as Page;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::args::{Cli, Man as Flags};
-use super::{Exit, Stopped};
+use super::{Exit, Stopped, screen};
 use crate::config::{MEANINGS, VARIABLES};
 
 /// What roff would show as another character, or warn of.
@@ -19,7 +19,7 @@ pub(super) fn run(flags: &Flags) -> Result<Exit, Stopped> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let Some(folder) = &flags.write else {
-        io::stdout().write_all(page(&program, named(&program, &flags.command)?)?.as_bytes())?;
+        screen::whole(&page(&program, named(&program, &flags.command)?)?)?;
         return Ok(Exit::Done);
     };
     for command in all(&program) {

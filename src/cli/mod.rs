@@ -50,6 +50,8 @@ pub enum Exit {
     Config = 64,
     /// Redis or the address to listen on is not available, or no sidecar is subscribed.
     Unavailable = 69,
+    /// What was to be printed could not be.
+    NotWritten = 74,
     /// Failed for now: try again later.
     TryAgain = 75,
 }
@@ -106,7 +108,7 @@ impl From<LinkError> for Stopped {
 impl From<std::io::Error> for Stopped {
     fn from(error: std::io::Error) -> Self {
         // The reader of stdout has closed it, as `head` does.
-        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::Unavailable };
+        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::NotWritten };
         Self::new(exit, error)
     }
 }

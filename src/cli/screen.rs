@@ -11,9 +11,14 @@ use crate::app;
 
 /// Writes a line to stdout.
 pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
+    whole(&format!("{text}\n"))
+}
+
+/// Writes a text to stdout as it is; the error names stdout.
+pub(super) fn whole(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| io::Error::new(error.kind(), format!("standard output: {error}")))
 }
 
 /// Writes a line to stdout, of which a terminal shows as much as fits into its width.

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use super::said;
 use crate::child::{PATH, ProcessGroup, Tail};
 use crate::domain::duration;
 use crate::domain::stored::{SHORTEST_SECRET, StoredToken, secrets};
@@ -56,10 +57,6 @@ enum HookError {
     Signal { pid: i32, file: PathBuf, error: Errno },
     #[error("it was given up: {0}")]
     GivenUp(#[from] JoinError),
-}
-
-fn said(last: &str) -> String {
-    if last.is_empty() { String::new() } else { format!(": {last}") }
 }
 
 impl HookRunner {

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::notices::Sends;
+use super::said;
 use crate::config::{NoticeConfig, SigningKey};
 use crate::domain::duration;
 use crate::domain::notice::{Notice, NoticeBody};
@@ -48,10 +49,6 @@ pub enum NoticeError {
     Request(String),
     #[error("the answer is {status}{}", said(.answer))]
     Refused { status: StatusCode, answer: String, retry_after: Option<Duration> },
-}
-
-fn said(answer: &str) -> String {
-    if answer.is_empty() { String::new() } else { format!(": {answer}") }
 }
 
 impl NoticeError {

@@ -7,7 +7,7 @@ use std::process::Command;
 use assert_cmd::cargo::cargo_bin_cmd;
 
 use crate::manual::commands;
-use crate::process::{Ran, World};
+use crate::process::{Ran, Running, World};
 
 /// A command that needs no world.
 fn call(args: &[&str]) -> Ran {
@@ -16,6 +16,17 @@ fn call(args: &[&str]) -> Ran {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// `/dev/full` answers every write as a full disk does.
+#[test]
+fn output_that_cannot_be_written_is_74() {
+    let world = World::start();
+    let under = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
+    for args in [&["version"][..], &["man"], &["completions", "bash"], &["config", "init"], &["check-config"]] {
+        let ran = Running::start(&mut world.command_under(&under, args, &[])).end().expect(74);
+        ran.stderr_has("standard output: No space left on device");
     }
 }
 
