@@ -49,6 +49,17 @@ fn shapes(stub: &Stub) -> Vec<String> {
     stub.seen().iter().filter(|request| !request.line.starts_with("GET")).map(shape).collect()
 }
 
+/// The same, once there are so many: a session is destroyed beside what goes on.
+async fn shapes_when(stub: &Stub, count: usize) -> Vec<String> {
+    let arriving = async {
+        while shapes(stub).len() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let _compared_by_the_caller = tokio::time::timeout(Duration::from_secs(10), arriving).await;
+    shapes(stub)
+}
+
 #[tokio::test]
 async fn each_server_is_called_in_the_way_that_costs_the_least() {
     for (version, index, late, first, second) in [
@@ -68,11 +79,12 @@ async fn each_server_is_called_in_the_way_that_costs_the_least() {
     ] {
         let stub = server(version, index, late);
         let source = Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap();
-        for _ in 0..2 {
+        let both = [&first[..], &second].concat();
+        for expected in [first, both] {
             let solution = source.solve(Turn::default()).await.unwrap();
             assert!(solution.cookies.iter().any(|cookie| cookie.name == TOKEN.0), "{version}");
+            assert_eq!(shapes_when(&stub, expected.len()).await, expected, "{version} {index} {late}");
         }
-        assert_eq!(shapes(&stub), [first, second].concat(), "{version} {index} {late}");
     }
 }
 
@@ -80,6 +92,7 @@ async fn each_server_is_called_in_the_way_that_costs_the_least() {
 async fn the_session_is_our_own_and_the_same_until_it_is_destroyed() {
     let stub = server("3.5.0", true, 1);
     Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
+    assert_eq!(shapes_when(&stub, 4).await.len(), 4);
     let ids: Vec<_> = stub.seen().iter().filter_map(|r| r.body["session"].as_str().map(str::to_owned)).collect();
     assert!(ids.len() == 3 && ids.iter().all(|id| *id == ids[0] && id.starts_with("token-sidecar-")), "{ids:?}");
     let other = server("3.5.0", true, 0);
@@ -110,7 +123,8 @@ async fn the_session_is_destroyed_after_a_failure_too() {
         });
         let source = Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap();
         assert_eq!(source.solve(Turn::default()).await.unwrap_err().message, "FlareSolverr: timeout after 60 s");
-        assert_eq!(shapes(&stub).last().map(String::as_str), Some("destroy+s"));
+        let shapes = shapes_when(&stub, failing + 2).await;
+        assert_eq!(shapes.last().map(String::as_str), Some("destroy+s"));
     }
 }
 
@@ -173,6 +187,7 @@ async fn a_session_that_a_killed_sidecar_has_left_is_destroyed_once_its_time_is_
         _ => Act::Json(200, json!({"status": "ok", "sessions": sessions})),
     });
     Flaresolverr::new(&waiting(&stub), &Solvers::default()).unwrap().solve(Turn::default()).await.unwrap();
+    assert_eq!(shapes_when(&stub, 4).await.len(), 4);
     let seen = stub.seen();
     let destroyed = seen.iter().filter(|request| request.command() == "sessions.destroy");
     let destroyed: Vec<_> = destroyed.map(|request| &request.body["session"]).collect();

@@ -67,6 +67,7 @@ impl Solver {
 
     /// Destroys the sessions of solves that have ended or were cancelled.
     pub(super) async fn destroy_abandoned(&self) {
+        let _one_at_a_time = self.tidying.lock().await;
         let ids: Vec<String> = lock(&self.abandoned).iter().map(|(id, _)| id.clone()).collect();
         for id in ids {
             let outcome = self.send_destroy(&id).await;

@@ -62,6 +62,8 @@ pub(super) struct Solver {
     clock: SystemClock,
     /// Sessions that are still to be destroyed, each with the number of attempts.
     pub(super) abandoned: Mutex<Vec<(String, u8)>>,
+    /// Held while they are destroyed: none is destroyed twice, and the next solve waits.
+    pub(super) tidying: tokio::sync::Mutex<()>,
 }
 
 struct Exchanged {
@@ -131,6 +133,7 @@ impl Solver {
             breaker: Mutex::default(),
             clock: SystemClock::start(),
             abandoned: Mutex::default(),
+            tidying: tokio::sync::Mutex::default(),
         })
     }
 
