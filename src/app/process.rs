@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
-use token_sidecar_client::redis::{Connector, Link};
+use token_sidecar_client::redis::{Connector, Link, LinkError};
 use token_sidecar_client::wire::{Channels, Event, SiteId};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::timeout;
@@ -212,7 +212,12 @@ impl Process {
         }
         let channel = |site: &SiteId| Channels::of(site).invalid;
         let channels: Vec<String> = asked.iter().map(|(site, _)| channel(site)).collect();
-        let listening = match self.link.subscribers(&channels).await {
+        let mut listening = self.link.subscribers(&channels).await;
+        if matches!(listening, Err(LinkError::Away(_))) {
+            // The connection may have broken since its last use.
+            listening = self.link.subscribers(&channels).await;
+        }
+        let listening = match listening {
             Ok(listening) => listening,
             Err(error) => return tracing::warn!(%error, "failed to announce the shutdown to waiting parsers"),
         };

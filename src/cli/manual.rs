@@ -163,6 +163,7 @@ fn exit_codes(text: &str, reads_settings: bool) -> BTreeMap<u8, String> {
     };
     let mut codes: BTreeMap<u8, String> = text.split(", ").filter_map(code).collect();
     codes.entry(2).or_insert_with(|| "wrong usage".to_owned());
+    codes.entry(74).or_insert_with(|| "output that cannot be written".to_owned());
     if reads_settings {
         codes.entry(64).or_insert_with(|| "bad settings".to_owned());
     }

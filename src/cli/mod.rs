@@ -107,18 +107,22 @@ impl From<LinkError> for Stopped {
 
 impl From<std::io::Error> for Stopped {
     fn from(error: std::io::Error) -> Self {
-        // The reader of stdout has closed it, as `head` does.
-        let exit = if error.kind() == std::io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::NotWritten };
-        Self::new(exit, error)
+        Self::new(Exit::Unavailable, error)
     }
 }
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let command = Cli::command().color(color(std::env::args_os()));
-    let cli = Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
-    screen::colour(cli.color);
-    let done = dispatch(&cli);
+    let done = match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => {
+            screen::colour(cli.color);
+            dispatch(&cli)
+        }
+        // The help, the version, or what is wrong.
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(text) => screen::written(text.print()).map(|()| Exit::Done),
+    };
     // Where the log cannot be written, neither can the reason.
     let is_read = log::flush();
     match done {

@@ -20,7 +20,8 @@ Settings come from flags, then the environment, then .env in this folder, then
 the file of --config, then the built-in site.
 
 Exit codes: 0 done, 1 not fresh or not healthy, 2 wrong usage, 64 bad settings,
-69 Redis out of reach, 75 failed for now: try again later.";
+69 Redis out of reach, 74 output that cannot be written, 75 failed for now: try
+again later.";
 
 pub(super) const RUN: &str = "\
 Exit codes: 0 stopped, 64 bad settings, 69 Redis refuses the sidecar or a port

@@ -7,22 +7,30 @@ use console::Term;
 use jiff::Timestamp;
 use token_sidecar_client::excerpt::is_hidden;
 
+use super::{Exit, Stopped};
 use crate::app;
 
 /// Writes a line to stdout.
-pub(super) fn line(text: impl std::fmt::Display) -> io::Result<()> {
+pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Stopped> {
     whole(&format!("{text}\n"))
 }
 
-/// Writes a text to stdout as it is; the error names stdout.
-pub(super) fn whole(text: &str) -> io::Result<()> {
+/// Writes a text to stdout as it is.
+pub(super) fn whole(text: &str) -> Result<(), Stopped> {
     let mut out = io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    written.map_err(|error| io::Error::new(error.kind(), format!("standard output: {error}")))
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Ends the command where stdout cannot be written: well, where its reader has gone, as `head` does.
+pub(super) fn written(done: io::Result<()>) -> Result<(), Stopped> {
+    done.map_err(|error| {
+        let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::NotWritten };
+        Stopped::because(exit, format!("standard output: {error}"))
+    })
 }
 
 /// Writes a line to stdout, of which a terminal shows as much as fits into its width.
-pub(super) fn fitting_line(text: &str) -> io::Result<()> {
+pub(super) fn fitting_line(text: &str) -> Result<(), Stopped> {
     let terminal = io::stdout().is_terminal().then(Term::stdout);
     match terminal.and_then(|terminal| terminal.size_checked()) {
         Some((_, columns)) => line(console::truncate_str(text, usize::from(columns), "…")),
@@ -126,7 +134,7 @@ impl Place {
         self.terminal.is_some()
     }
 
-    pub(super) fn show(&mut self, lines: &[String]) -> io::Result<()> {
+    pub(super) fn show(&mut self, lines: &[String]) -> Result<(), Stopped> {
         let Some(terminal) = &self.terminal else {
             let gap = if self.drawn == 0 { "" } else { "\n" };
             self.drawn = lines.len();
@@ -145,7 +153,7 @@ impl Place {
         }
         block.push_str("\x1b[?7h\x1b[J");
         self.drawn = shown.len() + usize::from(!rest.is_empty());
-        terminal.write_str(&block)
+        written(terminal.write_str(&block))
     }
 }
 

@@ -262,11 +262,15 @@ mod tests {
             ("notices.3.url", "the tables of a list are counted from 0 on, and .2 is missing"),
             ("notices.0", "a list is set as a whole"),
             ("notices.one.url", "a list is set as a whole"),
-            ("sites.chitai_gorod.sources.1", "a list is set as a whole"),
+            ("notices.01.url", "a list is set as a whole"),
         ] {
             let refused = given(path, "http").refused();
             assert!(refused.contains(error), "{path}: {refused}");
         }
+        let text = Given::nothing().flag("--set", "sites.chitai_gorod.sources.1", "http").refused();
+        assert!(text.contains("sources = (hidden): expected a list of tables"), "{text}");
+        let empty = Given::nothing().toml("notices = []").flag("--set", "notices.0.url", "https://one.test/");
+        assert_eq!(empty.loaded().config.notices.len(), 1);
     }
 
     #[test]

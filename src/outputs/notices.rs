@@ -25,6 +25,8 @@ use crate::refresh::ports::{Jitter, NoticeStore, StoreError};
 pub const QUEUE: usize = 512;
 /// How long after the news a notice is tried: an older one is of no use.
 const LIFETIME: Duration = Duration::from_secs(3_600);
+/// The longest pause that an address may ask for: within the hour there are several tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 /// How long it is remembered that a site fails: longer than any pause between two attempts.
 const FAILING: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long it is remembered that a token was told of.
@@ -172,7 +174,7 @@ async fn deliver(mut queue: Queue<'_>, delays: &impl Jitter, wall: impl Fn() -> 
                     }
                     Err(error) if error.may_pass() => {
                         tracing::warn!(notice = name, %site, kind, %error, "a notice was not sent: it is tried again");
-                        error.retry_after().map_or(pause, |asked| asked.max(pause))
+                        error.retry_after().map_or(pause, |asked| asked.min(LONGEST_PAUSE).max(pause))
                     }
                     Err(error) => {
                         tracing::error!(notice = name, %site, kind, %error, "a notice was not sent, and is given up");
@@ -271,7 +273,7 @@ mod tests {
         News::sample(kind, &site(), Timestamp::UNIX_EPOCH)
     }
 
-    /// An address that answers with this status; 200 at first. With 429 it asks for half an hour.
+    /// An address that answers with this status; 200 at first. With 429 it asks for ten minutes, with 408 for two hours.
     #[derive(Default)]
     struct Address {
         status: AtomicU16,
@@ -288,7 +290,11 @@ mod tests {
         async fn send(&self, notice: &Notice, _: &str, _: Timestamp) -> Result<(), NoticeError> {
             let status = reqwest::StatusCode::from_u16(self.status.load(Ordering::Relaxed)).unwrap_or_default();
             if !status.is_success() {
-                let retry_after = (status == reqwest::StatusCode::TOO_MANY_REQUESTS).then_some(30 * MINUTE);
+                let retry_after = match status.as_u16() {
+                    429 => Some(10 * MINUTE),
+                    408 => Some(120 * MINUTE),
+                    _ => None,
+                };
                 return Err(NoticeError::Refused { status, answer: String::new(), retry_after });
             }
             let version = notice.event["version"].as_u64().unwrap_or_default();
@@ -379,18 +385,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_that_asks_for_a_pause_has_it() {
-        for pause in [10 * MINUTE, 21 * MINUTE] {
-            let arrived = arrived(1, &[NoticeKind::Updated], async |replicas| {
-                replicas.address.answers(429);
-                replicas.all_receive(&version(1));
-                sleep(pause).await;
-                replicas.address.answers(200);
-                sleep(10 * MINUTE).await;
-                replicas.address.answers(404);
-                sleep(60 * MINUTE).await;
-            })
-            .await;
-            assert_eq!(arrived.len(), usize::from(pause > 20 * MINUTE), "{pause:?}");
+        for (status, asked) in [(429, 10), (408, 15)] {
+            for (minutes, count) in [(asked - 5, 0), (asked - 1, 1)] {
+                let arrived = arrived(1, &[NoticeKind::Updated], async |replicas| {
+                    replicas.address.answers(status);
+                    replicas.all_receive(&version(1));
+                    sleep(minutes * MINUTE).await;
+                    replicas.address.answers(200);
+                    sleep(4 * MINUTE).await;
+                    replicas.address.answers(404);
+                    sleep(60 * MINUTE).await;
+                })
+                .await;
+                assert_eq!(arrived.len(), count, "{status} for {minutes} min");
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::domain::snapshot::Failing;
 use token_sidecar_client::wire::{Event, FailedCause};
 
 /// The least time between two announcements without a solve: a burst leads to twenty a second at most.
-pub(super) const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
+const ANNOUNCEMENT_PACE: Duration = Duration::from_millis(50);
 
 impl<P: Ports> Driver<P> {
     /// Publishes an answer without a solve to all that is pending, rate limited.

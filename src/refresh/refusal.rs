@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::answers::ANNOUNCEMENT_PACE;
 use super::driver::{Driver, HEARTBEAT, Stop};
 use super::observation::DecisionKind;
 use super::ports::{Jitter as _, Store as _, StoreError};
@@ -13,6 +12,11 @@ use crate::domain::pending::Outcome;
 use crate::domain::snapshot::Failing;
 use crate::domain::verdict::Pace;
 use token_sidecar_client::wire::{FailedCause, Stage, Trigger, whole_second_up};
+
+/// What a failure says of a Redis that refuses.
+fn refused(error: &str) -> String {
+    format!("commands are refused: {error}")
+}
 
 impl<P: Ports> Driver<P> {
     /// Waits until Redis answers again, or announces a failure where it refuses.
@@ -36,12 +40,9 @@ impl<P: Ports> Driver<P> {
     }
 
     async fn recover_from_refusal(&mut self, error: &str, stop: &Stop) {
-        self.take_in();
-        let (now, is_forced) = (self.now(), self.inbox.pending.forced().is_some());
-        let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at && !is_forced);
-        let Some(retry_at) = in_force.map(|failing| failing.retry_at) else {
-            self.pause_until(self.announce_after, stop).await;
-            self.announce_after = self.clock() + ANNOUNCEMENT_PACE;
+        let now = self.now();
+        let in_force = self.state.unrecorded().filter(|failing| now < failing.retry_at);
+        let Some(in_force) = in_force.cloned() else {
             tracing::warn!(site = %self.site.id, %error, "Redis refuses us");
             let trigger = self.state.snapshot().failing.as_ref().map_or(Trigger::Invalid, |f| f.trigger);
             if let Err(error) = self.fail_unrecorded(trigger, error).await {
@@ -49,14 +50,19 @@ impl<P: Ports> Driver<P> {
             }
             return;
         };
+        self.take_in();
         if self.inbox.pending.wants_answer() {
+            if self.inbox.pending.forced().is_some() {
+                // What is refused may be another thing by now.
+                self.state.keep_unrecorded(Box::new(Failing { error: refused(error), ..in_force }));
+            }
             if let Err(error) = self.announce(self.failed_again(), DecisionKind::Backoff, stop).await {
                 tracing::debug!(site = %self.site.id, %error, "failed to announce a failure");
                 self.pause(self.site.jitter.pause(self.errors), stop).await;
             }
             return;
         }
-        let until_retry = between(self.now(), retry_at) + Duration::from_millis(1);
+        let until_retry = between(self.now(), in_force.retry_at) + Duration::from_millis(1);
         self.sleep(until_retry.min(HEARTBEAT), stop).await;
     }
 
@@ -69,7 +75,7 @@ impl<P: Ports> Driver<P> {
             retry_at: whole_second_up(later(self.now(), delay)),
             trigger,
             stage: Stage::Store,
-            error: format!("commands are refused: {error}"),
+            error: refused(error),
         }))
         .await
     }

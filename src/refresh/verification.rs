@@ -26,6 +26,8 @@ impl<P: Ports> Driver<P> {
             self.state.expire();
             return Ok(());
         };
+        // What it leads to is announced at once: the API is asked once.
+        self.pause_until(self.announce_after, stop).await;
         let Some(verdict) = self.verify_current(&current, stop).await? else { return Ok(()) };
         tracing::info!(site = %self.site.id, %trigger, verdict = verdict.into_str(), "the stored token was verified");
         self.take_in();

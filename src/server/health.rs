@@ -2,7 +2,8 @@
 //!
 //! A process is healthy while the canaries that it publishes come back on its own subscription: a running event loop is
 //! no evidence of health. A process that has lost Redis for longer than the bound, or has never reached it, is unhealthy.
-//! It is ready once it is subscribed and has read the state of its sites; a site needs no token for that.
+//! It is ready once it is subscribed and has read the state of its sites; a site needs no token for that. While it
+//! shuts down it is not.
 
 use std::sync::Arc;
 use std::time::Duration;

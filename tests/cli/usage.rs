@@ -24,7 +24,16 @@ fn call(args: &[&str]) -> Ran {
 fn output_that_cannot_be_written_is_74() {
     let world = World::start();
     let under = ["sh", "-c", "exec \"$@\" >/dev/full", "sh"];
-    for args in [&["version"][..], &["man"], &["completions", "bash"], &["config", "init"], &["check-config"]] {
+    for args in [
+        &["version"][..],
+        &["--help"],
+        &["--version"],
+        &["help", "status"],
+        &["man"],
+        &["completions", "bash"],
+        &["config", "init"],
+        &["check-config"],
+    ] {
         let ran = Running::start(&mut world.command_under(&under, args, &[])).end().expect(74);
         ran.stderr_has("standard output: No space left on device");
     }

@@ -7,12 +7,21 @@ use std::rc::Rc;
 use serde::Deserializer;
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{self, IntoDeserializer, Visitor};
-use toml::Value;
+use toml::{Table, Value};
 
 use super::super::error::nearest;
 use super::super::layers::Layer;
 use super::super::redaction::{HIDDEN, Secrecy};
 use super::{Entry, Error, Given, Place, Scope};
+
+/// The numbers that name the tables of a list; `None` where it holds something else.
+fn numbers_of(list: &Table) -> Option<Vec<usize>> {
+    let number = |(name, table): (&String, &Value)| {
+        let number = name.parse().ok().filter(|number: &usize| number.to_string() == *name)?;
+        table.is_table().then_some(number)
+    };
+    list.iter().map(number).collect()
+}
 
 impl<'a> Place<'a> {
     /// The tables of a list, whose names are their numbers; `None` where it is no list of tables. A layer's list takes the
@@ -22,19 +31,19 @@ impl<'a> Place<'a> {
             return Ok(None);
         }
         let is_flag = |entry: &&Entry| *entry.layer == Layer::Flags;
-        let list = self.entries.iter().rfind(|entry| !is_flag(entry));
+        let is_empty = |entry: &&Entry| {
+            entry.value.as_array().is_some_and(Vec::is_empty) || entry.value.as_str().is_some_and(str::is_empty)
+        };
+        let list = self.entries.iter().rfind(|entry| !is_flag(entry)).filter(|list| !is_empty(list));
         let entries: Vec<_> = list.into_iter().chain(self.entries.iter().filter(is_flag)).copied().collect();
         let mut numbers = BTreeSet::new();
         for entry in &entries {
-            let tables = entry.value.as_table().into_iter().flatten();
-            let tables: Option<Vec<usize>> =
-                tables.map(|(name, table)| name.parse().ok().filter(|_| table.is_table())).collect();
-            let Some(tables) = tables.filter(|_| entry.value.is_table()) else {
-                let reason = match self.entries.last().as_ref().is_some_and(is_flag) {
+            let Some(tables) = entry.value.as_table().and_then(numbers_of) else {
+                let reason = match is_flag(&entry) {
                     true => "a list is set as a whole, such as a,b; of a list of tables, one key: .0.key".to_owned(),
                     false => format!("expected a list of tables: [[{}]]", self.full_path()),
                 };
-                return Err(self.wrong(HIDDEN, reason));
+                return Err(self.wrong_in(Some(entry), HIDDEN, reason));
             };
             numbers.extend(tables);
         }

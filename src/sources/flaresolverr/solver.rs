@@ -62,7 +62,7 @@ pub(super) struct Solver {
     clock: SystemClock,
     /// Sessions that are still to be destroyed, each with the number of attempts.
     pub(super) abandoned: Mutex<Vec<(String, u8)>>,
-    /// Held while they are destroyed: none is destroyed twice, and the next solve waits.
+    /// Held while they are destroyed, so that the next solve waits for it.
     pub(super) tidying: tokio::sync::Mutex<()>,
 }
 
