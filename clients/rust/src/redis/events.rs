@@ -88,8 +88,9 @@ mod tests {
             data: vec![Value::BulkString(b"channel".to_vec()), Value::BulkString(number.to_string().into_bytes())],
         };
         (0..CAPACITY + 2).for_each(|number| receive(push(number)));
-        let read: Vec<_> = std::iter::from_fn(|| received.blocking_recv()).collect();
+        let read: Vec<_> = std::iter::from_fn(|| received.try_recv().ok()).collect();
         assert_eq!(read.len(), CAPACITY);
         assert_eq!(read.last(), Some(&(CAPACITY - 1).to_string().into_bytes()));
+        assert_eq!(received.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     }
 }
