@@ -210,25 +210,31 @@ impl Process {
         if asked.is_empty() {
             return;
         }
-        let channel = |site: &SiteId| Channels::of(site).invalid;
-        let channels: Vec<String> = asked.iter().map(|(site, _)| channel(site)).collect();
-        let mut listening = self.link.subscribers(&channels).await;
-        if matches!(listening, Err(LinkError::Away(_))) {
+        let sites = || asked.iter().map(|(site, _)| *site);
+        let counts = match self.subscribers(sites()).await {
             // The connection may have broken since its last use.
-            listening = self.link.subscribers(&channels).await;
-        }
-        let listening = match listening {
-            Ok(listening) => listening,
+            Err(LinkError::Away(_)) => self.subscribers(sites()).await,
+            counts => counts,
+        };
+        let counts = match counts {
+            Ok(counts) => counts,
             Err(error) => return tracing::warn!(%error, "failed to announce the shutdown to waiting parsers"),
         };
-        let alone = asked.into_iter().filter(|(site, _)| listening.get(&channel(site)).is_none_or(|count| *count == 0));
-        let answering = alone.map(|(site, contact)| async move {
+        let alone = asked.into_iter().zip(counts).filter(|(_, count)| *count == 0);
+        let answering = alone.map(|((site, contact), _)| async move {
             if let Err(error) = self.answer_site(site, contact).await {
                 tracing::warn!(%site, %error, "failed to announce the shutdown to waiting parsers");
             }
         });
         // The link bounds how many commands run at once.
         join_all(answering).await;
+    }
+
+    /// How many sidecars are subscribed to the reports of each site.
+    async fn subscribers(&self, sites: impl Iterator<Item = &SiteId>) -> Result<Vec<usize>, LinkError> {
+        let channels: Vec<String> = sites.map(|site| Channels::of(site).invalid).collect();
+        let counts = self.link.subscribers(&channels).await?;
+        Ok(channels.iter().map(|channel| counts.get(channel).copied().unwrap_or_default()).collect())
     }
 
     async fn answer_site(&self, site: &SiteId, contact: &Contact) -> Result<(), StoreError> {
@@ -255,12 +261,7 @@ impl StoreReader for Process {
     }
 
     fn listening<'a>(&'a self, sites: &'a [SiteId]) -> BoxFuture<'a, Result<Vec<usize>, String>> {
-        async move {
-            let channels: Vec<String> = sites.iter().map(|site| Channels::of(site).invalid).collect();
-            let counts = self.link.subscribers(&channels).await.map_err(|error| error.to_string())?;
-            Ok(channels.iter().map(|channel| counts.get(channel).copied().unwrap_or_default()).collect())
-        }
-        .boxed()
+        async move { self.subscribers(sites.iter()).await.map_err(|error| error.to_string()) }.boxed()
     }
 }
 

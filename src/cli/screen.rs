@@ -21,7 +21,7 @@ pub(super) fn whole(text: &str) -> Result<(), Stopped> {
     written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// Ends the command where stdout cannot be written: well, where its reader has gone, as `head` does.
+/// Ends the command where stdout cannot be written. A reader that has gone, as `head` does, is no failure.
 pub(super) fn written(done: io::Result<()>) -> Result<(), Stopped> {
     done.map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::BrokenPipe { Exit::Done } else { Exit::NotWritten };

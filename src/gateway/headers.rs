@@ -59,13 +59,11 @@ pub(super) fn with_token(
     config: &GatewayConfig,
 ) -> HeaderMap {
     let mut headers = client.clone();
-    let own_cookies: Vec<HeaderValue> =
-        client.get_all(COOKIE).iter().filter(|_| config.merge_cookies).cloned().collect();
     headers.remove(COOKIE);
     headers.extend(of_token.clone());
     headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(http::USER_AGENT));
-    if !own_cookies.is_empty()
-        && let Some(jar) = merged(headers.get(COOKIE), &own_cookies, stored)
+    if config.merge_cookies
+        && let Some(jar) = merged(headers.get(COOKIE), client, stored)
     {
         headers.insert(COOKIE, jar);
     }
@@ -73,12 +71,12 @@ pub(super) fn with_token(
 }
 
 /// The token's cookies, and those of the client's that have other names.
-fn merged(of_token: Option<&HeaderValue>, own: &[HeaderValue], stored: &StoredToken) -> Option<HeaderValue> {
+fn merged(of_token: Option<&HeaderValue>, client: &HeaderMap, stored: &StoredToken) -> Option<HeaderValue> {
     let is_new = |pair: &&[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii();
         !name.is_empty() && std::str::from_utf8(name).is_ok_and(|name| stored.cookies.get(name).is_none())
     };
-    let own = own.iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    let own = client.get_all(COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     let own = own.map(<[u8]>::trim_ascii).filter(is_new);
     let pairs: Vec<&[u8]> = of_token.map(HeaderValue::as_bytes).into_iter().chain(own).collect();
     let mut jar = HeaderValue::from_bytes(&pairs.join(&b"; "[..])).ok().filter(|jar| !jar.is_empty())?;

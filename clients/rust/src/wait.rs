@@ -87,8 +87,10 @@ impl Exchange {
                     self.phase = Phase::Subscribed;
                     return Ok(Step::Subscribed);
                 }
-                Update::Event(Event::Updated(updated)) if !self.is_answered_by(&updated) => {}
-                Update::Event(Event::Updated(updated)) => return Ok(Step::Updated(updated)),
+                Update::Event(Event::Updated(updated)) if self.is_answered_by(&updated) => {
+                    return Ok(Step::Updated(updated));
+                }
+                Update::Event(Event::Updated(_)) => {}
                 Update::Event(Event::Failed(failed)) => return Err(ClientError::Failed(Box::new(failed))),
                 Update::Lost(LinkError::Away(_)) => self.phase = Phase::Unsubscribed,
                 Update::Lost(error) => return Err(error.into()),

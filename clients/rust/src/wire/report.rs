@@ -33,11 +33,6 @@ pub struct Report {
     pub source: Option<String>,
 }
 
-/// What a field holds; `None` where it is missing or of another type.
-fn value<T: DeserializeOwned>(field: Option<&&RawValue>) -> Option<T> {
-    serde_json::from_str(field?.get()).ok()
-}
-
 /// How much of a payload could be used; counted in the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "lowercase")]
@@ -81,6 +76,11 @@ impl Report {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// What a field holds; `None` where it is missing or of another type.
+fn value<T: DeserializeOwned>(field: Option<&&RawValue>) -> Option<T> {
+    serde_json::from_str(field?.get()).ok()
 }
 
 /// Drops control and bidirectional characters and cuts the rest; nothing left is none.
